@@ -1,0 +1,30 @@
+"""Time, passed in: the core reads no clock of its own, so tests can turn it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> float:
+        """Wall time, seconds since 1970 UTC. May jump: for stamps only."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only rise: for every interval and deadline."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Run `callback` on the event loop after `delay` seconds."""
+        ...
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Run `callback` on the next turn of the event loop."""
+        ...
