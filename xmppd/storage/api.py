@@ -1,0 +1,262 @@
+"""What a store can do: shapes, not SQL. Plugins see `Map`, `Log` and writes; backends see `Backend`.
+
+A write is a value: absolute and idempotent (a given id, a set value, a delete), because a commit whose answer was
+lost is repeated as it was. Every record has an owner: the bare JID of an account or a room, as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Flags(IntFlag):
+    """What the server must know of a log entry without reading its body."""
+
+    INCOMING = 1
+    """Came to the owner (for an account: is owed to its devices)."""
+    HIDDEN = 2
+    """Not part of the archive that people read; kept only until it is delivered."""
+    GROUP = 4
+    """A groupchat message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message in an owner's log.
+
+    `id`: microseconds since 1970 UTC when accepted, strictly rising per owner, so a time is an id and pages are ranges.
+    `peer`, `resource`: the other party's bare JID and resource (in a room's log: the room's JID and the nick).
+    `body`: the stanza as UTF-8 bytes, default namespace jabber:client. Entries of one batch that share the same bytes
+    object share it in the store.
+    """
+
+    id: int
+    peer: str
+    resource: str
+    flags: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapPut:
+    map: str
+    owner: str
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class MapDelete:
+    map: str
+    owner: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapClear:
+    """Delete every key of one owner in one map."""
+
+    map: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogAppend:
+    """Add an entry; the same id again is the same entry (a repeated batch) and changes nothing."""
+
+    log: str
+    owner: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class LogReplace:
+    """Put another body (a tombstone) and flags in the place of an entry; nothing happens if it is not there."""
+
+    log: str
+    owner: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class LogDelete:
+    log: str
+    owner: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogTrim:
+    """Delete the entries with `id < before`."""
+
+    log: str
+    owner: str
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerDelete:
+    """Delete everything that an owner has, in every map and every log."""
+
+    owner: str
+
+
+Write = MapPut | MapDelete | MapClear | LogAppend | LogReplace | LogDelete | LogTrim | OwnerDelete
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which entries of an owner's log. All conditions hold together.
+
+    `after`, `before`: exclusive ids; `low`, `high`: inclusive ids (times in microseconds). `peer` matches the bare
+    JID, `resource` as well when not None. `ids`: exactly these. `flags` must all be set, `without` must all be clear.
+    """
+
+    after: int | None = None
+    before: int | None = None
+    low: int | None = None
+    high: int | None = None
+    peer: str | None = None
+    resource: str | None = None
+    ids: tuple[int, ...] | None = None
+    flags: int = 0
+    without: int = 0
+
+
+class Map(Protocol[T]):
+    """Records of type T by (owner, key). T is a dataclass that msgspec can convert."""
+
+    name: str
+    resident: bool
+
+    def put(self, owner: str, key: str, value: T) -> MapPut: ...
+    def delete(self, owner: str, key: str) -> MapDelete: ...
+    def clear(self, owner: str) -> MapClear: ...
+
+    def get(self, owner: str) -> Mapping[str, T]:
+        """All committed records of an owner whose working set is loaded: a plain call, no copy.
+
+        Resident maps only. Raises LocalError when the owner is not loaded.
+        """
+        ...
+
+    async def read(self, owner: str, key: str) -> T | None: ...
+    async def read_all(self, owner: str) -> dict[str, T]: ...
+
+    async def owners(self, domain: str, after: str = "", limit: int = 1000) -> list[str]:
+        """Owners at `domain` that have a record in this map, in order, beginning behind `after`."""
+        ...
+
+
+class Log(Protocol):
+    """Entries by (owner, id)."""
+
+    name: str
+
+    def append(self, owner: str, entry: Entry) -> LogAppend: ...
+    def replace(self, owner: str, entry: Entry) -> LogReplace: ...
+    def delete(self, owner: str, ids: Sequence[int]) -> LogDelete: ...
+    def trim(self, owner: str, before: int) -> LogTrim: ...
+
+    async def page(self, owner: str, range: Range, limit: int, backwards: bool = False) -> list[Entry]:
+        """At most `limit` entries of the range, always in rising order: its first ones, or its last ones if `backwards`."""
+        ...
+
+    async def count(self, owner: str, range: Range, limit: int | None = None) -> int:
+        """How many entries; counting may end at `limit`."""
+        ...
+
+    async def last_id(self, owner: str) -> int:
+        """The highest id, 0 for an empty log."""
+        ...
+
+
+class Release(Protocol):
+    """What waits for a commit. Called once, on the event loop, in the order of joining."""
+
+    def committed(self) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+
+
+class Batch(Protocol):
+    """Writes that are committed together, and what is released after them."""
+
+    done: bool
+
+
+class Storage(Protocol):
+    """The store as the core sees it."""
+
+    available: bool
+    """False while commits fail and new writes are refused."""
+
+    def map(self, name: str, record: type[T], resident: bool = False) -> Map[T]: ...
+    def log(self, name: str) -> Log: ...
+
+    def join(self, writes: Sequence[Write], release: Release) -> Batch:
+        """Add writes to the open batch (plain call, hot path). Raises StorageUnavailable."""
+        ...
+
+    def follow(self, batch: Batch, release: Release) -> None:
+        """Release behind what is already in `batch`, which must not be done."""
+        ...
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Join and wait. Raises StorageUnavailable, or the store's error if it refuses these writes."""
+        ...
+
+    def loaded(self, owner: str) -> bool:
+        """Whether the owner's resident maps are in memory."""
+        ...
+
+    async def load(self, owner: str) -> None:
+        """Read all resident maps of an owner at once; "nothing stored" is remembered too. Raises StorageUnavailable."""
+        ...
+
+    def pin(self, owner: str) -> None:
+        """Keep an owner's working set in memory (counted) until `unpin`."""
+        ...
+
+    def unpin(self, owner: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[T]):
+    """A stored record as a backend gives it back: `value` in builtin types."""
+
+    map: str
+    key: str
+    value: T
+
+
+Done = Callable[[Exception | None], None]
+
+
+class DataError(Exception):
+    """The store refuses these writes for what they hold: repeating does not help."""
+
+
+class Backend(Protocol):
+    """One kind of store. Errors: StorageUnavailable (try again later) or DataError."""
+
+    atomic: bool
+    """Whether a commit is all or nothing."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+    def commit(self, writes: Sequence[Write], done: Done) -> None:
+        """Start to make `writes` durable; `done` is called later, on the event loop. One at a time."""
+        ...
+
+    async def load(self, owner: str, maps: Sequence[str]) -> list[Row[Any]]: ...
+    async def read(self, map: str, owner: str, key: str) -> Any | None: ...
+    async def owners(self, map: str, domain: str, after: str, limit: int) -> list[str]: ...
+    async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]: ...
+    async def count(self, log: str, owner: str, range: Range, limit: int | None) -> int: ...
+    async def last_id(self, log: str, owner: str) -> int: ...
