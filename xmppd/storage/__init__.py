@@ -1,0 +1,58 @@
+"""Where everything durable is: see `api` for the shapes, `open_storage` for the kinds of store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from xmppd.clock import Clock
+    from xmppd.storage.api import Backend
+    from xmppd.storage.commits import Limits
+    from xmppd.storage.store import Store
+
+# Plugins import xmppd.storage.api, which runs this module: drivers are imported only when one is chosen.
+
+
+def make_backend(url: str, clock: Clock) -> Backend:
+    """The backend that a URL names, not opened.
+
+    `sqlite:///relative/path`, `sqlite:////absolute/path`, `mongodb://…`, `mongodb+srv://…`, `memory:` (tests:
+    all is lost at the end). Raises StoreError for any other.
+    """
+    from xmppd.storage.api import StoreError
+
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite" and rest.startswith("///") and len(rest) > 3:
+        from xmppd.storage.sqlite import SqliteBackend
+
+        return SqliteBackend(unquote(rest[3:]))
+    if scheme in {"mongodb", "mongodb+srv"}:
+        from xmppd.storage.mongodb import MongoBackend
+
+        return MongoBackend(url)
+    if scheme == "memory":
+        from xmppd.storage.memory import MemoryBackend
+
+        return MemoryBackend(clock)
+    raise StoreError(
+        f"{scheme}: is no store that is known here; use sqlite:///file, sqlite:////absolute/file or mongodb://host/name"
+    )
+
+
+async def open_storage(
+    url: str,
+    clock: Clock,
+    limits: Limits | None = None,
+    max_owners: int = 50_000,
+    max_bytes: int = 256 << 20,
+) -> Store:
+    """The store that `url` names (see `make_backend`), opened. Raises StoreError, its text for the operator.
+
+    A database server that does not answer is no error: the store is not `available` and recovers by itself.
+    """
+    from xmppd.storage.store import Store
+
+    store = Store(make_backend(url, clock), clock, limits, max_owners, max_bytes)
+    await store.open()
+    return store

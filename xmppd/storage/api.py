@@ -1,7 +1,9 @@
 """What a store can do: shapes, not SQL. Plugins see `Map`, `Log` and writes; backends see `Backend`.
 
-A write is a value: absolute and idempotent (a given id, a set value, a delete), because a commit whose answer was
-lost is repeated as it was. Every record has an owner: the bare JID of an account or a room, as text.
+A write is a value: absolute and idempotent (a given id, a set value, a delete), because a commit whose answer
+was lost is repeated as it was. Every record has an owner: the bare JID of an account or a room, as text.
+Writes and entries are msgspec structs: made in a quarter of the time of a frozen dataclass, and every message
+takes four of them.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -25,14 +29,14 @@ class Flags(IntFlag):
     """A groupchat message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """One message in an owner's log.
 
-    `id`: microseconds since 1970 UTC when accepted, strictly rising per owner, so a time is an id and pages are ranges.
-    `peer`, `resource`: the other party's bare JID and resource (in a room's log: the room's JID and the nick).
-    `body`: the stanza as UTF-8 bytes, default namespace jabber:client. Entries of one batch that share the same bytes
-    object share it in the store.
+    `id`: microseconds since 1970 UTC when accepted, strictly rising per owner, so
+    a time is an id and pages are ranges.
+    `peer`, `resource`: the other party's bare JID and resource (in a room's log: its JID and the nick).
+    `body`: the stanza as UTF-8 bytes, default namespace jabber:client. Entries of one batch that hold
+    the same bytes share them in the store.
     """
 
     id: int
@@ -42,31 +46,29 @@ class Entry:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MapPut:
+class MapPut(Struct, frozen=True):
+    """Set one record. `value` is the record itself, or the same in builtin types."""
+
     map: str
     owner: str
     key: str
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class MapDelete:
+class MapDelete(Struct, frozen=True, gc=False):
     map: str
     owner: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class MapClear:
+class MapClear(Struct, frozen=True, gc=False):
     """Delete every key of one owner in one map."""
 
     map: str
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogAppend:
+class LogAppend(Struct, frozen=True, gc=False):
     """Add an entry; the same id again is the same entry (a repeated batch) and changes nothing."""
 
     log: str
@@ -74,24 +76,24 @@ class LogAppend:
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class LogReplace:
-    """Put another body (a tombstone) and flags in the place of an entry; nothing happens if it is not there."""
+class LogReplace(Struct, frozen=True, gc=False):
+    """Put another body (a tombstone) and flags in the place of an entry; nothing happens if it is not there.
+
+    Its peer and resource stay what they were.
+    """
 
     log: str
     owner: str
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class LogDelete:
+class LogDelete(Struct, frozen=True, gc=False):
     log: str
     owner: str
     ids: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LogTrim:
+class LogTrim(Struct, frozen=True, gc=False):
     """Delete the entries with `id < before`."""
 
     log: str
@@ -99,8 +101,7 @@ class LogTrim:
     before: int
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerDelete:
+class OwnerDelete(Struct, frozen=True, gc=False):
     """Delete everything that an owner has, in every map and every log."""
 
     owner: str
@@ -113,8 +114,9 @@ Write = MapPut | MapDelete | MapClear | LogAppend | LogReplace | LogDelete | Log
 class Range:
     """Which entries of an owner's log. All conditions hold together.
 
-    `after`, `before`: exclusive ids; `low`, `high`: inclusive ids (times in microseconds). `peer` matches the bare
-    JID, `resource` as well when not None. `ids`: exactly these. `flags` must all be set, `without` must all be clear.
+    `after`, `before`: exclusive ids; `low`, `high`: inclusive ids (times in microseconds). `peer` matches the
+    bare JID, `resource` as well when not None. `ids`: exactly these. `flags` must all be set, `without` must
+    all be clear.
     """
 
     after: int | None = None
@@ -141,6 +143,7 @@ class Map(Protocol[T]):
     def get(self, owner: str) -> Mapping[str, T]:
         """All committed records of an owner whose working set is loaded: a plain call, no copy.
 
+        What is returned never changes: a later commit shows in the next call only.
         Resident maps only. Raises LocalError when the owner is not loaded.
         """
         ...
@@ -164,7 +167,10 @@ class Log(Protocol):
     def trim(self, owner: str, before: int) -> LogTrim: ...
 
     async def page(self, owner: str, range: Range, limit: int, backwards: bool = False) -> list[Entry]:
-        """At most `limit` entries of the range, always in rising order: its first ones, or its last ones if `backwards`."""
+        """At most `limit` entries of the range: its first ones, or its last ones if `backwards`.
+
+        Always in rising order.
+        """
         ...
 
     async def count(self, owner: str, range: Range, limit: int | None = None) -> int:
@@ -177,16 +183,32 @@ class Log(Protocol):
 
 
 class Release(Protocol):
-    """What waits for a commit. Called once, on the event loop, in the order of joining."""
+    """What waits for a commit. One of the two is called, once, on the event loop, in the order of joining.
+
+    `failed` gets StorageUnavailable (nothing was written) or the store's own error (DataError).
+    """
 
     def committed(self) -> None: ...
     def failed(self, error: Exception) -> None: ...
 
 
-class Batch(Protocol):
-    """Writes that are committed together, and what is released after them."""
+Item = tuple[Sequence[Write], Release]
 
-    done: bool
+
+class Batch:
+    """Writes that are committed together, and what is released after them; made by the store.
+
+    `done`: the last of its releases has been called, nothing can follow it. The rest is the store's own:
+    the items in order of joining, their number of writes, their approximate size in bytes.
+    """
+
+    __slots__ = ("done", "items", "rows", "size")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.items: list[Item] = []
+        self.rows = 0
+        self.size = 0
 
 
 class Storage(Protocol):
@@ -194,6 +216,12 @@ class Storage(Protocol):
 
     available: bool
     """False while commits fail and new writes are refused."""
+    congested: bool
+    """True while so much waits that senders should be paused; at twice as much `join` refuses."""
+
+    def on_relief(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once, as soon as the store is not congested (on the next turn if it is not now)."""
+        ...
 
     def map(self, name: str, record: type[T], resident: bool = False) -> Map[T]: ...
     def log(self, name: str) -> Log: ...
@@ -203,7 +231,10 @@ class Storage(Protocol):
         ...
 
     def follow(self, batch: Batch, release: Release) -> None:
-        """Release behind what is already in `batch`, which must not be done."""
+        """Release behind what is already in `batch`, which must not be done (LocalError).
+
+        Allowed while the releases of `batch` are being called.
+        """
         ...
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -211,11 +242,14 @@ class Storage(Protocol):
         ...
 
     def loaded(self, owner: str) -> bool:
-        """Whether the owner's resident maps are in memory."""
+        """Whether the owner's resident maps are in memory. Counts as a use, which keeps them there longer."""
         ...
 
     async def load(self, owner: str) -> None:
-        """Read all resident maps of an owner at once; "nothing stored" is remembered too. Raises StorageUnavailable."""
+        """Read all resident maps of an owner at once; "nothing stored" is remembered too.
+
+        Raises StorageUnavailable.
+        """
         ...
 
     def pin(self, owner: str) -> None:
@@ -241,17 +275,27 @@ class DataError(Exception):
     """The store refuses these writes for what they hold: repeating does not help."""
 
 
+class StoreError(Exception):
+    """The store cannot be used as it is: damaged, of a newer version, in use. The operator must act."""
+
+
 class Backend(Protocol):
     """One kind of store. Errors: StorageUnavailable (try again later) or DataError."""
 
     atomic: bool
     """Whether a commit is all or nothing."""
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Make ready. Raises StoreError, or StorageUnavailable when trying again may help."""
+        ...
+
     async def close(self) -> None: ...
 
     def commit(self, writes: Sequence[Write], done: Done) -> None:
-        """Start to make `writes` durable; `done` is called later, on the event loop. One at a time."""
+        """Start to make `writes` durable; `done` is called later, on the event loop. One at a time.
+
+        Writes take effect in their order; where the store is not atomic, log entries come before records.
+        """
         ...
 
     async def load(self, owner: str, maps: Sequence[str]) -> list[Row[Any]]: ...

@@ -1,0 +1,319 @@
+"""Group commit: one batch per loop turn, one in flight, none abandoned, nothing reordered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from xmppd.clock import Clock, Timer
+from xmppd.errors import LocalError, StorageUnavailable
+from xmppd.storage.api import Backend, Batch, DataError, LogAppend, Release, Write
+
+log = logging.getLogger("xmppd.storage")
+
+FIRST_RETRY, LAST_RETRY = 0.1, 2.0
+"""Seconds between attempts: doubled from the first to the last."""
+ROW_BYTES = 200
+"""What a write is taken to weigh beside the body of a log entry."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the queue in front of a backend.
+
+    `rows`, `size` (bytes): of one batch; `queue_rows`, `queue_size`: of all that is not decided;
+    `patience`: seconds that a commit may hang or fail before new writes are refused.
+    """
+
+    rows: int = 2_000
+    size: int = 4 << 20
+    queue_rows: int = 64_000
+    queue_size: int = 64 << 20
+    patience: float = 10.0
+
+
+class GroupCommit:
+    """The write side of a store (DESIGN section 6, points 2 and 3)."""
+
+    def __init__(self, backend: Backend, clock: Clock, limits: Limits) -> None:
+        self.available = True
+        self.congested = False
+        self.backend = backend
+        self.clock = clock
+        self.limits = limits
+        self._rows, self._size = limits.rows, limits.size
+        self._open: Batch | None = None
+        self._waiting: deque[Batch] = deque()
+        self._flying: Batch | None = None
+        self._parts: list[tuple[int, int]] = []
+        self._turn_asked = False
+        self._since = 0.0
+        self._outage: float | None = None
+        self._delay = FIRST_RETRY
+        self._retry_timer: Timer | None = None
+        self._watch_timer: Timer | None = None
+        self._relief: list[Callable[[], object]] = []
+        self._closing = False
+        self._idle: asyncio.Future[None] | None = None
+
+    # --- joining: the hot path ---
+
+    def join(self, writes: Sequence[Write], release: Release) -> Batch:
+        """Add writes, and what to release after them, to the open batch. Raises StorageUnavailable."""
+        batch = self._open
+        if batch is None or batch.rows >= self._rows or batch.size >= self._size:
+            batch = self._begin()
+        batch.items.append((writes, release))
+        batch.rows += len(writes) or 1
+        size = 0
+        for write in writes:
+            size += len(write.entry.body) + ROW_BYTES if type(write) is LogAppend else ROW_BYTES
+        batch.size += size
+        return batch
+
+    def follow(self, batch: Batch, release: Release) -> None:
+        """Release behind all that is in `batch`. Raises LocalError when it is done."""
+        if batch.done:
+            raise LocalError("the batch is done: nothing can follow it")
+        batch.items.append(((), release))
+        batch.rows += 1
+
+    def on_relief(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once when the store is not congested."""
+        if self.congested:
+            self._relief.append(callback)
+        else:
+            self.clock.call_soon(callback)
+
+    def _begin(self) -> Batch:
+        """A new open batch, or StorageUnavailable when the store is down, closing, or too much waits."""
+        if self._closing or not self.available:
+            raise StorageUnavailable("the store is closing" if self._closing else "the store does not answer")
+        rows, size = self._queued()
+        if rows >= self.limits.queue_rows or size >= self.limits.queue_size:
+            raise StorageUnavailable("too much waits for the store")
+        if rows * 2 >= self.limits.queue_rows or size * 2 >= self.limits.queue_size:
+            self.congested = True
+        batch = self._open = Batch()
+        self._waiting.append(batch)
+        if self._flying is None and not self._turn_asked:
+            self._turn_asked = True
+            self.clock.call_soon(self._turn)
+        return batch
+
+    def _queued(self) -> tuple[int, int]:
+        """Rows and bytes of all that is not decided."""
+        batches = list(self._waiting)
+        if self._flying is not None:
+            batches.append(self._flying)
+        return sum(batch.rows for batch in batches), sum(batch.size for batch in batches)
+
+    # --- one batch in flight ---
+
+    def _turn(self) -> None:
+        self._turn_asked = False
+        self._start_next()
+
+    def _start_next(self) -> None:
+        """Submit the oldest waiting batch if none is in flight."""
+        if self._flying is not None or not self._waiting:
+            return
+        batch = self._flying = self._waiting.popleft()
+        if batch is self._open:
+            self._open = None
+        self._parts = [(0, len(batch.items))]
+        self._since = self.clock.monotonic()
+        if self._watch_timer is None:
+            self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
+        self._submit()
+
+    def _submit(self) -> None:
+        """Hand the leftmost undecided part of the batch to the backend."""
+        self._retry_timer = None
+        batch = self._flying
+        assert batch is not None
+        start, end = self._parts[-1]
+        writes = list(chain.from_iterable(writes for writes, _ in batch.items[start:end]))
+        if not writes:
+            self._settle(None)
+            return
+        try:
+            self.backend.commit(writes, self._decided)
+        except Exception as error:
+            log.exception("the backend could not start a commit")
+            self._decided(error)
+
+    def _decided(self, error: Exception | None) -> None:
+        """The backend's answer to the part in flight."""
+        if self._outage is not None and not isinstance(error, StorageUnavailable):
+            self._recovered()
+        if error is None:
+            self._settle(None)
+        elif isinstance(error, StorageUnavailable):
+            self._try_later(error)
+        else:
+            self._split(error)
+
+    def _settle(self, failure: Exception | None) -> None:
+        """The leftmost part is decided: caches first, then the next commit (the disk works), releases."""
+        batch = self._flying
+        assert batch is not None
+        start, end = self._parts.pop()
+        items = batch.items
+        if failure is None:
+            for index in range(start, end):
+                self._apply(items[index][0])
+        self._since = self.clock.monotonic()
+        if self._parts:
+            self._release(batch, start, end, failure)
+            self._submit()
+            return
+        self._flying = None
+        if self._waiting and any(writes for writes, _ in self._waiting[0].items):
+            self._start_next()
+        self._release(batch, start, end, failure)
+        self._release_followers(batch, end)
+        self._start_next()  # one without writes is decided at once, so not before these releases
+        self._relieve()
+
+    def _apply(self, writes: Sequence[Write]) -> None:
+        """Committed writes, before anything is released: the store brings its memory up to date here."""
+
+    def _release(self, batch: Batch, start: int, end: int, failure: Exception | None) -> None:
+        for writes, release in batch.items[start:end]:
+            try:
+                if failure is not None and writes:
+                    release.failed(failure)
+                else:
+                    release.committed()
+            except Exception:
+                log.exception("a release failed; the next one runs")
+
+    def _release_followers(self, batch: Batch, index: int) -> None:
+        """What followed the batch after it was submitted, and what follows while this runs."""
+        while index < len(batch.items):
+            end = len(batch.items)
+            self._release(batch, index, end, None)
+            index = end
+        batch.done = True
+
+    def _relieve(self) -> None:
+        if self._idle is not None and self._flying is None and not self._waiting and not self._idle.done():
+            self._idle.set_result(None)
+        if not self.congested:
+            return
+        rows, size = self._queued()
+        if rows * 4 < self.limits.queue_rows and size * 4 < self.limits.queue_size:
+            self.congested = False
+            callbacks, self._relief = self._relief, []
+            for callback in callbacks:
+                try:
+                    callback()
+                except Exception:
+                    log.exception("a callback on relief failed; the next one runs")
+
+    # --- errors ---
+
+    def _split(self, error: Exception) -> None:
+        """Halve the part until the item that the store refuses is alone; it fails, the others commit."""
+        batch = self._flying
+        assert batch is not None
+        start, end = self._parts[-1]
+        bearing = [index for index in range(start, end) if batch.items[index][0]]
+        if len(bearing) > 1:
+            middle = bearing[len(bearing) // 2]
+            self._parts[-1:] = [(middle, end), (start, middle)]
+            self._submit()
+            return
+        culprit = batch.items[bearing[0]][0]
+        what = ", ".join(sorted({f"{type(w).__name__} of {w.owner}" for w in culprit}))
+        log.error(
+            "the store refuses %s: %r", what, error, exc_info=None if isinstance(error, DataError) else error
+        )
+        self._settle(error)
+
+    def _try_later(self, error: StorageUnavailable) -> None:
+        if self._closing and self._idle is None:
+            return
+        if self._outage is None:
+            self._outage = self._since
+            log.warning("the store fails (%s): the batch is tried again until it is in", error)
+        self._retry_timer = self.clock.call_later(self._delay, self._submit)
+        self._delay = min(LAST_RETRY, self._delay * 2)
+
+    def _watch(self) -> None:
+        """Runs every `patience` seconds while there is work: is the part in flight as old?"""
+        self._watch_timer = None
+        if self._flying is None:
+            return
+        left = self._since + self.limits.patience - self.clock.monotonic()
+        if left > 0.001:
+            self._watch_timer = self.clock.call_later(left, self._watch)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The outage lasts: refuse what is not submitted. The part in flight goes on being tried."""
+        if self._outage is None:
+            self._outage = self._since
+        self.available = False
+        waiting, self._open = list(self._waiting), None
+        self._waiting.clear()
+        refused = sum(len(batch.items) for batch in waiting)
+        log.error(
+            "the store has not answered for %.0f s: writes are refused (%d items failed, one batch still tried)",
+            self.clock.monotonic() - self._outage,
+            refused,
+        )
+        error = StorageUnavailable("the store does not answer")
+        for batch in waiting:
+            self._refuse(batch, error)
+        self._relieve()
+
+    def _refuse(self, batch: Batch, error: StorageUnavailable) -> None:
+        for _, release in batch.items:
+            try:
+                release.failed(error)
+            except Exception:
+                log.exception("a release failed; the next one runs")
+        batch.done = True
+
+    def _recovered(self) -> None:
+        assert self._outage is not None
+        log.warning("the store works again after %.1f s", self.clock.monotonic() - self._outage)
+        self._outage, self._delay = None, FIRST_RETRY
+        self.available = True
+        if self._watch_timer is None:
+            self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
+
+    # --- the end ---
+
+    async def drain(self, within: float) -> None:
+        """Refuse new writes, wait at most `within` seconds for all batches, then stop trying.
+
+        What is undecided then is neither released nor failed: nobody may be told what is not known.
+        """
+        self._closing = True
+        if self._flying is not None or self._waiting:
+            self._idle = asyncio.get_running_loop().create_future()
+            timer = self.clock.call_later(within, self._out_of_time)
+            await self._idle
+            timer.cancel()
+        for pending in (self._retry_timer, self._watch_timer):
+            if pending is not None:
+                pending.cancel()
+        self._retry_timer = self._watch_timer = None
+
+    def _out_of_time(self) -> None:
+        left = sum(len(batch.items) for batch in self._waiting) + (
+            len(self._flying.items) if self._flying else 0
+        )
+        log.error("the store closes with %d items not decided: they were not acknowledged", left)
+        idle, self._idle = self._idle, None
+        self._waiting.clear()
+        if idle is not None and not idle.done():
+            idle.set_result(None)

@@ -1,0 +1,220 @@
+"""The store as the core sees it: maps, logs and working sets over any backend."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from xmppd.clock import Clock
+from xmppd.errors import LocalError, StorageUnavailable
+from xmppd.storage.api import (
+    Backend,
+    Entry,
+    LogAppend,
+    LogDelete,
+    LogReplace,
+    LogTrim,
+    MapClear,
+    MapDelete,
+    MapPut,
+    Range,
+    StoreError,
+    Write,
+)
+from xmppd.storage.commits import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
+from xmppd.storage.resident import Resident, convert
+
+T = TypeVar("T")
+
+log = logging.getLogger("xmppd.storage")
+
+
+class StoredMap(Generic[T]):
+    """`api.Map` over a backend."""
+
+    def __init__(self, name: str, record: type[T], resident: Resident | None, backend: Backend) -> None:
+        self.name = name
+        self.record = record
+        self.resident = resident is not None
+        self._backend = backend
+        self._cache: dict[str, Mapping[str, Any]] = resident.add(name, record) if resident is not None else {}
+
+    def put(self, owner: str, key: str, value: T) -> MapPut:
+        return MapPut(self.name, owner, key, value)
+
+    def delete(self, owner: str, key: str) -> MapDelete:
+        return MapDelete(self.name, owner, key)
+
+    def clear(self, owner: str) -> MapClear:
+        return MapClear(self.name, owner)
+
+    def get(self, owner: str) -> Mapping[str, T]:
+        try:
+            return self._cache[owner]
+        except KeyError:
+            why = "the owner is not loaded" if self.resident else "the map is not resident"
+            raise LocalError(f"map {self.name!r} of {owner!r}: {why}") from None
+
+    async def read(self, owner: str, key: str) -> T | None:
+        if owner in self._cache:
+            return self._cache[owner].get(key)
+        value = await self._backend.read(self.name, owner, key)
+        return None if value is None else convert(value, self.record, self.name, owner, key)
+
+    async def read_all(self, owner: str) -> dict[str, T]:
+        if owner in self._cache:
+            return dict(self._cache[owner])
+        found: dict[str, T] = {}
+        for row in await self._backend.load(owner, (self.name,)):
+            value = convert(row.value, self.record, self.name, owner, row.key)
+            if value is not None:
+                found[row.key] = value
+        return found
+
+    async def owners(self, domain: str, after: str = "", limit: int = 1000) -> list[str]:
+        return await self._backend.owners(self.name, domain, after, limit)
+
+
+class StoredLog:
+    """`api.Log` over a backend."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        self.name = name
+        self._backend = backend
+
+    def append(self, owner: str, entry: Entry) -> LogAppend:
+        return LogAppend(self.name, owner, entry)
+
+    def replace(self, owner: str, entry: Entry) -> LogReplace:
+        return LogReplace(self.name, owner, entry)
+
+    def delete(self, owner: str, ids: Sequence[int]) -> LogDelete:
+        return LogDelete(self.name, owner, tuple(ids))
+
+    def trim(self, owner: str, before: int) -> LogTrim:
+        return LogTrim(self.name, owner, before)
+
+    async def page(self, owner: str, range: Range, limit: int, backwards: bool = False) -> list[Entry]:
+        return await self._backend.page(self.name, owner, range, limit, backwards)
+
+    async def count(self, owner: str, range: Range, limit: int | None = None) -> int:
+        return await self._backend.count(self.name, owner, range, limit)
+
+    async def last_id(self, owner: str) -> int:
+        return await self._backend.last_id(self.name, owner)
+
+
+class _Waiter:
+    """The release behind `Store.commit`."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+
+    def committed(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Store(GroupCommit):
+    """`api.Storage`: one backend, one batch in flight, one cache of working sets.
+
+    `max_owners`, `max_bytes` (approximate): bounds of the working sets that no session pins.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        clock: Clock,
+        limits: Limits | None = None,
+        max_owners: int = 50_000,
+        max_bytes: int = 256 << 20,
+    ) -> None:
+        super().__init__(backend, clock, limits or Limits())
+        self._resident = Resident(backend, max_owners, max_bytes)
+        self._maps: dict[str, StoredMap[Any]] = {}
+        self._logs: dict[str, StoredLog] = {}
+        self._opening: asyncio.Task[None] | None = None
+        self._apply = self._resident.apply  # type: ignore[method-assign]  # saves a call for each item
+
+    async def open(self) -> None:
+        """Open the backend. Raises StoreError.
+
+        When it does not answer, the store is there but not `available`, and goes on trying by itself.
+        """
+        try:
+            await self.backend.open()
+        except StorageUnavailable as error:
+            log.error("the store does not answer (%s): writes are refused until it does", error)
+            self.available = False
+            self._opening = asyncio.get_running_loop().create_task(self._open_later(), name="open the store")
+
+    async def _open_later(self) -> None:
+        delay, began = FIRST_RETRY, self.clock.monotonic()
+        while True:
+            later: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            timer = self.clock.call_later(delay, _Waiter(later).committed)
+            try:
+                await later
+                await self.backend.open()
+            except StorageUnavailable:
+                delay = min(LAST_RETRY, delay * 2)
+            except StoreError as error:
+                log.critical("the store cannot be used: %s", error)
+                return
+            else:
+                log.warning("the store answers after %.1f s", self.clock.monotonic() - began)
+                self.available = True
+                return
+            finally:
+                timer.cancel()
+
+    async def close(self, within: float = 10.0) -> None:
+        """Wait at most `within` seconds until all that joined is decided, then close the backend."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self.drain(within)
+        await self.backend.close()
+
+    def map(self, name: str, record: type[T], resident: bool = False) -> StoredMap[T]:
+        """The map of that name. Raises LocalError if it is known with another type or residence."""
+        known = self._maps.get(name)
+        if known is None:
+            known = self._maps[name] = StoredMap(
+                name, record, self._resident if resident else None, self.backend
+            )
+        if known.record is not record or known.resident is not resident:
+            raise LocalError(f"map {name!r} is already declared otherwise")
+        return known
+
+    def log(self, name: str) -> StoredLog:
+        known = self._logs.get(name)
+        if known is None:
+            known = self._logs[name] = StoredLog(name, self.backend)
+        return known
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Join and wait. Raises StorageUnavailable or DataError."""
+        waiter = _Waiter(asyncio.get_running_loop().create_future())
+        self.join(writes, waiter)
+        await waiter.future
+
+    def loaded(self, owner: str) -> bool:
+        return self._resident.loaded(owner)
+
+    async def load(self, owner: str) -> None:
+        await self._resident.load(owner)
+
+    def pin(self, owner: str) -> None:
+        self._resident.pin(owner)
+
+    def unpin(self, owner: str) -> None:
+        self._resident.unpin(owner)
