@@ -265,7 +265,7 @@ class GroupCommit:
         self._waiting.clear()
         refused = sum(len(batch.items) for batch in waiting)
         log.error(
-            "the store has not answered for %.0f s: writes are refused (%d items failed, one batch still tried)",
+            "the store has not answered for %.0f s: writes are refused (%d failed, one batch still tried)",
             self.clock.monotonic() - self._outage,
             refused,
         )

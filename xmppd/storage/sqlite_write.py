@@ -1,0 +1,293 @@
+"""How writes become rows: one transaction per batch, multi-row statements, every body once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from xmppd.storage.api import (
+    LogAppend,
+    LogDelete,
+    LogReplace,
+    LogTrim,
+    MapClear,
+    MapDelete,
+    MapPut,
+    OwnerDelete,
+    Write,
+)
+from xmppd.storage.codec import HIGHEST, LOWEST, pack
+from xmppd.storage.sqlite_schema import connect
+
+ROWS = 64
+"""Rows of one INSERT. executemany takes and gives back the GIL for each row, which the loop pays for."""
+KNOWN = 200_000
+"""How many numbers of owners and boxes are remembered."""
+
+_INSERTS = {
+    "entry": ("INSERT OR IGNORE INTO entry VALUES ", "(?,?,?,?,?,?)", ""),
+    "body": ("INSERT INTO body VALUES ", "(?,?,?)", ""),
+    "record": (
+        "INSERT INTO record VALUES ",
+        "(?,?,?,?)",
+        " ON CONFLICT (owner, map, key) DO UPDATE SET value = excluded.value",
+    ),
+}
+_WIDTHS = {"entry": 6, "body": 3, "record": 4}
+_STATEMENTS = {
+    (table, rows): head + ",".join([row] * rows) + tail
+    for table, (head, row, tail) in _INSERTS.items()
+    for rows in range(1, ROWS + 1)
+}
+
+
+class _Repeated(Exception):
+    """Some entries are there already: the batch, or a part of it, was written before."""
+
+
+class Writer:
+    """The one connection that writes. Used by one thread."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._names: dict[str, int] = {}
+        self._jids: dict[str, int] = {}
+        self._boxes: dict[tuple[str, str], int] = {}
+        self._next_body = 1
+        self._careful = False
+        self._entries: list[Any] = []
+        self._bodies: dict[bytes, list[int]] = {}
+        self._records: dict[tuple[int, int, str], bytes | None] = {}
+        self._seen: set[tuple[int, int]] = set()
+
+    def open(self) -> None:
+        """Connect and read what is remembered. Raises sqlite3.Error."""
+        db = connect(self._path, 65536)
+        try:
+            db.execute("CREATE TEMP TABLE gone (body INTEGER PRIMARY KEY, number INTEGER NOT NULL)")
+            self._next_body = 1 + db.execute("SELECT coalesce(max(id), 0) FROM body").fetchone()[0]
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+
+    def close(self) -> None:
+        """Forget everything; the next write connects again and reads back."""
+        db, self._db = self._db, None
+        self._forget()
+        if db is not None:
+            db.close()
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """All of the writes, or none and an exception. When it returns they are on disk."""
+        if self._db is None:
+            self.open()
+        if len(self._jids) + len(self._boxes) > KNOWN:
+            self._forget()
+        try:
+            self._transaction(writes, careful=False)
+        except _Repeated:
+            self._transaction(writes, careful=True)
+
+    def _transaction(self, writes: Sequence[Write], careful: bool) -> None:
+        assert self._db is not None
+        self._careful = careful
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for write in writes:
+                if type(write) is LogAppend:
+                    self._append(write)
+                else:
+                    self._other(write)
+            self._flush_log()
+            self._flush_records()
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._forget()
+            self._roll_back()
+            raise
+        finally:
+            self._entries.clear()
+            self._bodies.clear()
+            self._records.clear()
+            self._seen.clear()
+
+    def _roll_back(self) -> None:
+        """Quietly: the error that led here is the one to report."""
+        assert self._db is not None
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.close()
+
+    def _forget(self) -> None:
+        self._names.clear()
+        self._jids.clear()
+        self._boxes.clear()
+
+    # --- numbers ---
+
+    def _name(self, name: str) -> int:
+        number = self._names.get(name)
+        if number is None:
+            number = self._names[name] = self._number("name", "name", (name,))
+        return number
+
+    def _jid(self, jid: str) -> int:
+        number = self._jids.get(jid)
+        if number is None:
+            number = self._jids[jid] = self._number("jid", "name, domain", (jid, jid.rpartition("@")[2]))
+        return number
+
+    def _box(self, log: str, owner: str) -> int:
+        number = self._boxes.get((log, owner))
+        if number is None:
+            place = (self._jid(owner), self._name(log))
+            number = self._boxes[log, owner] = self._number("box", "owner, log", place)
+        return number
+
+    def _number(self, table: str, columns: str, values: tuple[Any, ...]) -> int:
+        """The row number of these values, given now if they are new."""
+        assert self._db is not None
+        key = {"name": "name = ?", "jid": "name = ?", "box": "owner = ? AND log = ?"}[table]
+        found = self._db.execute(f"SELECT id FROM {table} WHERE {key}", values[: key.count("?")]).fetchone()
+        if found is not None:
+            return int(found[0])
+        marks = ",".join("?" * len(values))
+        number = self._db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values).lastrowid
+        assert number is not None
+        return number
+
+    # --- collecting ---
+
+    def _append(self, write: LogAppend) -> None:
+        entry = write.entry
+        box = self._boxes.get((write.log, write.owner)) or self._box(write.log, write.owner)
+        if self._careful and self._exists(box, entry.id):
+            return
+        body = self._bodies.get(entry.body)
+        if body is None:
+            body = self._bodies[entry.body] = [self._next_body, 0]
+            self._next_body += 1
+        body[1] += 1
+        peer = self._jids.get(entry.peer) or self._jid(entry.peer)
+        self._entries += (box, entry.id, peer, entry.resource, entry.flags, body[0])
+
+    def _exists(self, box: int, id: int) -> bool:
+        assert self._db is not None
+        place = (box, id)
+        if place in self._seen:
+            return True
+        self._seen.add(place)
+        return self._db.execute("SELECT 1 FROM entry WHERE box = ? AND id = ?", place).fetchone() is not None
+
+    def _other(self, write: Write) -> None:
+        """What is not an append. Changes of a log see the appends before them; records are written last."""
+        if isinstance(write, (MapPut, MapDelete)):
+            place = (self._name(write.map), self._jid(write.owner), write.key)
+            self._records[place] = pack(write.value) if isinstance(write, MapPut) else None
+        elif isinstance(write, MapClear):
+            self._flush_records()
+            self._run(
+                "DELETE FROM record WHERE owner = ? AND map = ?",
+                self._jid(write.owner),
+                self._name(write.map),
+            )
+        elif isinstance(write, LogReplace):
+            self._flush_log()
+            self._replace(write)
+        elif isinstance(write, LogDelete):
+            self._flush_log()
+            box = self._box(write.log, write.owner)
+            for start in range(0, len(write.ids), 500):
+                ids = write.ids[start : start + 500]
+                self._delete(f"box = ? AND id IN ({','.join('?' * len(ids))})", box, *ids)
+        elif isinstance(write, LogTrim):
+            self._flush_log()
+            before = min(max(write.before, LOWEST), HIGHEST)
+            self._delete("box = ? AND id < ?", self._box(write.log, write.owner), before)
+        elif isinstance(write, OwnerDelete):
+            self._delete_owner(write.owner)
+
+    def _run(self, statement: str, *values: Any) -> int:
+        assert self._db is not None
+        return self._db.execute(statement, values).rowcount
+
+    # --- rows ---
+
+    def _flush_log(self) -> None:
+        self._seen.clear()
+        if not self._entries:
+            return
+        bodies: list[Any] = []
+        for data, (number, refs) in self._bodies.items():
+            bodies += (number, refs, data)
+        self._insert("body", bodies)
+        expected = len(self._entries) // _WIDTHS["entry"]
+        if self._insert("entry", self._entries) != expected:
+            if not self._careful:
+                raise _Repeated
+            raise ValueError("an entry is not of the right types")
+        self._entries.clear()
+        self._bodies.clear()
+
+    def _flush_records(self) -> None:
+        if not self._records:
+            return
+        rows: list[Any] = []
+        for (map, owner, key), value in self._records.items():
+            if value is None:
+                self._run("DELETE FROM record WHERE owner = ? AND map = ? AND key = ?", owner, map, key)
+            else:
+                rows += (owner, map, key, value)
+        self._insert("record", rows)
+        self._records.clear()
+
+    def _insert(self, table: str, values: list[Any]) -> int:
+        """Insert rows (their values one after the other); how many went in."""
+        assert self._db is not None
+        width = _WIDTHS[table]
+        inserted = 0
+        for start in range(0, len(values), ROWS * width):
+            part = values[start : start + ROWS * width]
+            inserted += self._db.execute(_STATEMENTS[table, len(part) // width], part).rowcount
+        return inserted
+
+    def _replace(self, write: LogReplace) -> None:
+        box, entry = self._box(write.log, write.owner), write.entry
+        assert self._db is not None
+        found = self._db.execute(
+            "SELECT body FROM entry WHERE box = ? AND id = ?", (box, entry.id)
+        ).fetchone()
+        if found is None:
+            return
+        body, self._next_body = self._next_body, self._next_body + 1
+        self._run("INSERT INTO body VALUES (?, 1, ?)", body, entry.body)
+        self._run(
+            "UPDATE entry SET flags = ?, body = ? WHERE box = ? AND id = ?", entry.flags, body, box, entry.id
+        )
+        self._run("INSERT INTO gone VALUES (?, 1)", found[0])
+        self._release_bodies()
+
+    def _delete(self, where: str, *values: Any) -> None:
+        """Delete entries, and the bodies that no entry shares any more."""
+        self._run(f"INSERT INTO gone SELECT body, count(*) FROM entry WHERE {where} GROUP BY body", *values)
+        self._run(f"DELETE FROM entry WHERE {where}", *values)
+        self._release_bodies()
+
+    def _release_bodies(self) -> None:
+        self._run("UPDATE body SET refs = refs - gone.number FROM gone WHERE body.id = gone.body")
+        self._run("DELETE FROM body WHERE id IN (SELECT body FROM gone) AND refs <= 0")
+        self._run("DELETE FROM gone")
+
+    def _delete_owner(self, name: str) -> None:
+        self._flush_log()
+        self._flush_records()
+        owner = self._jid(name)
+        self._run("DELETE FROM record WHERE owner = ?", owner)
+        self._delete("box IN (SELECT id FROM box WHERE owner = ?)", owner)
+        self._run("DELETE FROM box WHERE owner = ?", owner)
+        self._boxes = {place: box for place, box in self._boxes.items() if place[1] != name}
