@@ -32,11 +32,12 @@ class Flags(IntFlag):
 class Entry(Struct, frozen=True, gc=False):
     """One message in an owner's log.
 
-    `id`: microseconds since 1970 UTC when accepted, strictly rising per owner, so
-    a time is an id and pages are ranges.
+    `id`: microseconds since 1970 UTC when accepted, strictly rising per owner, so a time is an id, a page
+    is a range.
     `peer`, `resource`: the other party's bare JID and resource (in a room's log: its JID and the nick).
+    `flags`: of `Flags`, below 256.
     `body`: the stanza as UTF-8 bytes, default namespace jabber:client. Entries of one batch that hold
-    the same bytes share them in the store.
+    the same bytes may share them in the store.
     """
 
     id: int
@@ -200,11 +201,13 @@ class Batch:
 
     `done`: the last of its releases has been called, nothing can follow it. The rest is the store's own:
     the items in order of joining, their number of writes, their approximate size in bytes.
+    `number`: batches are committed in rising order of it.
     """
 
-    __slots__ = ("done", "items", "rows", "size")
+    __slots__ = ("done", "items", "number", "rows", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
         self.done = False
         self.items: list[Item] = []
         self.rows = 0

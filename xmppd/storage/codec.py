@@ -11,6 +11,10 @@ from xmppd.storage.api import DataError, Entry, Range
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 """Ids are 64-bit integers in every store; a range that reaches beyond is cut."""
 
+FLAGS = 256
+"""Flags of an entry are below this: a store without bit operators lists those that match."""
+
+_VALUES = range(FLAGS)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 
@@ -26,6 +30,36 @@ def pack(value: Any) -> bytes:
 def unpack(data: bytes) -> Any:
     """Builtin types again. Raises msgspec.DecodeError for bytes that `pack` did not write."""
     return _decoder.decode(data)
+
+
+def check_text(text: str) -> None:
+    """Raises DataError for what is no text in UTF-8 (lone surrogates)."""
+    try:
+        text.encode()
+    except (UnicodeEncodeError, AttributeError) as error:
+        raise DataError(f"not text that can be stored: {error}") from error
+
+
+def check_entry(entry: Entry) -> None:
+    """Raises DataError for an entry that a store may not be able to hold."""
+    check_text(entry.peer)
+    check_text(entry.resource)
+    if not isinstance(entry.body, bytes):
+        raise DataError("a body is bytes")
+    if not (isinstance(entry.id, int) and LOWEST <= entry.id <= HIGHEST):
+        raise DataError("an id is a 64-bit integer")
+    if not 0 <= entry.flags < FLAGS:
+        raise DataError(f"flags are below {FLAGS}")
+
+
+def clamp(id: int) -> int:
+    """The nearest 64-bit integer."""
+    return min(max(id, LOWEST), HIGHEST)
+
+
+def flag_values(range: Range) -> list[int]:
+    """All values of flags that a range allows."""
+    return [value for value in _VALUES if value & range.flags == range.flags and not value & range.without]
 
 
 def bounds(range: Range) -> tuple[int, int] | None:

@@ -57,6 +57,7 @@ class GroupCommit:
         self._retry_timer: Timer | None = None
         self._watch_timer: Timer | None = None
         self._relief: list[Callable[[], object]] = []
+        self._number = 0
         self._closing = False
         self._idle: asyncio.Future[None] | None = None
 
@@ -98,7 +99,8 @@ class GroupCommit:
             raise StorageUnavailable("too much waits for the store")
         if rows * 2 >= self.limits.queue_rows or size * 2 >= self.limits.queue_size:
             self.congested = True
-        batch = self._open = Batch()
+        self._number += 1
+        batch = self._open = Batch(self._number)
         self._waiting.append(batch)
         if self._flying is None and not self._turn_asked:
             self._turn_asked = True
@@ -291,6 +293,11 @@ class GroupCommit:
             self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
 
     # --- the end ---
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is not decided yet."""
+        return self._flying is not None or bool(self._waiting)
 
     async def drain(self, within: float) -> None:
         """Refuse new writes, wait at most `within` seconds for all batches, then stop trying.

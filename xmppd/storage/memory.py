@@ -24,7 +24,7 @@ from xmppd.storage.api import (
     Row,
     Write,
 )
-from xmppd.storage.codec import HIGHEST, LOWEST, bounds, matches, pack, unpack
+from xmppd.storage.codec import bounds, check_entry, check_text, matches, pack, unpack
 
 Pending = tuple[Sequence[Write], Done]
 Failure = tuple[Exception, int]
@@ -147,14 +147,14 @@ class MemoryBackend:
 
     def _step(self, write: Write) -> Callable[[], None]:
         """The change that a write makes. Raises DataError if it cannot be stored."""
-        _check_text(write.owner)
+        check_text(write.owner)
         if isinstance(write, OwnerDelete):
             return lambda: self._delete_owner(write.owner)
         if isinstance(write, (MapPut, MapDelete, MapClear)):
             return self._map_step(write)
         place = (write.log, write.owner)
         if isinstance(write, (LogAppend, LogReplace)):
-            _check_entry(write.entry)
+            check_entry(write.entry)
             if isinstance(write, LogAppend):
                 return lambda: self._logs.setdefault(place, MemoryLog()).add(write.entry)
             return lambda: self._replace(place, write.entry)
@@ -166,7 +166,7 @@ class MemoryBackend:
         place = (write.map, write.owner)
         if isinstance(write, MapClear):
             return lambda: void(self._maps.pop(place, None))
-        _check_text(write.key)
+        check_text(write.key)
         if isinstance(write, MapPut):
             data = pack(write.value)
             return lambda: self._maps.setdefault(place, {}).__setitem__(write.key, data)
@@ -244,19 +244,3 @@ class MemoryBackend:
 
 def void(_: object) -> None:
     """Nothing, from an expression."""
-
-
-def _check_text(text: str) -> None:
-    try:
-        text.encode()
-    except (UnicodeEncodeError, AttributeError) as error:
-        raise DataError(f"not text that can be stored: {error}") from error
-
-
-def _check_entry(entry: Entry) -> None:
-    _check_text(entry.peer)
-    _check_text(entry.resource)
-    if not isinstance(entry.body, bytes):
-        raise DataError("a body is bytes")
-    if not (isinstance(entry.id, int) and LOWEST <= entry.id <= HIGHEST):
-        raise DataError("an id is a 64-bit integer")

@@ -26,7 +26,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         " UNIQUE (owner, log))",
         # Narrow rows in order of (box, id): appending touches one page per owner, a filter reads few pages.
         "CREATE TABLE entry (box INTEGER NOT NULL, id INTEGER NOT NULL CHECK (typeof(id) = 'integer'),"
-        " peer INTEGER NOT NULL, resource TEXT NOT NULL, flags INTEGER NOT NULL, body INTEGER NOT NULL,"
+        " peer INTEGER NOT NULL, resource TEXT NOT NULL,"
+        " flags INTEGER NOT NULL CHECK (flags BETWEEN 0 AND 255), body INTEGER NOT NULL,"
         " PRIMARY KEY (box, id)) WITHOUT ROWID",
         # An append-only heap; `refs` entries share a body.
         "CREATE TABLE body (id INTEGER PRIMARY KEY, refs INTEGER NOT NULL,"

@@ -17,7 +17,7 @@ from xmppd.storage.api import (
     OwnerDelete,
     Write,
 )
-from xmppd.storage.codec import HIGHEST, LOWEST, pack
+from xmppd.storage.codec import clamp, pack
 from xmppd.storage.sqlite_schema import connect
 
 ROWS = 64
@@ -203,12 +203,11 @@ class Writer:
             self._flush_log()
             box = self._box(write.log, write.owner)
             for start in range(0, len(write.ids), 500):
-                ids = write.ids[start : start + 500]
+                ids = [clamp(id) for id in write.ids[start : start + 500]]
                 self._delete(f"box = ? AND id IN ({','.join('?' * len(ids))})", box, *ids)
         elif isinstance(write, LogTrim):
             self._flush_log()
-            before = min(max(write.before, LOWEST), HIGHEST)
-            self._delete("box = ? AND id < ?", self._box(write.log, write.owner), before)
+            self._delete("box = ? AND id < ?", self._box(write.log, write.owner), clamp(write.before))
         elif isinstance(write, OwnerDelete):
             self._delete_owner(write.owner)
 

@@ -1,0 +1,316 @@
+"""The store in MongoDB, or in any server that speaks its protocol: only plain commands are used.
+
+Two collections, documents keyed by owner (the shard key): `entries` (logs) and `records` (maps). A document
+is the unit of atomicity; a batch writes its log entries first and its records after them, so that a count or
+a cursor never runs ahead of the messages it counts. Everything may be written twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+
+from bson import Binary, encode
+from bson.codec_options import CodecOptions
+from bson.objectid import ObjectId
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import DeleteMany, DeleteOne, UpdateOne
+from pymongo.errors import BulkWriteError, ConfigurationError, InvalidURI, OperationFailure
+
+from xmppd.errors import StorageUnavailable
+from xmppd.storage.api import (
+    DataError,
+    Done,
+    Entry,
+    LogAppend,
+    LogDelete,
+    LogReplace,
+    LogTrim,
+    MapClear,
+    MapDelete,
+    MapPut,
+    OwnerDelete,
+    Range,
+    Row,
+    StoreError,
+    Write,
+)
+from xmppd.storage.codec import check_entry, clamp
+from xmppd.storage.mongodb_documents import (
+    DUPLICATE,
+    LARGEST,
+    entry_filter,
+    from_document,
+    record_fields,
+    translate,
+    value_of,
+)
+
+R = TypeVar("R")
+
+log = logging.getLogger("xmppd.storage")
+
+CLIENT: Any = AsyncIOMotorClient
+"""The one line that chooses the driver: PyMongo's AsyncMongoClient has the same methods."""
+
+VERSION = 1
+OPTIONS: dict[str, Any] = {
+    "appname": "xmppd",
+    "w": "majority",
+    "journal": True,
+    "readConcernLevel": "majority",
+    "retryWrites": False,  # the store above repeats whole batches
+    "serverSelectionTimeoutMS": 3_000,
+    "connectTimeoutMS": 3_000,
+    "socketTimeoutMS": 10_000,
+}
+INDEXES = {
+    "entries": (
+        ([("owner", 1), ("log", 1), ("id", 1)], True),
+        ([("owner", 1), ("log", 1), ("peer", 1), ("id", 1)], False),
+    ),
+    "records": (
+        ([("owner", 1), ("map", 1), ("key", 1)], True),
+        ([("map", 1), ("domain", 1), ("owner", 1)], False),
+    ),
+}
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+class MongoBackend:
+    """`api.Backend` over the database that the URI names (`xmppd` if it names none)."""
+
+    atomic = False
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._client: Any = None
+        self._db: Any = None
+        self._ready = False
+        self._task: asyncio.Task[None] | None = None
+
+    # --- open and close ---
+
+    async def open(self) -> None:
+        """Connect, check the version, make indexes. Raises StorageUnavailable (try again) or StoreError."""
+        if self._client is None:
+            try:
+                self._client = CLIENT(self._uri, **OPTIONS)
+                self._db = self._client.get_default_database("xmppd")
+            except (InvalidURI, ConfigurationError, ValueError) as error:
+                raise StoreError(f"the MongoDB URI cannot be used: {error}") from error
+        try:
+            await self._prepare()
+        except OperationFailure as error:
+            if error.code in {13, 18}:
+                raise StoreError(f"MongoDB refuses us: {error}") from error
+            raise translate(error) from error
+        except Exception as error:
+            if isinstance(error, StoreError):
+                raise
+            raise translate(error) from error
+        self._ready = True
+
+    async def _prepare(self) -> None:
+        found = await self._db["meta"].find_one({"_id": "schema"})
+        if found is not None and found["version"] > VERSION:
+            raise StoreError(
+                f"the database was written by a newer version of the server"
+                f" (schema {found['version']}, this one knows {VERSION})"
+            )
+        for collection, indexes in INDEXES.items():
+            for keys, unique in indexes:
+                await self._db[collection].create_index(keys, unique=unique)
+        await self._db["meta"].update_one({"_id": "schema"}, {"$set": {"version": VERSION}}, upsert=True)
+
+    async def close(self) -> None:
+        """Wait for the commit under way, then disconnect."""
+        self._ready = False
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        client, self._client = self._client, None
+        if client is not None:
+            closing = client.close()
+            if inspect.isawaitable(closing):  # PyMongo's own async client
+                await closing
+
+    # --- commits ---
+
+    def commit(self, writes: Sequence[Write], done: Done) -> None:
+        if not self._ready:
+            raise StorageUnavailable("the store is not open")
+        self._task = asyncio.get_running_loop().create_task(self._commit(writes, done), name="MongoDB commit")
+
+    async def _commit(self, writes: Sequence[Write], done: Done) -> None:
+        error: Exception | None = None
+        try:
+            await Commit(self._db, writes).run()
+        except Exception as failure:  # noqa: BLE001  it goes to the store above, which logs it
+            error = translate(failure)
+        done(error)
+
+    # --- reads ---
+
+    async def _read(self, answer: Awaitable[R]) -> R:
+        try:
+            return await answer
+        except Exception as error:
+            raise translate(error) from error
+
+    def _collection(self, name: str) -> Any:
+        if not self._ready:
+            raise StorageUnavailable("the store is not open")
+        return self._db[name]
+
+    async def load(self, owner: str, maps: Sequence[str]) -> list[Row[Any]]:
+        found = self._collection("records").find({"owner": owner, "map": {"$in": list(maps)}})
+        documents = await self._read(found.to_list(None))
+        return [Row(document["map"], document["key"], value_of(document)) for document in documents]
+
+    async def read(self, map: str, owner: str, key: str) -> Any | None:
+        place = {"owner": owner, "map": map, "key": key}
+        document = await self._read(self._collection("records").find_one(place))
+        return None if document is None else value_of(document)
+
+    async def owners(self, map: str, domain: str, after: str, limit: int) -> list[str]:
+        """An owner may come several times, once for each record, so this reads on behind the last one."""
+        owners: list[str] = []
+        while len(owners) < limit:
+            place = {"map": map, "domain": domain, "owner": {"$gt": after}}
+            cursor = self._collection("records").find(place, {"owner": 1, "_id": 0})
+            documents = await self._read(cursor.sort([("owner", 1)]).limit(limit).to_list(limit))
+            owners += dict.fromkeys(document["owner"] for document in documents)
+            if len(documents) < limit:
+                break
+            after = owners[-1]
+        return owners[:limit]
+
+    async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]:
+        place = entry_filter(log, owner, range)
+        if place is None or limit <= 0:
+            return []
+        cursor = self._collection("entries").find(place).sort([("id", -1 if backwards else 1)]).limit(limit)
+        documents = await self._read(cursor.to_list(limit))
+        if backwards:
+            documents.reverse()
+        return [from_document(document) for document in documents]
+
+    async def count(self, log: str, owner: str, range: Range, limit: int | None) -> int:
+        place = entry_filter(log, owner, range)
+        if place is None or limit == 0:
+            return 0
+        self._collection("entries")
+        answer = await self._read(self._db.command("count", "entries", query=place, limit=limit or 0))
+        return int(answer["n"])
+
+    async def last_id(self, log: str, owner: str) -> int:
+        last = await self.page(log, owner, Range(), 1, True)
+        return last[0].id if last else 0
+
+
+class Commit:
+    """One batch on its way: collected in order, sent as few commands as that order allows."""
+
+    def __init__(self, db: Any, writes: Sequence[Write]) -> None:
+        self._entries = db["entries"]
+        self._records = db["records"]
+        self._meta = db["meta"]
+        self._writes = writes
+        self._new: list[RawBSONDocument] = []
+        self._changes: list[UpdateOne | DeleteOne | DeleteMany] = []
+        self._repeated = False
+
+    async def run(self) -> None:
+        """Raises DataError before anything is sent, if what is refused can be told by looking at it."""
+        steps = [self._step(write) for write in self._writes]
+        for write, document in zip(self._writes, steps, strict=True):
+            if isinstance(write, LogAppend):
+                self._new.append(document)
+            elif isinstance(write, (MapPut, MapDelete, MapClear)):
+                self._changes.append(document)
+            else:
+                await self._barrier(write, document)
+        await self._flush_entries()
+        await self._flush_records()
+        if self._repeated:
+            # Finding what an attempt before has written does not wait for its replication. This does: when a
+            # later write is with the majority, so are all before it.
+            await self._meta.update_one({"_id": "fence"}, {"$set": {"by": ObjectId()}}, upsert=True)
+
+    def _step(self, write: Write) -> Any:
+        """What will be sent for a write. Raises DataError."""
+        if isinstance(write, LogAppend):
+            return self._document(write)
+        if isinstance(write, LogReplace):
+            check_entry(write.entry)
+            place = {"owner": write.owner, "log": write.log, "id": write.entry.id}
+            change = {"flags": int(write.entry.flags), "body": Binary(write.entry.body)}
+            encode({**place, **change})
+            return place, {"$set": change}
+        if isinstance(write, LogDelete):
+            return {"owner": write.owner, "log": write.log, "id": {"$in": [clamp(id) for id in write.ids]}}
+        if isinstance(write, LogTrim):
+            return {"owner": write.owner, "log": write.log, "id": {"$lt": clamp(write.before)}}
+        if isinstance(write, OwnerDelete):
+            return {"owner": write.owner}
+        place = {"owner": write.owner, "map": write.map}
+        if isinstance(write, MapClear):
+            encode(place)
+            return DeleteMany(place)
+        place["key"] = write.key
+        if isinstance(write, MapDelete):
+            encode(place)
+            return DeleteOne(place)
+        update = record_fields(write.owner, write.value)
+        if len(encode({**place, **update["$set"]})) > LARGEST:
+            raise DataError("a record is too large")
+        return UpdateOne(place, update, upsert=True)
+
+    def _document(self, write: LogAppend) -> RawBSONDocument:
+        entry = write.entry
+        check_entry(entry)
+        raw = encode({
+            "_id": ObjectId(),
+            "owner": write.owner,
+            "log": write.log,
+            "id": entry.id,
+            "peer": entry.peer,
+            "resource": entry.resource,
+            "flags": int(entry.flags),
+            "body": Binary(entry.body),
+        })  # fmt: skip
+        if len(raw) > LARGEST:
+            raise DataError("an entry is too large")
+        return RawBSONDocument(raw, RAW)
+
+    async def _barrier(self, write: Write, document: Any) -> None:
+        """A change of a log sees the appends before it; what deletes an owner sees all."""
+        await self._flush_entries()
+        if isinstance(write, LogReplace):
+            await self._entries.update_one(*document)
+            return
+        if isinstance(write, OwnerDelete):
+            await self._flush_records()
+            await self._records.delete_many(document)
+        await self._entries.delete_many(document)
+
+    async def _flush_entries(self) -> None:
+        documents, self._new = self._new, []
+        if not documents:
+            return
+        try:
+            await self._entries.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            refused = error.details.get("writeErrors", [])
+            if error.details.get("writeConcernErrors") or any(e.get("code") != DUPLICATE for e in refused):
+                raise
+            self._repeated = True
+
+    async def _flush_records(self) -> None:
+        changes, self._changes = self._changes, []
+        if changes:
+            await self._records.bulk_write(changes, ordered=True)
