@@ -1,0 +1,161 @@
+"""A whole server without sockets: real server object, memory store, fake clock, clients joined by function calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from lxml import etree
+
+from xmppd.config import parse_config
+from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
+from xmppd.server import Server
+from xmppd.storage.memory import MemoryBackend
+from xmppd.storage.store import Store
+from xmppd.stream.sasl import Credentials
+
+from .client import HEADER, STREAM, Client, Element, FakeLink
+from .clock import FakeClock
+
+__all__ = ["HEADER", "STREAM", "Client", "Element", "FakeClock", "FakeLink", "Harness", "condition", "xml"]
+
+PASSWORD = "pencil"
+
+
+@cache
+def credentials() -> Credentials:
+    return Credentials.from_password(PASSWORD, iterations=10_000)
+
+
+def condition(element: Element) -> str:
+    """The defined condition of a stanza error, "" if it is none."""
+    error = element.find("{jabber:client}error")
+    if element.get("type") != "error" or error is None:
+        return ""
+    for child in error:
+        if child.tag.startswith("{urn:ietf:params:xml:ns:xmpp-stanzas}") and not child.tag.endswith("}text"):
+            return str(etree.QName(child.tag).localname)
+    return ""
+
+
+def xml(element: Element) -> str:
+    return etree.tostring(element).decode()
+
+
+def configuration(plugins: dict[str, dict[str, Any]] | None = None, more: str = "", rooms: Any = None) -> str:
+    """A configuration as YAML text (JSON is YAML)."""
+    import json
+
+    plugins_json = json.dumps({name: options for name, options in (plugins or {}).items()})
+    rooms_json = json.dumps(rooms or {})
+    return f"""
+hosts:
+  localhost: {{plugins: {plugins_json}, admins: [admin@localhost]}}
+  conference.localhost: {{type: rooms, plugins: {rooms_json}}}
+listeners:
+  - {{address: 127.0.0.1, port: 5222, tls: none}}
+storage: "memory:"
+{more}
+"""
+
+
+class Harness:
+    """Made by the fixture `server`; `more`: YAML lines for the end of the configuration."""
+
+    def __init__(
+        self,
+        plugins: dict[str, dict[str, Any]] | None = None,
+        more: str = "",
+        rooms: dict[str, Any] | None = None,
+        store: Store | None = None,
+        clock: FakeClock | None = None,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.config = parse_config(configuration(plugins, more, rooms), "test.yaml")
+        self.storage = store or Store(MemoryBackend(self.clock), self.clock)
+        self.server: Server
+        self.clients: list[Client] = []
+
+    async def start(self) -> Harness:
+        await self.storage.open()
+        self.server = Server(self.config, self.storage, self.clock, secret=b"s" * 32)
+        await self.server.start()
+        return self
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+    @property
+    def host(self) -> Any:
+        return self.server.hosts["localhost"]
+
+    @property
+    def backend(self) -> Any:
+        return self.storage.backend
+
+    # ---- people
+
+    async def register(self, user: str, domain: str = "localhost") -> None:
+        host = self.server.hosts[domain]
+        bare = f"{user}@{domain}"
+        await self.storage.load(bare)
+        if not self.storage.map(ACCOUNT_MAP, StoredAccount, resident=True).get(bare):
+            write = host.stored_accounts.put(bare, "", StoredAccount(credentials(), self.clock.now()))
+            await self.storage.commit([write])
+            host.forget(bare)
+
+    def connect(self, tls: str = "none") -> Client:
+        """A connection on which nothing was said."""
+        client = Client(self, tls)
+        self.clients.append(client)
+        return client
+
+    async def login(self, user: str, resource: str | None = None, presence: bool = False) -> Client:
+        """A bound session of user@localhost (the account is made if it is not there)."""
+        await self.register(user)
+        client = self.connect()
+        await client.sign_in(user)
+        await client.bind(resource)
+        if presence:
+            client.send("<presence/>")
+            await client.receive_all()
+        return client
+
+    # ---- time and quiet
+
+    async def until(self, done: Callable[[], bool]) -> bool:
+        """Let the loop run until `done` or until nothing moves any more. Does not turn the clock."""
+        idle = 0
+        for _ in range(4000):
+            if done():
+                return True
+            if self._busy():
+                await asyncio.sleep(0.0005)
+                idle += 1
+                if idle > 400:
+                    return done()
+            else:
+                for _ in range(15):
+                    await asyncio.sleep(0)
+                    if done():
+                        return True
+                if not self._busy():
+                    return done()
+        return done()
+
+    def _busy(self) -> bool:
+        working = any(host.background._tasks for host in self.server.hosts.values())
+        return working or self.storage.busy
+
+    async def quiet(self) -> None:
+        await self.until(lambda: False)
+
+    async def advance(self, seconds: float) -> None:
+        """Turn the clock; what falls due on the way runs in order."""
+        end = self.clock.monotonic() + seconds
+        while (callback := self.clock.due(end)) is not None:
+            callback()
+            await self.quiet()
+        await self.quiet()

@@ -1,0 +1,52 @@
+"""A clock that only tests turn."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class FakeTimer:
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeClock:
+    """`now` and `monotonic` move only by `advance` (and by a microsecond a reading, so no two stamps are equal)."""
+
+    def __init__(self, start: float = 1_700_000_000.0) -> None:
+        self.wall = start
+        self.time = 1000.0
+        self._order = count()
+        self._timers: list[tuple[float, int, FakeTimer]] = []
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_soon(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
+        timer = FakeTimer(callback)
+        heapq.heappush(self._timers, (self.time + delay, next(self._order), timer))
+        return timer
+
+    def due(self, until: float) -> Callable[[], object] | None:
+        """Move to the next timer before `until` and give its callback; None: there is none."""
+        while self._timers and self._timers[0][0] <= until:
+            when, _, timer = heapq.heappop(self._timers)
+            if timer.callback is not None:
+                self.wall += max(0.0, when - self.time)
+                self.time = max(self.time, when)
+                return timer.callback
+        self.wall += max(0.0, until - self.time)
+        self.time = max(self.time, until)
+        return None

@@ -1,0 +1,44 @@
+"""A local account while it is in memory: its sessions, the ids of its log, its delivery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .delivery import Mailbox
+from .jid import JID
+from .stream.splitter import Names
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .sessions import Session
+
+
+class Account:
+    """Loaded by `Host.open_account`, kept while a session is bound, otherwise as long as there is room."""
+
+    __slots__ = ("alive", "bare", "host", "jid", "last_id", "mailbox", "names", "sessions")
+
+    def __init__(self, host: Host, jid: JID, last_id: int, name_budget: int) -> None:
+        self.host = host
+        self.jid = jid
+        self.bare = jid.bare
+        self.sessions: dict[str, Session] = {}
+        """Bound sessions by resource, attached or detached."""
+        self.last_id = last_id
+        self.alive = True
+        """False once it is deleted."""
+        self.mailbox = Mailbox(self)
+        self.names = Names(left=name_budget)
+
+    def next_id(self) -> int:
+        """An id for the owner's log: microseconds, strictly rising even if the clock is set back."""
+        now = int(self.host.clock.now() * 1_000_000)
+        self.last_id = now if now > self.last_id else self.last_id + 1
+        return self.last_id
+
+    def available(self) -> list[Session]:
+        """Sessions that have sent available presence."""
+        return [session for session in self.sessions.values() if session.presence is not None]
+
+    def __repr__(self) -> str:
+        return f"<account {self.bare} {len(self.sessions)} sessions>"

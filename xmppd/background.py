@@ -1,0 +1,73 @@
+"""Work beside the path of a stanza: owned, named, logged on failure, ended at stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from .clock import Clock, Timer
+
+log = logging.getLogger("xmppd.background")
+
+
+class Background:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[int, Timer] = {}
+        self._serial = 0
+        self._closed = False
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        if self._closed:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(_guarded(work, name), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def every(self, seconds: float, call: Callable[[], Awaitable[None] | None], name: str) -> None:
+        self._serial += 1
+        serial = self._serial
+
+        def due() -> None:
+            if self._closed:
+                return
+            self._timers[serial] = self.clock.call_later(seconds, due)
+            try:
+                work = call()
+            except Exception:
+                log.exception("%s failed", name)
+                return
+            if work is not None:
+                self.spawn(_wait(work), name)
+
+        self._timers[serial] = self.clock.call_later(seconds, due)
+
+    async def close(self) -> None:
+        """Cancel what is left and wait for it."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settle(self) -> None:
+        """Wait until nothing runs (tests, graceful stop)."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _wait(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _guarded(work: Coroutine[Any, Any, None], name: str) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("%s failed", name)

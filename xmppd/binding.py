@@ -1,0 +1,119 @@
+"""Sessions come and go: resource binding (RFC 6120 section 7), detaching and resuming, the end."""
+
+from __future__ import annotations
+
+import logging
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING
+
+from .contracts.sessions import PRESENCE, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED
+from .errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
+from .sessions import Carrier, Session
+from .stanza import parse_stanza
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .server import Server
+
+log = logging.getLogger("xmppd.sessions")
+
+
+class Binder:
+    """Makes and ends the sessions of all hosts."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.detached: dict[Session, float] = {}
+        """Until when (monotonic) a detached session waits for its client."""
+
+    def bind(self, account: Account, wanted: str, carrier: Carrier) -> Session:
+        """A new session. A bound resource of that name is ended with <conflict/>: the newer stream is the one
+        whose client is there (section 7.7.2.2). Raises BadRequest, ResourceConstraint."""
+        resource = wanted or token_urlsafe(9)
+        try:
+            jid = account.jid.with_resource(resource)
+        except MalformedJid:
+            raise BadRequest("not a resource") from None
+        former = account.sessions.get(jid.resource)
+        if former is not None:
+            self.end(former, "conflict", "replaced by a new stream")
+        if len(account.sessions) >= self.server.limits.sessions:
+            oldest = min(
+                (session for session in account.sessions.values() if session in self.detached),
+                key=self.detached.__getitem__,
+                default=None,
+            )
+            if oldest is None:
+                raise ResourceConstraint("too many sessions", ("urn:xmpp:errors", "resource-limit-exceeded"))
+            self.end(oldest)
+        session = Session(account, jid)
+        session.carrier = carrier
+        account.sessions[jid.resource] = session
+        self.server.storage.pin(account.bare)
+        account.host.tell(SESSION_BOUND, session)
+        return session
+
+    def detach(self, session: Session) -> None:
+        """The connection is gone without a goodbye: keep the session if its client may resume it."""
+        session.carrier = None
+        session.feed.paused = False
+        if session.resumable <= 0 or session.ended:
+            self.end(session)
+            return
+        self.detached[session] = self.server.clock.monotonic() + session.resumable
+
+    def attach(self, session: Session, carrier: Carrier) -> None:
+        """A new stream takes a session over; a stream that still holds it is closed with <conflict/>."""
+        former = session.carrier
+        session.carrier = None
+        if former is not None:
+            former.end("conflict", "resumed on another stream")
+        self.detached.pop(session, None)
+        session.carrier = carrier
+
+    def resumed(self, session: Session) -> None:
+        session.host.tell(SESSION_RESUMED, session)
+
+    def end(self, session: Session, condition: str = "", text: str = "") -> None:
+        """For good: tell who saw it, give back what it had not acknowledged."""
+        if session.ended:
+            return
+        account = session.account
+        presence = account.host.find(PRESENCE)
+        if presence is not None:
+            presence.gone(session)
+        session.ended = True
+        session.presence = None
+        self.detached.pop(session, None)
+        if account.sessions.get(session.resource) is session:
+            del account.sessions[session.resource]
+        self.server.storage.unpin(account.bare)
+        carrier, session.carrier = session.carrier, None
+        if carrier is not None:
+            if condition:
+                carrier.end(condition, text)
+            else:
+                carrier.close()
+        self._give_back(session)
+        account.host.tell(SESSION_ENDED, session)
+
+    def _give_back(self, session: Session) -> None:
+        """What it did not acknowledge waits, or goes to the sessions that have not got it (XEP-0198 section 4)."""
+        account, feed = session.account, session.feed
+        account.mailbox.let_go(feed.pending())
+        for other in account.available():
+            if other.priority >= 0 and other.feed.live:
+                other.feed.catch_up()
+        if feed.queue is None:
+            return
+        for data, stamp in feed.queue.items:
+            if not stamp and data.startswith(b"<iq"):
+                stanza = parse_stanza(data)
+                if not stanza.answers and stanza.sender is not None and stanza.sender.local:
+                    session.host.deliver(stanza.error(ServiceUnavailable()))
+
+    def sweep(self) -> None:
+        """End the detached sessions whose time is over."""
+        now = self.server.clock.monotonic()
+        for session in [session for session, until in self.detached.items() if until <= now]:
+            self.end(session)

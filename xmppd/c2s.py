@@ -1,0 +1,432 @@
+"""A client's stream (RFC 6120 sections 4 to 7): negotiation, then one order of stanzas into the router."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Final
+
+from .contracts.accounts import REGISTRATION
+from .contracts.sessions import FEATURES, FeatureAsk
+from .errors import STREAMS_NS, BadRequest, MalformedJid, StanzaError, StreamError
+from .jid import JID
+from .net.link import Link
+from .sessions import LANE_BOUND
+from .signin import SASL_NS, SignIn
+from .stanza import Kind, Stanza
+from .stream.splitter import Item, Nonza, Splitter, StreamClose, StreamOpen, header
+from .xml import CLIENT_NS, XML_NS, E, escape, find, text_of, to_bytes
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .host import Host
+    from .server import Server
+    from .sessions import Session
+
+log = logging.getLogger("xmppd.c2s")
+
+TLS_NS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
+BIND_NS: Final = "urn:ietf:params:xml:ns:xmpp-bind"
+REGISTER_TAG: Final = "jabber:iq:register|query"
+INBOX = 100
+"""So many stanzas may wait behind a slow one; then the connection is not read."""
+
+
+class State(enum.IntEnum):
+    """How far the negotiation is. Each state is left in one direction only."""
+
+    STRANGER = 0
+    SIGNED_IN = 1
+    BOUND = 2
+    CLOSED = 3
+
+
+class ClientStream:
+    """One connection of a client. A `Receiver` for its link, the `Carrier` of its session."""
+
+    __slots__ = (
+        "_ending",
+        "_held_back",
+        "account",
+        "born",
+        "host",
+        "inbox",
+        "link",
+        "opened",
+        "pinged",
+        "plain_ok",
+        "server",
+        "session",
+        "sign_in",
+        "splitter",
+        "state",
+        "tls_offered",
+        "waiting",
+    )
+
+    def __init__(self, server: Server, tls: str) -> None:
+        self.server = server
+        self.tls_offered = tls == "starttls"
+        self.plain_ok = tls == "none"
+        """A loopback listener without TLS counts as safe."""
+        self.link: Link
+        self.host: Host = server.default_host
+        self.splitter = Splitter(server.limits.before_sign_in)
+        self.state = State.STRANGER
+        self.opened = False
+        self.sign_in: SignIn | None = None
+        self.account: Account | None = None
+        self.session: Session | None = None
+        self.inbox: deque[Item] | None = None
+        self.waiting = False
+        self.born = server.clock.monotonic()
+        self.pinged = False
+        self._held_back = False
+        self._ending = False
+
+    # ---- the link's side (net.link.Receiver)
+
+    def connected(self, link: Link) -> None:
+        self.link = link
+        self.server.streams.add(self)
+
+    def secured(self) -> None:
+        """TLS is there: nothing of before counts (section 5.4.3.3)."""
+        self.splitter.reset()
+        self.opened = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.pinged = False
+        for item in self.splitter.feed(data):
+            if self.waiting:
+                self._queue(item)
+            elif not self._take(item):
+                return
+        fault = self.splitter.fault
+        if fault is not None and self.state is not State.CLOSED:
+            if self.waiting:
+                self._queue(fault)
+            else:
+                self.fail(fault)
+            return
+        session = self.session
+        if session is not None and session.received - session.handled > LANE_BOUND:
+            session.throttled = True
+            self._hold_back()
+        if self.server.storage.congested:
+            self._hold_back()
+            self.server.storage.on_relief(self.relieved)
+
+    def pause_writing(self) -> None:
+        if self.session is not None:
+            self.session.feed.paused = True
+
+    def resume_writing(self) -> None:
+        if self.session is not None:
+            self.session.feed.paused = False
+            self.session.feed.go_on()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.state = State.CLOSED
+        self.server.streams.discard(self)
+        session, self.session = self.session, None
+        if session is not None and session.carrier is self:
+            self.server.binder.detach(session)
+
+    # ---- the session's side (sessions.Carrier)
+
+    @property
+    def secure(self) -> bool:
+        return self.link.secure
+
+    @property
+    def peer(self) -> str:
+        return self.link.peer
+
+    def write(self, data: bytes) -> None:
+        self.link.write(data)
+
+    def on_drained(self, callback: Callable[[], None]) -> None:
+        self.link.on_drained(callback)
+
+    def relieved(self) -> None:
+        self._read_on()
+
+    def end(self, condition: str, text: str = "") -> None:
+        self.fail(StreamError(condition, text))
+
+    def close(self) -> None:
+        """Say goodbye and close."""
+        if self.state is State.CLOSED:
+            return
+        if self.opened:
+            self.link.write(b"</stream:stream>")
+        self._closed()
+
+    def _closed(self) -> None:
+        self.state = State.CLOSED
+        self.link.close()
+        session, self.session = self.session, None
+        if session is not None and session.carrier is self:
+            session.carrier = None
+            self.server.binder.end(session)
+
+    def fail(self, error: StreamError) -> None:
+        """Stream error and close (section 4.9)."""
+        if self.state is State.CLOSED:
+            return
+        if not self.opened:
+            self._header({})
+        self.link.write(stream_error(error) + b"</stream:stream>")
+        session = self.session
+        if session is not None and session.carrier is self and error.condition in KEEPS_SESSION:
+            self.session = None
+            self.state = State.CLOSED
+            self.link.close()
+            self.server.binder.detach(session)
+            return
+        self._closed()
+
+    # ---- one thing after the other
+
+    def _queue(self, item: Item | StreamError) -> None:
+        if self.inbox is None:
+            self.inbox = deque()
+        self.inbox.append(item)  # type: ignore[arg-type]
+        if len(self.inbox) > INBOX:
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        if not self._held_back:
+            self._held_back = True
+            self.link.pause_reading()
+
+    def _read_on(self) -> None:
+        session = self.session
+        busy = session is not None and session.throttled
+        if self._held_back and not busy and len(self.inbox or ()) <= INBOX // 2 and not self.server.storage.congested:
+            self._held_back = False
+            if self.state is not State.CLOSED:
+                self.link.resume_reading()
+
+    def wait(self, work: Awaitable[None]) -> None:
+        """What follows on this stream waits for `work`."""
+        self.waiting = True
+        self.host.background.spawn(self._work(work), "stream")
+
+    async def _work(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except StreamError as error:
+            self.fail(error)
+        except Exception:
+            log.exception("a stream of %s failed", self.account or "a stranger")
+            self.fail(StreamError("internal-server-error"))
+        finally:
+            self.waiting = False
+        inbox = self.inbox
+        while inbox and not self.waiting:
+            item = inbox.popleft()
+            if isinstance(item, StreamError):
+                self.fail(item)
+            elif not self._take(item):
+                inbox.clear()
+        if not inbox:
+            self.inbox = None
+        self._read_on()
+
+    def _take(self, item: Item) -> bool:
+        """False: what came behind it in the same read does not count."""
+        try:
+            if type(item) is Stanza:
+                self._stanza(item)
+                return self.state is not State.CLOSED
+            if type(item) is Nonza:
+                return self._nonza(item)
+            if type(item) is StreamOpen:
+                self._open(item)
+                return self.state is not State.CLOSED
+            self.close()
+        except StreamError as error:
+            self.fail(error)
+        return False
+
+    # ---- stanzas
+
+    def _stanza(self, stanza: Stanza) -> None:
+        session = self.session
+        if session is None:
+            self._early(stanza)
+            return
+        stanza.sender = session.jid
+        if stanza.claimed and stanza.claimed != session.jid.full:
+            _check_from(stanza.claimed, session.jid)
+        session.received += 1
+        wait = self.server.router.receive(session, stanza)
+        if wait is not None:
+            self.wait(wait)
+
+    def _early(self, stanza: Stanza) -> None:
+        """Before binding (section 7.1): the bind request, or a registration where that is open."""
+        if self.state is State.SIGNED_IN and stanza.kind is Kind.IQ and stanza.tags == (f"{BIND_NS}|bind",):
+            self._bind(stanza)
+            return
+        registration = self.host.find(REGISTRATION)
+        if self.state is State.STRANGER and stanza.tags == (REGISTER_TAG,) and registration is not None:
+            if registration.open and self._safe():
+                self.wait(self._register(registration.before_sign_in(stanza, self.peer), stanza))
+                return
+        raise StreamError("not-authorized")
+
+    async def _register(self, work: Awaitable[Stanza], stanza: Stanza) -> None:
+        try:
+            answer = await work
+        except StanzaError as error:
+            answer = stanza.error(error)
+        self.write(answer.data)
+
+    def _bind(self, stanza: Stanza) -> None:
+        assert self.account is not None
+        try:
+            if stanza.type != "set" or not stanza.id:
+                raise BadRequest()
+            payload = stanza.payload
+            assert payload is not None
+            wanted = text_of(find(payload, BIND_NS, "resource")).strip()
+            session = self.server.binder.bind(self.account, wanted, self)
+        except StanzaError as error:
+            self.write(stanza.error(error).data)
+            return
+        self.bound(session)
+        bound = E("bind", BIND_NS, {}, E("jid", BIND_NS, {}, session.jid.full))
+        answer = Stanza(Kind.IQ, "result", None, None, stanza.id).with_inside(bound)
+        self.write(answer.data)
+
+    def bound(self, session: Session) -> None:
+        """This stream carries `session` now (bound, or resumed)."""
+        self.session = session
+        self.state = State.BOUND
+
+    # ---- stream-level elements
+
+    def _nonza(self, nonza: Nonza) -> bool:
+        if nonza.ns == SASL_NS and self.state is State.STRANGER:
+            return self._sasl(nonza)
+        if nonza.ns == TLS_NS and nonza.name == "starttls" and self._may_secure():
+            self.write(f"<proceed xmlns='{TLS_NS}'/>".encode())
+            self.link.start_tls(self.server.tls_context(self.host.domain))
+            self.splitter.reset()
+            return False  # what was sent behind it in the clear never counts (T08)
+        tag = f"{nonza.ns}|{nonza.name}"
+        if self.session is not None:
+            handler = self.host.nonza_handler(tag, "bound")
+            if handler is not None:
+                handler(self.session, nonza)
+                return self.state is not State.CLOSED
+        elif self.state is State.SIGNED_IN:
+            handler = self.host.nonza_handler(tag, "signed-in")
+            if handler is not None:
+                work = handler(self, nonza)
+                if work is not None:
+                    self.wait(work)
+                return self.state is not State.CLOSED
+        if nonza.ns == CLIENT_NS or self.state is not State.BOUND:
+            raise StreamError("not-authorized" if self.state is not State.BOUND else "unsupported-stanza-type")
+        raise StreamError("invalid-namespace" if nonza.ns == "jabber:server" else "unsupported-stanza-type")
+
+    def _may_secure(self) -> bool:
+        return self.tls_offered and not self.link.secure and self.state is State.STRANGER
+
+    def _safe(self) -> bool:
+        return self.link.secure or self.plain_ok
+
+    def _sasl(self, nonza: Nonza) -> bool:
+        if not self._safe():
+            raise StreamError("policy-violation", "TLS first")
+        if self.sign_in is None:
+            self.sign_in = SignIn(self)
+        work = self.sign_in.take(nonza)
+        if work is not None:
+            self.wait(work)
+        return True
+
+    def signed_in(self, account: Account) -> None:
+        """SASL succeeded: the client opens a new stream (section 6.3.2)."""
+        self.account = account
+        self.state = State.SIGNED_IN
+        self.sign_in = None
+        self.opened = False
+        self.splitter.limits = self.server.limits.after_sign_in
+        self.splitter.names = account.names
+        self.splitter.reset()
+
+    # ---- headers and features
+
+    def _open(self, opening: StreamOpen) -> None:
+        attributes = opening.attributes
+        if self.opened:
+            raise StreamError("bad-format")
+        to = attributes.get("to", "")
+        if opening.namespace != CLIENT_NS:
+            raise StreamError("invalid-namespace")
+        host = self.server.host_for(to)
+        if host is None:
+            raise StreamError("host-unknown")
+        if self.account is not None and host is not self.account.host:
+            raise StreamError("not-authorized", "signed in at another domain")  # T14
+        self.host = host
+        major = attributes.get("version", "0.9").partition(".")[0]
+        if not (major.isascii() and major.isdigit()) or int(major[:4]) < 1:
+            self._header(attributes)
+            raise StreamError("unsupported-version")
+        self._header(attributes)
+        self.write(b"<stream:features>" + self._features() + b"</stream:features>")
+
+    def _header(self, attributes: dict[str, str]) -> None:
+        answer = {"from": self.host.domain, "id": token_urlsafe(16), "version": "1.0", f"{XML_NS}|lang": "en"}
+        claimed = attributes.get("from")
+        if claimed:
+            answer["to"] = claimed
+        self.opened = True
+        self.link.write(header(answer))
+
+    def _features(self) -> bytes:
+        """What can be negotiated now (section 4.3.2)."""
+        ask = FeatureAsk(self._safe(), self.state is State.SIGNED_IN)
+        if self.state is State.SIGNED_IN:
+            bind = f"<bind xmlns='{BIND_NS}'/>".encode()
+            # RFC 3921 clients ask for a session; it is a no-op (draft-cridland-xmpp-session).
+            legacy = b"<session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>"
+            return bind + legacy + b"".join(map(to_bytes, self.host.gather(FEATURES, ask)))
+        if self._may_secure():
+            # Required unless this listener was told that plaintext is fine: nothing else until then.
+            return f"<starttls xmlns='{TLS_NS}'><required/></starttls>".encode()
+        if self.sign_in is None:
+            self.sign_in = SignIn(self)
+        return self.sign_in.features() + b"".join(map(to_bytes, self.host.gather(FEATURES, ask)))
+
+
+KEEPS_SESSION = frozenset(("connection-timeout", "system-shutdown", "reset", "internal-server-error"))
+"""Ends of a stream that are not the end of a resumable session."""
+
+
+def _check_from(claimed: str, own: JID) -> None:
+    """Section 8.1.2.1. Raises StreamError."""
+    try:
+        jid = JID.parse(claimed)
+    except MalformedJid:
+        raise StreamError("invalid-from") from None
+    if jid.full not in (own.full, own.bare):
+        raise StreamError("invalid-from")
+
+
+def stream_error(error: StreamError) -> bytes:
+    """<stream:error/> (section 4.9.2)."""
+    text = f"<text xmlns='{STREAMS_NS}' xml:lang='en'>{escape(error.text)}</text>" if error.text else ""
+    extra = f"<{error.extra[1]} xmlns='{error.extra[0]}'/>" if error.extra else ""
+    return f"<stream:error><{error.condition} xmlns='{STREAMS_NS}'/>{text}{extra}</stream:error>".encode()

@@ -1,0 +1,127 @@
+"""The path of a stanza: decide, commit, release (DESIGN section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ..hooks import Chain, Notify
+from ..service import Service
+from ..stanza import Stanza
+from ..storage.api import Batch, Write
+
+if TYPE_CHECKING:
+    from ..account import Account
+    from ..sessions import Session
+
+
+class Lane:
+    """One order: an inbound stream or a room. `tail` is the last batch that holds something of it."""
+
+    __slots__ = ("tail",)
+
+    def __init__(self) -> None:
+        self.tail: Batch | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of it waits for a commit."""
+        return self.tail is None or self.tail.done
+
+
+class Event:
+    """A stanza in the chain of one account.
+
+    A handler may put another stanza in `stanza`, call `write`, or refuse; it changes no memory and sends nothing
+    (that is for the release). `targets`: at release, the (session, stanza) pairs that the core will send.
+    `stamp`: the id of the owner's log entry for this stanza, 0 if it is not kept.
+    """
+
+    __slots__ = ("owner", "session", "stamp", "stanza", "targets", "writes")
+
+    def __init__(self, stanza: Stanza, owner: Account, session: Session | None, writes: list[Write]) -> None:
+        self.stanza = stanza
+        self.owner = owner
+        self.session = session
+        """The local session it was sent by, if any."""
+        self.writes = writes
+        self.targets: list[tuple[Session, Stanza]] = []
+        self.stamp = 0
+
+    def write(self, write: Write) -> None:
+        """Commit this before the stanza is released."""
+        self.writes.append(write)
+
+
+class Outbound(Event):
+    """Sent by a session of `owner`."""
+
+    __slots__ = ()
+
+
+class Inbound(Event):
+    """Addressed to `owner`."""
+
+    __slots__ = ()
+
+
+OUTBOUND = Chain[Outbound]("outbound", plain=True)
+"""A stanza leaves a session. Runs for everything a client sends."""
+INBOUND = Chain[Inbound]("inbound", plain=True)
+"""A stanza comes to an account: to its bare JID or to one of its sessions."""
+SENT = Notify[Outbound]("sent", plain=True)
+"""After the commit: a message or IQ left the sender's account."""
+ARRIVED = Notify[Inbound]("arrived", plain=True)
+"""After the commit: `targets` says who gets it; handlers may add, replace or take away."""
+
+
+class MessageRules(Protocol):
+    """Who gets a message (RFC 6121 section 8.5)."""
+
+    def targets(self, event: Inbound) -> list[Session]:
+        """The sessions that get it, looked up now. Raises StanzaError for the error that section 8.5 asks for."""
+        ...
+
+
+MESSAGE_RULES = Service[MessageRules]("message-rules")
+
+
+class Arrival(Protocol):
+    """A stanza that came to a service host (rooms), with what its handler may do."""
+
+    stanza: Stanza
+    session: Session | None
+    """The sender's local session, None for a remote sender."""
+    lane: Lane
+    """The sender's stream."""
+
+    def write(self, write: Write) -> None:
+        """Commit this before the release."""
+        ...
+
+    def behind(self, lane: Lane) -> None:
+        """Take a place in another order too (the room's)."""
+        ...
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Run at release, after the commit."""
+        ...
+
+    def forward(self, stanza: Stanza) -> None:
+        """Pass a stanza on to an account in the same batch, through its INBOUND chain."""
+        ...
+
+
+class Entities(Protocol):
+    """What answers for the addresses of a service host (local@service…)."""
+
+    def receive(self, arrival: Arrival) -> Awaitable[None] | None:
+        """Decide one stanza. None: decided, `arrival` says what to commit and release.
+
+        An awaitable: it changes state (a barrier). The core awaits it before it takes more from that stream; it
+        begins when all before it on the stream is released. Raises StanzaError.
+        """
+        ...
+
+
+ENTITIES = Service[Entities]("entities")

@@ -1,0 +1,66 @@
+"""What happens to streams and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..hooks import Collect, Notify
+from ..service import Service
+from ..stanza import Stanza
+from ..xml import Element
+
+if TYPE_CHECKING:
+    from ..account import Account
+    from ..sessions import Session
+
+FEATURES = Collect["FeatureAsk", Element]("stream-features", plain=True)
+"""Elements for <stream:features/>."""
+
+SESSION_BOUND = Notify["Session"]("session-bound", plain=True)
+SESSION_ENDED = Notify["Session"]("session-ended", plain=True)
+"""The session is gone for good (not merely detached). Its presence was already made unavailable."""
+SESSION_RESUMED = Notify["Session"]("session-resumed", plain=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureAsk:
+    """Who gets the features."""
+
+    secure: bool
+    signed_in: bool
+
+
+class PresenceRules(Protocol):
+    """RFC 6121 sections 3 and 4. Provided by the presence plugin."""
+
+    def broadcast(self, session: Session, stanza: Stanza) -> None:
+        """A presence without `to` (available or unavailable) is released: tell who may know."""
+        ...
+
+    def directed(self, session: Session, stanza: Stanza) -> None:
+        """A presence (available or unavailable) to somebody is released, about to be delivered: remember it."""
+        ...
+
+    def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
+        """A subscribe, subscribed, unsubscribe or unsubscribed of a local user (sections 3.1 to 3.3): do all of it."""
+        ...
+
+    def arriving_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
+        """The same, coming to a local account (from a remote server, or from the sender's part)."""
+        ...
+
+    def probe(self, stanza: Stanza) -> Awaitable[None] | None:
+        """A probe for the presence of a local account (section 4.3)."""
+        ...
+
+    def gone(self, session: Session) -> None:
+        """A session ends without unavailable presence: send it (section 4.5.2)."""
+        ...
+
+
+PRESENCE = Service[PresenceRules]("presence")
+
+AVAILABLE = Notify["Session"]("available", plain=True)
+"""A session has sent its initial presence (RFC 6121 section 4.2), after the broadcast."""

@@ -1,0 +1,433 @@
+"""What is owed to an account and how far each session is (DESIGN section 6, points 6 and 8).
+
+The archive is the offline store. A `Mailbox` knows up to which entry of the owner's log everything was acknowledged
+by some device (the cursor). A `Feed` is one session's position in that log: live (entries come as they are
+released) or reading (it lags: signing in, or its queue is full, and gets the entries from the log in pages).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .errors import StorageUnavailable
+from .stanza import appended
+from .storage.api import Entry, Flags, Range, Write
+from .stream.outbound import OutboundQueue
+from .xep import delay_bytes, stanza_id_bytes
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .host import Host
+    from .sessions import Session
+
+log = logging.getLogger("xmppd.delivery")
+
+LOG: Final = "archive"
+"""The name of the accounts' log."""
+CURSOR: Final = "cursor"
+"""The name of the resident map that holds the cursors."""
+PAGE = 50
+READERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """`position`: every incoming entry up to this id is settled. `settled`: later ones that are, too.
+
+    `readers`: resources that read the archive themselves.
+    """
+
+    position: int = 0
+    settled: tuple[int, ...] = ()
+    readers: tuple[str, ...] = ()
+
+
+class Mailbox:
+    """An account's incoming entries: settled, in flight, or waiting in the log."""
+
+    __slots__ = ("account", "dirty", "gap", "hidden", "holders", "position", "readers", "settled")
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.position = 0
+        self.settled: set[int] = set()
+        self.holders: dict[int, int] = {}
+        """Entries in flight: how many sessions hold them."""
+        self.hidden: set[int] = set()
+        """Those of them that are deleted once they are settled."""
+        self.gap = 1
+        """The lowest id that may wait in the log, neither settled nor in flight; 0 for none."""
+        self.readers: tuple[str, ...] = ()
+        self.dirty = False
+
+    def restore(self, cursor: Cursor | None, last_id: int) -> None:
+        """From the store, at loading."""
+        if cursor is not None:
+            self.position = cursor.position
+            self.settled = set(cursor.settled)
+            self.readers = cursor.readers
+        self.gap = self.position + 1 if last_id > self.position else 0
+
+    def record(self) -> Cursor:
+        return Cursor(self.position, tuple(sorted(self.settled)), self.readers)
+
+    # ---- the life of an entry
+
+    def hold(self, id: int) -> None:
+        """A session got it."""
+        holders = self.holders
+        holders[id] = holders.get(id, 0) + 1
+
+    def wait(self, id: int) -> None:
+        """Nobody took it: it lies in the log."""
+        if not self.gap or id < self.gap:
+            self.gap = id
+
+    def let_go(self, ids: Iterable[int]) -> None:
+        """A session ends without having acknowledged these."""
+        for id in ids:
+            count = self.holders.get(id, 0)
+            if count > 1:
+                self.holders[id] = count - 1
+            elif count:
+                del self.holders[id]
+                self.wait(id)
+
+    def settle(self, ids: Iterable[int]) -> None:
+        """A device acknowledged these."""
+        for id in ids:
+            self.holders.pop(id, None)
+            if id > self.position:
+                self.settled.add(id)
+            if id in self.hidden:
+                self.hidden.discard(id)
+                self.account.host.delivery.forget(self.account.bare, id)
+        self._advance()
+
+    def settle_until(self, id: int) -> None:
+        """A device has read its archive up to there."""
+        if id > self.position:
+            self.position = id
+            self.settled = {later for later in self.settled if later > id}
+        if self.gap and self.gap <= id:
+            self.gap = id + 1
+        self._advance()
+        self._touch()
+
+    def owed(self, id: int) -> bool:
+        """Neither settled nor in flight."""
+        return id > self.position and id not in self.settled and id not in self.holders
+
+    def read_until(self, id: int) -> None:
+        """Everything up to there is in flight or settled."""
+        if self.gap and self.gap <= id:
+            self.gap = id + 1
+
+    def read_all(self) -> None:
+        """Nothing waits in the log."""
+        self.gap = 0
+        self._advance()
+
+    def _advance(self) -> None:
+        settled = self.settled
+        if not settled:
+            return
+        bound = min(self.holders) if self.holders else 0
+        if self.gap and (not bound or self.gap < bound):
+            bound = self.gap
+        if bound:
+            passed = [id for id in settled if id < bound]
+            if not passed:
+                self._touch()
+                return
+            self.position = max(passed)
+            settled.difference_update(passed)
+        else:
+            self.position = max(settled)
+            settled.clear()
+        self._touch()
+
+    def reads_archive(self, resource: str) -> None:
+        """Remember that this device fetches its archive itself."""
+        if resource not in self.readers:
+            self.readers = (*self.readers, resource)[-READERS:]
+            self._touch()
+
+    def _touch(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self.account.host.delivery.touched(self)
+
+
+class Feed:
+    """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
+
+    __slots__ = (
+        "_drain_asked",
+        "_held",
+        "_missed",
+        "_reading",
+        "_unconfirmed",
+        "archive_read",
+        "live",
+        "paused",
+        "position",
+        "queue",
+        "session",
+        "since",
+    )
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.queue: OutboundQueue | None = None
+        """Set once the client has enabled acknowledgements."""
+        self.live = True
+        self.paused = False
+        """The connection does not take more now."""
+        self.position = 0
+        """The last log entry that was sent or skipped."""
+        self.archive_read = 0
+        """The client read its archive itself, when this was the last id."""
+        self.since = 0
+        """From this log id on the session was online: what came later is for it, too."""
+        self._missed = 0
+        self._reading = False
+        self._held: list[bytes] | None = None
+        self._unconfirmed: list[int] | None = None
+        self._drain_asked = False
+
+    # ---- sending
+
+    def send(self, data: bytes, stamp: int) -> None:
+        """In order: entries behind the position wait in the log while the feed lags."""
+        if stamp:
+            if not self.live:
+                if stamp > self._missed:
+                    self._missed = stamp
+                self.session.account.mailbox.wait(stamp)
+                return
+            if self._full():
+                self._lag(stamp)
+                return
+            self.position = stamp
+        elif not self.live:
+            self._hold(data)
+            return
+        self._put(data, stamp)
+
+    def _put(self, data: bytes, stamp: int) -> None:
+        session = self.session
+        if stamp:
+            session.account.mailbox.hold(stamp)
+        queue = self.queue
+        if queue is not None:
+            queue.append(data, stamp)
+            if session.carrier is not None:
+                session.carrier.write(data)
+                limits = session.host.server.limits
+                if queue.sent - queue.asked >= limits.ask_every:
+                    self.ask()
+            return
+        if session.carrier is None:
+            if stamp:
+                session.account.mailbox.let_go((stamp,))
+            return
+        session.carrier.write(data)
+        if stamp:
+            if self._unconfirmed is None:
+                self._unconfirmed = []
+            self._unconfirmed.append(stamp)
+            if not self._drain_asked:
+                self._drain_asked = True
+                session.carrier.on_drained(self._drained)
+
+    def ask(self) -> None:
+        """Ask for an acknowledgement (<r/>)."""
+        queue, carrier = self.queue, self.session.carrier
+        if queue is not None and carrier is not None and queue.asked < queue.sent:
+            queue.asked = queue.sent
+            carrier.write(b"<r xmlns='urn:xmpp:sm:3'/>")
+
+    def _full(self) -> bool:
+        if self.paused:
+            return True
+        queue = self.queue
+        return queue is not None and len(queue) >= self.session.host.server.limits.queue
+
+    def _lag(self, stamp: int) -> None:
+        """From here on the log is the queue."""
+        self.live = False
+        self.position = self.position or stamp - 1
+        self._missed = stamp
+        self.session.account.mailbox.wait(stamp)
+
+    def _hold(self, data: bytes) -> None:
+        """Not in the log, and behind entries that are: keep a few, in order, until they are sent."""
+        held = self._held
+        if held is None:
+            held = self._held = []
+        if len(held) < self.session.host.server.limits.queue:
+            held.append(data)
+        elif not data.startswith(b"<message"):
+            self.session.host.delivery.overflow(self.session)
+
+    # ---- acknowledgements
+
+    def acknowledge(self, h: int) -> None:
+        """The client has handled `h` stanzas. Raises HandledTooHigh."""
+        queue = self.queue
+        assert queue is not None
+        stamps = queue.acknowledge(h)
+        if stamps:
+            self.session.account.mailbox.settle(stamps)
+        self.go_on()
+
+    def _drained(self) -> None:
+        """Without acknowledgements the end of the write is the best that can be known."""
+        self._drain_asked = False
+        stamps, self._unconfirmed = self._unconfirmed, None
+        if stamps and not self.session.ended:
+            self.session.account.mailbox.settle(stamps)
+        self.go_on()
+
+    def pending(self) -> list[int]:
+        """Log entries that this client has not acknowledged."""
+        stamps = list(self._unconfirmed or ())
+        if self.queue is not None:
+            stamps += [stamp for _, stamp in self.queue.items if stamp]
+        return stamps
+
+    # ---- reading the log
+
+    def catch_up(self, start: int | None = None) -> None:
+        """Send what is owed, from the cursor (or behind `start`); live again when all is sent."""
+        mailbox = self.session.account.mailbox
+        if start is None and not mailbox.gap and self.live:
+            return
+        self.position = mailbox.position if start is None else start
+        self.live = False
+        self._missed = max(self._missed, 1)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """There may be room again."""
+        if not self.live and not self._reading and not self._full() and not self.session.ended:
+            self._reading = True
+            self.session.host.background.spawn(self._read(), f"feed {self.session.jid}")
+
+    async def _read(self) -> None:
+        session = self.session
+        mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
+        try:
+            while not self._full() and not session.ended:
+                missed = self._missed
+                asked = Range(after=self.position, flags=Flags.INCOMING)
+                page = await entries.page(session.account.bare, asked, PAGE)
+                for entry in page:
+                    self._send_entry(entry, mailbox)
+                if page:
+                    mailbox.read_until(self.position)
+                    self.ask()
+                elif self._missed == missed:
+                    self._caught_up(mailbox)
+                    return
+        except StorageUnavailable:
+            # Not lost: it is in the log, and the next acknowledgement or sign-in reads on.
+            log.warning("cannot read what is owed to %s: the store is away", session.jid)
+            session.host.clock.call_later(2.0, self.go_on)
+        finally:
+            self._reading = False
+
+    def _send_entry(self, entry: Entry, mailbox: Mailbox) -> None:
+        self.position = entry.id
+        hidden = bool(entry.flags & Flags.HIDDEN)
+        if entry.id <= self.archive_read and not hidden:
+            return
+        if mailbox.owed(entry.id) or self._was_live(entry):
+            if hidden:
+                mailbox.hidden.add(entry.id)
+            self._put(delayed(entry, self.session.account), entry.id)
+
+    def _was_live(self, entry: Entry) -> bool:
+        """It came while this session was online but lagged: it is for this session, whoever else has it."""
+        if not self.since or entry.id <= self.since:
+            return False
+        to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
+        return b"/" not in to or to == self.session.jid.full.encode()
+
+    def _caught_up(self, mailbox: Mailbox) -> None:
+        self.live = True
+        self._missed = 0
+        self.since = self.since or max(self.position, self.archive_read, 1)
+        mailbox.read_all()
+        held, self._held = self._held, None
+        for data in held or ():
+            self._put(data, 0)
+
+
+def delayed(entry: Entry, account: Account) -> bytes:
+    """A stored stanza as it is sent later (XEP-0203, XEP-0359)."""
+    extra = delay_bytes(account.host.domain, entry.id)
+    if not entry.flags & Flags.HIDDEN:
+        extra = stanza_id_bytes(account.bare, entry.id) + extra
+    return appended(entry.body, extra)
+
+
+class Delivery:
+    """Per host: writes the cursors that moved, in one commit for all, about once a second."""
+
+    INTERVAL = 1.0
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.cursors = host.storage.map(CURSOR, Cursor, resident=True)
+        self.log = host.storage.log(LOG)
+        self._touched: set[Mailbox] = set()
+        self._forgotten: list[tuple[str, int]] = []
+        self._timer = False
+
+    def touched(self, mailbox: Mailbox) -> None:
+        self._touched.add(mailbox)
+        self._arm()
+
+    def forget(self, owner: str, id: int) -> None:
+        """A hidden entry was delivered: delete it."""
+        self._forgotten.append((owner, id))
+        self._arm()
+
+    def _arm(self) -> None:
+        if not self._timer:
+            self._timer = True
+            self.host.clock.call_later(self.INTERVAL, self._due)
+
+    def _due(self) -> None:
+        self._timer = False
+        self.host.background.spawn(self.flush(), "cursors")
+
+    async def flush(self) -> None:
+        """Commit the cursors that moved. They are absolute, so a lost one only repeats a delivery."""
+        touched, self._touched = self._touched, set()
+        forgotten, self._forgotten = self._forgotten, []
+        writes: list[Write] = []
+        for mailbox in touched:
+            mailbox.dirty = False
+            if mailbox.account.alive:
+                writes.append(self.cursors.put(mailbox.account.bare, "", mailbox.record()))
+        writes.extend(self.log.delete(owner, (id,)) for owner, id in forgotten)
+        if not writes:
+            return
+        try:
+            await self.host.storage.commit(writes)
+        except StorageUnavailable:
+            self._forgotten += forgotten
+            for mailbox in touched:
+                mailbox.dirty = True
+                self.touched(mailbox)
+
+    def overflow(self, session: Session) -> None:
+        """More than may be held for a client that does not read, and none of it can be dropped."""
+        log.warning("%s does not read: the session ends", session.jid)
+        session.host.server.binder.end(session, "resource-constraint")

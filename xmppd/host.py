@@ -1,0 +1,319 @@
+"""One domain: its plugins, their chains and handlers, its accounts in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from secrets import token_hex
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .account import Account
+from .background import Background
+from .clock import Clock, Timer
+from .contracts.accounts import ACCOUNT_MAP, StoredAccount
+from .delivery import LOG, Delivery
+from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError
+from .hooks import Chain, Collect, Hook, Notify, Registration, Verdict
+from .jid import JID
+from .observe.metrics import HookTimes
+from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
+from .service import Service
+from .stanza import Kind, Stanza, iq
+from .storage.api import Storage
+from .xml import Element
+
+if TYPE_CHECKING:
+    from .router import Router
+    from .server import Server
+
+log = logging.getLogger("xmppd.host")
+E = TypeVar("E")
+T = TypeVar("T")
+
+ACCOUNTS_KEPT = 20_000
+ASK_TIMEOUT = 30.0
+SAMPLE = 64
+"""One in so many runs of a chain is timed (timing each would cost as much as the handlers)."""
+
+Handler = tuple[str, Callable[[Any], Any]]
+
+
+class Host:
+    """A virtual host. `type`: "accounts" or "rooms"."""
+
+    def __init__(
+        self,
+        server: Server,
+        domain: str,
+        type: str,
+        storage: Storage,
+        clock: Clock,
+        admins: Iterable[str] = (),
+    ) -> None:
+        self.server = server
+        self.jid = JID.parse(domain)
+        self.domain = self.jid.domain
+        self.type = type
+        self.storage = storage
+        self.clock = clock
+        self.admins = frozenset(JID.parse(admin).bare for admin in admins)
+        self.background = Background(clock)
+        self.times = HookTimes()
+        self.plugins: dict[str, Plugin[Any]] = {}
+        self._services: dict[str, tuple[str, Any]] = {}
+        self._handlers: dict[str, list[tuple[Registration, Handler]]] = {}
+        self._built: dict[tuple[str, Kind | None], tuple[Handler, ...]] = {}
+        self._iqs: dict[tuple[str, str, To], Handler] = {}
+        self._nonzas: dict[tuple[str, str], Handler] = {}
+        self._turn = 0
+        self.accounts: OrderedDict[str, Account | None] = OrderedDict()
+        """Loaded accounts by bare JID; None: there is no such account."""
+        self._opening: dict[str, asyncio.Future[Account | None]] = {}
+        self.stored_accounts = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
+        self.delivery = Delivery(self)
+        self._asks: dict[str, tuple[str, Callable[[Stanza | None], None], Timer]] = {}
+        self._asked = 0
+        self._ask_prefix = token_hex(4) + "-"
+
+    @property
+    def router(self) -> Router:
+        return self.server.router
+
+    # ---- plugins
+
+    def add(self, name: str, plugin: Plugin[Any]) -> None:
+        """Register what a plugin declares. Raises LocalError on a clash or a coroutine on the hot path."""
+        plugin.name = name
+        self.plugins[name] = plugin
+        for service in plugin.provides:
+            if service.name in self._services:
+                other = self._services[service.name][0]
+                raise LocalError(f"{name} and {other} both provide {service.name}")
+            self._services[service.name] = (name, plugin)
+        for attribute in dir(type(plugin)):
+            method = getattr(type(plugin), attribute, None)
+            marks = getattr(method, "__dict__", None)
+            if not marks or not callable(method):
+                continue
+            bound = (f"{name}.{attribute}", getattr(plugin, attribute))
+            for registration in marks.get("__xmppd_on__", ()):
+                self._register(registration, bound)
+            for route in marks.get("__xmppd_iq__", ()):
+                self._register_iq(route, bound)
+            for nonza in marks.get("__xmppd_nonza__", ()):
+                self._register_nonza(nonza, bound)
+
+    def _register(self, registration: Registration, handler: Handler) -> None:
+        if registration.hook.plain and asyncio.iscoroutinefunction(handler[1]):
+            raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
+        self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
+        self._built.clear()
+
+    def _register_iq(self, route: IqRoute, handler: Handler) -> None:
+        for to in route.to:
+            key = (route.type, route.tag, to)
+            if key in self._iqs:
+                raise LocalError(f"{handler[0]} and {self._iqs[key][0]} both answer {route.type} {route.tag}")
+            self._iqs[key] = handler
+
+    def _register_nonza(self, route: NonzaRoute, handler: Handler) -> None:
+        key = (route.tag, route.state)
+        if key in self._nonzas:
+            raise LocalError(f"{handler[0]} and {self._nonzas[key][0]} both handle {route.tag}")
+        self._nonzas[key] = handler
+
+    def service(self, key: Service[T]) -> T:
+        """The provider of a service. Raises LookupError."""
+        found = self._services.get(key.name)
+        if found is None:
+            raise LookupError(f"no plugin of {self.domain} provides {key.name}")
+        return cast(T, found[1])
+
+    def find(self, key: Service[T]) -> T | None:
+        """The provider, if there is one (a soft need)."""
+        found = self._services.get(key.name)
+        return cast(T, found[1]) if found is not None else None
+
+    def nonza_handler(self, tag: str, state: str) -> Callable[[Any, Any], Any] | None:
+        found = self._nonzas.get((tag, state))
+        return found[1] if found else None
+
+    # ---- hooks
+
+    def handlers(self, hook: Hook, kind: Kind | None = None) -> tuple[Handler, ...]:
+        """The handlers of a hook in order, for one kind of stanza. Built once."""
+        key = (hook.name, kind)
+        built = self._built.get(key)
+        if built is None:
+            found = self._handlers.get(hook.name, [])
+            chosen = [pair for pair in found if kind is None or kind in pair[0].kinds]
+            chosen.sort(key=lambda pair: pair[0].stage)
+            built = self._built[key] = tuple(handler for _, handler in chosen)
+        return built
+
+    def run(self, hook: Chain[E], kind: Kind, event: E) -> Verdict | None:
+        """Ask the chain. Raises StanzaError; a handler that crashes refuses the stanza (fails closed)."""
+        handlers = self._built.get((hook.name, kind)) or self.handlers(hook, kind)
+        self._turn += 1
+        if self._turn % SAMPLE == 0:
+            return self._run_timed(handlers, event)
+        name = ""
+        try:
+            for name, handler in handlers:
+                verdict: Verdict | None = handler(event)
+                if verdict is not None:
+                    return verdict
+        except StanzaError:
+            raise
+        except Exception:
+            log.exception("%s crashed in %s: the stanza is refused", name, hook.name)
+            raise InternalServerError() from None
+        return None
+
+    def _run_timed(self, handlers: tuple[Handler, ...], event: Any) -> Verdict | None:
+        for name, handler in handlers:
+            before = perf_counter()
+            try:
+                verdict: Verdict | None = handler(event)
+            except StanzaError:
+                raise
+            except Exception:
+                log.exception("%s crashed: the stanza is refused", name)
+                raise InternalServerError() from None
+            finally:
+                self.times.add(name, perf_counter() - before)
+            if verdict is not None:
+                return verdict
+        return None
+
+    def tell(self, hook: Notify[E], event: E, kind: Kind | None = None) -> None:
+        """Notify; a handler that crashes is logged and the next one runs (fails soft)."""
+        for name, handler in self._built.get((hook.name, kind)) or self.handlers(hook, kind):
+            try:
+                work = handler(event)
+                if work is not None:
+                    self.background.spawn(work, name)
+            except Exception:
+                log.exception("%s failed in %s", name, hook.name)
+
+    async def tell_and_wait(self, hook: Notify[E], event: E) -> None:
+        """Notify, and wait for handlers that are coroutines."""
+        for name, handler in self.handlers(hook):
+            try:
+                work = handler(event)
+                if work is not None:
+                    await work
+            except Exception:
+                log.exception("%s failed in %s", name, hook.name)
+
+    async def collect(self, hook: Collect[E, T], event: E) -> list[T]:
+        """All that the handlers give. Raises what they raise."""
+        found: list[T] = []
+        for _, handler in self.handlers(hook):
+            given = handler(event)
+            found.extend(await given if asyncio.iscoroutine(given) else given)
+        return found
+
+    def gather(self, hook: Collect[E, T], event: E) -> list[T]:
+        """The same for a plain hook."""
+        return [item for _, handler in self.handlers(hook) for item in handler(event)]
+
+    # ---- IQs
+
+    async def answer(self, request: Request, to: To) -> Element | None:
+        """Ask the handler of the payload. Raises StanzaError; ServiceUnavailable when there is none."""
+        stanza = request.stanza
+        key = (stanza.type, stanza.tags[0])
+        handler = self._iqs.get((*key, to))
+        if handler is None and to is To.SELF:
+            handler = self._iqs.get((*key, To.ACCOUNT))
+        if handler is None:
+            raise ServiceUnavailable()
+        answer: Element | None = await handler[1](request)
+        return answer
+
+    def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None]) -> None:
+        """Send an IQ get of the host's own. `answered` gets the result or error, or None after a time-out.
+
+        Only an answer from exactly `to` counts (an IQ result may come from anybody).
+        """
+        self._asked += 1
+        id = f"{self._ask_prefix}{self._asked}"
+
+        def expired() -> None:
+            if self._asks.pop(id, None) is not None:
+                answered(None)
+
+        self._asks[id] = (to.full, answered, self.clock.call_later(ASK_TIMEOUT, expired))
+        self.router.deliver(iq("get", id, payload, to=to, sender=self.jid))
+
+    def answered(self, stanza: Stanza) -> None:
+        """A result or error came to the host."""
+        found = self._asks.get(stanza.id)
+        if found is not None and stanza.sender is not None and stanza.sender.full == found[0]:
+            del self._asks[stanza.id]
+            found[2].cancel()
+            found[1](stanza)
+
+    # ---- accounts
+
+    def account(self, bare: str) -> Account | None:
+        """An account that is in memory."""
+        return self.accounts.get(bare)
+
+    async def open_account(self, jid: JID) -> Account | None:
+        """Load an account's working set; None if there is no such account. Raises StorageUnavailable."""
+        bare = jid.bare
+        if bare in self.accounts and self.storage.loaded(bare):
+            return self.accounts[bare]
+        opening = self._opening.get(bare)
+        if opening is None:
+            opening = self._opening[bare] = asyncio.ensure_future(self._open(jid.to_bare()))
+            opening.add_done_callback(lambda _: self._opening.pop(bare, None))
+        return await asyncio.shield(opening)
+
+    async def _open(self, jid: JID) -> Account | None:
+        bare = jid.bare
+        await self.storage.load(bare)
+        if not self.stored_accounts.get(bare):
+            self._keep(bare, None)
+            return None
+        known = self.accounts.get(bare)
+        if known is not None:
+            return known
+        last_id = await self.storage.log(LOG).last_id(bare)
+        account = Account(self, jid, last_id, self.server.limits.names)
+        account.mailbox.restore(self.delivery.cursors.get(bare).get(""), last_id)
+        self._keep(bare, account)
+        return account
+
+    def ready(self, bare: str) -> bool:
+        """Whether `account` can answer without waiting."""
+        return bare in self.accounts and self.storage.loaded(bare)
+
+    def _keep(self, bare: str, account: Account | None) -> None:
+        accounts = self.accounts
+        accounts[bare] = account
+        if len(accounts) > ACCOUNTS_KEPT:
+            for name in list(accounts)[: ACCOUNTS_KEPT // 10]:
+                old = accounts[name]
+                if old is None or not (old.sessions or old.mailbox.dirty):
+                    del accounts[name]
+
+    def forget(self, bare: str) -> None:
+        """After an account was created or deleted."""
+        account = self.accounts.pop(bare, None)
+        if account is not None:
+            account.alive = False
+
+    def session_of(self, jid: JID) -> Any:
+        """The local session of a full JID, or None."""
+        account = self.accounts.get(jid.bare)
+        return account.sessions.get(jid.resource) if account is not None else None
+
+    def deliver(self, stanza: Stanza) -> None:
+        """Send a stanza of the host's own to where its `to` says (no OUTBOUND chain)."""
+        self.router.deliver(stanza)

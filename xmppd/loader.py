@@ -1,0 +1,188 @@
+"""Finds plugins (the folder beside this package, folders of the administrator, entry points), checks them, orders
+them and makes one instance per host. Errors are found before anything starts."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args, get_origin
+
+from .config import ConfigError, HostConfig, Problem, bind_options, options_path, unknown
+from .plugin import NO_CONFIG, NoConfig, Plugin
+
+ENTRY_POINTS = "xmppd.plugins"
+
+
+class PluginError(Exception):
+    """A plugin that cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A plugin class, where it came from, and its options."""
+
+    name: str
+    cls: type[Plugin[Any]]
+    origin: str
+    config: type[Any]
+
+
+def discover(folders: Iterable[Path] = ()) -> dict[str, Found]:
+    """All plugins that can be named in a configuration. Raises PluginError."""
+    found: dict[str, Found] = {}
+    for name, cls, origin in [*_built_in(), *_from_folders(folders), *_from_entry_points()]:
+        if name in found:
+            raise PluginError(f"plugin {name!r} is in {found[name].origin} and in {origin}")
+        found[name] = Found(name, cls, origin, config_type(cls))
+    return found
+
+
+def _built_in() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
+    folder = Path(__file__).parent.parent / "plugins"
+    package = importlib.import_module("plugins")
+    where = Path(package.__file__ or "").parent
+    if where != folder:
+        raise PluginError(f"another package has taken the name 'plugins': {where}")
+    for path in sorted(folder.iterdir()):
+        if _is_module(path):
+            name = path.stem
+            yield name, plugin_class(importlib.import_module(f"plugins.{name}")), str(path)
+
+
+def _is_module(path: Path) -> bool:
+    if path.name.startswith(("_", ".")):
+        return False
+    return path.suffix == ".py" or (path / "__init__.py").is_file()
+
+
+def _from_folders(folders: Iterable[Path]) -> Iterable[tuple[str, type[Plugin[Any]], str]]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise PluginError(f"plugin folder {folder} is not there")
+        for path in sorted(folder.iterdir()):
+            if not _is_module(path):
+                continue
+            name = path.stem
+            source = path if path.suffix == ".py" else path / "__init__.py"
+            spec = importlib.util.spec_from_file_location(f"xmppd_folder_{name}", source)
+            if spec is None or spec.loader is None:
+                raise PluginError(f"cannot read {source}")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            try:
+                spec.loader.exec_module(module)
+            except Exception as error:
+                raise PluginError(f"plugin {source} cannot be imported: {error!r}") from error
+            yield name, plugin_class(module), str(source)
+
+
+def _from_entry_points() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        origin = f"{point.dist.name if point.dist else '?'} ({point.value})"
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise PluginError(f"plugin {point.name!r} of {origin} cannot be imported: {error!r}") from error
+        yield (
+            point.name,
+            plugin_class(loaded) if isinstance(loaded, ModuleType) else _checked(loaded, origin),
+            origin,
+        )
+
+
+def plugin_class(module: ModuleType) -> type[Plugin[Any]]:
+    """The one Plugin subclass that a module defines. Raises PluginError."""
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        raise PluginError(f"{module.__name__} must define one plugin class, it defines {len(classes)}")
+    return classes[0]
+
+
+def _checked(value: Any, origin: str) -> type[Plugin[Any]]:
+    if isinstance(value, type) and issubclass(value, Plugin):
+        return value
+    raise PluginError(f"{origin} is not a plugin class")
+
+
+def config_type(cls: type[Plugin[Any]]) -> type[Any]:
+    """The C of Plugin[C]."""
+    for base in getattr(cls, "__orig_bases__", ()):
+        if get_origin(base) is Plugin:
+            argument = get_args(base)[0]
+            return argument if isinstance(argument, type) else NoConfig
+    return NoConfig
+
+
+def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> list[tuple[Found, Any]]:
+    """The plugins of one host with their options, in start order. Raises ConfigError."""
+    problems: list[Problem] = []
+    chosen: dict[str, Any] = {}
+    if host.standard:
+        for found in available.values():
+            if found.cls.standard and host.type in found.cls.serves:
+                chosen[found.name] = NO_CONFIG if found.config is NoConfig else found.config()
+    for name, raw in host.plugins.items():
+        path = options_path(domain, name)
+        if name not in available:
+            problems.append(Problem(raw.file, raw.line, path, unknown("plugin", name, available)))
+            continue
+        found = available[name]
+        if host.type not in found.cls.serves:
+            problems.append(
+                Problem(
+                    raw.file,
+                    raw.line,
+                    path,
+                    f"this plugin is for hosts of type {' or '.join(found.cls.serves)}",
+                )
+            )
+            continue
+        if not raw.enabled:
+            chosen.pop(name, None)
+            continue
+        try:
+            chosen[name] = bind_options(raw, found.config, path)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return [(available[name], chosen[name]) for name in _order(domain, {name: available[name] for name in chosen})]
+
+
+def _order(domain: str, chosen: Mapping[str, Found]) -> list[str]:
+    """Providers before users. Raises PluginError on what is missing, doubled or circular."""
+    provider: dict[str, str] = {}
+    for name, found in chosen.items():
+        for service in found.cls.provides:
+            if service.name in provider:
+                raise PluginError(f"{domain}: {provider[service.name]} and {name} both provide {service.name}")
+            provider[service.name] = name
+    order: list[str] = []
+    under_way: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        if name in under_way:
+            raise PluginError(f"{domain}: these plugins need each other: {' -> '.join([*under_way, name])}")
+        under_way.append(name)
+        for service in chosen[name].cls.uses:
+            if service.name not in provider:
+                raise PluginError(f"{domain}: plugin {name} needs {service.name}, and no plugin provides it")
+            visit(provider[service.name])
+        under_way.pop()
+        order.append(name)
+
+    for name in sorted(chosen):
+        visit(name)
+    return order

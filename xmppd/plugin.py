@@ -1,0 +1,213 @@
+"""The page of a plugin author: what a plugin is and what it may use.
+
+A plugin module binds one subclass of `Plugin`. What it wants is declared, what it does is typed; one instance is
+made per host.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from .contracts.routing import Inbound, Lane, Outbound
+from .hooks import Chain, Collect, Notify, Stage, Verdict, on
+from .jid import JID
+from .service import Service
+from .stanza import Kind, Stanza
+from .xml import E, Element
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .host import Host
+    from .sessions import Session
+    from .stream.splitter import Nonza
+
+__all__ = [
+    "JID",
+    "NO_CONFIG",
+    "Account",
+    "Chain",
+    "Collect",
+    "E",
+    "Element",
+    "Host",
+    "Inbound",
+    "Kind",
+    "Lane",
+    "NoConfig",
+    "Nonza",
+    "Notify",
+    "Outbound",
+    "Plugin",
+    "Request",
+    "Service",
+    "Session",
+    "SessionKey",
+    "Stage",
+    "Stanza",
+    "To",
+    "Verdict",
+    "Xep",
+    "iq",
+    "nonza",
+    "on",
+]
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """For a plugin without options."""
+
+
+NO_CONFIG = NoConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Xep:
+    """A XEP that a plugin implements: a row in the documentation."""
+
+    number: int
+    version: str
+    note: str = ""
+
+
+class To(enum.Enum):
+    """Which addresses an IQ handler answers for."""
+
+    SELF = "self"
+    """The sender's own account: no `to`, or the own bare JID."""
+    ACCOUNT = "account"
+    """The bare JID of any account of this host (the sender's too): the handler looks at the rights."""
+    HOST = "host"
+    """The domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An IQ get or set to be answered.
+
+    `owner`: the account that is asked, None when the host is. `session`: the sender's local session.
+    """
+
+    stanza: Stanza
+    payload: Element
+    sender: JID
+    owner: Account | None
+    session: Session | None
+    lane: Lane
+
+    @property
+    def account(self) -> Account:
+        """The owner, where there must be one (To.SELF, To.ACCOUNT)."""
+        assert self.owner is not None
+        return self.owner
+
+    @property
+    def is_own(self) -> bool:
+        """The sender asks for its own account."""
+        return self.owner is not None and self.owner.bare == self.sender.bare
+
+
+class SessionKey(Generic[T]):
+    """Typed state of a session: `session[KEY]`. Durable state survives resumption and a restart."""
+
+    __slots__ = ("default", "durable", "name")
+
+    def __init__(self, name: str, default: T, durable: bool = False) -> None:
+        self.name = name
+        self.default = default
+        self.durable = durable
+
+
+@dataclass(frozen=True, slots=True)
+class IqRoute:
+    type: str
+    tag: str
+    to: tuple[To, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NonzaRoute:
+    tag: str
+    state: str
+
+
+IqHandler = Callable[[Any, Request], Awaitable[Element | None]]
+_H = TypeVar("_H", bound=IqHandler)
+_N = TypeVar("_N", bound=Callable[..., Any])
+
+
+def iq(type: str, ns: str, name: str, *to: To) -> Callable[[_H], _H]:
+    """Answer IQs with that payload. The returned element is the result, None an empty one, a raised StanzaError
+    the error. Without `to`: the host and the sender's own account."""
+    if type not in ("get", "set"):
+        raise ValueError("only get and set are answered")
+
+    def mark(method: _H) -> _H:
+        routes: list[IqRoute] = method.__dict__.setdefault("__xmppd_iq__", [])
+        routes.append(IqRoute(type, f"{ns}|{name}", to or (To.HOST, To.SELF)))
+        return method
+
+    return mark
+
+
+def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
+    """Handle a stream-level element in stream state "signed-in" (before binding) or "bound".
+
+    The method gets (session, nonza) when bound and (stream, nonza) before; plain function.
+    """
+    if state not in ("signed-in", "bound"):
+        raise ValueError(state)
+
+    def mark(method: _N) -> _N:
+        routes: list[NonzaRoute] = method.__dict__.setdefault("__xmppd_nonza__", [])
+        routes.append(NonzaRoute(f"{ns}|{name}", state))
+        return method
+
+    return mark
+
+
+class Plugin(Generic[C]):
+    """One subject. Subclass it, declare, implement; everything is optional.
+
+    `serves`: the types of host it can run on. `standard`: part of the set that runs without being named.
+    `features`: namespaces that the host shows in service discovery; `account_features`: those of an account.
+    `uses`, `provides`: services; they settle the start order, and a missing one is an error before start.
+    """
+
+    xeps: ClassVar[tuple[Xep, ...]] = ()
+    features: ClassVar[tuple[str, ...]] = ()
+    account_features: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[Service[Any], ...]] = ()
+    provides: ClassVar[tuple[Service[Any], ...]] = ()
+    serves: ClassVar[tuple[str, ...]] = ("accounts",)
+    standard: ClassVar[bool] = True
+
+    name: str = ""
+
+    def __init__(self, host: Host, config: C) -> None:
+        self.host = host
+        self.config = config
+        self.setup()
+
+    def setup(self) -> None:
+        """Open stores (`self.host.storage.map(...)`) and make attributes. No I/O."""
+
+    async def start(self) -> None:
+        """Before any listener opens; services are there."""
+
+    async def stop(self) -> None:
+        """After the listeners are closed, in reverse order."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        """Run in the background; owned, named, logged on failure and cancelled at stop by the core."""
+        self.host.background.spawn(work, f"{self.name}.{name}" if name else self.name)
+
+    def every(self, seconds: float, call: Callable[[], Awaitable[None] | None], name: str = "") -> None:
+        """Call again and again until stop."""
+        self.host.background.every(seconds, call, f"{self.name}.{name}" if name else self.name)

@@ -1,0 +1,426 @@
+"""The path of a stanza: decide, commit, release (DESIGN section 5). The heart; keep it small."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+from .contracts.routing import (
+    ARRIVED,
+    ENTITIES,
+    INBOUND,
+    MESSAGE_RULES,
+    OUTBOUND,
+    SENT,
+    Inbound,
+    Lane,
+    Outbound,
+)
+from .contracts.sessions import PRESENCE
+from .errors import (
+    BadRequest,
+    InternalServerError,
+    JidMalformed,
+    RemoteServerNotFound,
+    ResourceConstraint,
+    ServiceUnavailable,
+    StanzaError,
+    StorageUnavailable,
+)
+from .jid import JID
+from .plugin import Request, To
+from .stanza import Kind, Stanza
+from .storage.api import Batch, Storage, Write
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .host import Host
+    from .sessions import Session
+
+log = logging.getLogger("xmppd.router")
+SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
+PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
+
+
+class Passage:
+    """One stanza from decision to release. Implements `Arrival` for service hosts and `Release` for the store."""
+
+    __slots__ = ("actions", "inbound", "lane", "other", "outbound", "router", "session", "stanza", "writes")
+
+    def __init__(self, router: Router, stanza: Stanza, session: Session | None, lane: Lane) -> None:
+        self.router = router
+        self.stanza = stanza
+        self.session = session
+        self.lane = lane
+        self.other: Lane | None = None
+        self.writes: list[Write] = []
+        self.outbound: Outbound | None = None
+        self.inbound: list[Inbound] = []
+        self.actions: list[Callable[[], None]] = []
+
+    # ---- what a decider may do (contracts.routing.Arrival)
+
+    def write(self, write: Write) -> None:
+        self.writes.append(write)
+
+    def behind(self, lane: Lane) -> None:
+        self.other = lane
+
+    def then(self, action: Callable[[], None]) -> None:
+        self.actions.append(action)
+
+    def forward(self, stanza: Stanza) -> None:
+        """Raises StanzaError; the recipient's account must be in memory (it has a session)."""
+        assert stanza.to is not None
+        host = self.router.hosts.get(stanza.to.domain)
+        account = host.account(stanza.to.bare) if host is not None else None
+        if host is None or account is None:
+            raise ServiceUnavailable()
+        self.router.to_account(self, stanza, host, account)
+
+    # ---- commit
+
+    def finish(self) -> None:
+        """Decided: join a batch, wait behind what is pending, or be released at once."""
+        storage = self.router.storage
+        if self.writes:
+            try:
+                self._took(storage.join(self.writes, self))
+            except StorageUnavailable:
+                self.refuse(ResourceConstraint("the store does not answer now"))
+            return
+        tail = self._tail()
+        if tail is None:
+            self.committed()
+        else:
+            storage.follow(tail, self)
+            self._took(tail)
+
+    def _tail(self) -> Batch | None:
+        mine, other = self.lane.tail, self.other.tail if self.other is not None else None
+        if mine is not None and mine.done:
+            mine = self.lane.tail = None
+        if other is None or other.done:
+            return mine
+        return other if mine is None or other.number > mine.number else mine
+
+    def _took(self, batch: Batch) -> None:
+        self.lane.tail = batch
+        if self.other is not None:
+            self.other.tail = batch
+
+    # ---- release (storage.api.Release)
+
+    def committed(self) -> None:
+        router = self.router
+        try:
+            for event in self.inbound:
+                router.release_in(self, event)
+            if self.outbound is not None:
+                router.release_out(self.outbound)
+            for action in self.actions:
+                action()
+        finally:
+            if self.session is not None:
+                self.session.settled()
+
+    def failed(self, error: Exception) -> None:
+        if isinstance(error, StorageUnavailable):
+            self._answer_error(ResourceConstraint("the store does not answer now"))
+        else:
+            log.error("the store refused what %r writes: %s", self.stanza, error)
+            self._answer_error(InternalServerError())
+        if self.session is not None:
+            self.session.settled()
+
+    def refuse(self, error: StanzaError) -> None:
+        """Not accepted: nothing is written, the sender is told in its place in the order."""
+        self.writes = []
+        self.inbound = []
+        self.outbound = None
+        self.actions = [lambda: self._answer_error(error)]
+        self.other = None
+        tail = self._tail()
+        if tail is None:
+            self.committed()
+        else:
+            self.router.storage.follow(tail, self)
+            self._took(tail)
+
+    def _answer_error(self, error: StanzaError) -> None:
+        if not self.stanza.answers:
+            self.reply(self.stanza.error(error))
+
+    def reply(self, stanza: Stanza) -> None:
+        """Answer the sender."""
+        if self.session is not None:
+            if not self.session.ended:
+                self.session.send(stanza)
+        elif stanza.to is not None and stanza.to.domain in self.router.hosts:
+            self.router.deliver(stanza)
+
+
+class Router:
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.hosts: dict[str, Host] = {}
+
+    def where(self, jid: JID) -> Host | None:
+        """The home of an address: a local host, or None for elsewhere."""
+        return self.hosts.get(jid.domain)
+
+    # ---- from a client
+
+    def receive(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:
+        """Take a stanza of a bound session, `sender` stamped. An awaitable: the stream must wait for it."""
+        passage = Passage(self, stanza, session, session.lane)
+        try:
+            wait = self._decide(passage, session)
+        except StanzaError as error:
+            passage.refuse(error)
+            return None
+        if wait is not None:
+            return self._wait(passage, wait)
+        passage.finish()
+        return None
+
+    async def _wait(self, passage: Passage, wait: Awaitable[None]) -> None:
+        try:
+            await wait
+        except StanzaError as error:
+            passage.refuse(error)
+        except StorageUnavailable:
+            passage.refuse(ResourceConstraint("the store does not answer now"))
+        except Exception:
+            log.exception("%r could not be handled", passage.stanza)
+            passage.refuse(InternalServerError())
+        else:
+            passage.finish()
+
+    async def _barrier(self, passage: Passage, work: Awaitable[None]) -> None:
+        """Decided when all before it on its stream is released."""
+        await self.until_idle(passage.lane)
+        await work
+
+    async def until_idle(self, lane: Lane) -> None:
+        """Wait until nothing of the lane waits for a commit."""
+        while lane.tail is not None and not lane.tail.done:
+            waiter = _Waiter()
+            self.storage.follow(lane.tail, waiter)
+            await waiter.future
+        lane.tail = None
+
+    def _decide(self, passage: Passage, session: Session) -> Awaitable[None] | None:
+        stanza, host = passage.stanza, session.host
+        if stanza.fault:
+            raise JidMalformed() if stanza.fault == "jid-malformed" else BadRequest()
+        kind = stanza.kind
+        if kind is Kind.IQ:
+            _check_iq(stanza)
+        outbound = Outbound(stanza, session.account, session, passage.writes)
+        if host.run(OUTBOUND, kind, outbound) is not None:
+            return None
+        passage.outbound = outbound
+        stanza = passage.stanza = outbound.stanza
+        if kind is Kind.PRESENCE:
+            return self._presence(passage, stanza, session)
+        if stanza.to is None:
+            if kind is Kind.IQ:
+                return self._answer(passage, stanza, host, session.account, To.SELF)
+            stanza = passage.stanza = stanza.stamped(to=session.account.jid)  # RFC 6120 section 10.3.1
+        return self._inbound(passage, stanza)
+
+    def _presence(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
+        rules = session.host.service(PRESENCE)
+        if stanza.type not in PRESENCE_TYPES:
+            raise BadRequest("unknown presence type")
+        if stanza.to is None:
+            if stanza.type in ("", "unavailable"):
+                passage.then(lambda: rules.broadcast(session, stanza))
+            return None
+        if stanza.type in SUBSCRIPTIONS:
+            return self._barrier(passage, rules.subscription(session, stanza))
+        if stanza.type in ("", "unavailable"):
+            passage.then(lambda: rules.directed(session, stanza))
+        return self._inbound(passage, stanza)
+
+    # ---- to an address
+
+    def _inbound(self, passage: Passage, stanza: Stanza) -> Awaitable[None] | None:
+        to = stanza.to
+        assert to is not None
+        host = self.hosts.get(to.domain)
+        if host is None:
+            if stanza.kind is Kind.PRESENCE:
+                return None
+            raise RemoteServerNotFound()
+        if not to.local:
+            if stanza.kind is Kind.IQ:
+                return self._answer(passage, stanza, host, None, To.HOST)
+            return None
+        entities = host.find(ENTITIES)
+        if entities is not None:
+            passage.stanza = stanza
+            work = entities.receive(passage)
+            return self._barrier(passage, work) if work is not None else None
+        if not host.ready(to.bare):
+            return self._load_first(passage, stanza, host, to)
+        return self.to_account(passage, stanza, host, host.accounts[to.bare])
+
+    async def _load_first(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> None:
+        wait = self.to_account(passage, stanza, host, await host.open_account(to))
+        if wait is not None:
+            await wait
+
+    def to_account(
+        self, passage: Passage, stanza: Stanza, host: Host, account: Account | None
+    ) -> Awaitable[None] | None:
+        """Decide for the recipient."""
+        kind, to = stanza.kind, stanza.to
+        assert to is not None
+        if account is None:
+            if kind is Kind.PRESENCE:
+                return None  # RFC 6121 section 8.5.1
+            raise ServiceUnavailable()
+        if kind is Kind.PRESENCE and (stanza.type in SUBSCRIPTIONS or stanza.type == "probe"):
+            rules = host.service(PRESENCE)
+            if stanza.type == "probe":
+                return rules.probe(stanza)
+            return rules.arriving_subscription(account, stanza)
+        if kind is Kind.IQ and to.resource and to.resource not in account.sessions:
+            raise ServiceUnavailable()  # RFC 6121 section 8.5.3.2.3
+        event = Inbound(stanza, account, passage.session, passage.writes)
+        if host.run(INBOUND, kind, event) is not None:
+            return None
+        if kind is Kind.IQ and not to.resource:
+            own = stanza.sender is not None and stanza.sender.bare == account.bare
+            return self._answer(passage, stanza, host, account, To.SELF if own else To.ACCOUNT)
+        passage.inbound.append(event)
+        return None
+
+    def _answer(
+        self, passage: Passage, stanza: Stanza, host: Host, account: Account | None, to: To
+    ) -> Awaitable[None] | None:
+        if stanza.answers:
+            host.answered(stanza)
+            return None
+        return self._barrier(passage, self._answer_now(passage, stanza, host, account, to))
+
+    async def _answer_now(self, passage: Passage, stanza: Stanza, host: Host, account: Account | None, to: To) -> None:
+        payload, sender = stanza.payload, stanza.sender
+        assert payload is not None and sender is not None
+        request = Request(stanza, payload, sender, account, passage.session, passage.lane)
+        answer = await host.answer(request, to)
+        result = stanza.result(answer)
+        passage.then(lambda: passage.reply(result))
+
+    # ---- release
+
+    def release_in(self, passage: Passage, event: Inbound) -> None:
+        """Who is there is looked up now."""
+        stanza, account = event.stanza, event.owner
+        host, to = account.host, stanza.to
+        assert to is not None
+        kind = stanza.kind
+        if kind is Kind.MESSAGE:
+            try:
+                event.targets = [(session, stanza) for session in host.service(MESSAGE_RULES).targets(event)]
+            except StanzaError as error:
+                if not event.stamp and not stanza.answers:
+                    passage.reply(stanza.error(error))
+                    return
+        elif to.resource:
+            session = account.sessions.get(to.resource)
+            if session is not None:
+                event.targets = [(session, stanza)]
+            elif kind is Kind.IQ and not stanza.answers:
+                passage.reply(stanza.error(ServiceUnavailable()))
+                return
+        else:
+            event.targets = [(session, stanza) for session in account.available()]
+        host.tell(ARRIVED, event, kind)
+        stamp = event.stamp
+        if stamp and not any(chosen is stanza for _, chosen in event.targets):
+            account.mailbox.wait(stamp)
+        for session, chosen in event.targets:
+            session.feed.send(chosen.data, stamp if chosen is stanza else 0)
+
+    def release_out(self, event: Outbound) -> None:
+        event.owner.host.tell(SENT, event, event.stanza.kind)
+        for session, stanza in event.targets:
+            session.send(stanza)
+
+    # ---- what the server itself sends
+
+    def deliver(self, stanza: Stanza) -> None:
+        """Route a stanza made by the server (`sender` and `to` set), in the order of calls."""
+        to = stanza.to
+        assert to is not None
+        host = self.hosts.get(to.domain)
+        if host is None:
+            return
+        if stanza.kind is Kind.PRESENCE and to.local and host.type == "accounts":
+            account = host.account(to.bare)
+            if account is None or not account.sessions:
+                return  # nobody is there to see it
+        passage = Passage(self, stanza, None, Lane())
+        try:
+            wait = self._inbound(passage, stanza)
+        except StanzaError as error:
+            passage.refuse(error)
+            return
+        if wait is not None:
+            host.background.spawn(self._wait_alone(passage, wait), f"deliver to {to}")
+        else:
+            passage.finish()
+
+    async def _wait_alone(self, passage: Passage, wait: Awaitable[None]) -> None:
+        await self._wait(passage, wait)
+
+    def fan_out(self, stanza: Stanza, addresses: Iterable[JID]) -> None:
+        """Send one stanza to many full JIDs, serialised once; each gets its own `to` (XEP-0045 section 7.4)."""
+        kind, hosts = stanza.kind, self.hosts
+        for to in addresses:
+            host = hosts.get(to.domain)
+            account = host.account(to.bare) if host is not None else None
+            session = account.sessions.get(to.resource) if account is not None else None
+            if host is None or account is None or session is None:
+                continue
+            event = Inbound(stanza, account, None, [])
+            try:
+                if host.run(INBOUND, kind, event) is not None:
+                    continue
+            except StanzaError:
+                continue
+            if event.writes:  # something wants to keep it: the slow way, in order with what it keeps
+                self.deliver(stanza.stamped(to=to))
+                continue
+            event.targets = [(session, event.stanza)]
+            host.tell(ARRIVED, event, kind)
+            for target, chosen in event.targets:
+                target.feed.send(chosen.data_to(target.jid.full) if target is session else chosen.data, 0)
+
+
+class _Waiter:
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def committed(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def failed(self, error: Exception) -> None:
+        self.committed()
+
+
+def _check_iq(stanza: Stanza) -> None:
+    """RFC 6120 section 8.2.3. Raises BadRequest."""
+    if not stanza.id:
+        raise BadRequest("an iq needs an id")
+    if stanza.type in ("get", "set"):
+        if len(stanza.tags) != 1:
+            raise BadRequest("a get or set holds exactly one element")
+    elif stanza.type not in ("result", "error"):
+        raise BadRequest("unknown iq type")

@@ -1,0 +1,242 @@
+"""The composition root: configuration → storage → hosts → plugins → listeners, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_bytes, token_urlsafe
+from typing import TypeVar
+
+from .accounts import Accounts
+from .binding import Binder
+from .c2s import ClientStream, State
+from .clock import Clock, Timer
+from .config import LimitsConfig, ServerConfig, StreamLimits
+from .errors import StreamError
+from .host import Host
+from .loader import Found, choose, discover
+from .net.listen import Listener
+from .net.tls import Certificates
+from .router import Router
+from .stanza import iq
+from .storage.store import Store
+from .stream.splitter import Limits
+from .xml import E
+
+log = logging.getLogger("xmppd")
+T = TypeVar("T")
+
+SWEEP = 2.0
+REST_AFTER = 10.0
+"""Seconds without input after which a stream gives its parser back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLimits:
+    """The configured limits in the form that the stanza path wants."""
+
+    before_sign_in: Limits
+    after_sign_in: Limits
+    queue: int
+    ask_every: int
+    names: int
+    sessions: int
+    sasl_attempts: int
+    sign_in_time: float
+    header_time: float
+    ping_after: float
+    ping_timeout: float
+    resume_time: float
+
+    @classmethod
+    def of(cls, config: LimitsConfig) -> RuntimeLimits:
+        return cls(
+            _stream_limits(config.before_sign_in),
+            _stream_limits(config.after_sign_in),
+            config.queue,
+            config.ask_every,
+            config.names,
+            config.sessions_per_account,
+            config.sasl_attempts,
+            float(config.sign_in_time),
+            float(config.header_time),
+            float(config.idle_ping),
+            float(config.ping_timeout),
+            float(config.resume_time),
+        )
+
+
+def _stream_limits(config: StreamLimits) -> Limits:
+    return Limits(config.size, config.elements, config.depth, config.attributes)
+
+
+class Server:
+    """Everything that runs in one process."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        storage: Store,
+        clock: Clock,
+        certificates: Certificates | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        self.config = config
+        self.storage = storage
+        self.clock = clock
+        self.limits = RuntimeLimits.of(config.limits)
+        self.certificates = certificates
+        self.secret = secret or token_bytes(32)
+        self.router = Router(storage)
+        self.binder = Binder(self)
+        self.streams: set[ClientStream] = set()
+        self.listeners: list[Listener] = []
+        self.found: dict[str, Found] = {}
+        self.hosts: dict[str, Host] = self.router.hosts
+        for domain, host_config in config.hosts.items():
+            host = Host(self, domain, host_config.type, storage, clock, host_config.admins)
+            self.hosts[host.domain] = host
+        self.default_host = next(
+            (host for host in self.hosts.values() if host.type == "accounts"), next(iter(self.hosts.values()))
+        )
+        self.accounts = Accounts(storage, clock, self.hosts, self.binder)
+        self._started: list[tuple[Host, str]] = []
+        self._sweep: Timer | None = None
+
+    # ---- start and stop
+
+    def load_plugins(self) -> None:
+        """Find, check and make the plugins of all hosts. Raises PluginError, ConfigError, LocalError."""
+        self.found = discover(self.config.plugin_path)
+        for domain, host_config in self.config.hosts.items():
+            host = self.hosts[domain]
+            for found, options in choose(host_config, domain, self.found):
+                host.add(found.name, found.cls(host, options))
+
+    async def start(self) -> None:
+        """Start the plugins. Listeners open with `listen`."""
+        if not self._started and not any(host.plugins for host in self.hosts.values()):
+            self.load_plugins()
+        for host in self.hosts.values():
+            for name, plugin in host.plugins.items():
+                await plugin.start()
+                self._started.append((host, name))
+        self._arm()
+
+    async def listen(self) -> None:
+        """Open the listeners of the configuration. Raises OSError."""
+        assert self.certificates is not None
+        for each in self.config.listeners:
+            listener = Listener(self.clock, self.certificates, each.tls, self.config.limits.connections_per_address)
+            await listener.start(each.address, each.port, self._receiver(each.tls))
+            self.listeners.append(listener)
+            log.info("listening on %s port %d (%s)", each.address, listener.port, each.tls)
+
+    def _receiver(self, tls: str) -> Callable[[], ClientStream]:
+        return lambda: ClientStream(self, tls)
+
+    async def stop(self) -> None:
+        """No new connections, <system-shutdown/> to all, what is pending is committed, plugins end in reverse."""
+        for listener in self.listeners:
+            listener.stop_accepting()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for stream in list(self.streams):
+            stream.fail(StreamError("system-shutdown"))
+        for session in list(self.binder.detached):
+            self.binder.end(session)
+        for listener in self.listeners:
+            await listener.close()
+        for host in self.hosts.values():
+            await host.delivery.flush()
+        for host, name in reversed(self._started):
+            try:
+                await host.plugins[name].stop()
+            except Exception:
+                log.exception("plugin %s of %s did not stop", name, host.domain)
+        self._started.clear()
+        for host in self.hosts.values():
+            await host.background.close()
+        await self.storage.close()
+
+    # ---- for streams
+
+    def host_for(self, to: str) -> Host | None:
+        """The host that a stream header names; without a name the first one with accounts."""
+        host = self.hosts.get(to.lower().rstrip(".")) if to else self.default_host
+        return host if host is not None and host.type == "accounts" else None
+
+    def tls_context(self, domain: str) -> ssl.SSLContext:
+        assert self.certificates is not None
+        return self.certificates.context(domain)
+
+    def nonce(self) -> str:
+        return token_urlsafe(24)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
+
+    # ---- time
+
+    def _arm(self) -> None:
+        self._sweep = self.clock.call_later(SWEEP, self._swept)
+
+    def _swept(self) -> None:
+        """One timer for all connections: late sign-ins, silent clients, idle parsers, detached sessions."""
+        self._arm()
+        now = self.clock.monotonic()
+        for stream in list(self.streams):
+            try:
+                self._look_at(stream, now)
+            except Exception:
+                log.exception("sweeping a stream failed")
+                stream.link.abort()
+        self.binder.sweep()
+
+    def _look_at(self, stream: ClientStream, now: float) -> None:
+        limits = self.limits
+        idle = now - stream.link.last_read
+        if stream.state is not State.BOUND:
+            age = now - stream.born
+            if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
+                stream.fail(StreamError("connection-timeout"))
+            return
+        if idle < REST_AFTER:
+            return
+        stream.splitter.rest()
+        if stream.splitter.pending and idle > limits.ping_after:
+            stream.fail(StreamError("connection-timeout"))
+        elif stream.pinged and idle > limits.ping_after + limits.ping_timeout:
+            stream.fail(StreamError("connection-timeout"))
+        elif not stream.pinged and idle > limits.ping_after:
+            self._ping(stream)
+
+    def _ping(self, stream: ClientStream) -> None:
+        """XEP-0199 section 4.1, or <r/> where the client counts stanzas (XEP-0198 section 4)."""
+        session = stream.session
+        if session is None:
+            return
+        stream.pinged = True
+        if session.feed.queue is not None:
+            session.nonza(b"<r xmlns='urn:xmpp:sm:3'/>")
+        else:
+            ping = E("ping", "urn:xmpp:ping")
+            session.send(iq("get", token_urlsafe(6), ping, to=session.jid, sender=session.host.jid))
+
+
+def server_secret(folder: Path) -> bytes:
+    """The secret behind answers to unknown users; made at the first start, kept in a file only we can read."""
+    path = folder / "secret"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        secret = token_bytes(32)
+        path.touch(mode=0o600)
+        path.write_bytes(secret)
+        return secret

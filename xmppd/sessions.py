@@ -1,0 +1,117 @@
+"""A bound resource (RFC 6120 section 7): attached to a stream, or detached and waiting to be resumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from .contracts.routing import Lane
+from .delivery import Feed
+from .jid import JID
+from .stanza import Stanza
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .host import Host
+    from .plugin import SessionKey
+
+T = TypeVar("T")
+
+LANE_BOUND = 500
+"""So many stanzas of one stream may wait for their commit; then the stream is not read."""
+
+
+class Carrier(Protocol):
+    """The stream that a session is attached to."""
+
+    secure: bool
+    peer: str
+
+    def write(self, data: bytes) -> None: ...
+    def on_drained(self, callback: Any) -> None: ...
+    def end(self, condition: str, text: str = "") -> None:
+        """Send a stream error and close."""
+        ...
+
+    def close(self) -> None: ...
+
+    def relieved(self) -> None:
+        """Fewer stanzas wait: read on."""
+        ...
+
+
+class Session:
+    """One full JID. Everything for a client passes `send`, in order."""
+
+    __slots__ = (
+        "account",
+        "carrier",
+        "ended",
+        "feed",
+        "handled",
+        "jid",
+        "lane",
+        "presence",
+        "priority",
+        "received",
+        "resource",
+        "resumable",
+        "throttled",
+        "values",
+    )
+
+    def __init__(self, account: Account, jid: JID) -> None:
+        self.account = account
+        self.jid = jid
+        self.resource = jid.resource
+        self.carrier: Carrier | None = None
+        """None while detached."""
+        self.presence: Stanza | None = None
+        """The last available presence without `to`, None while unavailable."""
+        self.priority = 0
+        self.lane = Lane()
+        self.received = 0
+        """Stanzas taken from the client."""
+        self.throttled = False
+        self.resumable = 0.0
+        """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
+        self.handled = 0
+        """Stanzas of the client whose outcome is settled: durable where they are kept (the `h` of XEP-0198)."""
+        self.feed = Feed(self)
+        self.values: dict[str, Any] | None = None
+        self.ended = False
+
+    @property
+    def host(self) -> Host:
+        return self.account.host
+
+    def __getitem__(self, key: SessionKey[T]) -> T:
+        values = self.values
+        if values is None:
+            return key.default
+        found: T = values.get(key.name, key.default)
+        return found
+
+    def __setitem__(self, key: SessionKey[T], value: T) -> None:
+        if self.values is None:
+            self.values = {}
+        self.values[key.name] = value
+
+    def send(self, stanza: Stanza, stamp: int = 0) -> None:
+        """Send to this client. `stamp`: the id of the log entry that this is, 0 for none."""
+        self.feed.send(stanza.data, stamp)
+
+    def nonza(self, data: bytes) -> None:
+        """Write a stream-level element, uncounted, behind all that was sent."""
+        if self.carrier is not None:
+            self.carrier.write(data)
+
+    def settled(self) -> None:
+        """One more stanza of this client has found its end."""
+        self.handled += 1
+        if self.throttled and self.received - self.handled < LANE_BOUND // 2:
+            self.throttled = False
+            if self.carrier is not None:
+                self.carrier.relieved()
+
+    def __repr__(self) -> str:
+        return f"<session {self.jid} {'attached' if self.carrier else 'detached'}>"

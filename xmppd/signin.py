@@ -1,0 +1,166 @@
+"""SASL on a client's stream (RFC 6120 section 6): the elements around the exchange, and the account behind it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final
+
+from .errors import MalformedJid, StorageUnavailable, StreamError
+from .jid import JID
+from .stream.sasl import (
+    Challenge,
+    Credentials,
+    Exchange,
+    NeedCheck,
+    NeedCredentials,
+    SaslContext,
+    SaslFailure,
+    Step,
+    Success,
+    decode,
+    encode,
+    offered,
+    start,
+)
+from .stream.splitter import Nonza
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .c2s import ClientStream
+
+log = logging.getLogger("xmppd.signin")
+
+SASL_NS: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
+CB_NS: Final = "urn:xmpp:sasl-cb:0"
+CHANNEL_BINDING: Final = "tls-server-end-point"
+
+
+class SignIn:
+    """The exchanges on one stream until one succeeds."""
+
+    def __init__(self, stream: ClientStream) -> None:
+        self.stream = stream
+        self.exchange: Exchange | None = None
+        self.mechanism = ""
+        self.failures = 0
+        self.account: Account | None = None
+
+    @property
+    def _binding(self) -> dict[str, bytes]:
+        end_point = self.stream.link.tls_server_end_point
+        return {CHANNEL_BINDING: end_point} if end_point else {}
+
+    def _mechanisms(self) -> list[str]:
+        return offered(self.stream.link.secure, True, tuple(self._binding))
+
+    def features(self) -> bytes:
+        """The mechanisms (section 6.4.1) and the channel bindings (XEP-0440)."""
+        names = "".join(f"<mechanism>{name}</mechanism>" for name in self._mechanisms())
+        text = f"<mechanisms xmlns='{SASL_NS}'>{names}</mechanisms>"
+        if self._binding:
+            types = "".join(f"<channel-binding type='{name}'/>" for name in self._binding)
+            text += f"<sasl-channel-binding xmlns='{CB_NS}'>{types}</sasl-channel-binding>"
+        return text.encode()
+
+    def take(self, nonza: Nonza) -> Awaitable[None] | None:
+        """One element of the client. An awaitable: the stream waits for it. Raises StreamError."""
+        try:
+            if nonza.name == "auth":
+                return self._begin(nonza)
+            if nonza.name == "response":
+                if self.exchange is None:
+                    raise SaslFailure("malformed-request")
+                return self._step(self.exchange.respond(decode(nonza.text)))
+            if nonza.name == "abort":
+                raise SaslFailure("aborted")
+            raise SaslFailure("malformed-request")
+        except SaslFailure as failure:
+            self._fail(failure)
+            return None
+
+    def _begin(self, nonza: Nonza) -> Awaitable[None] | None:
+        if self.exchange is not None:
+            raise SaslFailure("malformed-request", "one exchange at a time")
+        mechanism = nonza.attributes.get("mechanism", "")
+        if mechanism not in self._mechanisms():
+            raise SaslFailure("invalid-mechanism")
+        server, host = self.stream.server, self.stream.host
+        context = SaslContext(
+            domain=host.domain,
+            secret=server.secret,
+            channel_binding=self._binding,
+            plus_offered=bool(self._binding),
+            nonce=server.nonce,
+        )
+        self.exchange = start(mechanism, context)
+        self.mechanism = mechanism
+        if not nonza.text:
+            self._challenge(b"")  # no initial response (section 6.4.2)
+            return None
+        return self._step(self.exchange.respond(decode(nonza.text)))
+
+    def _step(self, step: Step) -> Awaitable[None] | None:
+        if isinstance(step, Challenge):
+            self._challenge(step.data)
+        elif isinstance(step, NeedCredentials):
+            return self._look_up(step.username)
+        elif isinstance(step, NeedCheck):
+            return self._check(step)
+        else:
+            self._succeed(step)
+        return None
+
+    async def _look_up(self, username: str) -> None:
+        assert self.exchange is not None
+        try:
+            step = self.exchange.credentials(await self._credentials(username))
+            work = self._step(step)
+            if work is not None:
+                await work
+        except SaslFailure as failure:
+            self._fail(failure)
+        except StorageUnavailable:
+            self._fail(SaslFailure("temporary-auth-failure"))
+
+    async def _credentials(self, username: str) -> Credentials | None:
+        host = self.stream.host
+        try:
+            jid = JID.of(username, host.domain)
+        except MalformedJid:
+            return None
+        self.account = await host.open_account(jid)
+        if self.account is None:
+            return None
+        stored = host.stored_accounts.get(jid.bare).get("")
+        return stored.credentials if stored is not None else None
+
+    async def _check(self, need: NeedCheck) -> None:
+        assert self.exchange is not None
+        right = await self.stream.server.in_thread(need.run)  # PBKDF2 must not stop the loop
+        try:
+            self._succeed(self.exchange.checked(right))
+        except SaslFailure as failure:
+            self._fail(failure)
+
+    def _challenge(self, data: bytes) -> None:
+        self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())
+
+    def _succeed(self, success: Success) -> None:
+        account = self.account
+        if account is None or account.host is not self.stream.host or not account.alive:
+            raise SaslFailure("not-authorized")
+        data = encode(success.data) if success.data else ""
+        self.stream.write(f"<success xmlns='{SASL_NS}'>{data}</success>".encode())
+        log.info("%s signed in from %s by %s", account.bare, self.stream.peer, self.mechanism)
+        self.stream.signed_in(account)
+
+    def _fail(self, failure: SaslFailure) -> None:
+        """Section 6.5. Too many and the stream ends (section 6.4.5)."""
+        self.exchange = None
+        self.account = None
+        self.failures += 1
+        log.info("sign-in from %s failed: %s", self.stream.peer, failure.condition)
+        self.stream.write(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>".encode())
+        if self.failures >= self.stream.server.limits.sasl_attempts:
+            self.stream.fail(StreamError("policy-violation", "too many failed attempts"))

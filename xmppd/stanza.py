@@ -1,0 +1,318 @@
+"""Stanzas: immutable, made of a start tag and the raw bytes inside (RFC 6120 section 8).
+
+A *tag* is a string "namespace|name". The bytes inside are UTF-8 with default namespace jabber:client and no
+inherited prefix, so they can be archived, forwarded and sent as they are.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from .errors import STANZAS_NS, MalformedJid, StanzaError
+from .jid import JID
+from .xml import CLIENT_NS, LANG, XML_NS, Element, escape, parse, parse_inside, quoted, tag_of, to_bytes
+
+
+class Kind(enum.IntEnum):
+    MESSAGE = 0
+    PRESENCE = 1
+    IQ = 2
+
+
+NAMES = ("message", "presence", "iq")
+KINDS = {f"{CLIENT_NS}|{name}": Kind(i) for i, name in enumerate(NAMES)}
+_OPEN = tuple(f"<{name}" for name in NAMES)
+_CLOSE = tuple(f"</{name}>".encode() for name in NAMES)
+MESSAGE_TYPES = frozenset(("chat", "error", "groupchat", "headline", "normal"))
+_ERROR_TAG = f"{CLIENT_NS}|error"
+_LANG = f"{XML_NS}|lang"
+
+
+def tag(ns: str, name: str) -> str:
+    """The tag of a name, for `Stanza.tags` and `Stanza.has_tag`."""
+    return f"{ns}|{name}"
+
+
+class Stanza:
+    """A message, presence or iq.
+
+    `type`: "" for an available presence, "normal" for a message without or with an unknown type.
+    `sender`: the address it comes from; set by the server, never believed (`claimed` is what the peer wrote).
+    `tags`: tags of the direct children, in order. `fault`: the stanza error condition of a malformed start tag.
+    """
+
+    __slots__ = (
+        "_data",
+        "_rest",
+        "_tree",
+        "claimed",
+        "fault",
+        "id",
+        "inside",
+        "kind",
+        "lang",
+        "sender",
+        "tags",
+        "to",
+        "type",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        type: str = "",
+        to: JID | None = None,
+        sender: JID | None = None,
+        id: str = "",
+        inside: bytes = b"",
+        tags: tuple[str, ...] = (),
+        lang: str = "",
+    ) -> None:
+        self.kind = kind
+        self.type = type or ("normal" if kind is Kind.MESSAGE else "")
+        self.to = to
+        self.sender = sender
+        self.id = id
+        self.inside = inside
+        self.tags = tags
+        self.lang = lang
+        self.claimed = ""
+        self.fault = ""
+        self._data: bytes | None = None
+        self._rest: bytes | None = None
+        self._tree: Element | None = None
+
+    @classmethod
+    def received(cls, kind: Kind, attributes: dict[str, str], inside: bytes, tags: tuple[str, ...]) -> Stanza:
+        """From a start tag as read from a peer."""
+        get = attributes.get
+        kind_type = get("type", "")
+        if kind is Kind.MESSAGE and kind_type not in MESSAGE_TYPES:
+            kind_type = "normal"  # RFC 6121 section 5.2.2
+        self = cls(kind, kind_type, None, None, get("id", ""), inside, tags, get(_LANG, ""))
+        self.claimed = get("from", "")
+        to = get("to")
+        if to is not None:
+            try:
+                self.to = JID.parse(to)
+            except MalformedJid:
+                self.fault = "jid-malformed"
+        return self
+
+    # ---- questions
+
+    def has(self, ns: str, name: str) -> bool:
+        """Whether there is a direct child of that name."""
+        return f"{ns}|{name}" in self.tags
+
+    @property
+    def is_error(self) -> bool:
+        return self.type == "error"
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers something: no error may be sent in return (RFC 6120 section 8.3.1)."""
+        return self.type == "error" or self.type == "result"
+
+    # ---- bytes
+
+    @property
+    def rest(self) -> bytes:
+        """All behind the `to` attribute's place."""
+        rest = self._rest
+        if rest is None:
+            sender, kind = self.sender, self.kind
+            head = f" from='{quoted(sender.full)}'" if sender is not None else ""
+            if self.type and not (kind is Kind.MESSAGE and self.type == "normal"):
+                head += f" type='{quoted(self.type)}'"
+            if self.id:
+                head += f" id='{quoted(self.id)}'"
+            if self.lang:
+                head += f" xml:lang='{quoted(self.lang)}'"
+            if self.inside:
+                rest = b"%s>%s%s" % (head.encode(), self.inside, _CLOSE[kind])
+            else:
+                rest = f"{head}/>".encode()
+            self._rest = rest
+        return rest
+
+    @property
+    def data(self) -> bytes:
+        """The stanza as it goes over the wire. The same object each time."""
+        data = self._data
+        if data is None:
+            to = self.to
+            start = f"{_OPEN[self.kind]} to='{quoted(to.full)}'" if to is not None else _OPEN[self.kind]
+            data = self._data = start.encode() + self.rest
+        return data
+
+    def data_to(self, to: str) -> bytes:
+        """The same stanza to another address, without building it again (fan-out)."""
+        return f"{_OPEN[self.kind]} to='{quoted(to)}'".encode() + self.rest
+
+    # ---- others made from it
+
+    def _copy(self) -> Stanza:
+        other = Stanza.__new__(Stanza)
+        other.kind = self.kind
+        other.type = self.type
+        other.to = self.to
+        other.sender = self.sender
+        other.id = self.id
+        other.inside = self.inside
+        other.tags = self.tags
+        other.lang = self.lang
+        other.claimed = self.claimed
+        other.fault = self.fault
+        other._data = other._rest = other._tree = None
+        return other
+
+    def stamped(
+        self,
+        to: JID | None = None,
+        sender: JID | None = None,
+        type: str | None = None,
+        id: str | None = None,
+        lang: str | None = None,
+    ) -> Stanza:
+        """With other attributes; what is None stays."""
+        other = self._copy()
+        if to is not None:
+            other.to = to
+        if sender is not None:
+            other.sender = sender
+        if type is not None:
+            other.type = type
+        if id is not None:
+            other.id = id
+        if lang is not None:
+            other.lang = lang
+        return other
+
+    def with_child(self, data: bytes, tag: str) -> Stanza:
+        """With one more child, already serialised, at the end."""
+        other = self._copy()
+        other.inside = self.inside + data
+        other.tags = (*self.tags, tag)
+        return other
+
+    def with_element(self, element: Element) -> Stanza:
+        return self.with_child(to_bytes(element), tag_of(element))
+
+    def with_inside(self, *elements: Element) -> Stanza:
+        """With exactly these children."""
+        other = self._copy()
+        other.inside = b"".join(map(to_bytes, elements))
+        other.tags = tuple(map(tag_of, elements))
+        return other
+
+    def without(self, ns: str, name: str, when: Callable[[Element], bool] | None = None) -> Stanza:
+        """Without the children of that name (for which `when` is true). Parses only if there is one."""
+        if f"{ns}|{name}" not in self.tags:
+            return self
+        wanted = f"{{{ns}}}{name}"
+        tree = parse_inside(self.inside)
+        kept = [child for child in tree if child.tag != wanted or (when is not None and not when(child))]
+        if len(kept) == len(self.tags):
+            return self
+        return self.with_inside(*kept)
+
+    # ---- trees
+
+    @property
+    def xml(self) -> Element:
+        """The stanza as a tree, made once. Do not change it: copy first."""
+        tree = self._tree
+        if tree is None:
+            start = _OPEN[self.kind] + f" xmlns='{CLIENT_NS}'"
+            if self.to is not None:
+                start += f" to='{quoted(self.to.full)}'"
+            tree = self._tree = parse(start.encode() + self.rest)
+        return tree
+
+    def child(self, ns: str, name: str) -> Element | None:
+        """The first direct child of that name, without a tree if there is none."""
+        if f"{ns}|{name}" not in self.tags:
+            return None
+        return self.xml.find(f"{{{ns}}}{name}")
+
+    @property
+    def payload(self) -> Element | None:
+        """The first child: what an IQ carries."""
+        return next(iter(self.xml), None)
+
+    # ---- answers
+
+    def result(self, payload: Element | None = None) -> Stanza:
+        """The result of this IQ."""
+        answer = Stanza(Kind.IQ, "result", self.sender, self.to, self.id)
+        return answer if payload is None else answer.with_inside(payload)
+
+    def error(self, error: StanzaError) -> Stanza:
+        """The error that answers this stanza (RFC 6120 section 8.3). The payload is not sent back."""
+        answer = Stanza(self.kind, "error", self.sender, self.to, self.id)
+        answer.inside = error_bytes(error)
+        answer.tags = (_ERROR_TAG,)
+        return answer
+
+    def __repr__(self) -> str:
+        return f"<{NAMES[self.kind]} {self.type or '-'} from {self.sender} to {self.to} id={self.id!r}>"
+
+
+def error_bytes(error: StanzaError) -> bytes:
+    """The <error/> element."""
+    by = f" by='{quoted(error.by)}'" if error.by else ""
+    parts = [f"<error type='{error.type}'{by}><{error.condition} xmlns='{STANZAS_NS}'/>"]
+    if error.text:
+        parts.append(f"<text xmlns='{STANZAS_NS}' xml:lang='en'>{escape(error.text)}</text>")
+    if error.extra:
+        ns, name, *more = error.extra
+        attributes: dict[str, Any] = more[0] if more else {}
+        written = "".join(f" {key}='{quoted(value)}'" for key, value in attributes.items())
+        parts.append(f"<{name} xmlns='{quoted(ns)}'{written}/>")
+    return ("".join(parts) + "</error>").encode()
+
+
+def message(type: str, *children: Element, to: JID | None = None, sender: JID | None = None) -> Stanza:
+    return Stanza(Kind.MESSAGE, type, to, sender).with_inside(*children)
+
+
+def presence(type: str = "", *children: Element, to: JID | None = None, sender: JID | None = None) -> Stanza:
+    return Stanza(Kind.PRESENCE, type, to, sender).with_inside(*children)
+
+
+def iq(type: str, id: str, *children: Element, to: JID | None = None, sender: JID | None = None) -> Stanza:
+    return Stanza(Kind.IQ, type, to, sender, id).with_inside(*children)
+
+
+def embedded(data: bytes) -> bytes:
+    """A stanza's `data` as it can stand under a parent of another namespace (XEP-0297)."""
+    for opening in _OPEN:
+        end = len(opening)
+        if data.startswith(opening.encode()):
+            return b"%s xmlns='%s'%s" % (data[:end], CLIENT_NS.encode(), data[end:])
+    raise ValueError("not a stanza")
+
+
+def appended(data: bytes, extra: bytes) -> bytes:
+    """A stanza's `data` with more children, already serialised, at the end."""
+    if data.endswith(b"/>"):
+        name = data[1 : data.index(b" ")] if b" " in data else data[1:-2]
+        return b"%s>%s</%s>" % (data[:-2], extra, name)
+    end = data.rindex(b"</")
+    return b"%s%s%s" % (data[:end], extra, data[end:])
+
+
+def parse_stanza(data: bytes) -> Stanza:
+    """A stanza from its own `data` (a stored body). Raises ValueError if it is none."""
+    tree = parse(embedded(data))
+    kind = KINDS.get(tag_of(tree))
+    if kind is None:
+        raise ValueError(f"not a stanza: {tree.tag!r}")
+    attributes = {(_LANG if str(key) == LANG else str(key)): str(value) for key, value in tree.attrib.items()}
+    stanza = Stanza.received(kind, attributes, b"", ()).with_inside(*tree)
+    if stanza.claimed:
+        stanza.sender = JID.parse(stanza.claimed)
+    return stanza

@@ -1,0 +1,38 @@
+"""Elements that several parts write, as bytes: XEP-0203 delay, XEP-0359 stanza-id, XEP-0082 times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from .xml import quoted
+
+DELAY_NS: Final = "urn:xmpp:delay"
+SID_NS: Final = "urn:xmpp:sid:0"
+
+
+def stamp(microseconds: int) -> str:
+    """XEP-0082 DateTime in UTC, with microseconds."""
+    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds % 1_000_000:06d}Z"
+
+
+def parse_time(text: str) -> int:
+    """Microseconds since 1970 from an XEP-0082 DateTime. Raises ValueError."""
+    if "T" not in text or not text.isascii():
+        raise ValueError(f"not a DateTime: {text!r}")
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a DateTime needs a time zone (XEP-0082 section 3.2)")
+    whole = moment.replace(microsecond=0).timestamp()
+    return int(whole) * 1_000_000 + moment.microsecond
+
+
+def delay_bytes(sender: str, microseconds: int) -> bytes:
+    """<delay/> of XEP-0203."""
+    return f"<delay xmlns='{DELAY_NS}' from='{quoted(sender)}' stamp='{stamp(microseconds)}'/>".encode()
+
+
+def stanza_id_bytes(by: str, id: int) -> bytes:
+    """<stanza-id/> of XEP-0359. The id of a log entry is its archive id."""
+    return f"<stanza-id xmlns='{SID_NS}' by='{quoted(by)}' id='{id}'/>".encode()

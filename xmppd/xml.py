@@ -1,0 +1,121 @@
+"""Trees: lxml behind a few functions. The hot path never comes here (`Stanza` works on bytes).
+
+lxml keeps every element and attribute name for ever, so only names that the splitter has counted against a budget
+may reach `parse` (DESIGN section 5).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+
+from lxml import etree
+
+Element = etree._Element
+
+CLIENT_NS = "jabber:client"
+XML_NS = "http://www.w3.org/XML/1998/namespace"
+LANG = f"{{{XML_NS}}}lang"
+
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=False)
+_SPECIAL = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"})
+_ATTRIBUTE = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+)
+_NEEDS = re.compile("[&<>'\n\r\t]").search
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def escape(text: str) -> str:
+    """Text for element content or a quoted attribute value."""
+    return text.translate(_SPECIAL)
+
+
+def quoted(value: str) -> str:
+    """An attribute value for single quotes, line breaks kept (XML 1.0 section 3.3.3)."""
+    return value.translate(_ATTRIBUTE) if _NEEDS(value) else value
+
+
+def clean(text: str) -> str:
+    """The text without characters that XML 1.0 does not allow."""
+    return _ILLEGAL.sub("", text)
+
+
+def parse(data: bytes) -> Element:
+    """A tree from one well-formed element, default namespace jabber:client if it declares none.
+
+    Raises ValueError on anything that is not well-formed.
+    """
+    try:
+        return etree.fromstring(data, _PARSER)
+    except etree.XMLSyntaxError as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_inside(data: bytes) -> Element:
+    """A tree whose root holds what stood inside a stanza."""
+    return parse(b"<x xmlns='jabber:client'>%s</x>" % data)
+
+
+def E(name: str, ns: str, attributes: dict[str, str] | None = None, *children: Element | str | None) -> Element:
+    """Build an element. A string child is text, None is left out."""
+    element = etree.Element(f"{{{ns}}}{name}", attributes or {}, nsmap={None: ns})  # type: ignore[dict-item]
+    last: Element | None = None
+    for child in children:
+        if child is None:
+            continue
+        if isinstance(child, str):
+            if last is None:
+                element.text = (element.text or "") + child
+            else:
+                last.tail = (last.tail or "") + child
+        else:
+            element.append(child)
+            last = child
+    return element
+
+
+def find(element: Element, ns: str, name: str) -> Element | None:
+    """The first child of that name."""
+    return element.find(f"{{{ns}}}{name}")
+
+
+def children(element: Element, ns: str | None = None, name: str | None = None) -> Iterator[Element]:
+    """The child elements, all or those of one name."""
+    if ns is None and name is None:
+        return iter(element)
+    return element.iterchildren(f"{{{ns or '*'}}}{name or '*'}")
+
+
+def text_of(element: Element | None) -> str:
+    """The text of an element, "" for none."""
+    return (element.text or "") if element is not None else ""
+
+
+def name_of(element: Element) -> tuple[str, str]:
+    """(namespace, local name)."""
+    qname = etree.QName(element.tag)
+    return qname.namespace or "", qname.localname
+
+
+def tag_of(element: Element) -> str:
+    """The tag as `Stanza.tags` writes it: "namespace|name"."""
+    ns, name = name_of(element)
+    return f"{ns}|{name}"
+
+
+def alone(element: Element) -> Element:
+    """A copy that declares no more namespaces than it uses."""
+    copied = deepcopy(element)
+    copied.tail = None
+    etree.cleanup_namespaces(copied)
+    return copied
+
+
+def to_bytes(element: Element) -> bytes:
+    """The element alone, as it can stand inside a stanza."""
+    data: bytes = etree.tostring(element, encoding="utf-8", with_tail=False)
+    if element.tag[0] != "{":  # no namespace: say so, or it would fall into jabber:client
+        data = re.sub(rb"^<([^\s/>]+)", rb'<\1 xmlns=""', data, count=1)
+    return data
