@@ -13,7 +13,6 @@ from .contracts.accounts import REGISTRATION
 from .contracts.sessions import FEATURES, FeatureAsk
 from .errors import STREAMS_NS, BadRequest, MalformedJid, StanzaError, StreamError
 from .jid import JID
-from .net.link import Link
 from .sessions import LANE_BOUND
 from .signin import SASL_NS, SignIn
 from .stanza import Kind, Stanza
@@ -23,6 +22,7 @@ from .xml import CLIENT_NS, XML_NS, E, escape, find, text_of, to_bytes
 if TYPE_CHECKING:
     from .account import Account
     from .host import Host
+    from .net.link import Link
     from .server import Server
     from .sessions import Session
 
@@ -278,7 +278,7 @@ class ClientStream:
             return
         registration = self.host.find(REGISTRATION)
         if self.state is State.STRANGER and stanza.tags == (REGISTER_TAG,) and registration is not None:
-            if registration.open and self._safe():
+            if registration.open and self.safe:
                 self.wait(self._register(registration.before_sign_in(stanza, self.peer), stanza))
                 return
         raise StreamError("not-authorized")
@@ -342,11 +342,13 @@ class ClientStream:
     def _may_secure(self) -> bool:
         return self.tls_offered and not self.link.secure and self.state is State.STRANGER
 
-    def _safe(self) -> bool:
+    @property
+    def safe(self) -> bool:
+        """Nobody else can read along."""
         return self.link.secure or self.plain_ok
 
     def _sasl(self, nonza: Nonza) -> bool:
-        if not self._safe():
+        if not self.safe:
             raise StreamError("policy-violation", "TLS first")
         if self.sign_in is None:
             self.sign_in = SignIn(self)
@@ -397,7 +399,7 @@ class ClientStream:
 
     def _features(self) -> bytes:
         """What can be negotiated now (section 4.3.2)."""
-        ask = FeatureAsk(self._safe(), self.state is State.SIGNED_IN)
+        ask = FeatureAsk(self.safe, self.state is State.SIGNED_IN)
         if self.state is State.SIGNED_IN:
             bind = f"<bind xmlns='{BIND_NS}'/>".encode()
             # RFC 3921 clients ask for a session; it is a no-op (draft-cridland-xmpp-session).

@@ -38,7 +38,7 @@ ASK_TIMEOUT = 30.0
 SAMPLE = 64
 """One in so many runs of a chain is timed (timing each would cost as much as the handlers)."""
 
-Handler = tuple[str, Callable[[Any], Any]]
+Handler = tuple[str, Callable[..., Any]]
 
 
 class Host:
@@ -137,7 +137,7 @@ class Host:
         found = self._services.get(key.name)
         return cast(T, found[1]) if found is not None else None
 
-    def nonza_handler(self, tag: str, state: str) -> Callable[[Any, Any], Any] | None:
+    def nonza_handler(self, tag: str, state: str) -> Callable[..., Any] | None:
         found = self._nonzas.get((tag, state))
         return found[1] if found else None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes, token_urlsafe
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .accounts import Accounts
 from .binding import Binder
@@ -19,13 +19,15 @@ from .config import LimitsConfig, ServerConfig, StreamLimits
 from .errors import StreamError
 from .host import Host
 from .loader import Found, choose, discover
-from .net.listen import Listener
-from .net.tls import Certificates
 from .router import Router
 from .stanza import iq
 from .storage.store import Store
 from .stream.splitter import Limits
 from .xml import E
+
+if TYPE_CHECKING:
+    from .net.listen import Listener
+    from .net.tls import Certificates
 
 log = logging.getLogger("xmppd")
 T = TypeVar("T")
@@ -129,6 +131,8 @@ class Server:
 
     async def listen(self) -> None:
         """Open the listeners of the configuration. Raises OSError."""
+        from .net.listen import Listener
+
         assert self.certificates is not None
         for each in self.config.listeners:
             listener = Listener(self.clock, self.certificates, each.tls, self.config.limits.connections_per_address)

@@ -23,8 +23,11 @@ LANE_BOUND = 500
 class Carrier(Protocol):
     """The stream that a session is attached to."""
 
-    secure: bool
-    peer: str
+    @property
+    def secure(self) -> bool: ...
+
+    @property
+    def peer(self) -> str: ...
 
     def write(self, data: bytes) -> None: ...
     def on_drained(self, callback: Any) -> None: ...

@@ -52,7 +52,7 @@ class SignIn:
         return {CHANNEL_BINDING: end_point} if end_point else {}
 
     def _mechanisms(self) -> list[str]:
-        return offered(self.stream.link.secure, True, tuple(self._binding))
+        return offered(self.stream.safe, True, tuple(self._binding))
 
     def features(self) -> bytes:
         """The mechanisms (section 6.4.1) and the channel bindings (XEP-0440)."""

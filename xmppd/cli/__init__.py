@@ -1,0 +1,22 @@
+"""The command line `xmppd`: run · check · user."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from .run import check, run
+from .user import users
+
+app = typer.Typer(
+    help="An XMPP chat server.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+app.command()(run)
+app.command()(check)
+app.add_typer(users, name="user")
+
+
+def main() -> None:
+    """The entry point of the `xmppd` script."""
+    sys.exit(app())

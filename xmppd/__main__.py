@@ -1,0 +1,5 @@
+"""python -m xmppd"""
+
+from .cli import main
+
+main()

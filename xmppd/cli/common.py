@@ -1,0 +1,39 @@
+"""What the commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from ..config import ConfigError, ServerConfig, find_config, load_config
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Configuration file; else $XMPPD_CONFIG, config/xmppd.yaml, /etc/xmppd/xmppd.yaml.",
+        show_default=False,
+    ),
+]
+
+console = Console()
+complaints = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def fail(text: str, code: int = 1) -> NoReturn:
+    """Say what is wrong and end."""
+    complaints.print(text, markup=False, style="red" if complaints.is_terminal else None)
+    raise typer.Exit(code)
+
+
+def configuration(path: Path | None) -> ServerConfig:
+    """The configuration; ends the program with its problems."""
+    try:
+        return load_config(find_config(path, os.environ))
+    except ConfigError as error:
+        fail(str(error), 2)

@@ -1,0 +1,144 @@
+"""xmppd user: accounts, in the running server or in its store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.progress import track
+
+from ..accounts import Accounts
+from ..config import ServerConfig
+from ..control import ControlClient
+from ..net.loop import RealClock
+from ..operations import OperationError, Operations, Runner
+from ..storage import open_storage
+from ..storage.api import StoreError
+from .common import ConfigOption, configuration, console, fail
+
+T = TypeVar("T")
+users = typer.Typer(help="Add, list, change and delete accounts.", no_args_is_help=True)
+
+Address = Annotated[str, typer.Argument(help="The account, as name@domain.", metavar="JID")]
+Password = Annotated[str | None, typer.Option("--password", "-p", help="Asked for when not given.")]
+
+
+@asynccontextmanager
+async def _runner(config: ServerConfig) -> AsyncIterator[Runner]:
+    """The running server, or its store while it does not run."""
+    client = await ControlClient.connect(config.control_socket)
+    if client is not None:
+        try:
+            yield client
+        finally:
+            client.close()
+        return
+    if config.storage == "memory:":
+        raise OperationError("the store is in memory and the server does not run: there is nothing to change")
+    clock = RealClock()
+    storage = await open_storage(config.storage, clock)
+    domains = [domain for domain, host in config.hosts.items() if host.type == "accounts"]
+    try:
+        yield Operations(Accounts(storage, clock), domains)
+    finally:
+        await storage.close()
+
+
+def _do(config: Path | None, work: Callable[[Runner], Awaitable[T]]) -> T:
+    loaded = configuration(config)
+
+    async def go() -> T:
+        async with _runner(loaded) as runner:
+            return await work(runner)
+
+    try:
+        return asyncio.run(go())
+    except (OperationError, StoreError) as error:
+        fail(str(error))
+
+
+def _asked(password: str | None) -> str:
+    if password is not None:
+        return password
+    first = getpass("Password: ")
+    if getpass("Again: ") != first:
+        fail("The two are not the same.")
+    return first
+
+
+@users.command()
+def add(jid: Address, password: Password = None, config: ConfigOption = None) -> None:
+    """Add an account."""
+    chosen = _asked(password)
+    done = _do(config, lambda runner: runner.run("user add", {"jid": jid, "password": chosen}))
+    console.print(f"Added {done}.", highlight=False)
+
+
+@users.command()
+def passwd(jid: Address, password: Password = None, config: ConfigOption = None) -> None:
+    """Set a new password; sessions signed in with the old one end."""
+    chosen = _asked(password)
+    done = _do(config, lambda runner: runner.run("user passwd", {"jid": jid, "password": chosen}))
+    console.print(f"Changed the password of {done}.", highlight=False)
+
+
+@users.command("del")
+def delete(jid: Address, config: ConfigOption = None) -> None:
+    """Delete an account and everything it owns."""
+    done = _do(config, lambda runner: runner.run("user del", {"jid": jid}))
+    console.print(f"Deleted {done}.", highlight=False)
+
+
+@users.command("list")
+def list_(
+    domain: Annotated[str, typer.Argument(help="The domain.", metavar="DOMAIN")], config: ConfigOption = None
+) -> None:
+    """List the accounts of a domain."""
+
+    async def all_of(runner: Runner) -> None:
+        after = ""
+        while page := await runner.run("user list", {"domain": domain, "after": after}):
+            for name in page:
+                print(name)
+            after = page[-1]
+
+    _do(config, all_of)
+
+
+@users.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Lines `jid password`; empty ones and those with # are passed over.")],
+    config: ConfigOption = None,
+) -> None:
+    """Add many accounts."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{file}: {error}")
+    wanted: list[tuple[int, str, str]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        jid, _, password = line.strip().partition(" ")
+        if not password.strip():
+            fail(f"{file}:{number}: expected `jid password`")
+        wanted.append((number, jid, password.strip()))
+
+    async def add_all(runner: Runner) -> list[str]:
+        refused = []
+        for number, jid, password in track(wanted, "Importing", console=console):
+            try:
+                await runner.run("user add", {"jid": jid, "password": password})
+            except OperationError as error:
+                refused.append(f"{file}:{number}: {error}")
+        return refused
+
+    refused = _do(config, add_all)
+    console.print(f"Added {len(wanted) - len(refused)} of {len(wanted)} accounts.", highlight=False)
+    if refused:
+        fail("\n".join(refused))

@@ -1,0 +1,91 @@
+"""What an administrator can do to accounts; run by the server itself or, while it does not run, on its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from .accounts import AccountExists, Accounts, NoSuchAccount
+from .errors import MalformedJid, StorageUnavailable
+from .jid import JID
+
+
+class OperationError(Exception):
+    """It was not done; the text says why, for the person who asked."""
+
+
+class Runner(Protocol):
+    async def run(self, command: str, arguments: dict[str, Any]) -> Any: ...
+
+
+class Operations:
+    """`domains`: those of type accounts."""
+
+    def __init__(self, accounts: Accounts, domains: Iterable[str]) -> None:
+        self.accounts = accounts
+        self.domains = frozenset(domains)
+        self._commands = {
+            "user add": self.add,
+            "user list": self.list,
+            "user passwd": self.passwd,
+            "user del": self.delete,
+            "ping": self.ping,
+        }
+
+    async def run(self, command: str, arguments: dict[str, Any]) -> Any:
+        """Raises OperationError."""
+        found = self._commands.get(command)
+        if found is None:
+            raise OperationError(f"unknown command {command!r}")
+        try:
+            return await found(**arguments)
+        except StorageUnavailable as error:
+            raise OperationError(f"the store does not answer: {error}") from None
+
+    async def ping(self) -> str:
+        return "pong"
+
+    def _jid(self, text: str) -> JID:
+        try:
+            jid = JID.parse(text)
+        except MalformedJid as error:
+            raise OperationError(f"{text}: {error}") from None
+        if not jid.local or jid.resource:
+            raise OperationError(f"{text}: an account looks like name@{min(self.domains)}")
+        if jid.domain not in self.domains:
+            raise OperationError(f"{text}: this server has accounts at {', '.join(sorted(self.domains))}")
+        return jid
+
+    async def add(self, jid: str, password: str) -> str:
+        if not password:
+            raise OperationError("an empty password is no password")
+        try:
+            await self.accounts.create(self._jid(jid), password)
+        except AccountExists:
+            raise OperationError(f"{jid}: there is such an account already") from None
+        except ValueError as error:
+            raise OperationError(f"{jid}: {error}") from None
+        return self._jid(jid).bare
+
+    async def passwd(self, jid: str, password: str) -> str:
+        if not password:
+            raise OperationError("an empty password is no password")
+        try:
+            await self.accounts.set_password(self._jid(jid), password)
+        except NoSuchAccount:
+            raise OperationError(f"{jid}: there is no such account") from None
+        except ValueError as error:
+            raise OperationError(f"{jid}: {error}") from None
+        return self._jid(jid).bare
+
+    async def delete(self, jid: str) -> str:
+        try:
+            await self.accounts.delete(self._jid(jid))
+        except NoSuchAccount:
+            raise OperationError(f"{jid}: there is no such account") from None
+        return self._jid(jid).bare
+
+    async def list(self, domain: str, after: str = "") -> list[str]:
+        if domain not in self.domains:
+            raise OperationError(f"{domain}: this server has accounts at {', '.join(sorted(self.domains))}")
+        return await self.accounts.list(domain, after)
