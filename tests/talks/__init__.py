@@ -1,0 +1,1 @@
+"""Readable conversations with a server, one file per XEP: see README.md."""

@@ -1,0 +1,203 @@
+"""Reads and plays talks."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from tests.harness import Client, Element, Harness
+
+_CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(\s+available)?$")
+_ACT = re.compile(r"(\w+) (sends|receives|receives in any order):$")
+_PLAIN = re.compile(r"(\w+) (receives nothing|disconnects|closes|connects|ignores)$")
+_TIME = re.compile(r"time passes ([\d.]+)$")
+_VARIABLE = re.compile(r"\{(\w+)\}")
+OPEN = "<stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+
+
+@dataclass
+class Step:
+    line: int
+    who: str
+    act: str
+    text: str = ""
+
+
+@dataclass
+class Person:
+    user: str
+    resource: str
+    available: bool
+    client: Client | None = None
+
+
+@dataclass
+class Talk:
+    plugins: dict[str, Any] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+
+def read(path: Path) -> Talk:
+    """Raises AssertionError with the line of what cannot be read."""
+    talk = Talk()
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if line.startswith((" ", "\t")) and line.strip():
+            assert talk.steps and talk.steps[-1].act != "", f"{path.name}:{number}: stray line"
+            talk.steps[-1].text += line.strip() + "\n"
+            continue
+        line = line.rstrip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("server plugins "):
+            talk.plugins = json.loads(line.removeprefix("server plugins "))
+        elif found := _CLIENT.match(line):
+            talk.people[found[1]] = Person(found[2], found[4], bool(found[5]))
+        elif found := _ACT.match(line) or _PLAIN.match(line):
+            assert found[1] in talk.people, f"{path.name}:{number}: who is {found[1]}?"
+            talk.steps.append(Step(number, found[1], found[2]))
+        elif found := _TIME.match(line):
+            talk.steps.append(Step(number, "", "time", found[1]))
+        else:
+            raise AssertionError(f"{path.name}:{number}: not understood: {line}")
+    return talk
+
+
+class Player:
+    def __init__(self, talk: Talk, harness: Harness, name: str) -> None:
+        self.talk = talk
+        self.harness = harness
+        self.name = name
+        self.values: dict[str, str] = {}
+
+    async def play(self) -> None:
+        for person in self.talk.people.values():
+            await self.connect(person)
+        for person in self.talk.people.values():
+            if person.client is not None:
+                await person.client.receive_all()
+        for step in self.talk.steps:
+            try:
+                await self.step(step)
+            except AssertionError as error:
+                raise AssertionError(f"{self.name}:{step.line}: {step.who} {step.act}: {error}") from None
+
+    async def connect(self, person: Person) -> None:
+        person.client = await self.harness.login(person.user, person.resource)
+        if person.available:
+            person.client.send("<presence/>")
+            await person.client.receive_all()
+
+    async def step(self, step: Step) -> None:
+        if step.act == "time":
+            await self.harness.advance(float(step.text))
+            return
+        person = self.talk.people[step.who]
+        client = person.client
+        assert client is not None
+        if step.act == "sends":
+            client.send(self.filled(step.text))
+        elif step.act == "receives":
+            for wanted in elements(step.text):
+                self.compare(wanted, await client.receive())
+        elif step.act == "receives in any order":
+            await self.unordered(client, elements(step.text))
+        elif step.act == "receives nothing":
+            await client.silence()
+        elif step.act == "ignores":
+            await client.receive_all()
+        elif step.act == "disconnects":
+            client.cut()
+        elif step.act == "closes":
+            client.close()
+            await self.harness.quiet()
+        elif step.act == "connects":
+            await self.connect(person)
+
+    async def unordered(self, client: Client, wanted: list[Element]) -> None:
+        got = [await client.receive() for _ in wanted]
+        for want in wanted:
+            for candidate in got:
+                before = dict(self.values)
+                try:
+                    self.compare(want, candidate)
+                except AssertionError:
+                    self.values = before
+                    continue
+                got.remove(candidate)
+                break
+            else:
+                raise AssertionError(f"nothing like {text(want)} in {[text(each) for each in got]}")
+
+    def filled(self, sent: str) -> str:
+        return _VARIABLE.sub(lambda found: self.values.get(found[1], found[0]), sent)
+
+    # ---- comparing
+
+    def compare(self, wanted: Element, got: Element) -> None:
+        where = f"\nwanted {text(wanted)}\ngot    {text(got)}"
+        assert wanted.tag == got.tag, f"another element{where}"
+        loose = "any" in wanted.attrib
+        keys = set(wanted.attrib) - {"any"}
+        for key in sorted(map(str, keys)):
+            found = got.get(key)
+            assert found is not None, f"no attribute {key}{where}"
+            self.match(str(wanted.get(key)), found, f"attribute {key}{where}")
+        if not loose:
+            extra = set(got.attrib) - keys
+            assert not extra, f"attributes {sorted(map(str, extra))}{where}"
+        self.match((wanted.text or "").strip(), (got.text or "").strip(), f"text of {wanted.tag}{where}")
+        mine, theirs = list(wanted), list(got)
+        if not loose:
+            assert len(mine) == len(theirs), f"{len(theirs)} children{where}"
+        for child in mine:
+            candidates = [each for each in theirs if each.tag == child.tag]
+            assert candidates, f"no child {child.tag}{where}"
+            self.first_like(child, candidates, theirs)
+
+    def first_like(self, child: Element, candidates: list[Element], theirs: list[Element]) -> None:
+        for candidate in candidates:
+            before = dict(self.values)
+            try:
+                self.compare(child, candidate)
+            except AssertionError:
+                self.values = before
+                if candidate is candidates[-1]:
+                    raise
+                continue
+            theirs.remove(candidate)
+            return
+
+    def match(self, wanted: str, got: str, what: str) -> None:
+        pattern = ""
+        names: list[str] = []
+        at = 0
+        for found in _VARIABLE.finditer(wanted):
+            pattern += re.escape(wanted[at : found.start()])
+            name = found[1]
+            if name == "any":
+                pattern += "(?:.*)"
+            elif name in self.values:
+                pattern += re.escape(self.values[name])
+            else:
+                pattern += f"(?P<{name}>.*)"
+                names.append(name)
+            at = found.end()
+        pattern += re.escape(wanted[at:])
+        result = re.fullmatch(pattern, got, re.DOTALL)
+        assert result is not None, f"{got!r} is not {wanted!r}: {what}"
+        for name in names:
+            self.values[name] = result[name]
+
+
+def elements(text: str) -> list[Element]:
+    return list(etree.fromstring(f"{OPEN}{text}</stream>", etree.XMLParser(remove_blank_text=True)))
+
+
+def text(element: Element) -> str:
+    return etree.tostring(element).decode()
