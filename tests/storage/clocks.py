@@ -60,6 +60,7 @@ class FakeClock(LoopClock):
     async def advance(self, seconds: float) -> None:
         """Let time pass; every timer runs at its time, and the loop turns behind each."""
         end = self.time + seconds
+        await turn()
         while self._timers and self._timers[0][0] <= end:
             self.time, _, timer = heapq.heappop(self._timers)
             if timer.callback is not None:

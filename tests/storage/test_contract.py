@@ -206,14 +206,10 @@ async def test_delete_trim_and_owner_delete(store: Store) -> None:
     log, other, things = store.log("archive"), store.log("other"), store.map("things", Item)
     shared = b"<shared/>"
     await store.commit([log.append(o, entry(i, body=shared)) for o in (A, B) for i in range(1, 8)])
-    await store.commit(
-        [other.append(A, entry(1)), things.put(A, "k", Item("k")), things.put(B, "k", Item("k"))]
-    )
+    await store.commit([other.append(A, entry(1)), things.put(A, "k", Item("k")), things.put(B, "k", Item("k"))])
     await store.commit([log.delete(A, (2, 4, 99)), log.delete(A, ()), log.trim(A, 4)])
     assert [e.id for e in await log.page(A, Range(), 10)] == [5, 6, 7]
-    await store.commit(
-        [log.append(A, entry(9)), log.delete(A, (9,)), log.append(A, entry(10)), log.trim(A, 10)]
-    )
+    await store.commit([log.append(A, entry(9)), log.delete(A, (9,)), log.append(A, entry(10)), log.trim(A, 10)])
     assert [e.id for e in await log.page(A, Range(), 10)] == [10]
     await store.commit([OwnerDelete(A), log.append(A, entry(50))])
     assert [e.id for e in await log.page(A, Range(), 10)] == [50]
@@ -273,9 +269,7 @@ async def test_what_is_stored_is_there_after_a_restart(url: str) -> None:
         store = Store(make_backend(url, LoopClock()), LoopClock())
         await store.open()
         things, log = store.map("things", Item), store.log("archive")
-        await store.commit(
-            [things.put(A, str(number), Item("x")), log.append(A, entry(number, body=b"same"))]
-        )
+        await store.commit([things.put(A, str(number), Item("x")), log.append(A, entry(number, body=b"same"))])
         assert len(await things.read_all(A)) == number == await log.count(A, Range())
         await store.close()
         with pytest.raises(StorageUnavailable):

@@ -304,7 +304,7 @@ class GroupCommit:
 
         What is undecided then is neither released nor failed: nobody may be told what is not known.
         """
-        self._closing = True
+        self._closing, self._open = True, None
         if self._flying is not None or self._waiting:
             self._idle = asyncio.get_running_loop().create_future()
             timer = self.clock.call_later(within, self._out_of_time)
