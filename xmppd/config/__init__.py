@@ -1,0 +1,47 @@
+"""Configuration: typed options, YAML with line numbers, a manual made from both.
+
+For plugin authors: `option`, `Duration`, `Size`; see `option` for the types an option can have.
+"""
+
+from .effective import effective, without_password
+from .load import bind, bind_options
+from .option import RawOptions, option
+from .problem import ConfigError, Problem, nearest, unknown
+from .schema import (
+    HostConfig,
+    LimitsConfig,
+    ListenerConfig,
+    LogConfig,
+    ServerConfig,
+    StreamLimits,
+    find_config,
+    load_config,
+    options_path,
+    parse_config,
+)
+from .units import Duration, Size
+
+__all__ = [
+    "ConfigError",
+    "Duration",
+    "HostConfig",
+    "LimitsConfig",
+    "ListenerConfig",
+    "LogConfig",
+    "Problem",
+    "RawOptions",
+    "ServerConfig",
+    "Size",
+    "StreamLimits",
+    "bind",
+    "bind_options",
+    "effective",
+    "find_config",
+    "load_config",
+    "nearest",
+    "option",
+    "options_path",
+    "parse_config",
+    "unknown",
+    "without_password",
+]

@@ -1,0 +1,318 @@
+"""The server's own options. `docs/reference/config.md` is made from this page."""
+# ruff: noqa: RUF009 - option() makes a field, not a shared default
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from .load import ascii_name, load, parse_text
+from .nodes import joined
+from .option import RawOptions, option
+from .problem import ConfigError, Problem
+from .units import Duration, Size
+
+Where = str | tuple[str | int, ...]
+DEFAULT_PATHS: Final = (Path("config/xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
+_LABEL: Final = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
+_SOCKET_PATH_MAX: Final = 107
+"""Bytes; a longer name of a Unix socket is refused by Linux."""
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """What one first-level element of a stream may hold, counted while parsing (XEP-0205 section 4.5)."""
+
+    size: Size = option(Size("256 KiB"), "Bytes of one stanza.", low=1024, high=1 << 26)
+    elements: int = option(4096, "XML elements in one stanza.", low=8, high=1_000_000)
+    depth: int = option(128, "Levels of XML elements in one stanza.", low=4, high=1024)
+    attributes: int = option(128, "Attributes of one XML element.", low=8, high=1024)
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """What one peer may cost."""
+
+    before_sign_in: StreamLimits = option(
+        StreamLimits(Size("8 KiB"), 32, 8, 32), "What a stranger may send before signing in."
+    )
+    after_sign_in: StreamLimits = option(StreamLimits(), "What a client may send after signing in.")
+    header_time: Duration = option(
+        Duration("10 seconds"), "From the connection to the stream header, TLS included.", low=1, high=600
+    )
+    sign_in_time: Duration = option(
+        Duration("30 seconds"), "From the connection to the end of signing in.", low=1, high=3600
+    )
+    sasl_attempts: int = option(
+        5, "Failed sign-ins on one connection before it is closed (RFC 6120 section 6.4.5).", low=2, high=20
+    )
+    connections_per_address: int = option(
+        200, "Connections from one IP address; many people can share one.", low=1, high=1_000_000
+    )
+    sessions_per_account: int = option(
+        50, "Sessions of one account, those that wait for resumption included.", low=1, high=10_000
+    )
+    idle_ping: Duration = option(
+        Duration("5 minutes"),
+        "A connection that was silent for so long is asked for a sign of life.",
+        low=5,
+        high=86_400,
+    )
+    ping_timeout: Duration = option(
+        Duration("1 minute"),
+        "The connection is taken for dead when no answer came for so long.",
+        low=1,
+        high=3600,
+    )
+    queue: int = option(
+        500,
+        "Stanzas held in memory for one session until its client acknowledges them (XEP-0198).",
+        low=10,
+        high=100_000,
+    )
+    ask_every: int = option(
+        20, "An acknowledgement is asked for at the latest after so many stanzas.", low=1, high=10_000
+    )
+    resume_time: Duration = option(
+        Duration("1 hour"),
+        "How long a lost session can be resumed (XEP-0198 section 5).",
+        low=0,
+        high=604_800,
+    )
+    names: int = option(
+        2000,
+        "XML names new to the server that one account may use; the parser keeps each of them for ever.",
+        low=100,
+        high=1_000_000,
+    )
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        if self.after_sign_in.size < 10_000:
+            yield ("after_sign_in", "size"), "at least 10000 bytes (RFC 6120 section 13.12)"
+        if self.header_time > self.sign_in_time:
+            yield "header_time", f"longer than sign_in_time ({self.sign_in_time}), of which it is a part"
+        if self.ask_every >= self.queue:
+            yield (
+                "ask_every",
+                f"must be below queue ({self.queue}), which would be full before anything is asked",
+            )
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written down about the running server."""
+
+    level: Literal["debug", "info", "warning", "error"] = option("info", "The least weight that is logged.")
+    format: Literal["text", "json"] = option("text", "Lines for people, or one JSON object per line.")
+    file: Path | None = option(None, "Append to this file; null: standard error.")
+
+
+@dataclass(frozen=True)
+class ListenerConfig:
+    """One address that clients connect to."""
+
+    address: str = option(
+        "127.0.0.1", "IP address; `0.0.0.0` is every IPv4 address of the machine, `::` every IPv6 one."
+    )
+    port: int = option(5222, "TCP port; 0 takes any free one.", low=0, high=65_535)
+    tls: Literal["starttls", "direct", "none"] = option(
+        "starttls",
+        "`starttls`: encryption is negotiated and required; `direct`: TLS from the first byte (XEP-0368, "
+        "usually port 5223); `none`: no encryption, on a loopback address only.",
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.address == "localhost" or ipaddress.ip_address(self.address).is_loopback
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        try:
+            loopback = self.is_loopback
+        except ValueError:
+            yield "address", f"expected an IP address such as '127.0.0.1' or '::', got {self.address!r}"
+            return
+        if self.tls == "none" and not loopback:
+            yield "tls", f"'none' is for loopback addresses such as 127.0.0.1 only, not for {self.address}"
+
+    def overlaps(self, other: ListenerConfig) -> bool:
+        """Both cannot be bound at once."""
+        if self.port != other.port or self.port == 0:
+            return False
+        one, two = (ipaddress.ip_address(each.address.replace("localhost", "127.0.0.1")) for each in (self, other))
+        return one == two or (one.version == two.version and (one.is_unspecified or two.is_unspecified))
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """One domain. The name above it is the domain."""
+
+    type: Literal["accounts", "rooms"] = option(
+        "accounts", "`accounts`: people sign in here; `rooms`: a group chat service (XEP-0045)."
+    )
+    certificate: Path | None = option(
+        None,
+        "Certificate chain, PEM, the domain's own first; null: `certs/<domain>.crt` in the folder `var`.",
+    )
+    key: Path | None = option(None, "Private key, PEM, unencrypted; null: `certs/<domain>.key` in the folder `var`.")
+    self_signed: bool | None = option(
+        None,
+        "Make a self-signed certificate at start when there is none; null: for `localhost`, names that end "
+        "in `.localhost`, and loopback addresses only.",
+    )
+    admins: tuple[str, ...] = option((), "Accounts (`name@domain`) that may administer this host.")
+    standard: bool = option(True, "Load the standard set of plugins for this type of host.")
+    plugins: dict[str, RawOptions] = option(
+        default_factory=dict,
+        doc="Plugins by name: their options, `true` to load one as it is, `false` to leave one of the "
+        "standard set out.",
+    )
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        if (self.certificate is None) != (self.key is None):
+            there, missing = ("certificate", "key") if self.key is None else ("key", "certificate")
+            yield there, f"needs the option {missing!r} as well"
+        for at, admin in enumerate(self.admins):
+            local, _, domain = admin.partition("@")
+            if not local or domain_problem(domain) or re.search(r"[\s\"&'/:<>@]", local):
+                yield ("admins", at), f"expected an account such as 'name@example.org', got {admin!r}"
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The whole file. Relative paths are relative to the working directory."""
+
+    hosts: dict[str, HostConfig] = option(doc="The domains that are served, by name.", low=1)
+    listeners: tuple[ListenerConfig, ...] = option(doc="The addresses that clients connect to.", low=1)
+    storage: str = option(
+        "sqlite:///var/xmppd.db",
+        "Where everything durable is: `sqlite:///relative/file`, `sqlite:////absolute/file`, "
+        "`mongodb://host:port/database`, `mongodb+srv://…`, or `memory:` (tests: all is lost at the end).",
+        secret=True,
+    )
+    var: Path = option(Path("var"), "Folder for what the server makes: certificates, the control socket.")
+    control: Path | None = option(
+        None,
+        "Unix socket on which the command line talks to the running server; null: `xmppd.sock` in the folder `var`.",
+    )
+    plugin_path: tuple[Path, ...] = option((), "More folders with plugins.")
+    limits: LimitsConfig = option(LimitsConfig(), "What one peer may cost.")
+    log: LogConfig = option(LogConfig(), "What is written down about the running server.")
+
+    @property
+    def control_socket(self) -> Path:
+        return self.control or self.var / "xmppd.sock"
+
+    def certificate_files(self, domain: str) -> tuple[Path, Path]:
+        """Certificate chain and key of a host. Raises KeyError for a domain that is not served."""
+        host = self.hosts[domain]
+        folder = self.var / "certs"
+        name = domain.strip("[]").replace(":", "_")
+        return host.certificate or folder / f"{name}.crt", host.key or folder / f"{name}.key"
+
+    def self_signed(self, domain: str) -> bool:
+        """A missing certificate is made at start. Raises KeyError for a domain that is not served."""
+        wanted = self.hosts[domain].self_signed
+        return is_local(domain) if wanted is None else wanted
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        for domain in self.hosts:
+            wrong = domain_problem(domain)
+            if wrong:
+                yield ("hosts", domain), wrong
+        for at, listener in enumerate(self.listeners):
+            for before, other in enumerate(self.listeners[:at]):
+                if listener.overlaps(other):
+                    yield (
+                        ("listeners", at),
+                        f"{listener.address} port {listener.port} is taken by listeners[{before}]",
+                    )
+        wrong = storage_problem(self.storage)
+        if wrong:
+            yield "storage", wrong
+        if len(os.fsencode(self.control_socket)) > _SOCKET_PATH_MAX:
+            yield (
+                "control" if self.control else "var",
+                f"the name of the control socket is longer than {_SOCKET_PATH_MAX} bytes",
+            )
+
+
+def is_local(domain: str) -> bool:
+    """A name that means this machine and nothing else (RFC 6761 section 6.3)."""
+    if domain == "localhost" or domain.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(domain.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def domain_problem(domain: str) -> str | None:
+    """Why a text cannot be the domain of an XMPP address (RFC 7622 section 3.2), None when it can."""
+    if domain.startswith("[") and domain.endswith("]"):
+        try:
+            ipaddress.IPv6Address(domain[1:-1])
+        except ValueError:
+            return "not an IPv6 address in brackets"
+        return None
+    plain = domain.lower().rstrip(".")
+    if not plain or len(plain.encode()) > 1023 or not all(map(_LABEL.fullmatch, plain.split("."))):
+        return "expected a domain such as 'example.org'"
+    return None if plain == domain else f"expected a domain in lower case without a dot at its end: {plain!r}"
+
+
+def storage_problem(url: str) -> str | None:
+    """Why a text cannot name a store, None when it can. A password in it is not repeated."""
+    scheme, _, rest = url.partition(":")
+    if url == "memory:":
+        return None
+    if scheme == "sqlite":
+        fits = re.fullmatch(r"///[^?#]*[^/?#]", rest) is not None
+        return None if fits else "expected sqlite:///relative/file or sqlite:////absolute/file"
+    if scheme in ("mongodb", "mongodb+srv"):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return f"expected {scheme}://host:port/database"
+        fits = bool(parts.netloc.rpartition("@")[2]) and re.fullmatch(r"/[^/ .$\"\\]+", parts.path) is not None
+        return None if fits else f"expected {scheme}://host:port/database"
+    return "expected sqlite:///file, sqlite:////absolute/file, mongodb://host:port/database or memory:"
+
+
+def options_path(domain: str, plugin: str) -> str:
+    """How messages name the options of a plugin, for `bind_options`."""
+    return joined(f"{joined('hosts', domain)}.plugins", plugin)
+
+
+def load_config(path: Path) -> ServerConfig:
+    """The server's configuration. Raises ConfigError, whatever the file holds; never anything else."""
+    return load(path, ServerConfig)
+
+
+def parse_config(text: str | bytes, file: str = "configuration") -> ServerConfig:
+    """The same from memory; `file` is its name in messages. Raises ConfigError."""
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return parse_text(data, ServerConfig, file)
+
+
+def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path:
+    """The file to read: `explicit` (--config), $XMPPD_CONFIG, config/xmppd.yaml, /etc/xmppd/xmppd.yaml.
+
+    What was named is returned unseen. Raises ConfigError when nothing was named and neither file is there.
+    """
+    if explicit is not None:
+        return explicit
+    if environ.get("XMPPD_CONFIG"):
+        return Path(environ["XMPPD_CONFIG"])
+    for path in DEFAULT_PATHS:
+        # Not Path.is_file(), which raises when a folder on the way may not be entered.
+        if os.path.isfile(path):
+            return path
+    places = " nor ".join(map(ascii_name, DEFAULT_PATHS))
+    message = f"no configuration: neither {places} is there; name a file with --config or in $XMPPD_CONFIG"
+    raise ConfigError([Problem("", 0, "", message)])
