@@ -16,7 +16,7 @@ from .jid import JID
 from .sessions import LANE_BOUND
 from .signin import SASL_NS, SignIn
 from .stanza import Kind, Stanza
-from .stream.splitter import Item, Nonza, Splitter, StreamClose, StreamOpen, header
+from .stream.splitter import Item, Nonza, Splitter, StreamOpen, header
 from .xml import CLIENT_NS, XML_NS, E, escape, find, text_of, to_bytes
 
 if TYPE_CHECKING:
@@ -277,10 +277,10 @@ class ClientStream:
             self._bind(stanza)
             return
         registration = self.host.find(REGISTRATION)
-        if self.state is State.STRANGER and stanza.tags == (REGISTER_TAG,) and registration is not None:
-            if registration.open and self.safe:
-                self.wait(self._register(registration.before_sign_in(stanza, self.peer), stanza))
-                return
+        asks = self.state is State.STRANGER and stanza.tags == (REGISTER_TAG,) and self.safe
+        if asks and registration is not None and registration.open:
+            self.wait(self._register(registration.before_sign_in(stanza, self.peer), stanza))
+            return
         raise StreamError("not-authorized")
 
     async def _register(self, work: Awaitable[Stanza], stanza: Stanza) -> None:

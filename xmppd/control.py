@@ -88,8 +88,6 @@ class ControlClient:
     @classmethod
     async def connect(cls, path: Path) -> ControlClient | None:
         """None: no server is running there."""
-        if not path.exists():
-            return None
         try:
             return cls(*await asyncio.open_unix_connection(str(path), limit=LINE))
         except PermissionError:

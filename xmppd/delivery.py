@@ -205,8 +205,7 @@ class Feed:
         """In order: entries behind the position wait in the log while the feed lags."""
         if stamp:
             if not self.live:
-                if stamp > self._missed:
-                    self._missed = stamp
+                self._missed = max(self._missed, stamp)
                 self.session.account.mailbox.wait(stamp)
                 return
             if self._full():

@@ -14,7 +14,6 @@ from .stanza import Kind
 
 E = TypeVar("E")
 T = TypeVar("T")
-_E = TypeVar("_E", contravariant=True)
 
 
 class Stage(enum.IntEnum):
@@ -64,8 +63,6 @@ class Registration:
 
 
 ALL_KINDS = (Kind.MESSAGE, Kind.PRESENCE, Kind.IQ)
-
-_ChainHandler = TypeVar("_ChainHandler", bound=Callable[..., Any])
 
 
 @overload

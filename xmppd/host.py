@@ -160,16 +160,15 @@ class Host:
         self._turn += 1
         if self._turn % SAMPLE == 0:
             return self._run_timed(handlers, event)
-        name = ""
         try:
-            for name, handler in handlers:
+            for _, handler in handlers:
                 verdict: Verdict | None = handler(event)
                 if verdict is not None:
                     return verdict
         except StanzaError:
             raise
         except Exception:
-            log.exception("%s crashed in %s: the stanza is refused", name, hook.name)
+            log.exception("a handler of %s crashed: the stanza is refused", hook.name)
             raise InternalServerError() from None
         return None
 

@@ -1,0 +1,60 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= config/xmppd.yaml
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: run
+run: $(VENV)/.installed ## Serve localhost with the embedded store (accounts: see what it prints)
+	@exec $(BIN)/xmppd run --config $(CONFIG)
+
+.PHONY: test
+test: $(VENV)/.installed-test ## Install and start what the tests need, and run them all
+	@tests/prepare.sh
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## Style, formatting and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+.PHONY: types
+types: $(VENV)/.installed-dev ## mypy --strict on xmppd and plugins
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/.installed-test ## CPU per unit of work, beside Prosody where it is installed
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.installed ## Write docs/reference anew from the code
+	@$(BIN)/python -m docs.generate
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches (not var/)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Debian splits venv from python3; as root (or by sudo) it is installed.
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { tests/packages.sh python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' ./tests/third_party/weather
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed-test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	@touch $@
