@@ -178,6 +178,23 @@ async def test_a_locked_database_is_waited_for(store: Store, path: Path) -> None
     assert await log.count(A, Range()) == 2
 
 
+async def test_a_file_that_vanishes_is_not_replaced_by_an_empty_one(store: Store, path: Path) -> None:
+    log = store.log("archive")
+    await store.commit([log.append(A, entry(1))])
+    with no_file_larger_than(os.stat(f"{path}-wal").st_size):
+        held = asyncio.create_task(store.commit([log.append(A, entry(2))]))
+        await asyncio.wait([held], timeout=0.2)  # the error makes the writer close and open again
+        for name in os.listdir(path.parent):
+            os.rename(path.parent / name, path.parent.parent / name)
+    done, _ = await asyncio.wait([held], timeout=0.5)
+    assert not done and not os.path.exists(path)
+    for name in ("store.db", "store.db-wal", "store.db-shm"):
+        if os.path.exists(path.parent.parent / name):
+            os.rename(path.parent.parent / name, path.parent / name)
+    await held
+    assert [e.id for e in await log.page(A, Range(), 10)] == [1, 2]
+
+
 CHILD = """
 import asyncio, os, sys
 from tests.storage.clocks import LoopClock

@@ -233,9 +233,7 @@ class GroupCommit:
             return
         culprit = batch.items[bearing[0]][0]
         what = ", ".join(sorted({f"{type(w).__name__} of {w.owner}" for w in culprit}))
-        log.error(
-            "the store refuses %s: %r", what, error, exc_info=None if isinstance(error, DataError) else error
-        )
+        log.error("the store refuses %s: %r", what, error, exc_info=None if isinstance(error, DataError) else error)
         self._settle(error)
 
     def _try_later(self, error: StorageUnavailable) -> None:
@@ -316,9 +314,7 @@ class GroupCommit:
         self._retry_timer = self._watch_timer = None
 
     def _out_of_time(self) -> None:
-        left = sum(len(batch.items) for batch in self._waiting) + (
-            len(self._flying.items) if self._flying else 0
-        )
+        left = sum(len(batch.items) for batch in self._waiting) + (len(self._flying.items) if self._flying else 0)
         log.error("the store closes with %d items not decided: they were not acknowledged", left)
         idle, self._idle = self._idle, None
         self._waiting.clear()

@@ -202,11 +202,7 @@ class MemoryBackend:
 
     async def load(self, owner: str, maps: Sequence[str]) -> list[Row[Any]]:
         self._reachable()
-        return [
-            Row(map, key, unpack(data))
-            for map in maps
-            for key, data in self._maps.get((map, owner), {}).items()
-        ]
+        return [Row(map, key, unpack(data)) for map in maps for key, data in self._maps.get((map, owner), {}).items()]
 
     async def read(self, map: str, owner: str, key: str) -> Any | None:
         self._reachable()

@@ -43,12 +43,7 @@ def plain(value: Any) -> bool:
     """Whether BSON holds these builtin types as they are: keys are texts that no server objects to."""
     if isinstance(value, dict):
         return all(
-            isinstance(key, str)
-            and key
-            and key[0] != "$"
-            and "." not in key
-            and "\0" not in key
-            and plain(item)
+            isinstance(key, str) and key and key[0] != "$" and "." not in key and "\0" not in key and plain(item)
             for key, item in value.items()
         )
     if isinstance(value, list):
@@ -77,9 +72,7 @@ def value_of(document: dict[str, Any]) -> Any:
 
 
 def from_document(document: dict[str, Any]) -> Entry:
-    return Entry(
-        document["id"], document["peer"], document["resource"], document["flags"], bytes(document["body"])
-    )
+    return Entry(document["id"], document["peer"], document["resource"], document["flags"], bytes(document["body"]))
 
 
 def entry_filter(log: str, owner: str, range: Range) -> dict[str, Any] | None:

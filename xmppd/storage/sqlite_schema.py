@@ -22,8 +22,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE record (owner INTEGER NOT NULL, map INTEGER NOT NULL, key TEXT NOT NULL,"
         " value BLOB NOT NULL, PRIMARY KEY (owner, map, key)) WITHOUT ROWID",
         # One log of one owner is a box.
-        "CREATE TABLE box (id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, log INTEGER NOT NULL,"
-        " UNIQUE (owner, log))",
+        "CREATE TABLE box (id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, log INTEGER NOT NULL, UNIQUE (owner, log))",
         # Narrow rows in order of (box, id): appending touches one page per owner, a filter reads few pages.
         "CREATE TABLE entry (box INTEGER NOT NULL, id INTEGER NOT NULL CHECK (typeof(id) = 'integer'),"
         " peer INTEGER NOT NULL, resource TEXT NOT NULL,"
@@ -69,9 +68,17 @@ def translate(error: Exception, path: str) -> Exception:
 
 
 def connect(path: str, cache_kib: int) -> sqlite3.Connection:
-    """A connection with our settings; transactions are begun by hand. For one thread at a time."""
+    """A connection with our settings; transactions are begun by hand. For one thread at a time.
+
+    The file must exist: should it vanish under a running server, an empty one must not take its place.
+    """
     db = sqlite3.connect(
-        path, timeout=2.0, isolation_level=None, check_same_thread=False, cached_statements=512
+        f"{Path(path).absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=2.0,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
     )
     try:
         db.execute("PRAGMA journal_mode=WAL")
@@ -114,8 +121,7 @@ def _upgrade(db: sqlite3.Connection, path: str) -> None:
             version = db.execute("SELECT coalesce(max(version), 0) FROM schema").fetchone()[0]
             if version > VERSION:
                 raise StoreError(
-                    f"{path} was written by a newer version of the server"
-                    f" (schema {version}, this one knows {VERSION})"
+                    f"{path} was written by a newer version of the server (schema {version}, this one knows {VERSION})"
                 )
             if version == VERSION:
                 return

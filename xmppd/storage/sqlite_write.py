@@ -258,16 +258,12 @@ class Writer:
     def _replace(self, write: LogReplace) -> None:
         box, entry = self._box(write.log, write.owner), write.entry
         assert self._db is not None
-        found = self._db.execute(
-            "SELECT body FROM entry WHERE box = ? AND id = ?", (box, entry.id)
-        ).fetchone()
+        found = self._db.execute("SELECT body FROM entry WHERE box = ? AND id = ?", (box, entry.id)).fetchone()
         if found is None:
             return
         body, self._next_body = self._next_body, self._next_body + 1
         self._run("INSERT INTO body VALUES (?, 1, ?)", body, entry.body)
-        self._run(
-            "UPDATE entry SET flags = ?, body = ? WHERE box = ? AND id = ?", entry.flags, body, box, entry.id
-        )
+        self._run("UPDATE entry SET flags = ?, body = ? WHERE box = ? AND id = ?", entry.flags, body, box, entry.id)
         self._run("INSERT INTO gone VALUES (?, 1)", found[0])
         self._release_bodies()
 

@@ -188,9 +188,7 @@ class Store(GroupCommit):
         """The map of that name. Raises LocalError if it is known with another type or residence."""
         known = self._maps.get(name)
         if known is None:
-            known = self._maps[name] = StoredMap(
-                name, record, self._resident if resident else None, self.backend
-            )
+            known = self._maps[name] = StoredMap(name, record, self._resident if resident else None, self.backend)
         if known.record is not record or known.resident is not resident:
             raise LocalError(f"map {name!r} is already declared otherwise")
         return known
