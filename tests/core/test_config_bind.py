@@ -243,7 +243,7 @@ def test_a_raw_plugin_is_bound_later_with_its_lines() -> None:
 
     plugins = read("plugins:\n  a:\n    cuont: 1\n    flag: 5\n  b: false\n  c: yes\n  d:\n", Holder).plugins
     assert {name: raw.enabled for name, raw in plugins.items()} == {"a": True, "b": False, "c": True, "d": True}
-    assert {name: raw.line for name, raw in plugins.items()} == {"a": 3, "b": 5, "c": 6, "d": 7}
+    assert {name: raw.line for name, raw in plugins.items()} == {"a": 2, "b": 5, "c": 6, "d": 7}
     with pytest.raises(ConfigError) as caught:
         bind_options(plugins["a"], Everything, "hosts[x.y].plugins.a")
     assert str(caught.value) == (

@@ -91,6 +91,10 @@ def test_good(extra: str) -> None:
         (LEAST + "  - prot: 5\n", ["c.yaml:5: listeners[1].prot: unknown option; did you mean 'port'?"]),
         (LEAST + "  - port: 5222\n", ["c.yaml:5: listeners[1]: 127.0.0.1 port 5222 is taken by listeners[0]"]),
         (LEAST + "  - address: 0.0.0.0\n", ["c.yaml:5: listeners[1]: 0.0.0.0 port 5222 is taken"]),
+        (
+            LEAST.replace("{}", "address: 0.0.0.0") + "  - {}\n",
+            ["c.yaml:5: listeners[1]: 127.0.0.1 port 5222 is taken"],
+        ),
         (LEAST + "  - address: localhost\n", ["c.yaml:5: listeners[1]: localhost port 5222 is taken"]),
         (LEAST + "  - address: '*'\n    port: 1\n", ["c.yaml:5: listeners[1].address: expected an IP address"]),
         (LEAST + "  - port: 1\n    address: 0.0.0.0\n    tls: none\n", ["c.yaml:7: listeners[1].tls: 'none' is for"]),

@@ -88,14 +88,14 @@ class _Binder:
         message = f"expected {describe(kind, rules)}, got {got(node, rules.secret)}{hint}"
         return self.fail(line_of(node), path, message)
 
-    def bind(self, node: yaml.Node, kind: Any, path: str, rules: Rules, base: Any = None) -> Any:
-        """`base`: for a nested class the instance that has the values of what is not named."""
+    def bind(self, node: yaml.Node, kind: Any, path: str, rules: Rules, base: Any = None, line: int = 0) -> Any:
+        """`base`: the instance that has the values of what a nested class does not name; `line`: of the name."""
         empty = kind_of(node) == "null"
         inner = optional(kind)
         if inner is not None:
             return None if empty else self.bind(node, inner, path, rules, base)
         if kind is RawOptions:
-            return self._raw(node, path)
+            return self._raw(node, path, line or line_of(node))
         if is_section(kind):
             if isinstance(node, yaml.MappingNode):
                 return self.section(node, line_of(node), kind, path, base)
@@ -154,12 +154,13 @@ class _Binder:
             line = line_of(place) if place is not None else line
         self.fail(line, path, message)
 
-    def _raw(self, node: yaml.Node, path: str) -> Any:
+    def _raw(self, node: yaml.Node, path: str, line: int) -> Any:
+        """`line`: where the name stands, for problems with the plugin as such."""
         kind = kind_of(node)
         if isinstance(node, yaml.MappingNode):
-            return RawOptions(node, self.file, line_of(node))
+            return RawOptions(node, self.file, line)
         if kind in ("null", "bool"):
-            return RawOptions(None, self.file, line_of(node), kind == "null" or node.value.lower() in _TRUE)
+            return RawOptions(None, self.file, line, kind == "null" or node.value.lower() in _TRUE)
         return self.refuse(node, RawOptions, path, _NO_RULES)
 
     def _dict(self, node: yaml.Node, kind: Any, path: str, rules: Rules) -> Any:
@@ -167,7 +168,10 @@ class _Binder:
             return self.refuse(node, kind, path, rules)
         entry, inner = get_args(kind)[1], Rules(choices=rules.choices, secret=rules.secret)
         found = pairs(node) if isinstance(node, yaml.MappingNode) else []
-        values = {key.value: self.bind(value, entry, joined(path, key.value), inner) for key, value in found}
+        values = {
+            key.value: self.bind(value, entry, joined(path, key.value), inner, line=line_of(key))
+            for key, value in found
+        }
         return self._counted(values, values.values(), node, path, rules)
 
     def _list(self, node: yaml.Node, kind: Any, path: str, rules: Rules) -> Any:
