@@ -1,0 +1,177 @@
+"""Accounts are made, changed and deleted here, for a running server and for the command line alike."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .clock import Clock
+from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_DELETED, ACCOUNT_MAP, StoredAccount
+from .contracts.roster import ROSTER
+from .contracts.sessions import PRESENCE
+from .errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
+from .jid import JID
+from .stanza import Stanza, presence
+from .storage.api import OwnerDelete, Storage
+from .stream.sasl import Credentials
+
+if TYPE_CHECKING:
+    from .binding import Binder
+    from .host import Host
+    from .sessions import Session
+
+log = logging.getLogger("xmppd.accounts")
+PAGE = 1000
+
+
+class AccountExists(Conflict):
+    """There is one of that name."""
+
+
+class NoSuchAccount(ItemNotFound):
+    """There is none of that name."""
+
+
+class BadPassword(NotAcceptable, ValueError):
+    """Empty, too long, or with characters that no client can send."""
+
+
+class Accounts:
+    """All accounts of a store. `hosts` and `binder` only where a server runs: then sessions and caches follow.
+
+    All methods raise BadRequest for what is no account's address, and StorageUnavailable. Errors are those of a
+    stanza, their text for people, so a plugin may let them pass.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        hosts: Mapping[str, Host] | None = None,
+        binder: Binder | None = None,
+    ) -> None:
+        self.storage = storage
+        self.clock = clock
+        self.hosts: Mapping[str, Host] = hosts or {}
+        self.binder = binder
+        self._stored = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
+        self._one = asyncio.Lock()
+        """Look, then write: two may not create the same account."""
+
+    async def exists(self, jid: JID) -> bool:
+        return await self._stored.read(_bare(jid), "") is not None
+
+    async def create(self, jid: JID, password: str) -> None:
+        """Raises AccountExists, BadPassword."""
+        bare = _bare(jid)
+        credentials = await _credentials(password)
+        async with self._one:
+            if await self.exists(jid):
+                raise AccountExists("there is an account of that name")
+            # Whatever an address of that name left behind is not the new owner's.
+            record = StoredAccount(credentials, self.clock.now())
+            await self.storage.commit([OwnerDelete(bare), self._stored.put(bare, "", record)])
+        host = self.hosts.get(jid.domain)
+        if host is not None:
+            host.forget(bare)
+            await host.tell_and_wait(ACCOUNT_CREATED, jid.to_bare())
+        log.info("account %s created", bare)
+
+    async def set_password(self, jid: JID, password: str, keep: Session | None = None) -> None:
+        """Sessions but `keep` end, resumable ones too: they were opened with what is no longer the password.
+
+        Raises NoSuchAccount, BadPassword.
+        """
+        bare = _bare(jid)
+        credentials = await _credentials(password)
+        async with self._one:
+            stored = await self._stored.read(bare, "")
+            if stored is None:
+                raise NoSuchAccount("there is no such account")
+            credentials = replace(credentials, disabled=stored.credentials.disabled)
+            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=credentials))])
+        self._end_sessions(jid, keep, "the password was changed")
+        log.info("the password of %s was changed", bare)
+
+    async def delete(self, jid: JID, keep: Session | None = None) -> None:
+        """With all that it owns. Sessions end; `keep` (it asked) is only made unavailable: its caller ends it.
+
+        Raises NoSuchAccount.
+        """
+        bare, host = _bare(jid), self.hosts.get(jid.domain)
+        async with self._one:
+            if not await self.exists(jid):
+                raise NoSuchAccount("there is no such account")
+            farewells: Sequence[Stanza] = ()
+            if host is not None:
+                farewells = await self._subscriptions(jid, host)
+                self._end_sessions(jid, keep, "the account was removed")
+                rules = host.find(PRESENCE)
+                if keep is not None and rules is not None:
+                    rules.gone(keep)
+                    keep.presence = None
+                host.forget(bare)
+                host.accounts[bare] = None  # from here on nobody can write to what is being deleted
+            try:
+                await self.storage.commit([OwnerDelete(bare)])
+            finally:
+                if host is not None:
+                    host.forget(bare)
+        if host is not None:
+            for stanza in farewells:
+                host.deliver(stanza)
+            await host.tell_and_wait(ACCOUNT_DELETED, jid.to_bare())
+        log.info("account %s deleted", bare)
+
+    async def list(self, domain: str, after: str = "") -> list[str]:
+        """At most PAGE bare JIDs of a domain's accounts, in order, beginning behind `after`."""
+        return await self._stored.owners(domain, after, PAGE)
+
+    # ---- a running server
+
+    async def _subscriptions(self, jid: JID, host: Host) -> Sequence[Stanza]:
+        """What cancels all subscriptions from and to the account (XEP-0077 section 3.2)."""
+        roster, own = host.find(ROSTER), jid.to_bare()
+        if roster is None:
+            return []
+        await self.storage.load(own.bare)
+        farewells: list[Stanza] = []
+        for contact, item in roster.items(own.bare).items():
+            if item.we_see or item.ask:
+                farewells.append(presence("unsubscribe", to=JID.parse(contact), sender=own))
+            if item.sees_us or item.pending_in:
+                farewells.append(presence("unsubscribed", to=JID.parse(contact), sender=own))
+        return farewells
+
+    def _end_sessions(self, jid: JID, keep: Session | None, text: str) -> None:
+        host = self.hosts.get(jid.domain)
+        account = host.account(jid.bare) if host is not None else None
+        if host is None or account is None:
+            return
+        if self.binder is None:
+            raise LocalError("hosts without a binder")
+        for session in list(account.sessions.values()):
+            if session is not keep:
+                self.binder.end(session, "not-authorized", text)
+        for stream in list(self.binder.server.streams):
+            if stream.account is account and stream.session is None:
+                stream.end("not-authorized", text)  # signed in and not bound yet
+
+
+def _bare(jid: JID) -> str:
+    if not jid.local or jid.resource:
+        raise BadRequest("an account is name@domain")
+    return jid.bare
+
+
+async def _credentials(password: str) -> Credentials:
+    """Hashing takes milliseconds: beside the loop."""
+    if not password:
+        raise BadPassword("an empty password")
+    try:
+        return await asyncio.to_thread(Credentials.from_password, password)
+    except ValueError as error:
+        raise BadPassword(str(error)) from None
