@@ -195,7 +195,8 @@ class Splitter:
             self._parser.Parse(unfed, False)
         except ExpatError as error:
             at = self._parser.ErrorByteIndex - self._base if self._parser is not None else 0
-            declares = at >= 0 and buffer.startswith(b"<!", at) and not buffer.startswith(b"<![CDATA[", at)
+            start = buffer.rfind(b"<", 0, max(at, 0) + 1)
+            declares = buffer.startswith(b"<!", start) and not buffer.startswith(b"<![CDATA[", start)
             self.fault = StreamError("restricted-xml") if declares else _expat_fault(error)
         except StreamError as error:
             self.fault = error
