@@ -238,11 +238,8 @@ def _prepare_domain(text: str) -> str:
     _bounded(text)
     try:
         domain = _labels(text)
-        stable = domain == text or _labels(domain) == domain
     except ValueError:
         raise MalformedJid("not a domain") from None
-    if not stable:
-        raise MalformedJid("domain without a canonical form")
     return _measured(domain, "domain")
 
 

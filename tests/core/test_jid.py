@@ -247,6 +247,18 @@ def test_parse_is_idempotent_and_raises_one_thing(text: str) -> None:
         assert unicodedata.normalize("NFC", part) == part
 
 
+@given(st.text(st.characters(min_codepoint=0x80, exclude_categories=["Cs"]), min_size=1, max_size=5))
+def test_both_spellings_of_a_domain_are_one(label: str) -> None:
+    """Of a label in Unicode and of what its punycode makes an A-label."""
+    ascii_label = "xn--" + label.encode("punycode").decode()
+    try:
+        jid = JID.parse(ascii_label)
+    except MalformedJid:
+        return
+    assert jid.domain == label
+    assert JID.parse(label) == jid
+
+
 @given(st.text(st.characters(codec="ascii"), max_size=30), st.sampled_from("ü.é"))
 def test_the_short_way_for_ascii_is_the_long_way(text: str, other: str) -> None:
     """A resource beyond ASCII forces the long way; the bare address must come out the same."""
