@@ -19,6 +19,16 @@ from tests.mongo_server import MongoServer, Unavailable, start
 @pytest.fixture(scope="session")
 def mongodb_server() -> MongoServer:
     """One server for the session. A test that stops it starts it again."""
+    return _running()
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri() -> str:
+    """The URI of the server, without a database."""
+    return _running().uri
+
+
+def _running() -> MongoServer:
     try:
         server = _shared()
     except Unavailable as why:
@@ -36,12 +46,6 @@ def _shared() -> MongoServer:
     server = running.__enter__()
     atexit.register(running.__exit__, None, None, None)
     return server
-
-
-@pytest.fixture(scope="session")
-def mongodb_uri(mongodb_server: MongoServer) -> str:
-    """The URI of the server, without a database."""
-    return mongodb_server.uri
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ class MongoBackend:
         error: Exception | None = None
         try:
             await Commit(self._db, writes).run()
-        except Exception as failure:  # noqa: BLE001  it goes to the store above, which logs it
+        except Exception as failure:  # it goes to the store above, which logs it
             error = translate(failure)
         done(error)
 

@@ -118,7 +118,7 @@ class SqliteBackend:
         """One commit: None, or StorageUnavailable, DataError, or an error of our own making."""
         try:
             writer.write(writes)
-        except Exception as failure:  # noqa: BLE001  the thread must live; the error goes to the loop
+        except Exception as failure:  # the thread must live; the error goes to the loop
             error = translate(failure, self.path)
             if isinstance(error, StorageUnavailable):
                 self._start_over(writer)
