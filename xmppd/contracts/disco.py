@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..hooks import Collect
 from ..jid import JID
+from ..service import Service
 from ..xml import Element
 
 if TYPE_CHECKING:
@@ -42,3 +43,16 @@ DISCO_IDENTITIES = Collect[DiscoAsk, Identity]("disco-identities")
 DISCO_ITEMS = Collect[DiscoAsk, Item]("disco-items")
 DISCO_FORMS = Collect[DiscoAsk, Element]("disco-forms")
 """XEP-0128 forms."""
+DISCO_ALIASES = Collect[DiscoAsk, str]("disco-aliases")
+"""For a node that shows what another node shows: that node, "" for the entity itself (XEP-0115 section 6.2)."""
+
+
+class Disco(Protocol):
+    """What the host tells about itself and its accounts."""
+
+    async def info(self, ask: DiscoAsk) -> Element:
+        """The <query/> of a disco#info result. Raises ItemNotFound for an unknown node."""
+        ...
+
+
+DISCO = Service[Disco]("disco")

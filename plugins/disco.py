@@ -1,0 +1,150 @@
+"""XEP-0030: Service Discovery, with the forms of XEP-0128 and the contact addresses of XEP-0157."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xmppd.config import option
+from xmppd.contracts.disco import (
+    DISCO,
+    DISCO_ALIASES,
+    DISCO_FEATURES,
+    DISCO_FORMS,
+    DISCO_IDENTITIES,
+    DISCO_ITEMS,
+    DiscoAsk,
+    Identity,
+    Item,
+)
+from xmppd.contracts.roster import ROSTER
+from xmppd.errors import ItemNotFound, ServiceUnavailable
+from xmppd.plugin import E, Element, Plugin, Request, To, Xep, iq, on
+
+INFO_NS = "http://jabber.org/protocol/disco#info"
+ITEMS_NS = "http://jabber.org/protocol/disco#items"
+DATA_NS = "jabber:x:data"
+SERVER_INFO = "http://jabber.org/network/serverinfo"
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = option("xmppd", "The name of this service, as clients show it.", high=200)
+    abuse: tuple[str, ...] = option((), "Where to report abuse: `mailto:`, `xmpp:` or `https:` addresses.")
+    admin: tuple[str, ...] = option((), "How to reach the administrators.")
+    feedback: tuple[str, ...] = option((), "Where praise and complaints go.")
+    sales: tuple[str, ...] = option((), "Where to buy something.")
+    security: tuple[str, ...] = option((), "Where to report a hole.")
+    support: tuple[str, ...] = option((), "Where to get help.")
+
+
+class ServiceDiscovery(Plugin[Config]):
+    xeps = (
+        Xep(30, "2.5.0", "who may not see an account gets the answer for an absent one"),
+        Xep(128, "1.0.1"),
+        Xep(157, "1.1.1"),
+    )
+    features = (INFO_NS, ITEMS_NS)
+    account_features = (INFO_NS, ITEMS_NS)
+    provides = (DISCO,)
+    serves = ("accounts", "rooms")
+
+    @iq("get", INFO_NS, "query", To.HOST, To.ACCOUNT)
+    async def answer_info(self, request: Request) -> Element:
+        return await self.info(self._ask(request))
+
+    @iq("get", ITEMS_NS, "query", To.HOST, To.ACCOUNT)
+    async def answer_items(self, request: Request) -> Element:
+        ask = self._ask(request)
+        items = await self.host.collect(DISCO_ITEMS, ask)
+        if ask.node and not items and not await self.host.collect(DISCO_IDENTITIES, ask):
+            raise ItemNotFound()
+        return E("query", ITEMS_NS, {"node": ask.node} if ask.node else {}, *map(_item, items))
+
+    async def info(self, ask: DiscoAsk) -> Element:
+        """Section 3.1. Sorted, so that the same things always make the same answer."""
+        shown = ask
+        for node in await self.host.collect(DISCO_ALIASES, ask) if ask.node else ():
+            shown = DiscoAsk(ask.requester, ask.account, node)
+        identities = await self.host.collect(DISCO_IDENTITIES, shown)
+        features = set(await self.host.collect(DISCO_FEATURES, shown))
+        if shown.node and not identities and not features:
+            raise ItemNotFound()
+        if not shown.node:
+            for plugin in self.host.plugins.values():
+                features.update(plugin.features if ask.account is None else plugin.account_features)
+        else:
+            features.add(INFO_NS)  # section 3.1: at least that
+        query = E("query", INFO_NS, {"node": ask.node} if ask.node else {})
+        for identity in sorted(set(identities), key=lambda each: (each.category, each.type, each.name)):
+            query.append(_identity(identity))
+        for feature in sorted(features):
+            query.append(E("feature", INFO_NS, {"var": feature}))
+        for form in await self.host.collect(DISCO_FORMS, shown):
+            query.append(form)
+        return query
+
+    def _ask(self, request: Request) -> DiscoAsk:
+        """Raises ServiceUnavailable for who may not see the account: as for one that does not exist (section 8)."""
+        node = str(request.payload.get("node", ""))
+        if request.owner is None or request.is_own:
+            return DiscoAsk(request.sender, request.owner, node)
+        roster = self.host.find(ROSTER)
+        item = roster.item(request.account.bare, request.sender.bare) if roster is not None else None
+        if item is None or not item.sees_us:
+            raise ServiceUnavailable()
+        return DiscoAsk(request.sender, request.owner, node)
+
+    # ---- what the server itself has to tell
+
+    @on(DISCO_IDENTITIES)
+    def own_identity(self, ask: DiscoAsk) -> Iterable[Identity]:
+        if not ask.node and ask.account is not None:
+            yield Identity("account", "registered")
+        elif not ask.node and self.host.type == "accounts":
+            yield Identity("server", "im", self.config.name)
+
+    @on(DISCO_ITEMS)
+    def services(self, ask: DiscoAsk) -> Iterable[Item]:
+        """The service hosts below this domain, and those below no domain with accounts."""
+        if ask.node or ask.account is not None or self.host.type != "accounts":
+            return
+        hosts = self.host.server.hosts.values()
+        homes = [host.domain for host in hosts if host.type == "accounts"]
+        for host in hosts:
+            if host.type != "accounts":
+                above = [home for home in homes if host.domain.endswith(f".{home}")]
+                if not above or max(above, key=len) == self.host.domain:
+                    yield Item(host.domain)
+
+    @on(DISCO_FORMS)
+    def contact_addresses(self, ask: DiscoAsk) -> Iterable[Element]:
+        """XEP-0157 section 2."""
+        if ask.node or ask.account is not None:
+            return
+        kinds = ("abuse", "admin", "feedback", "sales", "security", "support")
+        fields = [_field(f"{kind}-addresses", getattr(self.config, kind)) for kind in kinds]
+        if any(len(each) for each in fields):
+            hidden = _field("FORM_TYPE", (SERVER_INFO,), {"type": "hidden"})
+            yield E("x", DATA_NS, {"type": "result"}, hidden, *(each for each in fields if len(each)))
+
+
+def _identity(identity: Identity) -> Element:
+    attributes = {"category": identity.category, "type": identity.type}
+    if identity.name:
+        attributes["name"] = identity.name
+    return E("identity", INFO_NS, attributes)
+
+
+def _item(item: Item) -> Element:
+    attributes = {"jid": item.jid}
+    if item.name:
+        attributes["name"] = item.name
+    if item.node:
+        attributes["node"] = item.node
+    return E("item", ITEMS_NS, attributes)
+
+
+def _field(var: str, values: Iterable[str], more: dict[str, str] | None = None) -> Element:
+    attributes = {"var": var, **(more or {"type": "list-multi"})}
+    return E("field", DATA_NS, attributes, *(E("value", DATA_NS, {}, value) for value in values))

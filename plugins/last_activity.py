@@ -1,0 +1,98 @@
+"""XEP-0012: Last Activity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmppd.contracts.roster import ROSTER
+from xmppd.contracts.routing import SENT
+from xmppd.contracts.sessions import SESSION_ENDED
+from xmppd.errors import ServiceUnavailable, StorageUnavailable
+from xmppd.plugin import (
+    Account,
+    E,
+    Element,
+    Kind,
+    NoConfig,
+    Outbound,
+    Plugin,
+    Request,
+    Session,
+    SessionKey,
+    Stage,
+    To,
+    Xep,
+    iq,
+    on,
+)
+from xmppd.xml import CLIENT_NS, clean, text_of
+
+NS = "jabber:iq:last"
+STATUS = SessionKey[str]("last-status", "", durable=True)
+STATUS_LENGTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """`at`: when the account went offline, seconds since 1970 UTC. `status`: with which words."""
+
+    at: float
+    status: str = ""
+
+
+class LastActivity(Plugin[NoConfig]):
+    xeps = (Xep(12, "2.0", "strangers get service-unavailable, as for an account that does not exist"),)
+    features = (NS,)
+    account_features = (NS,)
+
+    def setup(self) -> None:
+        self.last = self.host.storage.map("last", Last)
+        self.since = self.host.clock.monotonic()
+
+    @iq("get", NS, "query", To.HOST)
+    async def uptime(self, request: Request) -> Element:
+        """Section 5."""
+        return E("query", NS, {"seconds": str(int(self.host.clock.monotonic() - self.since))})
+
+    @iq("get", NS, "query", To.ACCOUNT)
+    async def account_last(self, request: Request) -> Element:
+        """Section 3. The <forbidden/> it asks for would prove to strangers that the account exists (RFC 6121
+        section 8.5.1 wants service-unavailable for one that does not), so they get that too."""
+        account = request.account
+        if not request.is_own:
+            roster = self.host.find(ROSTER)
+            item = roster.item(account.bare, request.sender.bare) if roster is not None else None
+            if item is None or not item.sees_us:
+                raise ServiceUnavailable()
+        if account.available():
+            return E("query", NS, {"seconds": "0"})
+        last = await self.last.read(account.bare, "")
+        if last is None:  # never online: since the account was made
+            stored = await self.host.stored_accounts.read(account.bare, "")
+            last = Last(stored.created if stored is not None else self.host.clock.now())
+        seconds = max(0, int(self.host.clock.now() - last.at))
+        return E("query", NS, {"seconds": str(seconds)}, last.status or None)
+
+    @on(SENT, Stage.ARCHIVE, kinds=(Kind.PRESENCE,))
+    def left(self, event: Outbound) -> None:
+        """Remember the words of unavailable presence, and the time if it was the last resource."""
+        stanza, session = event.stanza, event.session
+        if session is None or stanza.to is not None or stanza.type != "unavailable":
+            return
+        status = stanza.child(CLIENT_NS, "status")
+        session[STATUS] = clean(text_of(status))[:STATUS_LENGTH]
+        if all(other is session for other in event.owner.available()):
+            self.spawn(self._keep(event.owner, session[STATUS]), "keep")
+
+    @on(SESSION_ENDED)
+    def ended(self, session: Session) -> None:
+        if session.account.alive and not session.account.available():
+            self.spawn(self._keep(session.account, session[STATUS]), "keep")
+
+    async def _keep(self, account: Account, status: str) -> None:
+        if not account.alive:
+            return  # deleted meanwhile
+        try:
+            await self.host.storage.commit([self.last.put(account.bare, "", Last(self.host.clock.now(), status))])
+        except StorageUnavailable:
+            return  # nobody is owed this: the former time stands
