@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
-from .config import ConfigError, HostConfig, Problem, bind_options, options_path, unknown
-from .plugin import NO_CONFIG, NoConfig, Plugin
+from .config import ConfigError, HostConfig, Problem, RawOptions, bind_options, options_path, unknown
+from .plugin import NoConfig, Plugin
 
 ENTRY_POINTS = "xmppd.plugins"
 
@@ -130,7 +130,7 @@ def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> lis
     if host.standard:
         for found in available.values():
             if found.cls.standard and host.type in found.cls.serves:
-                chosen[found.name] = NO_CONFIG if found.config is NoConfig else found.config()
+                chosen[found.name] = bind_options(RawOptions(), found.config, options_path(domain, found.name))
     for name, raw in host.plugins.items():
         path = options_path(domain, name)
         if name not in available:

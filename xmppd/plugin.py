@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .contracts.routing import Inbound, Lane, Outbound
@@ -57,6 +58,16 @@ __all__ = [
 
 C = TypeVar("C")
 T = TypeVar("T")
+
+_LATE = {"Account": "account", "Host": "host", "Nonza": "stream.splitter", "Session": "sessions"}
+
+
+def __getattr__(name: str) -> Any:
+    """Classes of the core that import this module themselves."""
+    if name in _LATE:
+        return getattr(import_module(f"xmppd.{_LATE[name]}"), name)
+    raise AttributeError(name)
+
 
 
 @dataclass(frozen=True)
