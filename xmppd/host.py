@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
 from .service import Service
 from .stanza import Kind, Stanza, iq
 from .storage.api import Storage
+from .turns import Turns
 from .xml import Element
 
 if TYPE_CHECKING:
@@ -82,6 +84,11 @@ class Host:
     def router(self) -> Router:
         return self.server.router
 
+    @property
+    def turns(self) -> Turns:
+        """One at a time per owner, for what reads records, decides and commits."""
+        return self.server.router.turns
+
     # ---- plugins
 
     def add(self, name: str, plugin: Plugin[Any]) -> None:
@@ -107,7 +114,7 @@ class Host:
                 self._register_nonza(nonza, bound)
 
     def _register(self, registration: Registration, handler: Handler) -> None:
-        if registration.hook.plain and asyncio.iscoroutinefunction(handler[1]):
+        if registration.hook.plain and inspect.iscoroutinefunction(handler[1]):
             raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
         self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
         self._built.clear()
@@ -213,7 +220,7 @@ class Host:
         found: list[T] = []
         for _, handler in self.handlers(hook):
             given = handler(event)
-            found.extend(await given if asyncio.iscoroutine(given) else given)
+            found.extend(await given if inspect.isawaitable(given) else given)
         return found
 
     def gather(self, hook: Collect[E, T], event: E) -> list[T]:
