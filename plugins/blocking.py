@@ -1,0 +1,189 @@
+"""XEP-0191: Blocking Command."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from secrets import token_urlsafe
+
+from xmppd.config import option
+from xmppd.contracts.blocking import BLOCKLIST
+from xmppd.contracts.roster import ROSTER
+from xmppd.contracts.routing import INBOUND, OUTBOUND
+from xmppd.contracts.sessions import PRESENCE
+from xmppd.errors import (
+    BadRequest,
+    JidMalformed,
+    MalformedJid,
+    NotAcceptable,
+    NotAllowed,
+    ResourceConstraint,
+    ServiceUnavailable,
+)
+from xmppd.plugin import (
+    JID,
+    Account,
+    E,
+    Element,
+    Inbound,
+    Kind,
+    Outbound,
+    Plugin,
+    Request,
+    SessionKey,
+    Stage,
+    To,
+    Verdict,
+    Xep,
+    iq,
+    on,
+)
+from xmppd.stanza import iq as make_iq
+from xmppd.xml import children
+
+NS = "urn:xmpp:blocking"
+ERRORS_NS = "urn:xmpp:blocking:errors"
+ASKED = SessionKey[bool]("blocklist-asked", False, durable=True)
+"""The session has requested the list, so it gets the pushes (section 3.2)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    limit: int = option(1000, "Addresses that one account may block.", low=1, high=100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """`at`: seconds since 1970 UTC."""
+
+    at: float
+
+
+class Blocking(Plugin[Config]):
+    xeps = (Xep(191, "1.3", "polite blocking: subscriptions stay"),)
+    features = (NS,)
+    provides = (BLOCKLIST,)
+
+    def setup(self) -> None:
+        self.blocked = self.host.storage.map("blocklist", Blocked, resident=True)
+
+    def blocks(self, owner: str, other: JID) -> bool:
+        """See contracts.blocking."""
+        blocked = self.blocked.get(owner)
+        return bool(blocked) and matches(blocked, other) and not self._never(owner, other)
+
+    def _never(self, owner: str, jid: JID) -> bool:
+        """The own account (section 5: one resource must not block another) and the own server."""
+        return jid.bare in (owner, self.host.domain)
+
+    # ---- commands
+
+    @iq("get", NS, "blocklist", To.SELF)
+    async def get(self, request: Request) -> Element:
+        """Section 3.2."""
+        if request.session is not None:
+            request.session[ASKED] = True
+        return _list("blocklist", sorted(self.blocked.get(request.account.bare)))
+
+    @iq("set", NS, "block", To.SELF)
+    async def block(self, request: Request) -> None:
+        """Section 3.3."""
+        account = request.account
+        asked = _items(request.payload)
+        if not asked:
+            raise BadRequest("nothing to block")
+        if any(self._never(account.bare, jid) for jid in asked.values()):
+            raise NotAllowed("neither your own account nor your own server")
+        before = self.blocked.get(account.bare)
+        new = [name for name in asked if name not in before]
+        if len(before) + len(new) > self.config.limit:
+            raise ResourceConstraint(f"at most {self.config.limit} addresses")
+        if new:
+            now = Blocked(self.host.clock.now())
+            await self.host.storage.commit([self.blocked.put(account.bare, name, now) for name in new])
+        self._push(account, _list("block", asked))
+        presence = self.host.find(PRESENCE)
+        if presence is not None:
+            for contact in self._changed(account, before, {*before, *new}):
+                presence.withdraw(account, contact)
+
+    @iq("set", NS, "unblock", To.SELF)
+    async def unblock(self, request: Request) -> None:
+        """Sections 3.4 and 3.5: some, or without items all."""
+        account = request.account
+        asked = _items(request.payload)
+        before = self.blocked.get(account.bare)
+        old = [name for name in before if name in asked] if asked else list(before)
+        if old:
+            await self.host.storage.commit([self.blocked.delete(account.bare, name) for name in old])
+        self._push(account, _list("unblock", asked))
+        presence = self.host.find(PRESENCE)
+        if presence is not None:
+            for contact in self._changed(account, set(before) - set(old), before):
+                presence.announce(account, contact)
+
+    def _changed(self, account: Account, fewer: Collection[str], more: Collection[str]) -> list[str]:
+        """Bare JIDs that `more` blocks and `fewer` does not: contacts, and who else got directed presence."""
+        roster = self.host.find(ROSTER)
+        known = [JID.parse(name) for name in (roster.items(account.bare) if roster is not None else ())]
+        named = [JID.parse(name) for name in more if name not in fewer]
+        candidates = {jid.bare: jid for jid in (*known, *named) if jid.is_bare}
+        return [name for name, jid in candidates.items() if matches(more, jid) and not matches(fewer, jid)]
+
+    def _push(self, account: Account, payload: Element) -> None:
+        for session in account.sessions.values():
+            if session[ASKED]:
+                session.send(make_iq("set", token_urlsafe(8), payload, to=session.jid))
+
+    # ---- the path of stanzas
+
+    @on(INBOUND, Stage.BLOCK)
+    def incoming(self, event: Inbound) -> Verdict | None:
+        """Section 3.3: presence gets silence, a message or request what is said for an account that is not there.
+
+        A room would throw out an occupant whose copy of a message bounces, so that is dropped silently, too.
+        """
+        stanza, owner = event.stanza, event.owner.bare
+        blocked = self.blocked.get(owner)
+        if not blocked or stanza.sender is None or not matches(blocked, stanza.sender):
+            return None
+        if self._never(owner, stanza.sender):
+            return None
+        if stanza.kind is Kind.PRESENCE or stanza.answers or stanza.type == "groupchat":
+            return Verdict.DROP
+        raise ServiceUnavailable()
+
+    @on(OUTBOUND, Stage.BLOCK)
+    def outgoing(self, event: Outbound) -> Verdict | None:
+        """Section 3.3: nothing goes to a blocked address, and the user is told why."""
+        stanza, owner = event.stanza, event.owner.bare
+        blocked = self.blocked.get(owner)
+        if not blocked or stanza.to is None or not matches(blocked, stanza.to) or self._never(owner, stanza.to):
+            return None
+        if stanza.answers:
+            return Verdict.DROP
+        raise NotAcceptable("You have blocked this address", (ERRORS_NS, "blocked"), type="cancel")
+
+
+def matches(blocked: Collection[str], jid: JID) -> bool:
+    """Section 6: the full address, the bare one, the domain."""
+    return jid.full in blocked or jid.bare in blocked or jid.domain in blocked
+
+
+def _items(command: Element) -> dict[str, JID]:
+    """The addresses of a command, in one form. Raises BadRequest, JidMalformed."""
+    found: dict[str, JID] = {}
+    for item in children(command, NS, "item"):
+        text = item.get("jid")
+        if not text:
+            raise BadRequest("an item needs a jid")
+        try:
+            jid = JID.parse(str(text))
+        except MalformedJid:
+            raise JidMalformed() from None
+        found[jid.full] = jid
+    return found
+
+
+def _list(name: str, jids: Iterable[str]) -> Element:
+    return E(name, NS, {}, *(E("item", NS, {"jid": jid}) for jid in jids))
