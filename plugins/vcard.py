@@ -1,5 +1,4 @@
 """XEP-0054: vcard-temp."""
-# ruff: noqa: RUF009 - option() makes a field, not a shared default
 
 from __future__ import annotations
 
