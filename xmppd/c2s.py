@@ -17,7 +17,7 @@ from .sessions import LANE_BOUND
 from .signin import SASL_NS, SignIn
 from .stanza import Kind, Stanza
 from .stream.splitter import Item, Nonza, Splitter, StreamOpen, header
-from .xml import CLIENT_NS, XML_NS, E, escape, find, text_of, to_bytes
+from .xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
 
 if TYPE_CHECKING:
     from .account import Account
@@ -430,5 +430,9 @@ def _check_from(claimed: str, own: JID) -> None:
 def stream_error(error: StreamError) -> bytes:
     """<stream:error/> (section 4.9.2)."""
     text = f"<text xmlns='{STREAMS_NS}' xml:lang='en'>{escape(error.text)}</text>" if error.text else ""
-    extra = f"<{error.extra[1]} xmlns='{error.extra[0]}'/>" if error.extra else ""
+    extra = ""
+    if error.extra:
+        ns, name, *more = error.extra
+        written = "".join(f" {key}='{quoted(value)}'" for attributes in more for key, value in attributes.items())
+        extra = f"<{name} xmlns='{ns}'{written}/>"
     return f"<stream:error><{error.condition} xmlns='{STREAMS_NS}'/>{text}{extra}</stream:error>".encode()

@@ -114,9 +114,14 @@ class UnexpectedRequest(StanzaError):
 
 
 class StreamError(Exception):
-    """Ends a stream with `condition` (RFC 6120 section 4.9.3)."""
+    """Ends a stream with `condition` (RFC 6120 section 4.9.3). `extra` as in StanzaError."""
 
-    def __init__(self, condition: str, text: str = "", extra: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        condition: str,
+        text: str = "",
+        extra: tuple[str, str] | tuple[str, str, dict[str, str]] | None = None,
+    ) -> None:
         super().__init__(f"{condition}: {text}" if text else condition)
         self.condition = condition
         self.text = text

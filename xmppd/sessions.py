@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .contracts.routing import Lane
@@ -46,6 +47,7 @@ class Session:
     """One full JID. Everything for a client passes `send`, in order."""
 
     __slots__ = (
+        "_waiting",
         "account",
         "carrier",
         "ended",
@@ -82,6 +84,7 @@ class Session:
         self.feed = Feed(self)
         self.values: dict[str, Any] | None = None
         self.ended = False
+        self._waiting: list[asyncio.Future[None]] | None = None
 
     @property
     def host(self) -> Host:
@@ -115,6 +118,18 @@ class Session:
             self.throttled = False
             if self.carrier is not None:
                 self.carrier.relieved()
+        if self._waiting is not None and self.handled == self.received:
+            waiting, self._waiting = self._waiting, None
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    async def all_settled(self) -> None:
+        """Wait until everything taken from the client has found its end."""
+        while self.handled < self.received:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting = [*(self._waiting or ()), future]
+            await future
 
     def __repr__(self) -> str:
         return f"<session {self.jid} {'attached' if self.carrier else 'detached'}>"
