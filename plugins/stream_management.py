@@ -1,0 +1,278 @@
+"""XEP-0198: Stream Management. The counters and queues are the core's (sessions, delivery); this is the protocol."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING
+
+from xmppd.config import option
+from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, FeatureAsk
+from xmppd.errors import STANZAS_NS, StreamError
+from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
+from xmppd.stream.outbound import WRAP, HandledTooHigh, OutboundQueue
+from xmppd.xml import quoted
+
+if TYPE_CHECKING:
+    from xmppd.c2s import ClientStream
+
+NS = "urn:xmpp:sm:3"
+ENDED_KEPT = 10_000
+_UNSIGNED = re.compile(r"[0-9]{1,10}", re.ASCII).fullmatch
+
+
+@dataclass(frozen=True)
+class Config:
+    location: str = option("", "Where clients should resume: `host:port` of this server (section 5).", high=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Enabled:
+    """`id`: the SM-ID, "" if the session cannot be resumed. `base`: stanzas received before <enable/>."""
+
+    id: str
+    base: int
+
+
+ENABLED = SessionKey["Enabled | None"]("stream-management", None, durable=True)
+FOLLOWED = SessionKey[bool]("stream-management-follow", False)
+
+
+class StreamManagement(Plugin[Config]):
+    xeps = (Xep(198, "1.6.1"),)
+
+    def setup(self) -> None:
+        self.ended: OrderedDict[tuple[str, str], int | Session] = OrderedDict()
+        """By account and SM-ID: how many stanzas of an ended session were handled; the session while it counts."""
+
+    @on(FEATURES)
+    def feature(self, ask: FeatureAsk) -> Iterable[Element]:
+        """Section 2."""
+        if ask.signed_in:
+            yield E("sm", NS)
+
+    # ---- enabling (section 3)
+
+    @nonza(NS, "enable")
+    def enable(self, session: Session, nonza: Nonza) -> None:
+        if session[ENABLED] is not None:
+            session.nonza(failed("unexpected-request"))
+            return
+        asked = nonza.attributes.get("max")
+        wanted = unsigned(asked) if asked is not None else None
+        if asked is not None and wanted is None:
+            session.nonza(failed("bad-request"))
+            return
+        seconds = self.host.server.limits.resume_time
+        if wanted is not None:
+            seconds = min(seconds, float(wanted))
+        if nonza.attributes.get("resume") not in ("true", "1"):
+            seconds = 0.0
+        id = token_urlsafe(24) if seconds > 0 else ""
+        session[ENABLED] = Enabled(id, session.received)
+        session.resumable = seconds
+        more = f" id='{id}' resume='true' max='{int(seconds)}'" if id else ""
+        if id and self.config.location:
+            more += f" location='{quoted(self.config.location)}'"
+        # What goes out from here on is counted: both in one turn.
+        session.nonza(f"<enabled xmlns='{NS}'{more}/>".encode())
+        session.feed.queue = OutboundQueue()
+
+    @nonza(NS, "enable", state="signed-in")
+    def too_early(self, stream: ClientStream, nonza: Nonza) -> None:
+        """Before binding (section 3)."""
+        stream.write(failed("unexpected-request"))
+
+    # ---- acknowledgements (section 4)
+
+    @nonza(NS, "r")
+    def asked(self, session: Session, nonza: Nonza) -> None:
+        """Answered at once with what is durable; more follows when what waits has been committed."""
+        if session[ENABLED] is None:
+            session.nonza(failed("unexpected-request"))
+            return
+        session.nonza(acknowledgement(session))
+        if not session.lane.idle and not session[FOLLOWED]:
+            _FollowUp(self, session).wait()
+
+    @nonza(NS, "a")
+    def acknowledged(self, session: Session, nonza: Nonza) -> None:
+        if session[ENABLED] is None:
+            session.nonza(failed("unexpected-request"))
+            return
+        h = unsigned(nonza.attributes.get("h", ""))
+        if h is None:
+            raise StreamError("bad-format", "h is a number from 0 to 4294967295")
+        try:
+            session.feed.acknowledge(h)
+        except HandledTooHigh as error:
+            raise too_high(h, error.sent) from None
+
+    # ---- resumption (section 5)
+
+    @nonza(NS, "resume")
+    def too_late(self, session: Session, nonza: Nonza) -> None:
+        session.nonza(failed("unexpected-request"))
+
+    @nonza(NS, "resume", state="signed-in")
+    def resume(self, stream: ClientStream, nonza: Nonza) -> Awaitable[None] | None:
+        id, h = nonza.attributes.get("previd", ""), unsigned(nonza.attributes.get("h", ""))
+        if not id or h is None:
+            stream.write(failed("bad-request"))
+            return None
+        return self._resume(stream, id, h)
+
+    async def _resume(self, stream: ClientStream, id: str, h: int) -> None:
+        """Raises StreamError for an `h` that is too high."""
+        account = stream.account
+        assert account is not None
+        session = _find(account, id)
+        if session is None:
+            stream.write(failed("item-not-found", await self._handled(account, id)))
+            return
+        await self._stop_former(session)
+        if stream not in self.host.server.streams:
+            return  # gone while it waited: the session goes on waiting for its client
+        queue = session.feed.queue
+        if session.ended or queue is None:
+            stream.write(failed("item-not-found", handled(session)))
+            return
+        new = (h - queue.acknowledged) % WRAP
+        if new > len(queue):
+            if new < WRAP // 2:
+                raise too_high(h, queue.sent % WRAP)
+            # It acknowledged more before than it remembers now. What lies between is not here any more, so going
+            # on would leave a gap; a new session reads its archive.
+            stream.write(failed("item-not-found", handled(session)))
+            return
+        session.feed.acknowledge(h)
+        self._carry_on(session, stream, id)
+
+    async def _stop_former(self, session: Session) -> None:
+        """Nothing more is taken from a stream that still holds the session; what was taken finds its end, so that
+        `h` is exact. Another resumption may win meanwhile: then its stream is the former one."""
+        while True:
+            former = session.carrier
+            if former is not None:
+                session.carrier = None
+                former.end("conflict", "resumed on another stream")
+                self.host.server.binder.detach(session)
+            if session.ended or session.handled >= session.received:
+                return
+            await session.all_settled()
+
+    def _carry_on(self, session: Session, stream: ClientStream, id: str) -> None:
+        binder, feed = self.host.server.binder, session.feed
+        assert feed.queue is not None
+        binder.attach(session, stream)
+        stream.bound(session)
+        stream.write(f"<resumed xmlns='{NS}' previd='{quoted(id)}' h='{handled(session)}'/>".encode())
+        for data in feed.queue.unacknowledged():
+            stream.write(data)
+        feed.queue.asked = feed.queue.acknowledged  # what was asked on the former stream may be lost
+        feed.ask()
+        binder.resumed(session)
+        feed.go_on()
+
+    # ---- sessions that ended
+
+    @on(SESSION_ENDED)
+    def remember(self, session: Session) -> None:
+        """A client that comes too late can still learn what was handled (section 5)."""
+        enabled = session[ENABLED]
+        if enabled is None or not enabled.id:
+            return
+        key = (session.account.bare, enabled.id)
+        self.ended[key] = handled(session) if session.handled >= session.received else session
+        if session.handled < session.received:
+            self.spawn(self._count(key, session), "count")
+        while len(self.ended) > ENDED_KEPT:
+            self.ended.popitem(last=False)
+
+    async def _count(self, key: tuple[str, str], session: Session) -> None:
+        await session.all_settled()
+        if key in self.ended:
+            self.ended[key] = handled(session)
+
+    async def _handled(self, account: Account, id: str) -> int | None:
+        """What an ended session of this account has handled. None: not known, or not this account's."""
+        found = self.ended.get((account.bare, id))
+        if found is None or isinstance(found, int):
+            return found
+        await found.all_settled()
+        return handled(found)
+
+
+class _FollowUp:
+    """The <a/> that follows once what waits for its commit is released. A `Release` of the store."""
+
+    __slots__ = ("plugin", "said", "session")
+
+    def __init__(self, plugin: StreamManagement, session: Session) -> None:
+        self.plugin = plugin
+        self.session = session
+        self.said = -1
+
+    def wait(self) -> None:
+        """Behind what the lane has now."""
+        self.said = self.session.handled
+        tail = self.session.lane.tail
+        assert tail is not None
+        self.session[FOLLOWED] = True
+        self.plugin.host.storage.follow(tail, self)
+
+    def committed(self) -> None:
+        session = self.session
+        session[FOLLOWED] = False
+        if session.ended or session.handled == self.said:
+            return  # what is left waits for more than a commit: the client will ask again
+        session.nonza(acknowledgement(session))
+        if session.handled < session.received and not session.lane.idle:
+            self.wait()  # more came meanwhile
+
+    def failed(self, error: Exception) -> None:
+        """What failed was answered with an error, so it counts, too."""
+        self.committed()
+
+
+def unsigned(text: str) -> int | None:
+    """An xs:unsignedInt without sign, space or other scripts' digits (section 13); None for anything else."""
+    if not _UNSIGNED(text):
+        return None
+    number = int(text)
+    return number if number < WRAP else None
+
+
+def handled(session: Session) -> int:
+    """The `h` of a session: settled since <enable/>, modulo 2^32."""
+    enabled = session[ENABLED]
+    assert enabled is not None
+    return max(0, session.handled - enabled.base) % WRAP
+
+
+def acknowledgement(session: Session) -> bytes:
+    return f"<a xmlns='{NS}' h='{handled(session)}'/>".encode()
+
+
+def failed(condition: str, h: int | None = None) -> bytes:
+    """Section 6."""
+    count = f" h='{h}'" if h is not None else ""
+    return f"<failed xmlns='{NS}'{count}><{condition} xmlns='{STANZAS_NS}'/></failed>".encode()
+
+
+def too_high(h: int, sent: int) -> StreamError:
+    text = f"You acknowledged {h} stanzas, but I only sent you {sent} so far."
+    extra = (NS, "handled-count-too-high", {"h": str(h), "send-count": str(sent)})
+    return StreamError("undefined-condition", text, extra)
+
+
+def _find(account: Account, id: str) -> Session | None:
+    """Only among the account's own: another's id is as unknown as any other."""
+    for session in account.sessions.values():
+        enabled = session[ENABLED]
+        if enabled is not None and enabled.id == id:
+            return session
+    return None
