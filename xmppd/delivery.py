@@ -170,6 +170,7 @@ class Feed:
         "_held",
         "_missed",
         "_reading",
+        "_takes_over",
         "_unconfirmed",
         "archive_read",
         "live",
@@ -195,6 +196,7 @@ class Feed:
         """From this log id on the session was online: what came later is for it, too."""
         self._missed = 0
         self._reading = False
+        self._takes_over = False
         self._held: list[bytes] | None = None
         self._unconfirmed: list[int] | None = None
         self._drain_asked = False
@@ -212,7 +214,9 @@ class Feed:
                 self._lag(stamp)
                 return
             self.position = stamp
-        elif not self.live:
+        elif not self.live or self._full():
+            if self.live:
+                self._lag_behind()
             self._hold(data)
             return
         self._put(data, stamp)
@@ -263,6 +267,11 @@ class Feed:
         self._missed = stamp
         self.session.account.mailbox.wait(stamp)
 
+    def _lag_behind(self) -> None:
+        """The queue is full of what is not in the log, too: hold such things until there is room."""
+        self.live = False
+        self.position = self.position or self.session.account.mailbox.position
+
     def _hold(self, data: bytes) -> None:
         """Not in the log, and behind entries that are: keep a few, in order, until they are sent."""
         held = self._held
@@ -301,6 +310,21 @@ class Feed:
 
     # ---- reading the log
 
+    def start(self) -> None:
+        """The device is there for messages (available, priority not negative): send what is owed.
+
+        One that reads its archive, now or last time under this resource, takes the backlog over: it gets the
+        hidden entries, which no archive shows, and what came after its query (DESIGN section 6, point 6).
+        """
+        session = self.session
+        mailbox = session.account.mailbox
+        self.since = max(session.account.last_id, 1)
+        if self.archive_read:
+            mailbox.reads_archive(session.resource)
+        elif mailbox.gap and session.resource in mailbox.readers:
+            self._takes_over = True
+        self.catch_up()
+
     def catch_up(self, start: int | None = None) -> None:
         """Send what is owed, from the cursor (or behind `start`); live again when all is sent."""
         mailbox = self.session.account.mailbox
@@ -321,15 +345,24 @@ class Feed:
         session = self.session
         mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
         try:
+            if self._takes_over:
+                self.archive_read = await entries.last_id(session.account.bare)
+                self._takes_over = False
             while not self._full() and not session.ended:
                 missed = self._missed
                 asked = Range(after=self.position, flags=Flags.INCOMING)
+                if self.position < self.archive_read:  # what the device has read itself: of this the hidden ones
+                    hidden = Flags.INCOMING | Flags.HIDDEN
+                    asked = Range(after=self.position, high=self.archive_read, flags=hidden)
                 page = await entries.page(session.account.bare, asked, PAGE)
                 for entry in page:
                     self._send_entry(entry, mailbox)
                 if page:
                     mailbox.read_until(self.position)
                     self.ask()
+                elif self.position < self.archive_read:
+                    self.position = self.archive_read
+                    mailbox.read_until(self.position)
                 elif self._missed == missed:
                     self._caught_up(mailbox)
                     return
@@ -362,6 +395,8 @@ class Feed:
         self._missed = 0
         self.since = self.since or max(self.position, self.archive_read, 1)
         mailbox.read_all()
+        if self.archive_read and self.archive_read not in mailbox.hidden:
+            mailbox.settle((self.archive_read,))
         held, self._held = self._held, None
         for data in held or ():
             self._put(data, 0)

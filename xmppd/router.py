@@ -33,6 +33,7 @@ from .jid import JID
 from .plugin import Request, To
 from .stanza import Kind, Stanza
 from .storage.api import Batch, Storage, Write
+from .turns import Turns
 
 if TYPE_CHECKING:
     from .account import Account
@@ -166,6 +167,8 @@ class Router:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.hosts: dict[str, Host] = {}
+        self.turns = Turns()
+        """Who changes an owner's records outside the path of a stanza takes the owner's turn."""
 
     def where(self, jid: JID) -> Host | None:
         """The home of an address: a local host, or None for elsewhere."""
@@ -233,9 +236,11 @@ class Router:
         return self._inbound(passage, stanza)
 
     def _presence(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
-        rules = session.host.service(PRESENCE)
+        rules = session.host.find(PRESENCE)
         if stanza.type not in PRESENCE_TYPES:
             raise BadRequest("unknown presence type")
+        if rules is None:
+            return None
         if stanza.to is None:
             if stanza.type in ("", "unavailable"):
                 passage.then(lambda: rules.broadcast(session, stanza))
@@ -285,7 +290,9 @@ class Router:
                 return None  # RFC 6121 section 8.5.1
             raise ServiceUnavailable()
         if kind is Kind.PRESENCE and (stanza.type in SUBSCRIPTIONS or stanza.type == "probe"):
-            rules = host.service(PRESENCE)
+            rules = host.find(PRESENCE)
+            if rules is None:
+                return None
             if stanza.type == "probe":
                 return rules.probe(stanza)
             return rules.arriving_subscription(account, stanza)
@@ -326,7 +333,9 @@ class Router:
         kind = stanza.kind
         if kind is Kind.MESSAGE:
             try:
-                event.targets = [(session, stanza) for session in host.service(MESSAGE_RULES).targets(event)]
+                rules = host.find(MESSAGE_RULES)
+                chosen_sessions = rules.targets(event) if rules is not None else account.available()
+                event.targets = [(session, stanza) for session in chosen_sessions]
             except StanzaError as error:
                 if not event.stamp and not stanza.answers:
                     passage.reply(stanza.error(error))

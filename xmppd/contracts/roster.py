@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..service import Service
 from ..storage.api import Write
+
+if TYPE_CHECKING:
+    from ..account import Account
+    from ..sessions import Session
 
 
 @dataclass(frozen=True, slots=True)
 class RosterItem:
     """`subscription`: none, to, from or both. `ask`: we asked (pending out). `pending_in`: they asked.
 
-    An item with `listed` False is no contact: it only remembers that they asked (None + Pending In).
+    `approved`: pre-approved (RFC 6121 section 3.4). An item with `listed` False is no contact: it only remembers
+    that they asked (None + Pending In).
     """
 
     name: str = ""
@@ -37,20 +42,40 @@ class RosterItem:
         """We get their presence."""
         return self.subscription in ("to", "both")
 
+    @property
+    def shown(self) -> tuple[object, ...] | None:
+        """What clients see of it, to compare; None for what is no contact."""
+        if not self.listed:
+            return None
+        return self.name, self.groups, self.subscription, self.ask, self.approved
+
 
 class Roster(Protocol):
+    """An owner is a bare JID whose working set is loaded (a bound session pins it).
+
+    Who changes an item takes the owner's turn (`host.turns.take(owner)`), reads, commits `write(…)`, and calls
+    `push` before it gives the turn back.
+    """
+
     def items(self, owner: str) -> Mapping[str, RosterItem]:
-        """By bare JID. The owner's working set must be loaded (a bound session pins it)."""
+        """By bare JID; those with `listed` False too."""
         ...
 
     def item(self, owner: str, contact: str) -> RosterItem | None: ...
 
     def write(self, owner: str, contact: str, item: RosterItem | None) -> list[Write]:
-        """The writes that put (or delete) an item and raise the roster's version."""
+        """The writes that put (or delete) an item and raise the roster's version.
+
+        Raises ResourceConstraint when the owner has as many contacts, or strangers' requests, as it may have.
+        """
         ...
 
     def push(self, owner: str, contact: str) -> None:
         """After the commit: send the roster push (section 2.1.6) to the interested resources."""
+        ...
+
+    def interested(self, account: Account) -> list[Session]:
+        """The sessions that have asked for the contact list (section 2.2)."""
         ...
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..hooks import Collect, Notify
+from ..jid import JID
 from ..service import Service
 from ..stanza import Stanza
 from ..xml import Element
@@ -40,7 +41,7 @@ class PresenceRules(Protocol):
         ...
 
     def directed(self, session: Session, stanza: Stanza) -> None:
-        """A presence (available or unavailable) to somebody is released, about to be delivered: remember it."""
+        """A presence (available or unavailable) to somebody is released: remember who got it."""
         ...
 
     def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
@@ -48,7 +49,7 @@ class PresenceRules(Protocol):
         ...
 
     def arriving_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
-        """The same, coming to a local account (from a remote server, or from the sender's part)."""
+        """The same, coming to a local account from a remote server or from a service."""
         ...
 
     def probe(self, stanza: Stanza) -> Awaitable[None] | None:
@@ -57,6 +58,21 @@ class PresenceRules(Protocol):
 
     def gone(self, session: Session) -> None:
         """A session ends without unavailable presence: send it (section 4.5.2)."""
+        ...
+
+    def remove(self, account: Account, contact: JID) -> Awaitable[None]:
+        """Take a contact off the list, ending the subscriptions both ways (section 2.5.2).
+
+        Raises ItemNotFound, StorageUnavailable.
+        """
+        ...
+
+    def withdraw(self, account: Account, contact: str) -> None:
+        """Show `contact` (a bare JID) that the account's resources are unavailable, if it saw them (XEP-0191)."""
+        ...
+
+    def announce(self, account: Account, contact: str) -> None:
+        """Send `contact` (a bare JID) the account's presence, if it is subscribed and may see it (XEP-0191)."""
         ...
 
 

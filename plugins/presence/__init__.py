@@ -1,0 +1,128 @@
+"""RFC 6121 sections 3 and 4: presence and subscriptions.
+
+`states` holds the tables of appendix A, `rules` what a stanza does to a roster item, `subscriptions` the flows
+between two accounts, `broadcast` who hears of whose presence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xmppd.config import option
+from xmppd.contracts.roster import ROSTER
+from xmppd.contracts.routing import OUTBOUND, Inbound, Outbound
+from xmppd.contracts.sessions import PRESENCE
+from xmppd.errors import ResourceConstraint
+from xmppd.hooks import Stage, Verdict, on
+from xmppd.jid import JID
+from xmppd.plugin import Plugin, Xep
+from xmppd.stanza import Kind, Stanza
+
+from .broadcast import DIRECTED, Broadcaster, admitted, item_of, priority_of
+from .subscriptions import Subscriptions
+
+if TYPE_CHECKING:
+    from xmppd.plugin import Account, Session
+
+__all__ = ["Config", "PresencePlugin"]
+
+
+@dataclass(frozen=True)
+class Config:
+    directed: int = option(
+        500, "To how many addresses that are no contacts (rooms, mostly) a session may send its presence.", low=1
+    )
+    request_bytes: int = option(
+        4096, "The longest content of a subscription request that is kept until it is answered.", low=0
+    )
+
+
+class PresencePlugin(Plugin[Config]):
+    """Implements `contracts.sessions.PresenceRules`."""
+
+    xeps = (Xep(203, "2.0", "the time of a presence that came earlier"),)
+    uses = (ROSTER,)
+    provides = (PRESENCE,)
+
+    async def start(self) -> None:
+        self.broadcaster = Broadcaster(self.host)
+        self.subscriptions = Subscriptions(self.host, self.broadcaster, self.config.request_bytes)
+
+    @on(OUTBOUND, Stage.GUARD, kinds=(Kind.PRESENCE,))
+    def check(self, event: Outbound) -> Verdict | None:
+        """Refuse a priority that is none, and presence to more addresses than can be told of the end."""
+        stanza, session = event.stanza, event.session
+        if stanza.type:
+            return None
+        if stanza.to is None:
+            priority_of(stanza)
+        elif session is not None:
+            known = session[DIRECTED]
+            if len(known) >= self.config.directed and stanza.to.full not in known:
+                raise ResourceConstraint("presence was sent to too many addresses")
+        return None
+
+    # ---- contracts.sessions.PresenceRules
+
+    def broadcast(self, session: Session, stanza: Stanza) -> None:
+        if stanza.type == "unavailable":
+            self.broadcaster.leave(session, stanza)
+        else:
+            self.broadcaster.appear(session, stanza)
+
+    def directed(self, session: Session, stanza: Stanza) -> None:
+        """Section 4.6: who gets no broadcast must be told of the end by us."""
+        to, known = stanza.to, session[DIRECTED]
+        assert to is not None
+        if stanza.type == "unavailable":
+            if to.full in known:
+                session[DIRECTED] = tuple(address for address in known if address != to.full)
+            return
+        if to.full in known or to.bare == session.account.bare:
+            return
+        item = item_of(session.account, to.bare)
+        if session.presence is None or item is None or not item.sees_us:
+            session[DIRECTED] = (*known, to.full)
+
+    def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
+        return self.subscriptions.send(session.account, stanza)
+
+    def arriving_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
+        return self.subscriptions.arrive(account, stanza)
+
+    def remove(self, account: Account, contact: JID) -> Awaitable[None]:
+        return self.subscriptions.remove(account, contact)
+
+    def probe(self, stanza: Stanza) -> None:
+        """Section 4.3.2. Who may not see the account gets the answer of one that does not exist: none (P02)."""
+        to, sender = stanza.to, stanza.sender
+        assert to is not None and sender is not None
+        account = self.host.account(to.bare)
+        if account is None:
+            return
+        if sender.bare != account.bare:
+            item = item_of(account, sender.bare)
+            if item is None or not item.sees_us:
+                return
+            if not admitted(Inbound(stanza, account, None, [])):
+                return
+        for answer in self.broadcaster.answers(account, to.resource):
+            self.host.deliver(answer.stamped(to=sender))
+
+    def gone(self, session: Session) -> None:
+        """Section 4.5.2: the server says it for a client that could not."""
+        unavailable = Stanza(Kind.PRESENCE, "unavailable", None, session.jid)
+        self.broadcaster.leave(session, unavailable, alive=False)
+
+    def withdraw(self, account: Account, contact: str) -> None:
+        item = item_of(account, contact)
+        if item is not None and item.sees_us:
+            self.broadcaster.withdraw(account, JID.parse(contact))
+        self.broadcaster.withdraw_directed(account, contact)
+
+    def announce(self, account: Account, contact: str) -> None:
+        item = item_of(account, contact)
+        if item is not None and item.sees_us:
+            self.broadcaster.announce(account, JID.parse(contact))

@@ -1,0 +1,243 @@
+"""RFC 6121 section 4: who learns of a session's presence, and whose presence it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from xmppd.contracts.blocking import BLOCKLIST
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
+from xmppd.contracts.sessions import AVAILABLE
+from xmppd.errors import BadRequest, StanzaError
+from xmppd.jid import JID
+from xmppd.plugin import SessionKey
+from xmppd.stanza import Kind, Stanza, tag
+from xmppd.xep import DELAY_NS, delay_bytes
+from xmppd.xml import CLIENT_NS, children, parse_inside, text_of
+
+if TYPE_CHECKING:
+    from xmppd.plugin import Account, Host, Session
+
+PRIORITY: Final = tag(CLIENT_NS, "priority")
+DELAY: Final = tag(DELAY_NS, "delay")
+OLD: Final = 1_000_000
+"""Microseconds from which on a presence is sent with its time (XEP-0203)."""
+
+SINCE = SessionKey("presence-since", 0, durable=True)
+"""When the session's presence came, microseconds since 1970 UTC."""
+DIRECTED: SessionKey[tuple[str, ...]] = SessionKey("directed-presence", (), durable=True)
+"""Who has got available presence that no broadcast takes back (section 4.6), as full addresses."""
+
+
+def priority_of(stanza: Stanza) -> int:
+    """Section 4.7.2.3: an integer from -128 to 127, 0 if there is none. Raises BadRequest."""
+    if PRIORITY not in stanza.tags:
+        return 0
+    found = list(children(stanza.xml, CLIENT_NS, "priority"))
+    text = text_of(found[0]).strip(" \t\r\n")
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if len(found) > 1 or len(found[0]) or not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
+        raise BadRequest("a priority is one integer from -128 to 127")
+    value = int(text)
+    if not -128 <= value <= 127:
+        raise BadRequest("a priority is one integer from -128 to 127")
+    return value
+
+
+class Broadcaster:
+    """One host's presence. Sends at release, so it looks up who is there at that moment."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.roster = host.service(ROSTER)
+
+    # ---- a session's own presence
+
+    def appear(self, session: Session, stanza: Stanza) -> None:
+        """Available presence (sections 4.2 and 4.4)."""
+        first = session.presence is None
+        served = not first and session.priority >= 0
+        session.presence = stanza
+        session.priority = priority_of(stanza)
+        session[SINCE] = self._now()
+        self._tell_all(session.account, stanza)
+        if first:
+            self._greet(session)
+            self.host.tell(AVAILABLE, session)
+        if session.priority >= 0 and not served and not session.ended:
+            session.feed.start()
+
+    def leave(self, session: Session, stanza: Stanza, alive: bool = True) -> None:
+        """Unavailable presence (section 4.5), also to those who got it directly. `alive`: it hears itself."""
+        was = session.presence is not None
+        session.presence, session.priority = None, 0
+        if was:
+            self._tell_all(session.account, stanza)
+            if alive:
+                self.host.router.fan_out(stanza, (session.jid,))
+        for address in session[DIRECTED]:
+            self.host.deliver(stanza.stamped(to=JID.parse(address)))
+        session[DIRECTED] = ()
+
+    def _tell_all(self, account: Account, stanza: Stanza) -> None:
+        """The account's own available resources (sections 4.2.2, 4.4.2, 4.5.2), then all who may see it."""
+        here = [session.jid for session in account.available()]
+        for contact, item in self.roster.items(account.bare).items():
+            if not item.sees_us:
+                continue
+            other = self._present(contact)
+            if other is not None:
+                if agreed(other, account):
+                    here.extend(self._seeing(account, other))
+            elif not self._is_local(contact):
+                self.host.deliver(stanza.stamped(to=JID.parse(contact)))
+        self.host.router.fan_out(stanza, here)
+
+    def _greet(self, session: Session) -> None:
+        """Its initial presence: show who is there (section 4.2.2), and what waits for an answer (3.1.3)."""
+        account = session.account
+        here = (session.jid,)
+        for own in account.available():
+            if own is not session:
+                self.host.router.fan_out(self.current(own), here)
+        waiting: list[tuple[str, RosterItem]] = []
+        for contact, item in self.roster.items(account.bare).items():
+            if item.we_see:
+                self._look(account, contact, session)
+            if item.pending_in:
+                waiting.append((contact, item))
+        for contact, item in waiting:
+            request = Stanza(Kind.PRESENCE, "subscribe", account.jid, JID.parse(contact))
+            if item.request:
+                request = request.with_inside(*parse_inside(item.request.encode()))
+            self.hand_over(account, request, [session])
+
+    def _look(self, account: Account, contact: str, session: Session) -> None:
+        """The presence of one contact, as a probe would bring it."""
+        other = self._present(contact)
+        if other is not None:
+            if agreed(account, other) and not self._hidden(other, session.jid):
+                for each in other.available():
+                    self.host.router.fan_out(self.current(each), (session.jid,))
+        elif not self._is_local(contact):
+            self.host.deliver(Stanza(Kind.PRESENCE, "probe", JID.parse(contact), account.jid))
+
+    # ---- one account to one contact
+
+    def announce(self, account: Account, contact: JID) -> None:
+        """Send the presence of all available resources (section 3.1.5)."""
+        other = self._present(contact.bare)
+        here = self._seeing(account, other) if other is not None else []
+        self._to_contact([self.current(session) for session in account.available()], contact, here)
+
+    def withdraw(self, account: Account, contact: JID) -> None:
+        """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3)."""
+        gone = [Stanza(Kind.PRESENCE, "unavailable", None, session.jid) for session in account.available()]
+        other = self._present(contact.bare)
+        here = [session.jid for session in other.available()] if other is not None else []
+        self._to_contact(gone, contact, here)
+
+    def _to_contact(self, stanzas: Iterable[Stanza], contact: JID, here: list[JID]) -> None:
+        for stanza in stanzas:
+            if here:
+                self.host.router.fan_out(stanza, here)
+            elif not self._is_local(contact.bare):
+                self.host.deliver(stanza.stamped(to=contact))
+
+    def withdraw_directed(self, account: Account, contact: str) -> None:
+        """Take back what was sent directly to any resource of `contact` (a bare JID)."""
+        for session in account.sessions.values():
+            targets = [address for address in session[DIRECTED] if address.partition("/")[0] == contact]
+            for address in targets:
+                gone = Stanza(Kind.PRESENCE, "unavailable", JID.parse(address), session.jid)
+                self.host.deliver(gone)
+            if targets:
+                session[DIRECTED] = tuple(each for each in session[DIRECTED] if each not in targets)
+
+    def hand_over(self, account: Account, stanza: Stanza, sessions: list[Session]) -> None:
+        """Give a stanza to some of an account's sessions, through its INBOUND chain."""
+        event = Inbound(stanza, account, None, [])
+        if admitted(event):
+            release(event, sessions)
+
+    # ---- who is there, who may see
+
+    def _hidden(self, owner: Account, viewer: JID) -> bool:
+        """The owner blocks the viewer (XEP-0191 section 3.3), who may be subscribed nevertheless."""
+        blocklist = owner.host.find(BLOCKLIST)
+        return blocklist is not None and blocklist.blocks(owner.bare, viewer)
+
+    def _seeing(self, owner: Account, other: Account) -> list[JID]:
+        """The other account's available sessions, but for those that the owner blocks."""
+        blocklist = owner.host.find(BLOCKLIST)
+        here = [session.jid for session in other.available()]
+        if blocklist is None:
+            return here
+        return [jid for jid in here if not blocklist.blocks(owner.bare, jid)]
+
+    def _present(self, bare: str) -> Account | None:
+        """A local account that has sessions. One that is not in memory has none."""
+        account = self.host.accounts.get(bare)
+        if account is None and not bare.endswith(f"@{self.host.domain}"):
+            host = self.host.router.hosts.get(bare.rpartition("@")[2])
+            account = host.account(bare) if host is not None else None
+        return account if account is not None and account.sessions else None
+
+    def _is_local(self, bare: str) -> bool:
+        """The address is one of our accounts, so nothing is to be routed (services and others are routed to)."""
+        local, _, domain = bare.rpartition("@")
+        host = self.host.router.hosts.get(domain)
+        return host is not None and host.type == "accounts" and bool(local)
+
+    # ---- presence as it is sent later
+
+    def current(self, session: Session) -> Stanza:
+        """A session's presence, with the time that it came if that is a while ago (XEP-0203)."""
+        stanza, since = session.presence, session[SINCE]
+        assert stanza is not None
+        if not since or self._now() - since < OLD or DELAY in stanza.tags:
+            return stanza
+        return stanza.with_child(delay_bytes(session.jid.full, since), DELAY)
+
+    def answers(self, account: Account, resource: str) -> Iterator[Stanza]:
+        """What a probe brings who may see the account (section 4.3.2)."""
+        found = [each for each in account.available() if not resource or each.resource == resource]
+        for session in found:
+            yield self.current(session)
+        if not found:
+            yield Stanza(Kind.PRESENCE, "unavailable", None, account.jid)
+
+    def _now(self) -> int:
+        return int(self.host.clock.now() * 1_000_000)
+
+
+def item_of(account: Account, contact: str) -> RosterItem | None:
+    """The account's view of a contact; its host may be another one of this server."""
+    roster = account.host.find(ROSTER)
+    return roster.item(account.bare, contact) if roster is not None else None
+
+
+def agreed(viewer: Account, owner: Account) -> bool:
+    """Both rosters say that the viewer sees the owner.
+
+    Both, because the one may be older than the other account (deleted, registered again by somebody else).
+    """
+    mine, theirs = item_of(viewer, owner.bare), item_of(owner, viewer.bare)
+    return mine is not None and theirs is not None and mine.we_see and theirs.sees_us
+
+
+def admitted(event: Inbound) -> bool:
+    """The account's chain lets it in; a refusal of presence is not told to anyone (XEP-0191 section 3.4)."""
+    try:
+        return event.owner.host.run(INBOUND, Kind.PRESENCE, event) is None
+    except StanzaError:
+        return False
+
+
+def release(event: Inbound, sessions: list[Session]) -> None:
+    """Send what was admitted, as the router does at release."""
+    event.targets = [(session, event.stanza) for session in sessions]
+    event.owner.host.tell(ARRIVED, event, Kind.PRESENCE)
+    for session, stanza in event.targets:
+        session.feed.send(stanza.data, 0)

@@ -1,0 +1,196 @@
+"""RFC 6121 section 3, and 2.5.2: subscriptions between a local account and a contact, local or not.
+
+Where both are local, both sides are decided together and written in one commit, so they never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.contracts.routing import Inbound
+from xmppd.errors import ItemNotFound, ResourceConstraint
+from xmppd.jid import JID
+from xmppd.stanza import Kind, Stanza
+from xmppd.storage.api import Write
+
+from .broadcast import Broadcaster, admitted, release
+from .rules import arriving, leaving, removed
+
+if TYPE_CHECKING:
+    from xmppd.plugin import Account, Host
+
+
+class Side:
+    """One account's view of one contact while a stanza changes it: what it was, what it becomes, what it hears."""
+
+    __slots__ = ("_writes", "account", "after", "before", "contact", "news", "roster")
+
+    def __init__(self, account: Account, contact: JID) -> None:
+        self.account = account
+        self.contact = contact
+        self.roster = account.host.service(ROSTER)
+        self.before = self.after = self.roster.item(account.bare, contact.bare)
+        self.news: list[Inbound] = []
+        self._writes: list[Write] = []
+
+    def takes(self, stanza: Stanza, request_bytes: int = 0) -> str:
+        """A stanza of the contact arrives. Returns the type of the answer to be given at once, "" for none.
+
+        What the chain refuses (a block list) asks for and grants nothing; that a subscription ends is still
+        noted, unseen, or the two rosters would disagree for ever.
+        """
+        event = Inbound(stanza, self.account, None, [])
+        welcome = admitted(event)
+        if not welcome and stanza.type in ("subscribe", "subscribed"):
+            return ""
+        request = stanza.inside.decode() if len(stanza.inside) <= request_bytes else ""
+        change = arriving(self.after, stanza.type, request)
+        try:
+            self.becomes(change.item)
+        except ResourceConstraint:
+            return ""  # more requests than are kept: as if it had not come
+        if welcome and change.passes:
+            self.news.append(event)
+            self._writes += event.writes
+        return change.reply
+
+    def becomes(self, item: RosterItem | None) -> None:
+        """Raises ResourceConstraint."""
+        if item != self.after:
+            self.roster.write(self.account.bare, self.contact.bare, item)
+            self.after = item
+
+    def writes(self) -> list[Write]:
+        found = list(self._writes)
+        if self.after != self.before:
+            found += self.roster.write(self.account.bare, self.contact.bare, self.after)
+        return found
+
+    def tell(self) -> None:
+        """After the commit: the stanzas first, so that a client knows what the push means (section 3.1.6)."""
+        for event in self.news:
+            asked = event.stanza.type == "subscribe"
+            release(event, self.account.available() if asked else self.roster.interested(self.account))
+        if (self.before.shown if self.before else None) != (self.after.shown if self.after else None):
+            self.roster.push(self.account.bare, self.contact.bare)
+
+    def show(self, broadcaster: Broadcaster) -> None:
+        """After the commit: presence to a contact who sees the account now, or no longer."""
+        saw = self.before is not None and self.before.sees_us
+        sees = self.after is not None and self.after.sees_us
+        if sees and not saw:
+            broadcaster.announce(self.account, self.contact)
+        elif saw and not sees:
+            broadcaster.withdraw(self.account, self.contact)
+
+
+class Subscriptions:
+    """The flows. `request_bytes`: the longest inside of a subscribe stanza that is kept."""
+
+    def __init__(self, host: Host, broadcaster: Broadcaster, request_bytes: int) -> None:
+        self.host = host
+        self.broadcaster = broadcaster
+        self.request_bytes = request_bytes
+
+    async def send(self, account: Account, stanza: Stanza) -> None:
+        """A local user's stanza: the user's side, and the contact's if it is local.
+
+        A contact that does not exist answers like one that is silent (T33). Raises ResourceConstraint,
+        StorageUnavailable.
+        """
+        assert stanza.to is not None
+        to = stanza.to.to_bare()
+        if to.bare == account.bare:
+            return  # everyone sees their own presence as it is (section 4.2.2)
+        stanza = stanza.stamped(to=to, sender=account.jid)  # section 3.1.2
+        other = await self._open(to)
+        async with self._turn(account, other):
+            mine = Side(account, to)
+            change = leaving(mine.before, stanza.type)
+            mine.becomes(change.item)
+            theirs = Side(other, account.jid) if other is not None and other.alive else None
+            if theirs is not None and change.passes:
+                reply = theirs.takes(stanza, self.request_bytes)
+                if reply:
+                    mine.takes(Stanza(Kind.PRESENCE, reply, account.jid, to))
+            await self._commit(mine, theirs)
+            if theirs is not None:
+                theirs.tell()
+            elif change.passes:
+                self.host.deliver(stanza)
+            mine.tell()
+            self._show(mine, theirs)
+
+    async def arrive(self, account: Account, stanza: Stanza) -> None:
+        """A stanza from elsewhere, to a local account. Raises StorageUnavailable."""
+        assert stanza.sender is not None
+        sender = stanza.sender.to_bare()
+        if sender.bare == account.bare:
+            return
+        async with self._turn(account):
+            mine = Side(account, sender)
+            reply = mine.takes(stanza.stamped(to=account.jid, sender=sender), self.request_bytes)
+            await self._commit(mine)
+            mine.tell()
+            if reply:
+                self.host.deliver(Stanza(Kind.PRESENCE, reply, sender, account.jid))
+            mine.show(self.broadcaster)
+
+    async def remove(self, account: Account, contact: JID) -> None:
+        """Section 2.5.2. Raises ItemNotFound, StorageUnavailable."""
+        contact = contact.to_bare()
+        other = await self._open(contact) if contact.bare != account.bare else None
+        async with self._turn(account, other):
+            mine = Side(account, contact)
+            if mine.before is None or not mine.before.listed:
+                raise ItemNotFound()
+            mine.becomes(None)
+            theirs = Side(other, account.jid) if other is not None and other.alive else None
+            last_words = [Stanza(Kind.PRESENCE, type, contact, account.jid) for type in removed(mine.before)]
+            if theirs is not None:
+                for stanza in last_words:
+                    theirs.takes(stanza)
+            await self._commit(mine, theirs)
+            mine.tell()
+            if theirs is not None:
+                theirs.tell()
+            else:
+                for stanza in last_words:
+                    self.host.deliver(stanza)
+            self._show(mine, theirs)
+
+    # ---- parts
+
+    async def _open(self, jid: JID) -> Account | None:
+        """The account of a local contact. Raises StorageUnavailable."""
+        host = self.host.router.hosts.get(jid.domain)
+        if host is None or host.type != "accounts" or not jid.local or host.find(ROSTER) is None:
+            return None
+        return await host.open_account(jid)
+
+    @asynccontextmanager
+    async def _turn(self, account: Account, other: Account | None = None) -> AsyncIterator[None]:
+        """Nobody else changes their rosters, which stay in memory."""
+        owners = [each.bare for each in (account, other) if each is not None]
+        storage = self.host.storage
+        for owner in owners:
+            storage.pin(owner)
+        try:
+            async with self.host.turns.take(*owners):
+                yield
+        finally:
+            for owner in owners:
+                storage.unpin(owner)
+
+    async def _commit(self, *sides: Side | None) -> None:
+        writes = [write for side in sides if side is not None for write in side.writes()]
+        if writes:
+            await self.host.storage.commit(writes)
+
+    def _show(self, mine: Side, theirs: Side | None) -> None:
+        if theirs is not None:
+            theirs.show(self.broadcaster)
+        mine.show(self.broadcaster)

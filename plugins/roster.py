@@ -1,0 +1,228 @@
+"""RFC 6121 section 2: the contact list, its pushes, its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+from xmppd.config import option
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.contracts.routing import INBOUND, Inbound
+from xmppd.contracts.sessions import FEATURES, PRESENCE, FeatureAsk
+from xmppd.errors import (
+    BadRequest,
+    Forbidden,
+    ItemNotFound,
+    JidMalformed,
+    MalformedJid,
+    NotAcceptable,
+    ResourceConstraint,
+    ServiceUnavailable,
+)
+from xmppd.hooks import Stage, Verdict, on
+from xmppd.jid import JID
+from xmppd.plugin import Plugin, Request, SessionKey, To, Xep, iq
+from xmppd.stanza import Kind
+from xmppd.stanza import iq as make_iq
+from xmppd.storage.api import Write
+from xmppd.xml import E, Element, children, text_of
+
+if TYPE_CHECKING:
+    from xmppd.plugin import Account, Session
+
+NS: Final = "jabber:iq:roster"
+VERSION_FEATURE: Final = "urn:xmpp:features:rosterver"
+APPROVAL_FEATURE: Final = "urn:xmpp:features:pre-approval"
+
+PLAIN, VERSIONED = "plain", "versioned"
+INTERESTED = SessionKey("roster", "", durable=True)
+"""Set once the session has asked for the list (section 2.2): whether it knows versions (section 2.6)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    contacts: int = option(5000, "How many contacts an account may have.", low=1)
+    requests: int = option(200, "How many unanswered requests of strangers are kept for an account.", low=0)
+    name_length: int = option(1000, "The longest name of a contact or a group, in characters.", low=1)
+    groups: int = option(100, "How many groups a contact may be in.", low=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`number`: rises with every change that clients see; 0: there never was one."""
+
+    number: int = 0
+
+
+class RosterPlugin(Plugin[Config]):
+    """Implements `contracts.roster.Roster`."""
+
+    xeps = (Xep(237, "1.3", "as it went into RFC 6121 section 2.6"),)
+    features = (NS,)
+    provides = (ROSTER,)
+
+    def setup(self) -> None:
+        self._items = self.host.storage.map("roster", RosterItem, resident=True)
+        self._versions = self.host.storage.map("roster-version", Version, resident=True)
+        self._prefix = token_hex(3)
+        self._pushed = 0
+
+    @on(FEATURES)
+    def stream_features(self, ask: FeatureAsk) -> Iterable[Element]:
+        if ask.signed_in:
+            return [E("ver", VERSION_FEATURE), E("sub", APPROVAL_FEATURE)]
+        return []
+
+    # ---- contracts.roster.Roster
+
+    def items(self, owner: str) -> Mapping[str, RosterItem]:
+        return self._items.get(owner)
+
+    def item(self, owner: str, contact: str) -> RosterItem | None:
+        return self._items.get(owner).get(contact)
+
+    def write(self, owner: str, contact: str, item: RosterItem | None) -> list[Write]:
+        old = self.item(owner, contact)
+        if item is None:
+            writes: list[Write] = [self._items.delete(owner, contact)]
+        else:
+            if old is None or old.listed is not item.listed:
+                self._check_room(owner, item.listed)
+            writes = [self._items.put(owner, contact, item)]
+        if (old.shown if old else None) != (item.shown if item else None):
+            writes.append(self._versions.put(owner, "", Version(self._next_version(owner))))
+        return writes
+
+    def _check_room(self, owner: str, listed: bool) -> None:
+        limit = self.config.contacts if listed else self.config.requests
+        if sum(item.listed is listed for item in self.items(owner).values()) >= limit:
+            raise ResourceConstraint("the contact list is full")
+
+    def _next_version(self, owner: str) -> int:
+        """Above all that were given, even after the store was set back to an older copy (so it is the time)."""
+        return max(int(self.host.clock.now() * 1_000_000), self.version(owner) + 1)
+
+    def version(self, owner: str) -> int:
+        """The version of the list as it is committed."""
+        found = self._versions.get(owner).get("")
+        return found.number if found is not None else 0
+
+    def interested(self, account: Account) -> list[Session]:
+        return [session for session in account.sessions.values() if session[INTERESTED]]
+
+    def push(self, owner: str, contact: str) -> None:
+        account = self.host.account(owner)
+        sessions = self.interested(account) if account is not None else []
+        if not sessions:
+            return
+        item, version = self.item(owner, contact), str(self.version(owner))
+        for session in sessions:
+            query = E("query", NS, {"ver": version} if session[INTERESTED] == VERSIONED else {})
+            query.append(item_element(contact, item))
+            self._pushed += 1
+            id = f"push-{self._prefix}-{self._pushed}"
+            session.send(make_iq("set", id, query, to=session.jid))
+
+    # ---- what clients ask
+
+    @iq("get", NS, "query", To.SELF, To.ACCOUNT)
+    async def get(self, request: Request) -> Element | None:
+        """Section 2.2, with versions section 2.6: no element means that nothing has changed."""
+        own(request)
+        if len(request.payload):
+            raise BadRequest("a request for the contact list is empty")  # section 2.1.3
+        owner, known = request.account.bare, request.payload.get("ver")
+        if request.session is not None:
+            request.session[INTERESTED] = PLAIN if known is None else VERSIONED
+        version = str(self.version(owner))
+        if known == version:
+            return None
+        query = E("query", NS, {} if known is None else {"ver": version})
+        for contact, item in self.items(owner).items():
+            if item.listed:
+                query.append(item_element(contact, item))
+        return query
+
+    @iq("set", NS, "query", To.SELF, To.ACCOUNT)
+    async def set(self, request: Request) -> None:
+        """Sections 2.3 to 2.5."""
+        own(request)
+        found = list(children(request.payload))
+        if len(found) != 1 or found[0].tag != f"{{{NS}}}item":
+            raise BadRequest("a change of the contact list holds exactly one item")
+        element = found[0]
+        try:
+            contact = JID.parse(element.get("jid") or "").to_bare()
+        except MalformedJid:
+            raise JidMalformed("an item needs the address of a contact") from None
+        if element.get("subscription") == "remove":
+            await self.remove(request.account, contact)
+            return
+        name, groups = self.read_item(element)  # any other `subscription` is the server's business (2.1.2.5)
+        owner = request.account.bare
+        async with self.host.turns.take(owner):
+            old = self.item(owner, contact.bare) or RosterItem()
+            item = replace(old, name=name, groups=groups, listed=True)
+            await self.host.storage.commit(self.write(owner, contact.bare, item))
+            self.push(owner, contact.bare)
+
+    def read_item(self, element: Element) -> tuple[str, tuple[str, ...]]:
+        """Name and groups. Raises BadRequest or NotAcceptable as section 2.3.3 says."""
+        name, longest = element.get("name") or "", self.config.name_length
+        groups = tuple(text_of(child) for child in children(element, NS, "group"))
+        if len(set(groups)) != len(groups):
+            raise BadRequest("a group is named twice")
+        if len(name) > longest or any(len(group) > longest for group in groups):
+            raise NotAcceptable("a name is too long")
+        if not all(groups):
+            raise NotAcceptable("a group needs a name")
+        if len(groups) > self.config.groups:
+            raise NotAcceptable("too many groups")
+        return name, groups
+
+    async def remove(self, account: Account, contact: JID) -> None:
+        """Section 2.5; the subscriptions end with it where they are handled. Raises ItemNotFound."""
+        presence = self.host.find(PRESENCE)
+        if presence is not None:
+            await presence.remove(account, contact)
+            return
+        owner = account.bare
+        async with self.host.turns.take(owner):
+            old = self.item(owner, contact.bare)
+            if old is None or not old.listed:
+                raise ItemNotFound()
+            await self.host.storage.commit(self.write(owner, contact.bare, None))
+            self.push(owner, contact.bare)
+
+    @on(INBOUND, Stage.GUARD, kinds=(Kind.IQ,))
+    def no_foreign_push(self, event: Inbound) -> Verdict | None:
+        """Pushes come from here and from nowhere else, so none that is addressed to a client passes (2.1.6).
+
+        The answer is that of a resource that does not exist, for it must not tell who is there.
+        """
+        stanza = event.stanza
+        if stanza.type == "set" and f"{NS}|query" in stanza.tags and stanza.to is not None and stanza.to.resource:
+            raise ServiceUnavailable()
+        return None
+
+
+def own(request: Request) -> None:
+    """Another's list is not to be seen or changed (sections 2.2, 2.3.3). Raises Forbidden."""
+    if not request.is_own:
+        raise Forbidden()
+
+
+def item_element(contact: str, item: RosterItem | None) -> Element:
+    """<item/> as clients see it (section 2.1.2); that of a removed one for None."""
+    if item is None or not item.listed:
+        return E("item", NS, {"jid": contact, "subscription": "remove"})
+    attributes = {"jid": contact, "subscription": item.subscription}
+    if item.name:
+        attributes["name"] = item.name
+    if item.ask:
+        attributes["ask"] = "subscribe"
+    if item.approved:
+        attributes["approved"] = "true"
+    return E("item", NS, attributes, *(E("group", NS, {}, group) for group in item.groups))
