@@ -56,10 +56,10 @@ class Background:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def settle(self) -> None:
-        """Wait until nothing runs (tests, graceful stop)."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def settle(self, within: float) -> None:
+        """Let what runs come to its end, at most `within` seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within)
 
 
 async def _wait(work: Awaitable[None]) -> None:

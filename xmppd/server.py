@@ -33,6 +33,8 @@ log = logging.getLogger("xmppd")
 T = TypeVar("T")
 
 SWEEP = 2.0
+STOP_WITHIN = 5.0
+"""Seconds that work under way may take at a stop."""
 REST_AFTER = 10.0
 """Seconds without input after which a stream gives its parser back."""
 
@@ -157,6 +159,7 @@ class Server:
         for listener in self.listeners:
             await listener.close()
         for host in self.hosts.values():
+            await host.background.settle(STOP_WITHIN)
             await host.delivery.flush()
         for host, name in reversed(self._started):
             try:

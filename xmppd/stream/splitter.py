@@ -135,6 +135,7 @@ class Splitter:
 
     def reset(self) -> None:
         """Expect a new stream header, as after TLS and SASL (RFC 6120 section 4.3.3); forget what came."""
+        self.fault = None
         self._parser: XMLParserType | None = None
         self._buffer = bytearray()
         self._header = b""
