@@ -1,0 +1,316 @@
+"""XEP-0045: Multi-User Chat, with an archive for every room (XEP-0313), stable ids (XEP-0359, XEP-0421) and
+self-pings (XEP-0410).
+
+This module is wiring: it finds or makes the room, has it decide, commits and sends. The rules are in room.py, each
+room option in a file of options/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from xmppd.config import option
+from xmppd.contracts.accounts import ACCOUNT_DELETED
+from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
+from xmppd.contracts.routing import ENTITIES, Arrival
+from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError
+from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
+
+from .discovery import STABLE_ID
+from .entering import Entry
+from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation, Effect, Member, Plan, SaveMember, SaveRoom, Send, Settings
+from .queries import answer_query
+from .room import Room
+from .service import Live, Rooms
+from .speech import is_subject
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = option("Chatrooms", "The name of this service, as clients show it.", high=200)
+    create: Literal["anyone", "local", "admins"] = option(
+        "local", "Who may make rooms: anyone, people with an account on this server, or admins of this host."
+    )
+    rooms_per_user: int = option(100, "So many rooms may exist that one user has made.", low=1)
+    max_occupants: int = option(500, "The most occupants that a room can be set up for.", low=1, high=100_000)
+    history: int = option(20, "The most messages that are shown on entering a room.", low=0, high=500)
+    nick_length: int = option(64, "The longest nick, in characters.", low=1, high=500)
+    affiliations: int = option(2000, "So many members, admins, owners and bans a room can have.", low=10)
+    listed: int = option(1000, "The most rooms that the list of rooms shows.", low=0)
+    lock: bool = option(True, "A new room lets nobody in until its owner has configured it.")
+    persistent: bool = option(False, "New rooms stay when the last occupant leaves.")
+    public: bool = option(True, "New rooms are in the list of rooms.")
+    archive: bool = option(True, "New rooms keep their messages.")
+
+    def settings(self) -> Settings:
+        return Settings(
+            self.max_occupants,
+            self.history,
+            self.nick_length,
+            self.affiliations,
+            {
+                "muc#roomconfig_persistentroom": self.persistent,
+                "muc#roomconfig_publicroom": self.public,
+                "muc#roomconfig_enablearchiving": self.archive,
+            },
+            self.lock,
+        )
+
+
+class GroupChat(Plugin[Config]):
+    xeps = (
+        Xep(45, "1.35.3"),
+        Xep(249, "1.2"),
+        Xep(313, "1.1.3", "rooms"),
+        Xep(359, "0.7.0", "rooms"),
+        Xep(410, "1.1.0"),
+        Xep(421, "1.0.1"),
+    )
+    features = (MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
+    serves = ("rooms",)
+    provides = (ENTITIES,)
+
+    def setup(self) -> None:
+        self.rooms = Rooms(self.host, self.config.settings())
+
+    async def start(self) -> None:
+        await self.rooms.open()
+
+    async def stop(self) -> None:
+        for live in self.rooms.live.values():
+            if live.room is not None:
+                self.perform(live.room.shut_down())
+
+    # ---- what comes
+
+    def receive(self, arrival: Arrival) -> Awaitable[None] | None:
+        """contracts.routing.Entities."""
+        stanza = arrival.stanza
+        assert stanza.to is not None
+        try:
+            wait = self._receive(arrival, stanza, stanza.to)
+        except StanzaError as error:
+            error.by = error.by or stanza.to.bare
+            raise
+        return self._named(wait, stanza.to) if wait is not None else None
+
+    async def _named(self, wait: Awaitable[None], to: JID) -> None:
+        """Errors say which room they are of."""
+        try:
+            await wait
+        except StanzaError as error:
+            error.by = error.by or to.bare
+            raise
+
+    def _receive(self, arrival: Arrival, stanza: Stanza, to: JID) -> Awaitable[None] | None:
+        if stanza.kind is Kind.PRESENCE:
+            if stanza.type not in ("", "unavailable", "error"):
+                return None  # section 17.3.2: neither a request to enter nor to leave
+            return self._presence(arrival, to)
+        if stanza.kind is Kind.IQ and not to.resource and not stanza.answers:
+            return self._query(arrival, to)
+        live = self.rooms.live.get(to.bare)
+        if live is None or live.room is None:
+            if to.local not in self.rooms.directory:
+                if stanza.answers:
+                    return None
+                raise self._absent(stanza)
+            return self._later(arrival, to)
+        if live.users or not self._passes(stanza, to):
+            return self._later(arrival, to)
+        self._pass(live, live.room, arrival)
+        return None
+
+    @staticmethod
+    def _absent(stanza: Stanza) -> StanzaError:
+        if stanza.kind is Kind.IQ:  # XEP-0410 section 3.2: item-not-found would mean that one is in the room
+            return NotAcceptable("you are not in the room", type="cancel")
+        return ItemNotFound("there is no such room")
+
+    @staticmethod
+    def _passes(stanza: Stanza, to: JID) -> bool:
+        """It changes nothing in the room."""
+        if stanza.kind is Kind.IQ:
+            return True
+        if stanza.type == "groupchat":
+            return not is_subject(stanza)
+        return bool(to.resource) and stanza.type != "error"
+
+    def _pass(self, live: Live, room: Room, arrival: Arrival) -> None:
+        """Decide at once what changes nothing: it waits behind the room's writes, and meets who is there then."""
+        stanza, who = arrival.stanza, self._sender(arrival)
+        if stanza.kind is Kind.MESSAGE and stanza.type == "groupchat":
+            out, entry = room.say(who, stanza, self.now())
+            if entry is not None:
+                arrival.write(self.rooms.log.append(room.jid.bare, entry))
+            fan_out = self.host.router.fan_out
+            arrival.behind(live.lane)
+            arrival.then(lambda: fan_out(out, room.everyone()))
+            return
+        if stanza.kind is Kind.MESSAGE:
+            effects = room.whisper(who, stanza)
+        elif stanza.answers:
+            effects = room.answered(who, stanza)
+        elif stanza.tags[0] == "urn:xmpp:ping|ping" and room.pinged(who, stanza):
+            result = stanza.result()
+            arrival.then(lambda: self.reply(arrival, result))
+            return
+        else:
+            effects = room.relayed(who, stanza)
+        arrival.behind(live.lane)
+        arrival.then(lambda: self.perform(effects))
+
+    # ---- what changes a room
+
+    async def _later(self, arrival: Arrival, to: JID) -> None:
+        """A message or IQ to a room that must be loaded, is being changed, or will be by it."""
+        stanza, who = arrival.stanza, self._sender(arrival)
+        async with self.rooms.held(to) as live:
+            room = live.room
+            if room is None:
+                if stanza.answers:
+                    return
+                raise self._absent(stanza)
+            if self._passes(stanza, to):
+                self._pass(live, room, arrival)
+            elif stanza.type == "error":
+                await self.carry_out(live, room.bounced(who, stanza, self._is_there(who)))
+            elif stanza.type == "groupchat":
+                await self.carry_out(live, room.change_subject(who, stanza, self.now()))
+            else:
+                await self.carry_out(live, room.tell_room(who, stanza))
+
+    async def _presence(self, arrival: Arrival, to: JID) -> None:
+        stanza, who = arrival.stanza, self._sender(arrival)
+        if stanza.type and to.local not in self.rooms.directory:
+            return
+        async with self.rooms.held(to) as live:
+            room = live.room
+            if stanza.type == "unavailable":
+                await self.carry_out(live, room.leave(who, stanza) if room is not None else None)
+            elif stanza.type == "error":
+                plan = room.bounced(who, stanza, self._is_there(who)) if room is not None else None
+                await self.carry_out(live, plan)
+            elif room is None:
+                await self._create(live, who, stanza)
+            else:
+                entry = room.read_entry(who, stanza, self.now())
+                await self.carry_out(
+                    live, room.present(who, stanza) if entry is None else await self._enter(room, entry)
+                )
+
+    async def _enter(self, room: Room, entry: Entry) -> Plan:
+        """History is read while nothing can come in between."""
+        room.admit(entry)  # before anything is read for somebody who may not enter
+        wanted, most = room.history_range(entry)
+        history = await self.rooms.log.page(room.jid.bare, wanted, most, backwards=True) if most else []
+        return room.enter(entry, history)
+
+    async def _create(self, live: Live, who: JID, stanza: Stanza) -> None:
+        """Section 10.1. Raises NotAllowed, ResourceConstraint, ItemNotFound."""
+        assert stanza.to is not None
+        room = Room.created(stanza.to.to_bare(), who, self.config.settings(), self.now())
+        entry = room.read_entry(who, stanza, self.now())
+        if entry is None:
+            raise ItemNotFound("there is no such room")
+        admin = who.bare in self.host.admins
+        local = self.host.router.where(who) is not None
+        if not admin and (self.config.create == "admins" or (self.config.create == "local" and not local)):
+            raise NotAllowed("you may not make rooms here")
+        if not admin and self.rooms.made_by[who.bare] >= self.config.rooms_per_user:
+            raise ResourceConstraint("you have made as many rooms as are allowed")
+        plan = room.enter(entry, created=True)
+        owner = SaveMember(who.bare, Member("owner"))
+        plan.saves = [SaveRoom(room.saved()), owner, *plan.saves]
+        await self.rooms.save(room, plan)
+        live.room = room
+        self.perform(plan.apply())
+
+    async def _query(self, arrival: Arrival, to: JID) -> None:
+        """An IQ to a room."""
+        if to.local not in self.rooms.directory:
+            raise ItemNotFound("there is no such room")
+        stanza, who = arrival.stanza, self._sender(arrival)
+        async with self.rooms.held(to) as live:
+            room = live.room
+            if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
+                raise ItemNotFound("there is no such room")
+            answer = answer_query(room, who, stanza, who.bare in self.host.admins)
+            if isinstance(answer, Plan):
+                result = stanza.result()
+                await self.carry_out(live, answer, lambda: self.reply(arrival, result))
+                return
+        # Reading takes as long as it takes: the room goes on meanwhile.
+        messages, payload = await answer(self.rooms.log)
+        for each in messages:
+            self.reply(arrival, each)
+        self.reply(arrival, stanza.result(payload))
+
+    async def carry_out(self, live: Live, plan: Plan | None, then: Callable[[], None] | None = None) -> None:
+        """Commit, change, answer, tell. Raises StorageUnavailable, and then nothing has changed."""
+        if plan is None or live.room is None:
+            return
+        await self.rooms.save(live.room, plan)
+        effects = plan.apply()
+        if plan.ends:
+            live.room = None
+        if then is not None:
+            then()
+        self.perform(effects)
+
+    # ---- what goes
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        router = self.host.router
+        for effect in effects:
+            if isinstance(effect, Send):
+                router.deliver(effect.stanza)
+            else:
+                router.fan_out(effect.stanza, effect.to)
+
+    def reply(self, arrival: Arrival, stanza: Stanza) -> None:
+        if arrival.session is None:
+            self.host.deliver(stanza)
+        elif not arrival.session.ended:
+            arrival.session.send(stanza)
+
+    def now(self) -> int:
+        return int(self.host.clock.now() * 1_000_000)
+
+    @staticmethod
+    def _sender(arrival: Arrival) -> JID:
+        assert arrival.stanza.sender is not None
+        return arrival.stanza.sender
+
+    def _is_there(self, who: JID) -> bool | None:
+        home = self.host.router.where(who)
+        return None if home is None else home.session_of(who) is not None
+
+    # ---- hooks
+
+    @on(DISCO_IDENTITIES)
+    def identity(self, ask: DiscoAsk) -> Iterable[Identity]:
+        if not ask.node:
+            yield Identity("conference", "text", self.config.name)
+
+    @on(DISCO_ITEMS)
+    def items(self, ask: DiscoAsk) -> Iterable[Item]:
+        """The public rooms (section 6.3)."""
+        if ask.node:
+            return
+        public = ((local, room) for local, room in sorted(self.rooms.directory.items()) if room.public)
+        for (local, room), _ in zip(public, range(self.config.listed), strict=False):
+            yield Item(f"{local}@{self.host.domain}", room.name or local)
+
+    @on(ACCOUNT_DELETED)
+    async def account_deleted(self, jid: JID) -> None:
+        """Whoever gets the name later inherits nothing (G02)."""
+        for local in list(self.rooms.directory):
+            room_jid = JID.of(local, self.host.domain)
+            if await self.rooms.members.read(room_jid.bare, jid.bare) is None:
+                continue
+            async with self.rooms.held(room_jid) as live:
+                if live.room is not None:
+                    await self.carry_out(live, live.room.forget(jid.bare))

@@ -1,0 +1,285 @@
+"""Roles and affiliations: kick, voice, ban, membership, ownership, and their lists (XEP-0045 sections 8 to 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Final
+
+from xmppd.errors import BadRequest, Conflict, Forbidden, ItemNotFound, JidMalformed, MalformedJid, NotAllowed
+from xmppd.jid import JID
+from xmppd.stanza import Kind, Stanza
+from xmppd.xml import E, Element, children, find, text_of
+
+from .invitations import REASON, Invitations
+from .model import (
+    ADMIN_NS,
+    AFFILIATIONS,
+    ROLES,
+    Affiliation,
+    Cast,
+    Effect,
+    Member,
+    Occupant,
+    Plan,
+    Role,
+    SaveMember,
+    Send,
+)
+from .options import MEMBERS_ONLY
+from .privileges import ADMINS, check_affiliation, check_list, check_role
+from .state import X_TAG, Notice, item_text, x_bytes
+
+ITEMS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class AdminItem:
+    """One <item/> of a request. Of `role` and `affiliation` one is set; `reserve`: the nick to reserve."""
+
+    nick: str = ""
+    jid: JID | None = None
+    role: Role | None = None
+    affiliation: Affiliation | None = None
+    reason: str = ""
+    reserve: str | None = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """An affiliation that changes."""
+
+    jid: JID
+    old: Affiliation
+    new: Affiliation
+    reason: str
+
+
+def read_items(query: Element) -> list[AdminItem]:
+    """The items of muc#admin. Raises BadRequest, JidMalformed."""
+    found = []
+    for each in children(query, ADMIN_NS, "item"):
+        role, affiliation, nick = each.get("role"), each.get("affiliation"), each.get("nick")
+        if (role is None) is (affiliation is None):
+            raise BadRequest("an item has a role or an affiliation")
+        if (role is not None and role not in ROLES) or (affiliation is not None and affiliation not in AFFILIATIONS):
+            raise BadRequest("no such role or affiliation")
+        try:
+            jid = JID.parse(each.get("jid", "")).to_bare() if each.get("jid") else None
+        except MalformedJid:
+            raise JidMalformed() from None
+        reason = text_of(find(each, ADMIN_NS, "reason"))[:REASON]
+        found.append(
+            AdminItem(
+                nick or "",
+                jid,
+                ROLES[role] if role is not None else None,
+                AFFILIATIONS[affiliation] if affiliation is not None else None,
+                reason,
+                nick if jid is not None and affiliation is not None else None,
+            )
+        )
+    if not found or len(found) > ITEMS:
+        raise BadRequest(f"from 1 to {ITEMS} items")
+    return found
+
+
+class Administration(Invitations):
+    # ---- changes
+
+    def administer(self, who: JID, items: Iterable[AdminItem], service_admin: bool = False) -> Plan:
+        """All items or none (section 9.5). Raises Forbidden, NotAllowed, Conflict, ItemNotFound, BadRequest.
+
+        A service admin may make itself an owner, openly; it has no other rights of its own (T31, G02).
+        """
+        members, roles, turns = dict(self.members), list[tuple[Occupant, Role, str]](), list[Turn]()
+        for item in items:
+            if item.role is not None:
+                roles.append(self._role_item(who, item))
+            else:
+                turns.append(self._affiliation_item(who, item, members, service_admin))
+        had = self._owners(self.members)
+        if had and not self._owners(members):
+            raise Conflict("a room has at least one owner")
+        self.check_room_for(len(members) - len(self.members))
+        changed = {bare for bare in {*members, *self.members} if members.get(bare) != self.members.get(bare)}
+        plan = Plan([SaveMember(bare, members.get(bare)) for bare in sorted(changed)])
+        actor = self.seats[who.full].nick if who.full in self.seats else ""
+
+        def apply() -> list[Effect]:
+            self.members = members
+            effects: list[Effect] = []
+            for occupant, role, reason in roles:
+                effects += self._role_applied(occupant, role, Notice(actor=actor, reason=reason))
+            for turn in turns:
+                if turn.old is not turn.new:
+                    effects += self._turned(turn, actor, who)
+            return effects
+
+        plan.apply = apply
+        return plan
+
+    @staticmethod
+    def _owners(members: dict[str, Member]) -> bool:
+        return any(member.affiliation == "owner" for member in members.values())
+
+    def _role_item(self, who: JID, item: AdminItem) -> tuple[Occupant, Role, str]:
+        assert item.role is not None
+        acting = self.seats.get(who.full)
+        affiliation = self.affiliation(who)
+        if affiliation not in ADMINS and (acting is None or acting.role is not Role.MODERATOR):
+            raise Forbidden()  # before anything is told about who is there
+        target = self.named(item.nick) if item.nick else None
+        if target is None:
+            raise ItemNotFound("nobody of that nick is here")
+        if item.role is not target.role:
+            check_role(
+                affiliation,
+                acting.role if acting is not None else Role.NONE,
+                self.affiliation_of(target),
+                target.role,
+                item.role,
+            )
+            if acting is target:
+                raise Conflict("not your own role")
+        return target, item.role, item.reason
+
+    def _affiliation_item(self, who: JID, item: AdminItem, members: dict[str, Member], service_admin: bool) -> Turn:
+        """Check one item against the members as the items before it leave them, and change them."""
+        assert item.affiliation is not None
+        actor, new = self.affiliation(who), item.affiliation
+        claims = service_admin and item.jid is not None and item.jid.bare == who.bare and new is Affiliation.OWNER
+        if actor not in ADMINS and not claims:
+            raise Forbidden()
+        jid = item.jid or self._address_of(item.nick)
+        known = members.get(jid.bare)
+        old = AFFILIATIONS[known.affiliation] if known is not None else Affiliation.NONE
+        if not claims:
+            check_affiliation(actor, old, new)
+        if not jid.local and new not in (Affiliation.OUTCAST, Affiliation.NONE):
+            raise NotAllowed("a whole domain can only be banned")
+        if jid.bare == who.bare and new is Affiliation.OUTCAST:
+            raise Conflict("you cannot ban yourself")  # section 9.1
+        if new is Affiliation.NONE:
+            members.pop(jid.bare, None)
+        else:
+            nick = item.reserve if item.reserve is not None else known.nick if known is not None else ""
+            if new is Affiliation.OUTCAST:
+                nick = ""  # section 9.1
+            if nick:
+                owner = self.reserved_for(self.nick_key(nick))
+                if owner is not None and owner != jid.bare:
+                    raise Conflict("that nick is reserved")
+            members[jid.bare] = Member(new.name.lower(), nick, item.reason)
+        return Turn(jid, old, new, item.reason)
+
+    def _address_of(self, nick: str) -> JID:
+        target = self.named(nick) if nick else None
+        if target is None:
+            raise ItemNotFound("nobody of that nick is here")
+        return target.main.jid.to_bare()
+
+    # ---- what follows from them
+
+    def _role_applied(self, occupant: Occupant, role: Role, notice: Notice) -> list[Effect]:
+        if self.occupants.get(occupant.key) is not occupant or role is occupant.role:
+            return []
+        if role is Role.NONE:
+            return self.removed(occupant, Notice((307,), notice.actor, notice.reason))
+        occupant.role = role
+        return self.updated(occupant, notice)
+
+    def _turned(self, turn: Turn, actor: str, who: JID) -> list[Effect]:
+        new = turn.new
+        here = [each for each in self.occupants.values() if self._concerns(turn.jid, each)]
+        code = 0
+        if new is Affiliation.OUTCAST:
+            code = 301
+        elif new is Affiliation.NONE and MEMBERS_ONLY.of(self):
+            code = 321
+        effects: list[Effect] = []
+        for occupant in here:
+            if code:
+                effects += self.removed(occupant, Notice((code,), actor, turn.reason))
+                continue
+            occupant.role = self._role_after(occupant.role, turn)
+            effects += self.updated(occupant, Notice((), actor, turn.reason))
+        if not here:
+            effects += self._told(turn)
+            if turn.old is Affiliation.NONE and new is Affiliation.MEMBER and MEMBERS_ONLY.of(self):
+                effects.append(Send(self.invitation(turn.jid, who.bare, turn.reason)))  # section 9.5
+                self.invitations[(turn.jid.bare, who.bare)] = None
+        return effects
+
+    @staticmethod
+    def _concerns(jid: JID, occupant: Occupant) -> bool:
+        return occupant.bare == jid.bare if jid.local else occupant.main.jid.domain == jid.domain
+
+    def _role_after(self, role: Role, turn: Turn) -> Role:
+        """Section 5.1.3: what one gains with an affiliation is kept, admins are moderators."""
+        entry = self.entry_role(turn.new)
+        if turn.old >= Affiliation.ADMIN > turn.new:
+            return entry
+        return max(role, entry)
+
+    def _told(self, turn: Turn) -> list[Effect]:
+        """The affiliation of somebody who is not there: told to those who may see the address (section 10.6)."""
+        to = tuple(
+            seat.jid for each in self.occupants.values() if self.sees_addresses(each) for seat in each.seats.values()
+        )
+        x = x_bytes(item_text(turn.new, Role.NONE, turn.jid.bare))
+        stanza = Stanza(Kind.MESSAGE, "normal", None, self.jid, token_hex(8), x, (X_TAG,))
+        return [Cast(stanza, to)] if to else []
+
+    # ---- lists
+
+    def listed(self, who: JID, query: Element) -> Element:
+        """The list that a get asks for (sections 8.5, 9.2, 9.5, 9.8, 10.5, 10.8). Raises Forbidden, BadRequest."""
+        asked = read_items(query)
+        if len(asked) != 1:
+            raise BadRequest("one list at a time")
+        role, wanted = asked[0].role, asked[0].affiliation
+        if role is not None:
+            return E("query", ADMIN_NS, {}, *self._role_list(who, role))
+        assert wanted is not None
+        check_list(self.affiliation(who), wanted, self.is_open())
+        return E("query", ADMIN_NS, {}, *self._affiliation_list(wanted))
+
+    def _role_list(self, who: JID, role: Role) -> list[Element]:
+        acting = self.seats.get(who.full)
+        if acting is None or acting.role is not Role.MODERATOR or role is Role.NONE:
+            raise Forbidden()
+        if role is Role.MODERATOR and self.affiliation(who) not in ADMINS:
+            raise Forbidden()
+        return [
+            E(
+                "item",
+                ADMIN_NS,
+                {
+                    "affiliation": self.affiliation_of(each).name.lower(),
+                    "jid": each.main.jid.full,
+                    "nick": each.nick,
+                    "role": role.name.lower(),
+                },
+            )
+            for each in self.occupants.values()
+            if each.role is role
+        ]
+
+    def _affiliation_list(self, wanted: Affiliation) -> list[Element]:
+        word, found = wanted.name.lower(), []
+        here = {each.bare: each for each in self.occupants.values()}
+        for bare, member in self.members.items():
+            if member.affiliation != word:
+                continue
+            attributes = {"affiliation": word, "jid": bare}
+            occupant = here.get(bare)
+            if occupant is not None:
+                attributes["role"] = occupant.role.name.lower()
+            nick = member.nick or (occupant.nick if occupant is not None else "")
+            if nick:
+                attributes["nick"] = nick
+            reason = E("reason", ADMIN_NS, {}, member.reason) if member.reason else None
+            found.append(E("item", ADMIN_NS, attributes, reason))
+        return found

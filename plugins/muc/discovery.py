@@ -1,0 +1,87 @@
+"""What a room tells about itself (XEP-0045 sections 6.4 to 6.6, 7.12)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xmppd.errors import ItemNotFound, ServiceUnavailable
+from xmppd.jid import JID
+from xmppd.stanza import parse_stanza
+from xmppd.xml import E, Element, text_of
+
+from .forms import Field, form
+from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation
+from .options import ARCHIVING, FEATURES, MEMBERS_ONLY, MODERATED, NAME
+from .room import Room
+
+INFO_NS: Final = "http://jabber.org/protocol/disco#info"
+ITEMS_NS: Final = "http://jabber.org/protocol/disco#items"
+STABLE_ID: Final = MUC_NS + "#stable_id"
+SELF_PING: Final = MUC_NS + "#self-ping-optimization"
+ROOM_FEATURES: Final = (
+    INFO_NS,
+    ITEMS_NS,
+    MUC_NS,
+    STABLE_ID,
+    SELF_PING,
+    MUC_NS + "#request",
+    OCCUPANT_ID_NS,
+    "urn:xmpp:sid:0",
+    "urn:xmpp:ping",
+)
+
+
+def is_stranger(room: Room, who: JID) -> bool:
+    """Neither in the room nor affiliated with it."""
+    return who.full not in room.seats and room.affiliation(who) < Affiliation.MEMBER
+
+
+def room_info(room: Room, who: JID, node: str) -> Element:
+    """disco#info of a room. Raises ItemNotFound, ServiceUnavailable."""
+    if node == "x-roomuser-item":
+        member = room.members.get(who.bare)
+        identity = _identity(member.nick) if member is not None and member.nick else None
+        return E("query", INFO_NS, {"node": node}, identity)
+    if node == MUC_NS + "#traffic":
+        raise ServiceUnavailable("all extensions pass")  # section 17.2.1
+    if node:
+        raise ItemNotFound()
+    features = [*ROOM_FEATURES, *room.features()]
+    if ARCHIVING.of(room):
+        features.append("urn:xmpp:mam:2#extended")
+    if not (MEMBERS_ONLY.of(room) or MODERATED.of(room)):
+        features.append("jabber:iq:register")
+    shut = room.is_private() and is_stranger(room, who)
+    return E(
+        "query",
+        INFO_NS,
+        {},
+        _identity("" if shut else NAME.of(room) or room.jid.local),
+        *(E("feature", INFO_NS, {"var": feature}) for feature in features),
+        None if shut else _room_form(room),
+    )
+
+
+def _identity(name: str) -> Element:
+    attributes = {"category": "conference", "type": "text"}
+    if name:
+        attributes["name"] = name
+    return E("identity", INFO_NS, attributes)
+
+
+def _room_form(room: Room) -> Element:
+    """muc#roominfo (section 15.5.4)."""
+    fields = [field for option in FEATURES if (field := option.info(room)) is not None]
+    fields.append(Field("muc#roominfo_occupants", "text-single", "Occupants", (str(len(room.occupants)),)))
+    if room.record.subject:
+        subject = parse_stanza(room.record.subject.encode()).child("jabber:client", "subject")
+        fields.append(Field("muc#roominfo_subject", "text-single", "Subject", (text_of(subject),)))
+    return form("result", MUC_NS + "#roominfo", fields)
+
+
+def room_items(room: Room, who: JID) -> Element:
+    """The occupants, to those who see them anyway (section 6.5)."""
+    if who.full not in room.seats:
+        return E("query", ITEMS_NS)
+    items = [E("item", ITEMS_NS, {"jid": each.jid.full}) for each in room.occupants.values()]
+    return E("query", ITEMS_NS, {}, *items)

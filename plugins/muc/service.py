@@ -1,0 +1,157 @@
+"""The rooms of a service: which there are, which are in memory, what is stored of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from xmppd.jid import JID
+from xmppd.plugin import Lane
+from xmppd.storage.api import OwnerDelete, Write
+
+from .model import Keep, Listing, Member, Plan, SaveMember, SaveRoom, Settings, StoredRoom
+from .room import Room
+
+if TYPE_CHECKING:
+    from xmppd.plugin import Host
+
+log = logging.getLogger("xmppd.rooms")
+
+IDLE: Final = 1000
+"""So many rooms without occupants stay in memory."""
+AT_ONCE: Final = 200
+
+
+class Live:
+    """A room in memory, or a place where one is being made. `users`: those who change it now or wait to."""
+
+    __slots__ = ("lane", "lock", "room", "users")
+
+    def __init__(self) -> None:
+        self.room: Room | None = None
+        self.lane = Lane()
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class Rooms:
+    """`directory`: every room by localpart. `made_by`: how many rooms a user has made."""
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self.host = host
+        self.settings = settings
+        storage = host.storage
+        self.log = storage.log("archive")
+        self.records = storage.map("room", StoredRoom)
+        self.members = storage.map("room_member", Member)
+        self.listings = storage.map("room_directory", Listing)
+        self.directory: dict[str, Listing] = {}
+        self.made_by: Counter[str] = Counter()
+        self.live: dict[str, Live] = {}
+        self._idle: OrderedDict[str, None] = OrderedDict()
+
+    async def open(self) -> None:
+        """Read the directory; what a crash left of temporary rooms is deleted: nobody is in them."""
+        found = await self.listings.read_all(self.host.domain)
+        writes: list[Write] = []
+        for local, listing in found.items():
+            if listing.persistent:
+                self._list(local, listing)
+            else:
+                writes += self._deleted(JID.of(local, self.host.domain))
+        for start in range(0, len(writes), AT_ONCE):
+            await self.host.storage.commit(writes[start : start + AT_ONCE])
+
+    def _list(self, local: str, listing: Listing | None) -> None:
+        former = self.directory.pop(local, None)
+        if former is not None:
+            self.made_by[former.creator] -= 1
+            if not self.made_by[former.creator]:
+                del self.made_by[former.creator]
+        if listing is not None:
+            self.directory[local] = listing
+            self.made_by[listing.creator] += 1
+
+    def _deleted(self, jid: JID) -> list[Write]:
+        return [OwnerDelete(jid.bare), self.listings.delete(self.host.domain, jid.local)]
+
+    # ---- memory
+
+    @asynccontextmanager
+    async def held(self, jid: JID) -> AsyncIterator[Live]:
+        """Alone with a room, after all that was said in it is stored; `room` is None if there is none."""
+        bare = jid.bare
+        live = self.live.get(bare)
+        if live is None:
+            live = self.live[bare] = Live()
+        live.users += 1
+        try:
+            async with live.lock:
+                if live.room is None and jid.local in self.directory:
+                    live.room = await self._load(jid.to_bare())
+                await self.host.router.until_idle(live.lane)
+                yield live
+        finally:
+            live.users -= 1
+            self._tidy(bare, live)
+
+    async def _load(self, jid: JID) -> Room | None:
+        record = await self.records.read(jid.bare, "")
+        if record is None:
+            log.error("%s is in the directory, but nothing is stored of it", jid)
+            await self.host.storage.commit(self._deleted(jid))
+            self._list(jid.local, None)
+            return None
+        members = await self.members.read_all(jid.bare)
+        return Room(jid, record, members, self.settings, await self.log.last_id(jid.bare))
+
+    def _tidy(self, bare: str, live: Live) -> None:
+        """Forget places without a room at once, rooms without occupants when there are too many."""
+        if live.users:
+            return
+        if live.room is None:
+            self.live.pop(bare, None)
+            self._idle.pop(bare, None)
+            return
+        if live.room.seats:
+            self._idle.pop(bare, None)
+            return
+        self._idle[bare] = None
+        self._idle.move_to_end(bare)
+        while len(self._idle) > IDLE:
+            oldest, _ = self._idle.popitem(last=False)
+            there = self.live.get(oldest)
+            if there is not None and not there.users and there.lane.idle:
+                del self.live[oldest]
+
+    # ---- store
+
+    async def save(self, room: Room, plan: Plan) -> None:
+        """Commit what a plan says. Raises StorageUnavailable."""
+        if not plan.saves:
+            return
+        jid, writes, listing = room.jid, list[Write](), self.directory.get(room.jid.local)
+        if plan.ends:
+            writes, listing = self._deleted(jid), None
+        else:
+            for save in plan.saves:
+                if isinstance(save, SaveRoom):
+                    writes.append(self.records.put(jid.bare, "", save.record))
+                    listing = room.listing(save.record)
+                elif isinstance(save, SaveMember):
+                    writes.append(
+                        self.members.delete(jid.bare, save.bare)
+                        if save.member is None
+                        else self.members.put(jid.bare, save.bare, save.member)
+                    )
+                elif isinstance(save, Keep):
+                    writes.append(self.log.append(jid.bare, save.entry))
+            if listing is not None and listing != self.directory.get(jid.local):
+                writes.append(self.listings.put(self.host.domain, jid.local, listing))
+        await self.host.storage.commit(writes)
+        if listing != self.directory.get(jid.local):
+            self._list(jid.local, listing)
