@@ -1,0 +1,473 @@
+"""RFC 6121 section 3 over a whole server, and a model of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.harness import Client, Element, Harness, condition
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.contracts.sessions import PRESENCE
+from xmppd.jid import JID
+from xmppd.stanza import Kind, Stanza
+from xmppd.storage.api import DataError
+
+NS = "jabber:iq:roster"
+ROMEO, JULIET = "romeo@localhost", "juliet@localhost"
+
+
+def told(element: Element) -> str:
+    """A presence as "type sender", a push as "push contact subscription[ ask][ approved]"."""
+    if element.tag == "{jabber:client}presence":
+        return f"{element.get('type') or 'available'} {element.get('from')}"
+    item = element.find(f"{{{NS}}}query/{{{NS}}}item")
+    if item is None:
+        return f"iq {element.get('type')}"
+    extra = "".join(f" {name}" for name in ("ask", "approved") if item.get(name))
+    return f"push {item.get('jid')} {item.get('subscription')}{extra}"
+
+
+async def heard(client: Client) -> list[str]:
+    return [told(element) for element in await client.receive_all()]
+
+
+async def person(server: Harness, name: str, resource: str, presence: bool = True) -> Client:
+    """A client that has asked for its contact list, available or not."""
+    client = await server.login(name, resource)
+    await client.iq(f"<query xmlns='{NS}'/>")
+    if presence:
+        client.send("<presence/>")
+        await client.receive_all()
+    return client
+
+
+def send(client: Client, type: str, to: str, inside: str = "") -> None:
+    client.send(f"<presence type='{type}' to='{to}'>{inside}</presence>")
+
+
+def item(server: Harness, owner: str, contact: str) -> RosterItem | None:
+    found: RosterItem | None = server.host.service(ROSTER).item(owner, contact)
+    return found
+
+
+async def friends(server: Harness) -> tuple[Client, Client]:
+    """Two people who are subscribed to each other and available."""
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    for one, other in ((romeo, JULIET), (juliet, ROMEO)):
+        send(one, "subscribe", other)
+        await server.quiet()
+    for one, other in ((romeo, JULIET), (juliet, ROMEO)):
+        send(one, "subscribed", other)
+        await server.quiet()
+    await romeo.receive_all()
+    await juliet.receive_all()
+    return romeo, juliet
+
+
+async def test_asking_and_granting(server: Harness) -> None:
+    """Sections 3.1.2 to 3.1.6, with every order that they give."""
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    send(romeo, "subscribe", "juliet@localhost/balcony", "<status>it is me</status>")
+    assert await heard(romeo) == [f"push {JULIET} none ask"]
+    [request] = await juliet.receive_all()
+    assert told(request) == f"subscribe {ROMEO}"
+    assert request.get("to") == JULIET
+    assert request[0].text == "it is me"
+
+    send(juliet, "subscribed", "romeo@localhost/orchard")
+    assert await heard(romeo) == [f"subscribed {JULIET}", f"push {JULIET} to", f"available {juliet.jid}"]
+    assert await heard(juliet) == [f"push {ROMEO} from"]
+
+
+async def test_denying(server: Harness) -> None:
+    """Section 3.2: the stranger is told, and nothing is left at the contact."""
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    send(romeo, "subscribe", JULIET)
+    await romeo.receive_all()
+    await juliet.receive_all()
+    send(juliet, "unsubscribed", ROMEO)
+    assert await heard(romeo) == [f"unsubscribed {JULIET}", f"push {JULIET} none"]
+    assert await heard(juliet) == []
+    assert item(server, JULIET, ROMEO) is None
+
+
+async def test_cancelling(server: Harness) -> None:
+    """Section 3.2: all resources become unavailable to the one who saw them."""
+    romeo, juliet = await friends(server)
+    chamber = await person(server, "juliet", "chamber")
+    await romeo.receive_all()
+    await juliet.receive_all()
+    send(juliet, "unsubscribed", ROMEO)
+    gone = {f"unavailable {juliet.jid}", f"unavailable {chamber.jid}"}
+    first, second, *rest = await heard(romeo)
+    assert (first, second) == (f"unsubscribed {JULIET}", f"push {JULIET} from")
+    assert set(rest) == gone
+    assert await heard(juliet) == await heard(chamber) == [f"push {ROMEO} to"]
+
+
+async def test_leaving(server: Harness) -> None:
+    """Section 3.3: the contact hears it, and becomes unavailable to the one who left."""
+    romeo, juliet = await friends(server)
+    send(romeo, "unsubscribe", JULIET)
+    assert await heard(juliet) == [f"unsubscribe {ROMEO}", f"push {ROMEO} to"]
+    assert set(await heard(romeo)) == {f"push {JULIET} from", f"unavailable {juliet.jid}"}
+
+
+async def test_a_request_waits_until_it_is_answered(server: Harness) -> None:
+    """Section 3.1.3: at every initial presence, as it came, through a restart of the account's memory."""
+    romeo = await person(server, "romeo", "orchard")
+    await server.register("juliet")
+    send(romeo, "subscribe", JULIET, "<nick xmlns='http://jabber.org/protocol/nick'>Romeo</nick>")
+    await romeo.receive_all()
+    for resource in ("balcony", "chamber"):
+        juliet = await person(server, "juliet", resource, presence=False)
+        await juliet.silence()
+        juliet.send("<presence/>")
+        own, request = await juliet.receive_all()
+        assert told(own) == f"available {juliet.jid}"
+        assert told(request) == f"subscribe {ROMEO}"
+        assert request[0].text == "Romeo"
+        juliet.send("<presence><show>away</show></presence>")
+        assert await heard(juliet) == [f"available {juliet.jid}"]
+        juliet.close()
+        await server.quiet()
+    juliet = await person(server, "juliet", "balcony")
+    send(juliet, "unsubscribed", ROMEO)
+    await juliet.receive_all()
+    juliet.send("<presence type='unavailable'/><presence/>")
+    assert await heard(juliet) == [f"unavailable {juliet.jid}", f"available {juliet.jid}"]
+
+
+async def test_a_second_request_is_not_delivered_again(server: Harness) -> None:
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    send(romeo, "subscribe", JULIET)
+    assert await heard(juliet) == [f"subscribe {ROMEO}"]
+    send(romeo, "subscribe", JULIET)
+    assert await heard(juliet) == []
+    assert await heard(romeo) == [f"push {JULIET} none ask"]
+
+
+@pytest.mark.server(plugins={"presence": {"request_bytes": 20}})
+async def test_a_long_request_is_kept_without_its_content(server: Harness) -> None:
+    romeo = await person(server, "romeo", "orchard")
+    await server.register("juliet")
+    send(romeo, "subscribe", JULIET, f"<status>{'x' * 100}</status>")
+    await romeo.receive_all()
+    juliet = await person(server, "juliet", "balcony", presence=False)
+    juliet.send("<presence/>")
+    _, request = await juliet.receive_all()
+    assert told(request) == f"subscribe {ROMEO}"
+    assert len(request) == 0
+
+
+@pytest.mark.server(plugins={"roster": {"requests": 1}})
+async def test_a_flood_of_requests_is_not_kept(server: Harness) -> None:
+    """T41: beyond the limit they are as if they had not come; contacts still can ask."""
+    juliet = await person(server, "juliet", "balcony")
+    for name in ("romeo", "paris"):
+        send(await person(server, name, "r"), "subscribe", JULIET)
+        await server.quiet()
+    assert await heard(juliet) == [f"subscribe {ROMEO}"]
+    assert item(server, JULIET, "paris@localhost") is None
+
+
+async def test_whoever_does_not_exist_is_silent(server: Harness) -> None:
+    """T33: nothing tells an account that is not there from one that does not answer."""
+    romeo = await person(server, "romeo", "orchard")
+    await server.register("juliet")
+    seen = []
+    for contact in (JULIET, "nobody@localhost"):
+        for type in ("subscribe", "unsubscribe", "subscribed", "unsubscribed", "probe"):
+            send(romeo, type, contact)
+            seen.append([each.replace(contact, "?") for each in await heard(romeo)])
+    assert seen[:5] == seen[5:]
+
+
+async def test_own_address(server: Harness) -> None:
+    romeo = await person(server, "romeo", "orchard")
+    for type in ("subscribe", "subscribed", "unsubscribe", "unsubscribed"):
+        send(romeo, type, ROMEO)
+    assert await heard(romeo) == []
+    assert item(server, ROMEO, ROMEO) is None
+
+
+async def test_who_sees_already_is_answered_at_once(server: Harness) -> None:
+    """Section 3.1.3: and the contact is not bothered."""
+    romeo, juliet = await friends(server)
+    before = item(server, JULIET, ROMEO)
+    lost = server.host.service(ROSTER).write(ROMEO, JULIET, RosterItem())
+    await server.storage.commit(lost)
+    send(romeo, "subscribe", JULIET)
+    assert await heard(romeo) == [f"subscribed {JULIET}", f"push {JULIET} to"]
+    assert await heard(juliet) == []
+    assert item(server, JULIET, ROMEO) == before
+
+
+async def test_approval_in_advance(server: Harness) -> None:
+    """Section 3.4."""
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    send(juliet, "subscribed", ROMEO)
+    assert await heard(juliet) == [f"push {ROMEO} none approved"]
+    assert await heard(romeo) == []
+    send(romeo, "subscribe", JULIET)
+    assert await heard(romeo) == [f"subscribed {JULIET}", f"push {JULIET} to", f"available {juliet.jid}"]
+    assert await heard(juliet) == [f"push {ROMEO} from approved"]
+
+
+async def test_approval_in_advance_is_taken_back(server: Harness) -> None:
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    send(juliet, "subscribed", ROMEO)
+    send(juliet, "unsubscribed", ROMEO)
+    assert await heard(juliet) == [f"push {ROMEO} none approved", f"push {ROMEO} none"]
+    send(romeo, "subscribe", JULIET)
+    assert await heard(juliet) == [f"subscribe {ROMEO}"]
+
+
+@pytest.mark.parametrize("resource", ["orchard", None])
+async def test_removal_ends_both_ways(server: Harness, resource: str | None) -> None:
+    """Section 2.5.2."""
+    romeo, juliet = await friends(server)
+    remove = f"<query xmlns='{NS}'><item jid='{JULIET}' subscription='remove'/></query>"
+    assert (await romeo.iq(remove, "set", to=ROMEO if resource is None else None)).get("type") == "result"
+    first, *rest = await heard(romeo)
+    assert first == f"push {JULIET} remove"
+    assert rest == [f"unavailable {juliet.jid}"]
+    words = await heard(juliet)
+    assert words[:2] == [f"unsubscribe {ROMEO}", f"unsubscribed {ROMEO}"]
+    assert set(words[2:]) == {f"push {ROMEO} none", f"unavailable {romeo.jid}"}
+    assert item(server, JULIET, ROMEO) == RosterItem()
+    juliet.send("<presence><show>away</show></presence>")
+    await romeo.silence()
+
+
+async def test_removal_withdraws_a_request_and_denies_one(server: Harness) -> None:
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    for one, other in ((romeo, JULIET), (juliet, ROMEO)):
+        send(one, "subscribe", other)
+        await server.quiet()
+    await romeo.receive_all()
+    await juliet.receive_all()
+    await romeo.iq(f"<query xmlns='{NS}'><item jid='{JULIET}' subscription='remove'/></query>", "set")
+    assert await heard(juliet) == [f"unsubscribe {ROMEO}", f"unsubscribed {ROMEO}", f"push {ROMEO} none"]
+    assert item(server, JULIET, ROMEO) == RosterItem()
+
+
+async def test_only_the_interested_hear_of_changes(server: Harness) -> None:
+    """Section 2.2: a client that has not asked for the list gets requests, no pushes, no answers."""
+    romeo = await person(server, "romeo", "orchard")
+    plain = await server.login("romeo", "plain", presence=True)
+    juliet = await person(server, "juliet", "balcony")
+    await romeo.receive_all()
+    send(romeo, "subscribe", JULIET)
+    await server.quiet()
+    send(juliet, "subscribed", ROMEO)
+    assert await heard(plain) == [f"available {juliet.jid}"]
+    send(juliet, "subscribe", ROMEO)
+    assert await heard(plain) == [f"subscribe {JULIET}"]
+
+
+async def test_nothing_is_seen_that_is_not_stored(server: Harness) -> None:
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    server.backend.hold()
+    send(romeo, "subscribe", JULIET)
+    await romeo.silence()
+    await juliet.silence()
+    server.backend.release()
+    assert await heard(romeo) == [f"push {JULIET} none ask"]
+    assert await heard(juliet) == [f"subscribe {ROMEO}"]
+
+
+async def test_what_the_store_refuses_happened_on_neither_side(server: Harness) -> None:
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    server.backend.fail(DataError("no"))
+    send(romeo, "subscribe", JULIET)
+    assert condition(await romeo.receive()) == "internal-server-error"
+    await juliet.silence()
+    assert item(server, ROMEO, JULIET) is item(server, JULIET, ROMEO) is None
+
+
+async def test_crossing_stanzas_of_two_streams(server: Harness) -> None:
+    """Both decide while neither is stored: each takes its turn, and both come true."""
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    server.backend.hold()
+    send(romeo, "subscribe", JULIET)
+    send(juliet, "subscribed", ROMEO)
+    send(juliet, "subscribe", ROMEO)
+    send(romeo, "subscribed", JULIET)
+    await server.quiet()
+    server.backend.release()
+    await server.quiet()
+    for owner, contact in ((ROMEO, JULIET), (JULIET, ROMEO)):
+        found = item(server, owner, contact)
+        assert found is not None
+        assert found.subscription == "both"
+
+
+async def test_from_elsewhere(server: Harness) -> None:
+    """A remote contact's stanzas come one by one."""
+    juliet = await person(server, "juliet", "balcony")
+    rules, account = server.host.service(PRESENCE), server.host.account(JULIET)
+    sender = JID.parse("romeo@montague.example/orchard")
+
+    async def arrives(type: str) -> list[str]:
+        await rules.arriving_subscription(account, Stanza(Kind.PRESENCE, type, account.jid, sender))
+        return await heard(juliet)
+
+    assert await arrives("subscribe") == ["subscribe romeo@montague.example"]
+    assert await arrives("subscribe") == []
+    send(juliet, "subscribed", "romeo@montague.example")
+    assert await heard(juliet) == ["push romeo@montague.example from"]
+    send(juliet, "subscribe", "romeo@montague.example")
+    assert await heard(juliet) == ["push romeo@montague.example from ask"]
+    assert await arrives("subscribed") == [
+        "subscribed romeo@montague.example",
+        "push romeo@montague.example both",
+    ]
+    assert await arrives("unsubscribe") == ["unsubscribe romeo@montague.example", "push romeo@montague.example to"]
+    assert await arrives("unsubscribed") == [
+        "unsubscribed romeo@montague.example",
+        "push romeo@montague.example none",
+    ]
+
+
+async def block(client: Client, contact: str) -> None:
+    answer = await client.iq(f"<block xmlns='urn:xmpp:blocking'><item jid='{contact}'/></block>", "set")
+    assert answer.get("type") == "result"
+
+
+async def test_the_blocked_ask_in_vain_and_may_leave(server: Harness) -> None:
+    """XEP-0191 section 3.3; an end is noted unseen, so the two lists do not disagree."""
+    romeo, juliet = await friends(server)
+    paris = await person(server, "paris", "street")
+    await block(juliet, "paris@localhost")
+    send(paris, "subscribe", JULIET)
+    await juliet.silence()
+    assert item(server, JULIET, "paris@localhost") is None
+    await block(juliet, ROMEO)
+    await romeo.receive_all()
+    send(romeo, "unsubscribe", JULIET)
+    assert item(server, JULIET, ROMEO) is not None
+    assert await heard(juliet) == [f"push {ROMEO} to"]
+
+
+# ---- a model
+
+
+@dataclass
+class Model:
+    """Who asked whom, who sees whom, who approved whom in advance; pairs (from, to) of 0 and 1."""
+
+    asked: set[tuple[int, int]] = field(default_factory=set)
+    sees: set[tuple[int, int]] = field(default_factory=set)
+    approved: set[tuple[int, int]] = field(default_factory=set)
+
+    def apply(self, who: int, type: str) -> None:
+        me, them = (who, 1 - who), (1 - who, who)
+        if type == "subscribe" and me not in self.sees:
+            if them in self.approved:
+                self.sees.add(me)
+            else:
+                self.asked.add(me)
+        elif type == "unsubscribe" or type == "remove":
+            self.asked.discard(me)
+            self.sees.discard(me)
+        elif type == "subscribed":
+            if them in self.asked:
+                self.asked.discard(them)
+                self.sees.add(them)
+            elif them not in self.sees:
+                self.approved.add(me)
+        if type in ("unsubscribed", "remove"):
+            self.asked.discard(them)
+            self.sees.discard(them)
+            self.approved.discard(me)
+
+    def facts(self, who: int) -> tuple[bool, bool, bool, bool, bool]:
+        me, them = (who, 1 - who), (1 - who, who)
+        return me in self.sees, me in self.asked, them in self.sees, them in self.asked, me in self.approved
+
+
+def facts(found: RosterItem | None) -> tuple[bool, bool, bool, bool, bool]:
+    known = found or RosterItem()
+    return known.we_see, known.ask, known.sees_us, known.pending_in, known.approved
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.sampled_from(("subscribe", "subscribed", "unsubscribe", "unsubscribed", "remove")),
+    ),
+    max_size=25,
+)
+
+
+async def act(server: Harness, people: list[Client], who: int, type: str, number: int) -> None:
+    contact = people[1 - who].bare
+    if type == "remove":
+        remove = f"<query xmlns='{NS}'><item jid='{contact}' subscription='remove'/></query>"
+        people[who].send(f"<iq type='set' id='r{number}'>{remove}</iq>")
+    else:
+        send(people[who], type, contact)
+
+
+async def check_sight(people: list[Client], sees: set[tuple[int, int]]) -> None:
+    """What the rosters say is what is seen."""
+    for client in people:
+        await client.receive_all()
+    for who in (0, 1):
+        people[who].send("<presence><show>away</show></presence>")
+        own = f"available {people[who].jid}"
+        assert await heard(people[who]) == [own]
+        assert await heard(people[1 - who]) == ([own] if (1 - who, who) in sees else [])
+
+
+async def play_in_turn(steps: list[tuple[int, str]]) -> None:
+    server = await Harness().start()
+    try:
+        people = [await person(server, "romeo", "r"), await person(server, "juliet", "j")]
+        bare, model = (ROMEO, JULIET), Model()
+        for number, (who, type) in enumerate(steps):
+            known = item(server, bare[who], bare[1 - who])
+            await act(server, people, who, type, number)
+            await server.quiet()
+            if type != "remove" or (known is not None and known.listed):
+                model.apply(who, type)
+            for each in (0, 1):
+                assert facts(item(server, bare[each], bare[1 - each])) == model.facts(each)
+        await check_sight(people, model.sees)
+    finally:
+        await server.stop()
+
+
+async def play_at_once(steps: list[tuple[int, str]]) -> None:
+    """Two streams, nothing waits: which comes first is open, that both sides agree is not."""
+    server = await Harness().start()
+    try:
+        people = [await person(server, "romeo", "r"), await person(server, "juliet", "j")]
+        for number, (who, type) in enumerate(steps):
+            await act(server, people, who, type, number)
+        await server.quiet()
+        romeo = item(server, ROMEO, JULIET) or RosterItem()
+        juliet = item(server, JULIET, ROMEO) or RosterItem()
+        assert (romeo.we_see, romeo.ask) == (juliet.sees_us, juliet.pending_in)
+        assert (juliet.we_see, juliet.ask) == (romeo.sees_us, romeo.pending_in)
+        sees = {(0, 1)} if romeo.we_see else set()
+        await check_sight(people, sees | ({(1, 0)} if juliet.we_see else set()))
+    finally:
+        await server.stop()
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS)
+def test_both_rosters_equal_the_model(steps: list[tuple[int, str]]) -> None:
+    asyncio.run(play_in_turn(steps))
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS)
+def test_both_rosters_agree_whoever_was_first(steps: list[tuple[int, str]]) -> None:
+    asyncio.run(play_at_once(steps))
