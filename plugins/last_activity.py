@@ -82,17 +82,20 @@ class LastActivity(Plugin[NoConfig]):
         status = stanza.child(CLIENT_NS, "status")
         session[STATUS] = clean(text_of(status))[:STATUS_LENGTH]
         if all(other is session for other in event.owner.available()):
-            self.spawn(self._keep(event.owner, session[STATUS]), "keep")
+            self._keep(event.owner, session[STATUS])
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
         if session.account.alive and not session.account.available():
-            self.spawn(self._keep(session.account, session[STATUS]), "keep")
+            self._keep(session.account, session[STATUS])
 
-    async def _keep(self, account: Account, status: str) -> None:
+    def _keep(self, account: Account, status: str) -> None:
+        self.spawn(self._commit(account, Last(self.host.clock.now(), status)), "keep")
+
+    async def _commit(self, account: Account, last: Last) -> None:
         if not account.alive:
             return  # deleted meanwhile
         try:
-            await self.host.storage.commit([self.last.put(account.bare, "", Last(self.host.clock.now(), status))])
+            await self.host.storage.commit([self.last.put(account.bare, "", last)])
         except StorageUnavailable:
             return  # nobody is owed this: the former time stands
