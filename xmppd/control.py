@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,18 @@ from .operations import OperationError, Operations
 log = logging.getLogger("xmppd.control")
 LINE = 16 << 20
 
-Command = Callable[..., Awaitable[Any]]
-
 
 class ControlServer:
     def __init__(self, path: Path, operations: Operations) -> None:
         self.path = path
         self.operations = operations
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Raises OperationError when another server answers on the socket."""
-        if self.path.exists():
-            if await _answers(self.path):
-                raise OperationError(f"another server is running here ({self.path})")
-            self.path.unlink()
+        """Raises OperationError when another server answers on the socket or something else is in its place."""
+        await ensure_free(self.path)
+        self.path.unlink(missing_ok=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         before = os.umask(0o177)
         try:
@@ -42,11 +39,20 @@ class ControlServer:
             os.umask(before)
 
     async def stop(self) -> None:
+        """No new commands; those under way are broken off."""
         if self._server is not None:
             self._server.close()
             self.path.unlink(missing_ok=True)
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._talk(reader, writer), name="control")
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
@@ -58,24 +64,41 @@ class ControlServer:
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            asked = json.loads(line)
-            return {"result": await self.operations.run(asked["command"], asked.get("arguments", {}))}
+            command, arguments = _command(line)
+            return {"result": await self.operations.run(command, arguments)}
         except OperationError as error:
             return {"error": str(error)}
-        except (ValueError, KeyError, TypeError):
-            return {"error": "not a command"}
         except Exception:
             log.exception("a command failed")
             return {"error": "the server could not do it; its log says why"}
 
 
-async def _answers(path: Path) -> bool:
+def _command(line: bytes) -> tuple[str, dict[str, Any]]:
+    """Raises OperationError."""
     try:
+        asked = json.loads(line)
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict) or not isinstance(asked.get("command"), str):
+        raise OperationError("not a command")
+    arguments = asked.get("arguments", {})
+    if not isinstance(arguments, dict):
+        raise OperationError("arguments are named")
+    return asked["command"], arguments
+
+
+async def ensure_free(path: Path) -> None:
+    """Raises OperationError when a server answers on the socket, or when it cannot be ours. A stale one is none."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OperationError(f"{path} is there and is not a socket")
         _, writer = await asyncio.open_unix_connection(str(path))
-    except OSError:
-        return False
+    except (FileNotFoundError, ConnectionRefusedError):
+        return
+    except OSError as error:
+        raise OperationError(f"{path} cannot be used: {error.strerror or error}") from None
     writer.close()
-    return True
+    raise OperationError(f"another server is running here ({path})")
 
 
 class ControlClient:
@@ -97,17 +120,19 @@ class ControlClient:
 
     async def run(self, command: str, arguments: dict[str, Any]) -> Any:
         """Raises OperationError."""
-        self._writer.write(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
-        await self._writer.drain()
-        line = await self._reader.readline()
-        if not line:
-            raise OperationError("the server closed the control connection")
-        answer = json.loads(line)
+        asked = json.dumps({"command": command, "arguments": arguments}).encode() + b"\n"
+        try:
+            self._writer.write(asked)
+            await self._writer.drain()
+            line = await self._reader.readline()
+            answer = json.loads(line) if line else {"error": "the server closed the control connection"}
+        except OSError as error:
+            raise OperationError(f"the control connection broke: {error.strerror or error}") from None
+        except ValueError:
+            raise OperationError("what listens on the control socket is not this server") from None
         if "error" in answer:
             raise OperationError(answer["error"])
         return answer["result"]
 
     def close(self) -> None:
         self._writer.close()
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ class Operations:
 
     def __init__(self, accounts: Accounts, domains: Iterable[str]) -> None:
         self.accounts = accounts
-        self.domains = frozenset(domains)
+        self.domains = frozenset(JID.parse(domain).domain for domain in domains)
         self._commands = {
             "user add": self.add,
             "user list": self.list,
@@ -38,6 +39,12 @@ class Operations:
         if found is None:
             raise OperationError(f"unknown command {command!r}")
         try:
+            inspect.signature(found).bind(**arguments)
+        except TypeError as error:
+            raise OperationError(f"{command}: {error}") from None
+        if not all(isinstance(value, str) for value in arguments.values()):
+            raise OperationError(f"{command}: arguments are texts")
+        try:
             return await found(**arguments)
         except StorageUnavailable as error:
             raise OperationError(f"the store does not answer: {error}") from None
@@ -51,10 +58,15 @@ class Operations:
         except MalformedJid as error:
             raise OperationError(f"{text}: {error}") from None
         if not jid.local or jid.resource:
-            raise OperationError(f"{text}: an account looks like name@{min(self.domains)}")
-        if jid.domain not in self.domains:
-            raise OperationError(f"{text}: this server has accounts at {', '.join(sorted(self.domains))}")
+            example = min(self.domains, default="example.org")
+            raise OperationError(f"{text}: an account looks like name@{example}")
+        self._served(text, jid.domain)
         return jid
+
+    def _served(self, text: str, domain: str) -> None:
+        if domain not in self.domains:
+            known = ", ".join(sorted(self.domains)) or "no domain"
+            raise OperationError(f"{text}: this server has accounts at {known}")
 
     async def add(self, jid: str, password: str) -> str:
         if not password:
@@ -86,6 +98,5 @@ class Operations:
         return self._jid(jid).bare
 
     async def list(self, domain: str, after: str = "") -> list[str]:
-        if domain not in self.domains:
-            raise OperationError(f"{domain}: this server has accounts at {', '.join(sorted(self.domains))}")
+        self._served(domain, domain)
         return await self.accounts.list(domain, after)

@@ -26,7 +26,8 @@ complaints = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
-    """Say what is wrong and end."""
+    """Say what is wrong and end. What cannot be written (bytes of a name that are no UTF-8) is escaped."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     complaints.print(text, markup=False, style="red" if complaints.is_terminal else None)
     raise typer.Exit(code)
 

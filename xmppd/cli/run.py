@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ..config import ConfigError, ServerConfig, effective
-from ..control import ControlServer
+from ..control import ControlServer, ensure_free
 from ..errors import LocalError
 from ..loader import PluginError, choose, discover
 from ..net.loop import RealClock
@@ -34,8 +34,8 @@ SWITCH_INTERVAL = 0.0005
 def run(config: ConfigOption = None) -> None:
     """Run the server until SIGTERM or SIGINT."""
     loaded = configuration(config)
-    configure(loaded.log)
     try:
+        configure(loaded.log)
         run_loop(_serve(loaded))
     except (PluginError, ConfigError, LocalError, StoreError, CertificateError, OperationError) as error:
         fail(str(error), 2)
@@ -44,25 +44,35 @@ def run(config: ConfigOption = None) -> None:
 
 
 async def _serve(config: ServerConfig) -> None:
+    """From nothing to a running server, and back at SIGTERM. What fails on the way is undone."""
+    ended = _signals()
     sys.setswitchinterval(SWITCH_INTERVAL)
+    await ensure_free(config.control_socket)
     clock = RealClock()
     certificates = load_certificates(config)
+    secret = server_secret(config.var)
     storage = await open_storage(config.storage, clock)
-    server = Server(config, storage, clock, certificates, server_secret(config.var))
-    server.load_plugins()
-    operations = Operations(server.accounts, [host.domain for host in server.hosts.values() if host.type == "accounts"])
-    control = ControlServer(config.control_socket, operations)
-    await control.start()
+    try:
+        server = Server(config, storage, clock, certificates, secret)
+        server.load_plugins()
+    except BaseException:
+        await storage.close()
+        raise
+    domains = [host.domain for host in server.hosts.values() if host.type == "accounts"]
+    control = ControlServer(config.control_socket, Operations(server.accounts, domains))
     try:
         await server.start()
         await server.listen()
+        await control.start()
         _freeze()
+        log.info("ready; commands are taken at %s", config.control_socket)
         _welcome(config, server)
-        await _stopped()
+        await ended.wait()
         log.info("stopping")
     finally:
         await control.stop()
         await server.stop()
+    log.info("stopped")
 
 
 def _freeze() -> None:
@@ -72,12 +82,13 @@ def _freeze() -> None:
     gc.set_threshold(50_000, 50, 100)
 
 
-async def _stopped() -> None:
+def _signals() -> asyncio.Event:
+    """Set at SIGTERM and SIGINT, from now on: one that comes while the server starts ends it in order too."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    await ended.wait()
+    return ended
 
 
 def load_certificates(config: ServerConfig) -> Certificates:

@@ -60,6 +60,8 @@ def _do(config: Path | None, work: Callable[[Runner], Awaitable[T]]) -> T:
         return asyncio.run(go())
     except (OperationError, StoreError) as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"cannot be done: {error}")
 
 
 def _asked(password: str | None) -> str:
