@@ -123,7 +123,9 @@ class Accounts:
         if host is not None:
             for stanza in farewells:
                 host.deliver(stanza)
-            await host.tell_and_wait(ACCOUNT_DELETED, jid.to_bare())
+            for each in self.hosts.values():
+                if each is host or each.type != "accounts":  # rooms know the account, too
+                    await each.tell_and_wait(ACCOUNT_DELETED, jid.to_bare())
         log.info("account %s deleted", bare)
 
     async def list(self, domain: str, after: str = "") -> list[str]:
