@@ -1,0 +1,53 @@
+"""One at a time per name."""
+
+from __future__ import annotations
+
+import asyncio
+
+from xmppd.turns import Turns
+
+
+async def test_one_at_a_time_first_come_first_served() -> None:
+    turns, log = Turns(), []
+
+    async def work(number: int, *names: str) -> None:
+        async with turns.take(*names):
+            log.append(("in", number))
+            await asyncio.sleep(0)
+            log.append(("out", number))
+
+    await asyncio.gather(work(1, "a", "b"), work(2, "b", "a"), work(3, "a"), work(4, "c"))
+    busy: set[int] = set()
+    for what, number in log:
+        if number == 4:
+            continue
+        if what == "in":
+            assert not busy
+            busy.add(number)
+        else:
+            busy.discard(number)
+    assert [number for what, number in log if what == "in" and number < 4] == [1, 2, 3]
+    assert not turns._held
+
+
+async def test_who_gives_up_waiting_leaves_nothing() -> None:
+    turns = Turns()
+    async with turns.take("b"):
+        waiting = asyncio.ensure_future(_take(turns, "a", "b"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        async with turns.take("a"):
+            pass
+    assert not turns._held
+
+
+async def _take(turns: Turns, *names: str) -> None:
+    async with turns.take(*names):
+        raise AssertionError("not its turn")
+
+
+async def test_the_same_name_twice() -> None:
+    async with Turns().take("a", "a"):
+        pass
