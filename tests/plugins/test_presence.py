@@ -79,7 +79,7 @@ async def test_later_presence_goes_the_same_way(server: Harness) -> None:
     assert told(seen) == "available juliet/j dnd"
     assert seen.get("id") == "p1"
     assert seen.get("{http://www.w3.org/XML/1998/namespace}lang") == "en"
-    assert seen.find("{jabber:client}status").text == "wooing"
+    assert seen.findtext("{jabber:client}status") == "wooing"
     assert await heard(juliet) == ["available juliet/j dnd"]
 
 
