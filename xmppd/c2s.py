@@ -108,7 +108,7 @@ class ClientStream:
             elif not self._take(item):
                 return
         fault = self.splitter.fault
-        if fault is not None and self.state is not State.CLOSED:
+        if fault is not None and not self.closed:
             if self.waiting:
                 self._queue(fault)
             else:
@@ -139,6 +139,10 @@ class ClientStream:
             self.server.binder.detach(session)
 
     # ---- the session's side (sessions.Carrier)
+
+    @property
+    def closed(self) -> bool:
+        return self.state is State.CLOSED
 
     @property
     def secure(self) -> bool:
@@ -327,14 +331,14 @@ class ClientStream:
             handler = self.host.nonza_handler(tag, "bound")
             if handler is not None:
                 handler(self.session, nonza)
-                return self.state is not State.CLOSED
+                return not self.closed
         elif self.state is State.SIGNED_IN:
             handler = self.host.nonza_handler(tag, "signed-in")
             if handler is not None:
                 work = handler(self, nonza)
                 if work is not None:
                     self.wait(work)
-                return self.state is not State.CLOSED
+                return not self.closed
         if nonza.ns == CLIENT_NS or self.state is not State.BOUND:
             raise StreamError("not-authorized" if self.state is not State.BOUND else "unsupported-stanza-type")
         raise StreamError("invalid-namespace" if nonza.ns == "jabber:server" else "unsupported-stanza-type")
