@@ -78,6 +78,7 @@ def _from_folders(folders: Iterable[Path]) -> Iterable[tuple[str, type[Plugin[An
             try:
                 spec.loader.exec_module(module)
             except Exception as error:
+                del sys.modules[spec.name]
                 raise PluginError(f"plugin {source} cannot be imported: {error!r}") from error
             yield name, plugin_class(module), str(source)
 
@@ -124,14 +125,16 @@ def config_type(cls: type[Plugin[Any]]) -> type[Any]:
 
 
 def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> list[tuple[Found, Any]]:
-    """The plugins of one host with their options, in start order. Raises ConfigError."""
+    """The plugins of one host with their options, in start order.
+
+    Raises ConfigError for what the administrator wrote, PluginError for what the plugins' authors did.
+    """
     problems: list[Problem] = []
     chosen: dict[str, Any] = {}
-    if host.standard:
-        for found in available.values():
-            if found.cls.standard and host.type in found.cls.serves:
-                chosen[found.name] = bind_options(RawOptions(), found.config, options_path(domain, found.name))
-    for name, raw in host.plugins.items():
+    standard = [found for found in available.values() if found.cls.standard and host.type in found.cls.serves]
+    # Those that are named come with their options or are left out.
+    unnamed = [found.name for found in standard if host.standard and found.name not in host.plugins]
+    for name, raw in [*((name, RawOptions()) for name in unnamed), *host.plugins.items()]:
         path = options_path(domain, name)
         if name not in available:
             problems.append(Problem(raw.file, raw.line, path, unknown("plugin", name, available)))
@@ -148,12 +151,13 @@ def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> lis
             )
             continue
         if not raw.enabled:
-            chosen.pop(name, None)
             continue
         try:
             chosen[name] = bind_options(raw, found.config, path)
         except ConfigError as error:
             problems.extend(error.problems)
+        except TypeError as error:
+            raise PluginError(f"plugin {name}: {error}") from None
     if problems:
         raise ConfigError(problems)
     return [(available[name], chosen[name]) for name in _order(domain, {name: available[name] for name in chosen})]
