@@ -370,7 +370,8 @@ class Router:
         host = self.hosts.get(to.domain)
         if host is None:
             return
-        if stanza.kind is Kind.PRESENCE and to.local and host.type == "accounts":
+        passing = stanza.kind is Kind.PRESENCE and stanza.type not in SUBSCRIPTIONS
+        if passing and to.local and host.type == "accounts":
             account = host.account(to.bare)
             if account is None or not account.sessions:
                 return  # nobody is there to see it

@@ -108,6 +108,8 @@ class Subscriptions:
         stanza = stanza.stamped(to=to, sender=account.jid)  # section 3.1.2
         other = await self._open(to)
         async with self._turn(account, other):
+            if not account.alive:
+                return  # deleted while this waited
             mine = Side(account, to)
             change = leaving(mine.before, stanza.type)
             mine.becomes(change.item)
@@ -131,6 +133,8 @@ class Subscriptions:
         if sender.bare == account.bare:
             return
         async with self._turn(account):
+            if not account.alive:
+                return
             mine = Side(account, sender)
             reply = mine.takes(stanza.stamped(to=account.jid, sender=sender), self.request_bytes)
             await self._commit(mine)
@@ -145,7 +149,7 @@ class Subscriptions:
         other = await self._open(contact) if contact.bare != account.bare else None
         async with self._turn(account, other):
             mine = Side(account, contact)
-            if mine.before is None or not mine.before.listed:
+            if mine.before is None or not mine.before.listed or not account.alive:
                 raise ItemNotFound()
             mine.becomes(None)
             theirs = Side(other, account.jid) if other is not None and other.alive else None

@@ -354,7 +354,9 @@ async def test_remote_contacts_are_routed_to(server: Harness, monkeypatch: pytes
     romeo = await server.login("romeo", "r")
     item = RosterItem(subscription="both")
     remote = "juliet@capulet.example"
-    await server.storage.commit(server.host.service(ROSTER).write(ROMEO, remote, item))
+    roster = server.host.service(ROSTER)
+    await server.storage.commit(roster.write(ROMEO, remote, item))
+    await server.storage.commit(roster.write(ROMEO, "nurse@capulet.example", RosterItem(subscription="none")))
     routed: list[Stanza] = []
     monkeypatch.setattr(server.host.router, "deliver", routed.append)
     romeo.send("<presence/>")

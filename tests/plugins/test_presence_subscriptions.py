@@ -354,6 +354,51 @@ async def test_the_blocked_ask_in_vain_and_may_leave(server: Harness) -> None:
     assert await heard(juliet) == [f"push {ROMEO} to"]
 
 
+async def test_a_deleted_account_takes_its_leave(server: Harness) -> None:
+    """XEP-0077 section 3.2: of contacts that are there and of those that are not."""
+    romeo, juliet = await friends(server)
+    send(await person(server, "paris", "street"), "subscribe", ROMEO)
+    await romeo.receive_all()
+    send(romeo, "subscribe", "nurse@localhost")
+    await server.register("nurse")
+    send(romeo, "subscribe", "nurse@localhost")
+    await romeo.receive_all()
+    await server.server.accounts.delete(JID.parse(ROMEO))
+    gone, *rest = await heard(juliet)
+    assert gone == f"unavailable {romeo.jid}"
+    assert rest == [
+        f"unsubscribe {ROMEO}",
+        f"push {ROMEO} to",
+        f"unsubscribed {ROMEO}",
+        f"push {ROMEO} none",
+    ]
+    await server.storage.load("nurse@localhost")
+    assert item(server, "nurse@localhost", ROMEO) is None
+    assert item(server, JULIET, ROMEO) == RosterItem()
+    assert item(server, "paris@localhost", ROMEO) == RosterItem()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_name_and_an_answer_at_once(server: Harness, first: int) -> None:
+    """The contact list and the subscriptions change the same record from two streams."""
+    romeo, juliet = await person(server, "romeo", "orchard"), await person(server, "juliet", "balcony")
+    send(romeo, "subscribe", JULIET)
+    await server.quiet()
+    server.backend.hold()
+    named = f"<query xmlns='{NS}'><item jid='{JULIET}' name='Juliet'/></query>"
+    steps = [
+        lambda: romeo.send(f"<iq type='set' id='n'>{named}</iq>"),
+        lambda: send(juliet, "subscribed", ROMEO),
+    ]
+    steps[first]()
+    await server.quiet()
+    steps[1 - first]()
+    await server.quiet()
+    server.backend.release()
+    await server.quiet()
+    assert item(server, ROMEO, JULIET) == RosterItem(name="Juliet", subscription="to")
+
+
 # ---- a model
 
 
