@@ -212,9 +212,11 @@ class Administration(Invitations):
                 self.invitations[(turn.jid.bare, who.bare)] = None
         return effects
 
-    @staticmethod
-    def _concerns(jid: JID, occupant: Occupant) -> bool:
-        return occupant.bare == jid.bare if jid.local else occupant.main.jid.domain == jid.domain
+    def _concerns(self, jid: JID, occupant: Occupant) -> bool:
+        """A banned domain is about those who have no affiliation of their own."""
+        if jid.local:
+            return occupant.bare == jid.bare
+        return occupant.main.jid.domain == jid.domain and occupant.bare not in self.members
 
     def _role_after(self, role: Role, turn: Turn) -> Role:
         """Section 5.1.3: what one gains with an affiliation is kept, admins are moderators."""

@@ -1,0 +1,271 @@
+"""The privilege matrix: every role and affiliation against every action (XEP-0045 sections 5, 8 to 10; T31, G01)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from plugins.muc.admin import AdminItem
+from plugins.muc.entering import Entry
+from plugins.muc.model import Affiliation, Member, Plan, Role, Settings
+from plugins.muc.room import Room
+from xmppd.errors import StanzaError
+from xmppd.jid import JID
+from xmppd.stanza import Kind, Stanza, parse_stanza
+from xmppd.xml import E, Element
+
+O, A, M, N, X = Affiliation.OWNER, Affiliation.ADMIN, Affiliation.MEMBER, Affiliation.NONE, Affiliation.OUTCAST  # noqa: E741
+MOD, PART, VIS, OUT = Role.MODERATOR, Role.PARTICIPANT, Role.VISITOR, Role.NONE
+
+ROOM = JID.parse("tavern@rooms.lit")
+ACTOR, TARGET, OTHER = (JID.parse(f"{name}@montague.lit/x") for name in ("actor", "target", "other"))
+OK, FORBIDDEN, NOT_ALLOWED = "", "forbidden", "not-allowed"
+
+
+def run(plan: Plan) -> None:
+    plan.apply()
+
+
+def outcome(call: object) -> str:
+    assert callable(call)
+    try:
+        result = call()
+    except StanzaError as error:
+        return error.condition
+    if isinstance(result, Plan):
+        result.apply()
+    return OK
+
+
+def room_with(actor: Affiliation, actor_role: Role, target: Affiliation, target_role: Role) -> Room:
+    """A room with an owner of its own, and two who have these ranks."""
+    room = Room.created(ROOM, OTHER, Settings(lock=False), 1)
+    for who, affiliation, role in ((ACTOR, actor, actor_role), (TARGET, target, target_role)):
+        if role is not OUT:
+            run(room.enter(Entry(who, who.local, Stanza(Kind.PRESENCE))))
+            room.occupants[who.local].role = role
+        if affiliation is not N:
+            room.members[who.bare] = Member(affiliation.name.lower())
+    return room
+
+
+def item(**attributes: str) -> Element:
+    return E("item", "http://jabber.org/protocol/muc#admin", attributes)
+
+
+RANKS = [(O, MOD), (A, MOD), (M, MOD), (N, MOD), (M, PART), (N, PART), (M, VIS), (N, VIS), (N, OUT), (X, OUT)]
+TARGETS = [(O, MOD), (A, MOD), (M, MOD), (N, MOD), (M, PART), (N, PART), (M, VIS), (N, VIS)]
+
+
+def expected_role(actor: Affiliation, role: Role, target: Affiliation, old: Role, new: Role) -> str:
+    """Sections 5.1.1, 5.1.3, 8.2 to 8.5, 9.6 to 9.8, written down by case."""
+    powerful = actor in (A, O)
+    if not powerful and role is not MOD:
+        return FORBIDDEN
+    if new is old:
+        return OK
+    if new is OUT:
+        if old is MOD and not powerful:
+            return NOT_ALLOWED  # a moderator is kicked by an admin or owner
+        return NOT_ALLOWED if target > actor else OK
+    if new is MOD:
+        return OK if powerful else FORBIDDEN
+    if old is MOD:
+        if not powerful:
+            return FORBIDDEN
+        return NOT_ALLOWED if target in (A, O) else OK
+    if new is VIS:
+        return NOT_ALLOWED if target >= actor else OK  # section 8.4: "at or above the moderator's level"
+    return OK
+
+
+@pytest.mark.parametrize(
+    ("actor", "target", "new"), list(product(RANKS, TARGETS, (MOD, PART, VIS, OUT))), ids=lambda v: str(v)[:60]
+)
+def test_roles(actor: tuple[Affiliation, Role], target: tuple[Affiliation, Role], new: Role) -> None:
+    room = room_with(*actor, *target)
+    got = outcome(lambda: room.administer(ACTOR, [AdminItem(nick="target", role=new)]))
+    wanted = expected_role(*actor, *target, new)
+    assert got == wanted
+    after = room.occupants["target"].role if "target" in room.occupants else OUT
+    assert after is (new if wanted == OK else target[1])
+
+
+AFFILIATION_TABLE = {
+    # actor: {(old, new): answer}; what is not named is forbidden (sections 5.2.1, 5.2.2)
+    O: {(old, new): OK for old in (O, A, M, N, X) for new in (O, A, M, N, X)},
+    A: {
+        **{(old, new): OK for old in (M, N, X) for new in (M, N, X)},
+        **{(old, new): NOT_ALLOWED for old in (O, A) for new in (M, N, X)},
+        **{(old, new): FORBIDDEN for old in (O, A, M, N, X) for new in (O, A)},
+    },
+}
+
+
+@pytest.mark.parametrize(("actor", "old", "new"), list(product(RANKS, (O, A, M, N, X), (O, A, M, N, X))))
+def test_affiliations(actor: tuple[Affiliation, Role], old: Affiliation, new: Affiliation) -> None:
+    room = room_with(*actor, old, OUT)
+    got = outcome(lambda: room.administer(ACTOR, [AdminItem(jid=TARGET.to_bare(), affiliation=new)]))
+    assert got == AFFILIATION_TABLE.get(actor[0], {}).get((old, new), FORBIDDEN)
+    assert room.affiliation(TARGET) is (new if got == OK else old)
+
+
+LISTS = {"owner": (O,), "admin": (O,), "member": (O, A), "outcast": (O, A)}
+
+
+@pytest.mark.parametrize(("actor", "wanted", "open_room"), list(product(RANKS, LISTS, (False, True))))
+def test_lists(actor: tuple[Affiliation, Role], wanted: str, open_room: bool) -> None:
+    """Sections 9.2, 9.5, 10.5, 10.8; G03: nothing is listed to strangers."""
+    room = room_with(*actor, N, OUT)
+    room.options["muc#roomconfig_whois"] = "anyone" if open_room else "moderators"
+    may = actor[0] in LISTS[wanted] or (open_room and wanted != "outcast" and actor[0] in (M, A, O))
+    query = E("query", "http://jabber.org/protocol/muc#admin", {}, item(affiliation=wanted))
+    assert outcome(lambda: room.listed(ACTOR, query)) == (OK if may else FORBIDDEN)
+
+
+@pytest.mark.parametrize(("actor", "role"), list(product(RANKS, ("moderator", "participant", "visitor", "none"))))
+def test_role_lists(actor: tuple[Affiliation, Role], role: str) -> None:
+    """Sections 8.5 and 9.8."""
+    room = room_with(*actor, N, OUT)
+    may = actor[1] is MOD and role != "none" and (role != "moderator" or actor[0] in (A, O))
+    query = E("query", "http://jabber.org/protocol/muc#admin", {}, item(role=role))
+    assert outcome(lambda: room.listed(ACTOR, query)) == (OK if may else FORBIDDEN)
+
+
+OWNER_QUERY = "<query xmlns='http://jabber.org/protocol/muc#owner'>{}</query>"
+FORM = "<x xmlns='jabber:x:data' type='submit'/>"
+
+
+@pytest.mark.parametrize("actor", RANKS)
+@pytest.mark.parametrize("inside", [FORM, "<destroy/>"])
+def test_owner_only(actor: tuple[Affiliation, Role], inside: str) -> None:
+    """Sections 10.2 and 10.9."""
+    room = room_with(*actor, N, OUT)
+    query = parse_stanza(f"<iq type='set' id='1'>{OWNER_QUERY.format(inside)}</iq>".encode()).payload
+    assert query is not None
+    answer = OK if actor[0] is O else FORBIDDEN
+    assert outcome(lambda: room.configure(ACTOR, query)) == answer
+    assert outcome(lambda: room.config_form(ACTOR)) == answer
+
+
+def message(inside: str, to: str = ROOM.bare, type: str = "groupchat") -> Stanza:
+    stanza = parse_stanza(f"<message to='{to}' type='{type}' id='m'>{inside}</message>".encode())
+    return stanza
+
+
+@pytest.mark.parametrize("actor", RANKS)
+def test_speaking(actor: tuple[Affiliation, Role]) -> None:
+    """Section 5.1.1: messages, subject, private messages, invitations."""
+    affiliation, role = actor
+    absent = "not-acceptable" if role is OUT else OK
+    room = room_with(affiliation, role, N, PART)
+    assert outcome(lambda: room.say(ACTOR, message("<body>x</body>"), 5)) == (
+        absent or (OK if role >= PART else FORBIDDEN)
+    )
+    subject = message("<subject>x</subject>")
+    assert outcome(lambda: room.change_subject(ACTOR, subject, 5)) == (absent or (OK if role is MOD else FORBIDDEN))
+    room.options["muc#roomconfig_changesubject"] = True
+    assert outcome(lambda: room.change_subject(ACTOR, subject, 6)) == (absent or (OK if role >= PART else FORBIDDEN))
+    whisper = message("<body>x</body>", f"{ROOM.bare}/target", "chat")
+    assert outcome(lambda: room.whisper(ACTOR, whisper)) == absent
+    room.options["muc#roomconfig_allowpm"] = "participants"
+    assert outcome(lambda: room.whisper(ACTOR, whisper)) == (absent or (OK if role >= PART else FORBIDDEN))
+    room.options["muc#roomconfig_allowpm"] = "none"
+    assert outcome(lambda: room.whisper(ACTOR, whisper)) == (absent or FORBIDDEN)
+    invite = message("<x xmlns='http://jabber.org/protocol/muc#user'><invite to='new@lit'/></x>", type="normal")
+    assert outcome(lambda: room.tell_room(ACTOR, invite)) == absent
+    room.options["muc#roomconfig_membersonly"] = True
+    assert outcome(lambda: room.tell_room(ACTOR, invite)) == (absent or (OK if affiliation >= A else FORBIDDEN))
+    assert (room.affiliation(JID.parse("new@lit")) is M) == (affiliation >= A and role is not OUT)
+
+
+ENTRANCE = {
+    # option: what outcast, none, member, admin and owner get (section 5.2.1)
+    "": (FORBIDDEN, OK, OK, OK, OK),
+    "muc#roomconfig_membersonly": (FORBIDDEN, "registration-required", OK, OK, OK),
+    "muc#roomconfig_roomsecret": (FORBIDDEN,) + ("not-authorized",) * 4,
+    "locked": (FORBIDDEN, "item-not-found", "item-not-found", "item-not-found", OK),
+}
+
+
+@pytest.mark.parametrize(("option", "affiliation"), list(product(ENTRANCE, Affiliation)))
+def test_entrance(option: str, affiliation: Affiliation) -> None:
+    room = Room.created(ROOM, OTHER, Settings(lock=option == "locked"), 1)
+    if option.startswith("muc"):
+        room.options[option] = "secret" if "secret" in option else True
+    if affiliation is not N:
+        room.members[ACTOR.bare] = Member(affiliation.name.lower())
+    entry = Entry(ACTOR, "actor", Stanza(Kind.PRESENCE))
+    assert outcome(lambda: room.enter(entry)) == ENTRANCE[option][affiliation]
+    assert (ACTOR.full in room.seats) == (ENTRANCE[option][affiliation] == OK)
+
+
+@pytest.mark.parametrize(("moderated", "affiliation"), list(product((False, True), (N, M, A, O))))
+def test_initial_role(moderated: bool, affiliation: Affiliation) -> None:
+    """The table of section 5.1.2."""
+    room = Room.created(ROOM, OTHER, Settings(lock=False), 1)
+    room.options["muc#roomconfig_moderatedroom"] = moderated
+    room.members[ACTOR.bare] = Member(affiliation.name.lower())
+    run(room.enter(Entry(ACTOR, "actor", Stanza(Kind.PRESENCE))))
+    wanted = MOD if affiliation >= A else VIS if moderated and affiliation is N else PART
+    assert room.occupants["actor"].role is wanted
+
+
+# ---- what the tables do not say
+
+
+def test_a_list_with_one_illegal_item_changes_nothing() -> None:
+    """G01: the whole batch is refused."""
+    room = room_with(A, MOD, N, PART)
+    legal = AdminItem(jid=TARGET.to_bare(), affiliation=M)
+    illegal = AdminItem(jid=OTHER.to_bare(), affiliation=N)
+    assert outcome(lambda: room.administer(ACTOR, [legal, illegal])) == NOT_ALLOWED
+    assert room.affiliation(TARGET) is N and room.affiliation(OTHER) is O
+
+
+def test_the_last_owner_stays() -> None:
+    """G02, section 10.4."""
+    room = Room.created(ROOM, OTHER, Settings(lock=False), 1)
+    for new in (A, M, N):
+        item = AdminItem(jid=OTHER.to_bare(), affiliation=new)
+        assert outcome(lambda item=item: room.administer(OTHER, [item])) == "conflict"
+    second = AdminItem(jid=TARGET.to_bare(), affiliation=O)
+    leaving = AdminItem(jid=OTHER.to_bare(), affiliation=N)
+    assert outcome(lambda: room.administer(OTHER, [second, leaving])) == OK
+    assert room.affiliation(OTHER) is N and room.affiliation(TARGET) is O
+
+
+def test_nobody_bans_or_kicks_himself() -> None:
+    room = room_with(O, MOD, N, PART)
+    ban = AdminItem(jid=ACTOR.to_bare(), affiliation=X)
+    assert outcome(lambda: room.administer(ACTOR, [ban])) == "conflict"
+    assert outcome(lambda: room.administer(ACTOR, [AdminItem(nick="actor", role=OUT)])) == "conflict"
+
+
+def test_a_service_admin_is_no_silent_owner() -> None:
+    """G02: it has no rights until it has made itself an owner, for all to see."""
+    room = room_with(N, OUT, N, PART)
+    others = AdminItem(jid=TARGET.to_bare(), affiliation=X)
+    assert outcome(lambda: room.administer(ACTOR, [others], service_admin=True)) == FORBIDDEN
+    assert outcome(lambda: room.config_form(ACTOR)) == FORBIDDEN
+    claim = AdminItem(jid=ACTOR.to_bare(), affiliation=O)
+    assert outcome(lambda: room.administer(ACTOR, [claim])) == FORBIDDEN
+    assert outcome(lambda: room.administer(ACTOR, [claim], service_admin=True)) == OK
+    assert room.affiliation(ACTOR) is O
+
+
+def test_a_domain_can_be_banned_and_nothing_else() -> None:
+    room = room_with(O, MOD, N, PART)
+    domain = JID.parse("montague.lit")
+    assert outcome(lambda: room.administer(ACTOR, [AdminItem(jid=domain, affiliation=M)])) == NOT_ALLOWED
+    assert outcome(lambda: room.administer(ACTOR, [AdminItem(jid=domain, affiliation=X)])) == OK
+    assert room.affiliation(TARGET) is X and "target" not in room.occupants
+    assert room.affiliation(ACTOR) is O and "actor" in room.occupants
+
+
+def test_the_list_of_affiliations_is_bounded() -> None:
+    room = Room.created(ROOM, OTHER, Settings(lock=False, affiliations=3), 1)
+    items = [AdminItem(jid=JID.parse(f"u{n}@lit"), affiliation=M) for n in range(3)]
+    assert outcome(lambda: room.administer(OTHER, items)) == "resource-constraint"
+    assert outcome(lambda: room.administer(OTHER, items[:2])) == OK
