@@ -65,6 +65,8 @@ class Host:
         self.background = Background(clock)
         self.times = HookTimes()
         self.plugins: dict[str, Plugin[Any]] = {}
+        self.started = False
+        """All plugins run. Until then nobody signs in here and nothing is taken."""
         self._services: dict[str, tuple[str, Any]] = {}
         self._handlers: dict[str, list[tuple[Registration, Handler]]] = {}
         self._built: dict[tuple[str, Kind | None], tuple[Handler, ...]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from .accounts import AccountExists, Accounts, NoSuchAccount
@@ -25,7 +25,7 @@ class Operations:
     def __init__(self, accounts: Accounts, domains: Iterable[str]) -> None:
         self.accounts = accounts
         self.domains = frozenset(JID.parse(domain).domain for domain in domains)
-        self._commands = {
+        self._commands: dict[str, Callable[..., Awaitable[Any]]] = {
             "user add": self.add,
             "user list": self.list,
             "user passwd": self.passwd,

@@ -261,6 +261,8 @@ class Router:
             if stanza.kind is Kind.PRESENCE:
                 return None
             raise RemoteServerNotFound()
+        if not host.started:
+            raise ResourceConstraint("the store does not answer now")
         if not to.local:
             if stanza.kind is Kind.IQ:
                 return self._answer(passage, stanza, host, None, To.HOST)

@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,7 @@ from .binding import Binder
 from .c2s import ClientStream, State
 from .clock import Clock, Timer
 from .config import LimitsConfig, ServerConfig, StreamLimits
-from .errors import StreamError
+from .errors import StorageUnavailable, StreamError
 from .host import Host
 from .loader import Found, choose, discover
 from .router import Router
@@ -33,6 +34,8 @@ log = logging.getLogger("xmppd")
 T = TypeVar("T")
 
 SWEEP = 2.0
+START_AGAIN = 1.0
+"""Seconds until a host whose plugins could not read the store tries again."""
 STOP_WITHIN = 5.0
 """Seconds that work under way may take at a stop."""
 REST_AFTER = 10.0
@@ -126,10 +129,25 @@ class Server:
         if not self._started and not any(host.plugins for host in self.hosts.values()):
             self.load_plugins()
         for host in self.hosts.values():
-            for name, plugin in host.plugins.items():
-                await plugin.start()
-                self._started.append((host, name))
+            await self._start_host(host)
         self._arm()
+
+    async def _start_host(self, host: Host) -> None:
+        """Start its plugins; those that need the store, and what uses them, begin when it answers."""
+        for name, plugin in host.plugins.items():
+            if (host, name) in self._started:
+                continue
+            try:
+                await plugin.start()
+            except StorageUnavailable as error:
+                log.warning("%s takes nothing yet: %s waits for the store (%s)", host.domain, name, error)
+                self.clock.call_later(START_AGAIN, partial(self._start_again, host))
+                return
+            self._started.append((host, name))
+        host.started = True
+
+    def _start_again(self, host: Host) -> None:
+        host.background.spawn(self._start_host(host), "start")
 
     async def listen(self) -> None:
         """Open the listeners of the configuration. Raises OSError."""

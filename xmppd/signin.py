@@ -129,6 +129,8 @@ class SignIn:
             jid = JID.of(username, host.domain)
         except MalformedJid:
             return None
+        if not host.started:
+            raise StorageUnavailable("the host has not started")
         self.account = await host.open_account(jid)
         if self.account is None:
             return None

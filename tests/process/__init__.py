@@ -1,0 +1,1 @@
+"""The server as its users meet it: a process, its command line, its sockets."""

@@ -1,0 +1,170 @@
+"""A server process with a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmppd.control import ControlClient
+
+ROOT = Path(__file__).parent.parent.parent
+STARTED = 30.0
+"""Seconds until the server must be ready; that it ended instead is seen at once."""
+STOPPED = 15.0
+"""Seconds from SIGTERM to the end, whatever the store does."""
+COMMAND = 30.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A clean one: nothing of the tester's own configuration."""
+    kept = {name: value for name, value in os.environ.items() if name != "XMPPD_CONFIG"}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **more}
+
+
+async def xmppd(*arguments: str | bytes, cwd: Path, input: str = "", **env: str) -> Outcome:
+    """Run the command line."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "xmppd", *arguments, cwd=cwd, env=environment(**env),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = await asyncio.wait_for(process.communicate(input.encode()), COMMAND)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AssertionError(f"{arguments} did not end within {COMMAND} s") from None
+    assert process.returncode is not None
+    outcome = Outcome(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+    assert "Traceback" not in outcome.text, outcome.text
+    return outcome
+
+
+def configuration(
+    storage: str = "sqlite:///var/xmppd.db",
+    plugins: Mapping[str, Any] | None = None,
+    listeners: Sequence[Mapping[str, Any]] | None = None,
+    **more: Any,
+) -> str:
+    """YAML (which JSON is). Every listener takes a free port."""
+    hosts = {"localhost": {"plugins": dict(plugins or {})}, "conference.localhost": {"type": "rooms"}}
+    both = [{"address": "127.0.0.1", "port": 0, "tls": tls} for tls in ("starttls", "direct")]
+    whole = {"hosts": hosts, "listeners": list(listeners or both), "storage": storage, "var": "var", **more}
+    return json.dumps(whole, indent=1)
+
+
+class ServerProcess:
+    """`python -m xmppd run` in `folder`, which holds its configuration, its log, its store."""
+
+    def __init__(self, folder: Path, text: str | None = None) -> None:
+        self.folder = folder
+        self.config = folder / "xmppd.yaml"
+        self.config.write_text(text if text is not None else configuration())
+        self.certificate = folder / "var" / "certs" / "localhost.crt"
+        self.socket = folder / "var" / "xmppd.sock"
+        self._log = folder / "server.log"
+        self._seen = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def log(self) -> str:
+        """All that this start has written."""
+        return self._log.read_bytes()[self._seen :].decode() if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def port(self, tls: str = "starttls") -> int:
+        """The port of a listener, as the log tells it."""
+        found = re.search(rf"listening on \S+ port (\d+) \({tls}\)", self.log)
+        assert found is not None, self.log
+        return int(found[1])
+
+    async def start(self) -> ServerProcess:
+        """Start, and wait until it is ready."""
+        self._seen = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "xmppd", "run", "--config", str(self.config),
+                cwd=self.folder, env=environment(), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+        try:
+            await self.logged("ready;", STARTED)
+        except AssertionError:
+            self.kill()
+            raise
+        return self
+
+    async def logged(self, text: str, within: float = 10.0) -> None:
+        """Wait until the log holds a text."""
+        end = asyncio.get_running_loop().time() + within
+        while text not in self.log:
+            assert self._process is not None
+            assert self._process.returncode is None, f"the server ended:\n{self.log}"
+            assert asyncio.get_running_loop().time() < end, f"{text!r} was not logged:\n{self.log}"
+            await asyncio.sleep(0.02)
+
+    async def stop(self, number: int = signal.SIGTERM, within: float = STOPPED) -> int:
+        """End it in order; its exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.send_signal(number)
+        try:
+            return await asyncio.wait_for(process.wait(), within)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise AssertionError(f"the server did not end within {within} s:\n{self.log}") from None
+
+    async def crash(self) -> None:
+        """SIGKILL: nothing in the process runs any more."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        await process.wait()
+
+    def kill(self) -> None:
+        """For clean-up."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def cli(self, *arguments: str, input: str = "") -> Outcome:
+        """A command beside the server, with the same configuration."""
+        return await xmppd(*arguments, "--config", str(self.config), cwd=self.folder, input=input)
+
+    async def command(self, command: str, **arguments: str) -> Any:
+        """A command over the control socket: what the command line does, without its start-up time."""
+        client = await ControlClient.connect(self.socket)
+        assert client is not None, "nobody answers on the control socket"
+        try:
+            return await client.run(command, arguments)
+        finally:
+            client.close()
+
+    async def account(self, *names: str, password: str = "pencil") -> None:
+        for name in names:
+            await self.command("user add", jid=f"{name}@localhost", password=password)

@@ -1,0 +1,193 @@
+"""xmppd run: start, ports, files, and the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import ssl
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.process.client import SignInFailed, Wire, body
+from tests.process.server import ServerProcess, configuration, xmppd
+
+
+async def started(folder: Path, text: str) -> ServerProcess:
+    return await ServerProcess(folder, text).start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_ends_in_order_at_a_signal(process: ServerProcess, number: int) -> None:
+    """Clients are told, the status is 0, nothing is left behind."""
+    await process.account("romeo")
+    async with await Wire.login(process.port(), "romeo") as romeo:
+        status = await process.stop(number)
+        assert await romeo.stream_error() == "system-shutdown"
+    assert status == 0
+    assert "stopped" in process.log
+    assert not process.socket.exists()
+
+
+async def test_ends_in_order_during_the_start(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    for _ in range(3):
+        server._process = None
+        await server.start()
+        os.kill(server.pid, signal.SIGTERM)
+        os.kill(server.pid, signal.SIGTERM)
+        assert await server.stop() == 0
+
+
+async def test_files_of_the_first_start_are_private(process: ServerProcess) -> None:
+    for path in (process.folder / "var" / "secret", process.certificate.with_suffix(".key"), process.socket):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert len((process.folder / "var" / "secret").read_bytes()) == 32
+
+
+async def test_the_self_signed_certificate_is_valid_and_kept(process: ServerProcess) -> None:
+    """Who trusts it can verify the name; the next start does not make another."""
+    made = process.certificate.read_bytes()
+    context = ssl.create_default_context(cafile=str(process.certificate))
+    for tls in ("starttls", "direct"):
+        async with await Wire.connect(process.port(tls), tls, context):
+            pass
+    assert await process.stop() == 0
+    await process.start()
+    assert process.certificate.read_bytes() == made
+
+
+async def test_log_lines(process: ServerProcess) -> None:
+    """Who signs in from where and by what; who fails; never a password."""
+    await process.account("romeo")
+    async with await Wire.login(process.port(), "romeo"):
+        pass
+    async with await Wire.connect(process.port()) as wire:
+        with pytest.raises(SignInFailed, match="not-authorized"):
+            await wire.sign_in("romeo", "wrong-secret", "PLAIN")
+    await process.logged("sign-in from 127.0.0.1 failed: not-authorized")
+    assert "account romeo@localhost created" in process.log
+    assert "romeo@localhost signed in from 127.0.0.1 by SCRAM-SHA-256-PLUS" in process.log
+    assert "pencil" not in process.log
+    assert "wrong-secret" not in process.log
+
+
+async def test_log_to_a_file_as_json(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, configuration(log={"file": "xmppd.log", "format": "json"}))
+    server._log = tmp_path / "xmppd.log"
+    await server.start()
+    assert '"logger": "xmppd"' in server.log
+    assert await server.stop() == 0
+
+
+async def test_a_second_server_with_the_same_configuration_is_refused(process: ServerProcess) -> None:
+    outcome = await process.cli("run")
+    assert outcome.status == 2
+    assert "another server is running here (var/xmppd.sock)" in outcome.err
+    await process.command("ping")
+
+
+async def test_a_second_server_on_the_same_database_is_refused(process: ServerProcess, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(configuration(var="other"))
+    outcome = await xmppd("run", "--config", "other.yaml", cwd=tmp_path)
+    assert outcome.status == 2
+    assert "var/xmppd.db is in use by another process" in outcome.err
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "xmppd.yaml").write_text(
+            configuration(listeners=[{"address": "127.0.0.1", "port": port, "tls": "direct"}])
+        )
+        outcome = await xmppd("run", "--config", "xmppd.yaml", cwd=tmp_path)
+    assert outcome.status == 1
+    assert "cannot start" in outcome.err
+    assert str(port) in outcome.err
+    assert not (tmp_path / "var" / "xmppd.sock").exists()
+
+
+async def test_a_stale_control_socket_is_replaced(process: ServerProcess) -> None:
+    await process.crash()
+    assert process.socket.exists()
+    await process.start()
+    assert await process.command("ping") == "pong"
+
+
+async def test_a_file_in_place_of_the_control_socket_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "xmppd.yaml").write_text(configuration(control="notes.txt"))
+    (tmp_path / "notes.txt").write_text("mine")
+    outcome = await xmppd("run", "--config", "xmppd.yaml", cwd=tmp_path)
+    assert outcome.status == 2
+    assert "notes.txt is there and is not a socket" in outcome.err
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"var": "file"}, "file"),
+        ({"storage": "sqlite:///file/xmppd.db"}, "cannot be opened"),
+        ({"storage": "sqlite:///file"}, "file"),
+        ({"log": {"file": "missing/xmppd.log"}}, "missing/xmppd.log"),
+        ({"plugin_path": ["missing"]}, "missing"),
+        ({"hosts": {"example.org": {}}}, "example.org"),
+        ({"hosts": {"example.org": {"certificate": "file", "key": "file"}}}, "file"),
+    ],
+)
+async def test_what_cannot_start_says_why(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    (tmp_path / "file").write_text("This is neither a folder nor a database nor a certificate.\n" * 50)
+    (tmp_path / "xmppd.yaml").write_text(configuration(**change))  # type: ignore[arg-type]
+    outcome = await xmppd("run", "--config", "xmppd.yaml", cwd=tmp_path)
+    assert outcome.status in (1, 2)
+    assert said in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 3, outcome.err
+
+
+async def test_without_the_database_server_it_starts_and_says_so(tmp_path: Path) -> None:
+    """Sign-in is refused for the moment, not for good; the end is in order."""
+    server = await started(tmp_path, configuration("mongodb://127.0.0.1:1/x"))
+    try:
+        assert "the store does not answer" in server.log
+        async with await Wire.connect(server.port()) as wire:
+            with pytest.raises(SignInFailed, match="temporary-auth-failure"):
+                await wire.sign_in("romeo")
+        added = await server.cli("user", "add", "romeo@localhost", "--password", "pencil")
+        assert added.status == 1
+        assert "the store does not answer" in added.err
+        assert await server.stop() == 0
+        assert "Traceback" not in server.log, server.log
+    finally:
+        server.kill()
+
+
+async def test_what_was_acknowledged_survives_a_crash(process: ServerProcess) -> None:
+    """Message to someone who is offline, acknowledged, SIGKILL, restart: delivered once, with its time."""
+    await process.account("romeo", "juliet")
+    async with await Wire.login(process.port(), "romeo") as romeo:
+        await romeo.enable()
+        for number in range(3):
+            romeo.send(f"<message to='juliet@localhost' type='chat' id='m{number}'><body>b{number}</body></message>")
+        await romeo.acknowledged(3)
+        await process.crash()
+    await process.start()
+    async with await Wire.login(process.port(), "juliet") as juliet:
+        juliet.send("<presence/>")
+        messages = [await juliet.find("message") for _ in range(3)]
+        assert [body(message) for message in messages] == ["b0", "b1", "b2"]
+        for message in messages:
+            assert message.find("{urn:xmpp:delay}delay") is not None
+            assert message.find("{urn:xmpp:sid:0}stanza-id") is not None
+        answer = await juliet.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")
+        assert answer.get("type") == "result"
+        with pytest.raises(TimeoutError):
+            await juliet.find("message", within=0.3)
+    database = sqlite3.connect(process.folder / "var" / "xmppd.db")
+    try:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+    finally:
+        database.close()

@@ -1,0 +1,159 @@
+"""xmppd user: while the server runs (over the control socket) and while it does not (in the store)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.client import SignInFailed, Wire
+from tests.process.server import Outcome, ServerProcess, configuration
+
+
+class Both:
+    """The same commands, with and without a running server; `settled` is when clients may look."""
+
+    def __init__(self, server: ServerProcess, running: bool) -> None:
+        self.server, self.running = server, running
+
+    async def user(self, *arguments: str, input: str = "") -> Outcome:
+        return await self.server.cli("user", *arguments, input=input)
+
+    async def signs_in(self, user: str, password: str) -> bool:
+        if not self.running:
+            await self.server.start()
+        try:
+            async with await Wire.connect(self.server.port()) as wire:
+                await wire.sign_in(user, password)
+                return True
+        except SignInFailed:
+            return False
+        finally:
+            if not self.running:
+                await self.server.stop()
+
+
+@pytest.fixture(params=["running", "stopped"])
+async def both(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Both]:
+    server = ServerProcess(tmp_path)
+    if request.param == "running":
+        await server.start()
+    yield Both(server, request.param == "running")
+    server.kill()
+
+
+async def test_the_life_of_an_account(both: Both) -> None:
+    added = await both.user("add", "Romeo@localhost", "--password", "pencil")
+    assert (added.status, added.out) == (0, "Added romeo@localhost.\n")
+    again = await both.user("add", "romeo@localhost", "--password", "other")
+    assert again.status == 1
+    assert "there is such an account already" in again.err
+    assert await both.signs_in("romeo", "pencil")
+    changed = await both.user("passwd", "romeo@localhost", "--password", "crayon")
+    assert changed.status == 0
+    assert not await both.signs_in("romeo", "pencil")
+    assert await both.signs_in("romeo", "crayon")
+    listed = await both.user("list", "localhost")
+    assert (listed.status, listed.out) == (0, "romeo@localhost\n")
+    deleted = await both.user("del", "romeo@localhost")
+    assert deleted.status == 0
+    assert not await both.signs_in("romeo", "crayon")
+    assert (await both.user("list", "localhost")).out == ""
+
+
+async def test_import(both: Both) -> None:
+    file = both.server.folder / "people.txt"
+    lines = [f"user{number}@localhost pass word {number}" for number in range(6)]
+    file.write_text("# people\n\n" + "\n".join(lines) + "\nuser1@localhost twice\nuser9@elsewhere.org x\n")
+    outcome = await both.user("import", str(file))
+    assert outcome.status == 1
+    assert "Added 6 of 8 accounts." in outcome.out
+    assert f"{file}:9: user1@localhost: there is such an account already" in outcome.err
+    assert f"{file}:10: user9@elsewhere.org: this server has accounts at localhost" in outcome.err
+    assert (await both.user("list", "localhost")).out.split() == [f"user{number}@localhost" for number in range(6)]
+    assert await both.signs_in("user5", "pass word 5")
+
+
+async def test_what_cannot_be_imported(both: Both) -> None:
+    folder = both.server.folder
+    (folder / "one.txt").write_text("romeo@localhost\n")
+    (folder / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    for name, said in (("one.txt", "one.txt:1: expected `jid password`"), ("binary.txt", "binary.txt"), (".", "."),
+                       ("missing.txt", "missing.txt")):  # fmt: skip
+        outcome = await both.user("import", name)
+        assert outcome.status == 1, outcome
+        assert said in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["add", "romeo@elsewhere.org", "-p", "x"], "this server has accounts at localhost"),
+        (["add", "localhost", "-p", "x"], "an account looks like name@localhost"),
+        (["add", "romeo@localhost/phone", "-p", "x"], "an account looks like name@localhost"),
+        (["add", "@@", "-p", "x"], "@@"),
+        (["add", "romeo@localhost", "-p", ""], "an empty password is no password"),
+        (["add", "\udcff@localhost", "-p", "x"], "@localhost"),
+        (["passwd", "nobody@localhost", "-p", "x"], "there is no such account"),
+        (["del", "nobody@localhost"], "there is no such account"),
+        (["list", "elsewhere.org"], "this server has accounts at localhost"),
+    ],
+)
+async def test_refusals(tmp_path: Path, arguments: list[str], said: str) -> None:
+    outcome = await ServerProcess(tmp_path).cli("user", *arguments)
+    assert outcome.status == 1
+    assert said in outcome.err
+
+
+async def test_new_password_ends_sessions_at_once(process: ServerProcess) -> None:
+    await process.account("romeo", "juliet")
+    async with await Wire.login(process.port(), "romeo") as romeo, await Wire.login(process.port(), "juliet") as juliet:
+        outcome = await process.cli("user", "passwd", "romeo@localhost", "--password", "crayon")
+        assert outcome.status == 0
+        assert await romeo.stream_error() == "not-authorized"
+        assert (await juliet.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")).get("type") == "result"
+
+
+async def test_deletion_ends_sessions_and_takes_all_with_it(process: ServerProcess) -> None:
+    """Who takes the name next finds nothing of who had it before."""
+    await process.account("romeo")
+    async with await Wire.login(process.port(), "romeo") as romeo:
+        item = "<query xmlns='jabber:iq:roster'><item jid='juliet@localhost' name='J'/></query>"
+        assert (await romeo.iq(item, "set")).get("type") == "result"
+        assert (await process.cli("user", "del", "romeo@localhost")).status == 0
+        assert await romeo.stream_error() == "not-authorized"
+    await process.account("romeo")
+    async with await Wire.login(process.port(), "romeo") as romeo:
+        roster = await romeo.iq("<query xmlns='jabber:iq:roster'/>")
+        assert len(roster[0]) == 0
+
+
+async def test_a_store_in_memory_needs_the_server(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, configuration("memory:"))
+    outcome = await server.cli("user", "add", "romeo@localhost", "-p", "pencil")
+    assert outcome.status == 1
+    assert "the store is in memory and the server does not run" in outcome.err
+    await server.start()
+    try:
+        assert (await server.cli("user", "add", "romeo@localhost", "-p", "pencil")).status == 0
+    finally:
+        assert await server.stop() == 0
+
+
+async def test_nonsense_on_the_control_socket(process: ServerProcess) -> None:
+    """It is answered, and the server goes on."""
+    lines = [b"hello", b"[1]", b'{"command": 1}', b'{"command": "user add", "arguments": [1]}', b"[" * 100_000,
+             b'{"command": "user add", "arguments": {"jid": 1, "password": 2}}',
+             b'{"command": "ping", "arguments": {"x": 1}}',
+             b'{"command": "user list", "arguments": {}}', b'{"command": "stop"}', b"\xff\xfe"]  # fmt: skip
+    reader, writer = await asyncio.open_unix_connection(str(process.socket))
+    for line in lines:
+        writer.write(line + b"\n")
+        answer = json.loads(await asyncio.wait_for(reader.readline(), 10))
+        assert list(answer) == ["error"], (line, answer)
+        assert "log says why" not in answer["error"], line
+    writer.close()
+    assert await process.command("ping") == "pong"
