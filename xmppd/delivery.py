@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .contracts import archive
 from .errors import StorageUnavailable
 from .stanza import appended
 from .storage.api import Entry, Flags, Range, Write
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.delivery")
 
-LOG: Final = "archive"
-"""The name of the accounts' log."""
+LOG: Final = archive.LOG
 CURSOR: Final = "cursor"
 """The name of the resident map that holds the cursors."""
 PAGE = 50

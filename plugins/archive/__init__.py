@@ -1,0 +1,169 @@
+"""XEP-0313: Message Archive Management, with the preferences of XEP-0441 and the storage hints of XEP-0334.
+
+A message is written once for each owner before anybody sees it: the archive is the offline store (DESIGN section 6).
+What is owed but not to be kept lies in the same log, hidden until a device has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xmppd.config import option
+from xmppd.contracts.archive import ARCHIVE, LOG, Worth
+from xmppd.contracts.roster import ROSTER
+from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND
+from xmppd.errors import ServiceUnavailable
+from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, Stanza, To, Xep, iq, on
+from xmppd.storage.api import Entry, Flags, LogAppend, Write
+from xmppd.xep import SID_NS, stanza_id_bytes
+
+from . import reading
+from .preferences import MAM_NS, Preferences, read_preferences, shown
+from .query import fields, fin, metadata, read_page, read_query, results
+from .worth import worth
+
+EXTENDED = f"{MAM_NS}#extended"
+SID_TAG = f"{SID_NS}|stanza-id"
+MESSAGES = (Kind.MESSAGE,)
+INCOMING, OWED_ONLY = int(Flags.INCOMING), int(Flags.INCOMING | Flags.HIDDEN)
+DAY = 86_400_000_000
+SWEEP = 6 * 3600.0
+OWNERS = 500
+
+
+@dataclass(frozen=True)
+class Config:
+    default: Literal["always", "never", "roster"] = option(
+        "always", "What is archived for an account that has not chosen: all, nothing, or what contacts say."
+    )
+    page: int = option(50, "Messages of a page where the client does not say how many it wants.", low=1, high=1000)
+    largest_page: int = option(250, "The most messages of a page.", low=1, high=1000)
+    preferences: int = option(1000, "Addresses in the lists of what to archive always or never.", low=1, high=10_000)
+    keep_days: int = option(0, "Days after which messages are deleted, read or not; 0 keeps them for ever.", low=0)
+
+
+class MessageArchive(Plugin[Config]):
+    """Implements `contracts.archive.Archive`."""
+
+    xeps = (
+        Xep(313, "1.1.3", "accounts; ids are times, so they can be guessed, and a guess finds nothing of others"),
+        Xep(334, "1.0.0"),
+        Xep(441, "0.2.0", "without the ad-hoc command"),
+        Xep(59, "1.0", "no pages by index"),
+    )
+    account_features = (MAM_NS, EXTENDED)
+    provides = (ARCHIVE,)
+
+    def setup(self) -> None:
+        self.log = self.host.storage.log(LOG)
+        self.preferences = self.host.storage.map("archive-preferences", Preferences, resident=True)
+        self.unchosen = Preferences(self.config.default)
+        self.all_by_default = self.config.default == "always"
+
+    async def start(self) -> None:
+        if self.config.keep_days:
+            self.every(SWEEP, self.sweep, "sweep")
+
+    # ---- contracts.archive.Archive
+
+    def worth(self, stanza: Stanza) -> Worth:
+        return worth(stanza)
+
+    def wants(self, owner: str, resource: str, peer: str) -> bool:
+        """XEP-0441 section 2."""
+        chosen = self.preferences.get(owner)
+        if not chosen and self.all_by_default:
+            return True
+        says = (chosen.get("") or self.unchosen).says(peer, f"{peer}/{resource}" if resource else peer)
+        if says is None:
+            roster = self.host.find(ROSTER)
+            item = roster.item(owner, peer) if roster is not None else None
+            return peer == owner or (item is not None and item.listed)
+        return says
+
+    # ---- the path of a message
+
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES)
+    def outgoing(self, event: Outbound) -> None:
+        """The sender's copy. Of a message to oneself there is one entry, the incoming one (section 4.1.1)."""
+        stanza, owner = event.stanza, event.owner
+        to = stanza.to
+        if to is None or to.bare == owner.bare or worth(stanza) is not Worth.ARCHIVE:
+            return
+        if self.wants(owner.bare, to.resource, to.bare):
+            event.stamp = id = owner.next_id()
+            event.write(LogAppend(LOG, owner.bare, Entry(id, to.bare, to.resource, 0, stanza.data)))
+
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES)
+    def incoming(self, event: Inbound) -> None:
+        """The recipient's copy; stored as it came, delivered with its archive id (section 3.4)."""
+        stanza, owner = event.stanza, event.owner
+        kept = worth(stanza)
+        if kept is Worth.NOTHING:
+            return
+        sender, bare = stanza.sender or self.host.jid, owner.bare
+        visible = kept is Worth.ARCHIVE and self.wants(bare, sender.resource, sender.bare)
+        event.stamp = id = owner.next_id()
+        flags = INCOMING if visible else OWED_ONLY
+        event.write(LogAppend(LOG, bare, Entry(id, sender.bare, sender.resource, flags, stanza.data)))
+        if visible:
+            event.stanza = stanza.with_child(stanza_id_bytes(bare, id), SID_TAG)
+
+    @on(ARRIVED, kinds=MESSAGES)
+    def arrived(self, event: Inbound) -> None:
+        """A hidden entry that goes out at once is deleted when a device has acknowledged it."""
+        stamp = event.stamp
+        if not stamp:
+            return
+        for write in event.writes:
+            if type(write) is LogAppend and write.entry.id == stamp and write.owner == event.owner.bare:
+                if write.entry.flags & Flags.HIDDEN:
+                    event.owner.mailbox.hidden.add(stamp)
+                return
+
+    # ---- questions
+
+    @iq("set", MAM_NS, "query", To.SELF)
+    async def query(self, request: Request) -> Element:
+        """Sections 4.2 and 4.3: the entries as messages, then the result."""
+        session, account = request.session, request.account
+        if session is None:
+            raise ServiceUnavailable()
+        query = read_query(request.payload, self.config.page, self.config.largest_page)
+        # Read first: all that the log holds up to here is committed, so the page cannot miss any of it.
+        last_id = await self.log.last_id(account.bare) if query.everybody else 0
+        page = await read_page(self.log, account.bare, query)
+        for stanza in results(account.jid, session.jid, query, page):
+            session.send(stanza)
+        reading.note(session, query, page, last_id)
+        return fin(page)
+
+    @iq("get", MAM_NS, "query", To.SELF)
+    async def form(self, request: Request) -> Element:
+        return fields()
+
+    @iq("get", MAM_NS, "metadata", To.SELF)
+    async def ends(self, request: Request) -> Element:
+        return await metadata(self.log, request.account.bare)
+
+    @iq("get", MAM_NS, "prefs", To.SELF)
+    async def get_preferences(self, request: Request) -> Element:
+        return shown(self.preferences.get(request.account.bare).get("") or self.unchosen)
+
+    @iq("set", MAM_NS, "prefs", To.SELF)
+    async def set_preferences(self, request: Request) -> Element:
+        chosen = read_preferences(request.payload, self.config.preferences)
+        await self.host.storage.commit([self.preferences.put(request.account.bare, "", chosen)])
+        return shown(chosen)
+
+    # ---- retention
+
+    async def sweep(self) -> None:
+        """Section 3.2: only the oldest go, so no gap appears."""
+        before = int(self.host.clock.now() * 1_000_000) - self.config.keep_days * DAY
+        owner = ""
+        while owners := await self.host.stored_accounts.owners(self.host.domain, owner, OWNERS):
+            writes: list[Write] = [self.log.trim(owner, before) for owner in owners]
+            await self.host.storage.commit(writes)
+            owner = owners[-1]

@@ -1,0 +1,200 @@
+"""XEP-0313 section 4: what a query asks for, the page it gets, and how that is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from xmppd import rsm
+from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound
+from xmppd.forms import Field, Submitted, form, read_form
+from xmppd.jid import JID
+from xmppd.stanza import Kind, Stanza, embedded
+from xmppd.storage.api import Entry, Flags, Log, Range
+from xmppd.xep import DELAY_NS, parse_time, stamp
+from xmppd.xml import E, Element, find, quoted
+
+from .preferences import MAM_NS
+
+FORWARD_NS: Final = "urn:xmpp:forward:0"
+RESULT_TAG: Final = f"{MAM_NS}|result"
+IDS: Final = 250
+"""The most single entries that one query may name."""
+FIELDS: Final = (
+    Field("with", "jid-single"),
+    Field("start"),
+    Field("end"),
+    Field("before-id"),
+    Field("after-id"),
+    Field("ids", "list-multi", open=True),
+)
+_KNOWN: Final = frozenset(each.var for each in FIELDS)
+_HIGHEST: Final = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`range`: what matches the form; `page`: the same within the place that RSM asks for.
+
+    `most`: entries of the page, 0 for the count. `known`: ids that must be in the archive.
+    """
+
+    range: Range
+    page: Range
+    most: int
+    backwards: bool = False
+    flip: bool = False
+    id: str = ""
+    known: tuple[int, ...] = ()
+
+    @property
+    def everybody(self) -> bool:
+        """It asks for conversations with all, up to the newest."""
+        wanted = self.range
+        return wanted.peer is None and wanted.ids is None and wanted.before is None and wanted.high is None
+
+
+def fields() -> Element:
+    """Section 4.1.5."""
+    return E("query", MAM_NS, {}, form("form", MAM_NS, FIELDS))
+
+
+def read_query(query: Element, usual: int, most: int) -> Query:
+    """`usual`: entries of a page where the client does not say; `most`: the largest page.
+
+    Raises BadRequest, FeatureNotImplemented (unknown field, page by index), ItemNotFound (what can be no id),
+    JidMalformed.
+    """
+    given = read_form(query)
+    if given is None:
+        given = Submitted("submit", MAM_NS)
+    if given.form_type != MAM_NS or given.type != "submit":
+        raise BadRequest("not an archive's form")
+    if not _KNOWN.issuperset(given.values):
+        raise FeatureNotImplemented("an unknown field")
+    wanted, known = _filter(given)
+    asked = rsm.read(query)
+    if asked.index is not None:
+        raise FeatureNotImplemented("pages are found by ids")
+    page = wanted
+    if asked.after is not None:
+        after = _id(asked.after)
+        known = (*known, after)
+        page = replace(page, after=after if page.after is None else max(after, page.after))
+    if asked.before:
+        before = _id(asked.before)
+        known = (*known, before)
+        page = replace(page, before=before if page.before is None else min(before, page.before))
+    return Query(
+        wanted,
+        page,
+        usual if asked.max is None else min(asked.max, most),
+        asked.backwards,
+        find(query, MAM_NS, "flip-page") is not None,
+        str(query.get("queryid", "")),
+        known,
+    )
+
+
+def _filter(given: Submitted) -> tuple[Range, tuple[int, ...]]:
+    """Section 4.1: what the form asks for, and the ids it names."""
+    after, before = given.text("after-id"), given.text("before-id")
+    low = _id(after) if after else None
+    high = _id(before) if before else None
+    ids = tuple(sorted({_id(text) for text in given.values.get("ids", ())}))
+    if len(ids) > IDS:
+        raise BadRequest(f"at most {IDS} ids")
+    other = given.jid("with")
+    wanted = Range(
+        after=low,
+        before=high,
+        low=_time(given, "start"),
+        high=_time(given, "end"),
+        peer=other.bare if other is not None else None,
+        resource=(other.resource or None) if other is not None else None,
+        ids=ids or None,
+        without=Flags.HIDDEN,
+    )
+    return wanted, tuple(each for each in (low, high) if each is not None) + ids
+
+
+def _id(text: str) -> int:
+    """An id as archives give them. Raises ItemNotFound for anything else: no entry can have it."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and text[0] != "0":
+        number = int(text)
+        if number <= _HIGHEST:
+            return number
+    raise ItemNotFound("no such message")
+
+
+def _time(given: Submitted, var: str) -> int | None:
+    """XEP-0082 section 3.2. Raises BadRequest."""
+    text = given.text(var)
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        raise BadRequest(f"{var} is no time") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`entries` in rising order. `complete`: nothing that matches lies behind them, in the direction of paging.
+
+    `count`: of all that match the form, None if it was not counted.
+    """
+
+    entries: list[Entry]
+    complete: bool
+    count: int | None = None
+
+
+async def read_page(log: Log, owner: str, query: Query) -> Page:
+    """Raises ItemNotFound for an id that is not in the archive (sections 4.1.3 and 4.3.2)."""
+    if query.known:
+        ids = tuple(sorted(set(query.known)))
+        if await log.count(owner, Range(ids=ids, without=Flags.HIDDEN)) != len(ids):
+            raise ItemNotFound("no such message")
+    if query.most == 0:  # XEP-0059 section 2.7
+        count = await log.count(owner, query.range)
+        return Page([], count == 0, count)
+    entries = await log.page(owner, query.page, query.most + 1, query.backwards)
+    complete = len(entries) <= query.most
+    if not complete:
+        entries = entries[1:] if query.backwards else entries[:-1]
+    return Page(entries, complete, len(entries) if complete and query.page == query.range else None)
+
+
+def results(owner: JID, to: JID, query: Query, page: Page) -> list[Stanza]:
+    """One message for each entry (section 4.2), made of bytes."""
+    head = f"<result xmlns='{MAM_NS}'" + (f" queryid='{quoted(query.id)}'" if query.id else "")
+    found = []
+    for entry in reversed(page.entries) if query.flip else page.entries:
+        opening = (
+            f"{head} id='{entry.id}'><forwarded xmlns='{FORWARD_NS}'>"
+            f"<delay xmlns='{DELAY_NS}' stamp='{stamp(entry.id)}'/>"
+        )
+        inside = b"%s%s</forwarded></result>" % (opening.encode(), embedded(entry.body))
+        found.append(Stanza(Kind.MESSAGE, "normal", to, owner, "", inside, (RESULT_TAG,)))
+    return found
+
+
+def fin(page: Page) -> Element:
+    """The result that ends a query (section 4.3)."""
+    entries = page.entries
+    first, last = (str(entries[0].id), str(entries[-1].id)) if entries else ("", "")
+    attributes = {"complete": "true"} if page.complete else {}
+    return E("fin", MAM_NS, attributes, rsm.answer(first, last, page.count))
+
+
+async def metadata(log: Log, owner: str) -> Element:
+    """Its first and its last entry (section 4.4)."""
+    visible = Range(without=Flags.HIDDEN)
+    first, last = await log.page(owner, visible, 1), await log.page(owner, visible, 1, backwards=True)
+    ends = [
+        E(name, MAM_NS, {"id": str(entries[0].id), "timestamp": stamp(entries[0].id)})
+        for name, entries in (("start", first), ("end", last))
+        if entries
+    ]
+    return E("metadata", MAM_NS, {}, *ends)

@@ -1,0 +1,123 @@
+"""XEP-0280: Message Carbons. Every device of an account sees both sides of its conversations."""
+
+from __future__ import annotations
+
+from xmppd.contracts.routing import ARRIVED, SENT
+from xmppd.errors import NotAllowed
+from xmppd.plugin import (
+    Inbound,
+    Kind,
+    NoConfig,
+    Outbound,
+    Plugin,
+    Request,
+    Session,
+    SessionKey,
+    Stanza,
+    To,
+    Xep,
+    iq,
+    on,
+)
+from xmppd.stanza import appended, embedded
+from xmppd.xep import stanza_id_bytes
+
+NS = "urn:xmpp:carbons:2"
+FORWARD_NS = "urn:xmpp:forward:0"
+MUC_USER_NS = "http://jabber.org/protocol/muc#user"
+MESSAGES = (Kind.MESSAGE,)
+ENABLED = SessionKey[bool]("carbons", False, durable=True)
+
+PRIVATE = frozenset((f"{NS}|private", "urn:xmpp:hints|no-copy"))
+"""Section 9, XEP-0334 section 4.3."""
+BODY = "jabber:client|body"
+ROOM_MARK = f"{MUC_USER_NS}|x"
+IM_PAYLOADS = frozenset(
+    (
+        "urn:xmpp:receipts|request",
+        "urn:xmpp:receipts|received",
+        *(f"http://jabber.org/protocol/chatstates|{name}" for name in ("active", "composing", "paused")),
+        *(f"http://jabber.org/protocol/chatstates|{name}" for name in ("inactive", "gone")),
+        *(f"urn:xmpp:chat-markers:0|{name}" for name in ("markable", "received", "displayed", "acknowledged")),
+        "jabber:x:conference|x",
+    )
+)
+"""Section 6.1: payloads of instant messaging, and direct invitations (XEP-0249)."""
+
+
+class Carbons(Plugin[NoConfig]):
+    xeps = (Xep(280, "1.0.1", "of errors those are copied that answer for a bare address"),)
+    features = (NS,)
+
+    @iq("set", NS, "enable", To.SELF)
+    async def enable(self, request: Request) -> None:
+        _session(request)[ENABLED] = True
+
+    @iq("set", NS, "disable", To.SELF)
+    async def disable(self, request: Request) -> None:
+        _session(request)[ENABLED] = False
+
+    @on(ARRIVED, kinds=MESSAGES)
+    def received(self, event: Inbound) -> None:
+        """Section 7: a copy to each that has not got it by RFC 6121 section 8.5."""
+        sessions, targets = event.owner.sessions, event.targets
+        if len(targets) == len(sessions):
+            return
+        got = {session for session, _ in targets}
+        others = [each for each in sessions.values() if each[ENABLED] and each not in got and each is not event.session]
+        if not targets and event.stamp:
+            # It waits in the log. A device that has not come online yet gets it from there, so not twice.
+            others = [each for each in others if each.presence is not None]
+        if others and eligible(event.stanza, sent=False):
+            event.targets.extend(copies("received", event.stanza, event.stanza.data, others))
+
+    @on(SENT, kinds=MESSAGES)
+    def sent(self, event: Outbound) -> None:
+        """Section 8. What a user sends to the own account comes to all devices as received."""
+        owner, stanza = event.owner, event.stanza
+        if len(owner.sessions) < 2 or stanza.to is None or stanza.to.bare == owner.bare:
+            return
+        others = [each for each in owner.sessions.values() if each[ENABLED] and each is not event.session]
+        if others and eligible(stanza, sent=True):
+            data = stanza.data
+            if event.stamp:  # XEP-0313 section 3.4: where it is in the own archive
+                data = appended(data, stanza_id_bytes(owner.bare, event.stamp))
+            event.targets.extend(copies("sent", stanza, data, others))
+
+
+def eligible(stanza: Stanza, sent: bool) -> bool:
+    """Section 6.1. What is said between two in a room comes to every device by the room itself."""
+    tags = stanza.tags
+    if not PRIVATE.isdisjoint(tags) or stanza.type in ("groupchat", "headline"):
+        return False
+    if ROOM_MARK in tags:
+        room = stanza.child(MUC_USER_NS, "x")
+        invites = room is not None and room.find(f"{{{MUC_USER_NS}}}invite") is not None
+        if invites or not sent:
+            return invites
+    if stanza.type == "error":
+        # The error does not carry what it answers. From a bare address it answers what all devices have seen.
+        sender = stanza.sender
+        return not sent and sender is not None and (not sender.resource or not IM_PAYLOADS.isdisjoint(tags))
+    return stanza.type == "chat" or BODY in tags or not IM_PAYLOADS.isdisjoint(tags)
+
+
+def copies(name: str, stanza: Stanza, data: bytes, sessions: list[Session]) -> list[tuple[Session, Stanza]]:
+    """The same copy to each. The wrapping is bytes, built once."""
+    inside = b"<%s xmlns='%s'><forwarded xmlns='%s'>%s</forwarded></%s>" % (
+        name.encode(),
+        NS.encode(),
+        FORWARD_NS.encode(),
+        embedded(data),
+        name.encode(),
+    )
+    owner = sessions[0].account.jid
+    tags = (f"{NS}|{name}",)
+    return [(each, Stanza(Kind.MESSAGE, stanza.type, each.jid, owner, "", inside, tags)) for each in sessions]
+
+
+def _session(request: Request) -> Session:
+    """Section 4.1. Raises NotAllowed for who has no session here."""
+    if request.session is None:
+        raise NotAllowed()
+    return request.session

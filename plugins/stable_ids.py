@@ -1,0 +1,77 @@
+"""XEP-0359: what only the server may say about a message is taken out of what clients send: stanza-ids of the
+account, and delays in the server's name (XEP-0203 section 5)."""
+
+from __future__ import annotations
+
+from xmppd.contracts.routing import INBOUND, OUTBOUND
+from xmppd.errors import MalformedJid
+from xmppd.jid import JID
+from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
+from xmppd.xep import DELAY_NS, SID_NS
+
+DELAY_TAG = f"{DELAY_NS}|delay"
+MARKS = frozenset((f"{SID_NS}|stanza-id", DELAY_TAG))
+MESSAGES = (Kind.MESSAGE,)
+
+
+class StableIds(Plugin[NoConfig]):
+    xeps = (
+        Xep(359, "0.7.0", "an account's ids are given by the archive, a room's by the room"),
+        Xep(203, "2.0", "delays that a client stamps in the server's name are taken out"),
+    )
+    features = (SID_NS,)
+    account_features = (SID_NS,)
+
+    def setup(self) -> None:
+        self._read: tuple[Stanza | None, frozenset[str]] = (None, frozenset())
+
+    @on(OUTBOUND, Stage.STAMP, MESSAGES)
+    def outgoing(self, event: Outbound) -> None:
+        """Also the sender's own archive must not hold an id that looks like its own."""
+        if not MARKS.isdisjoint(event.stanza.tags):
+            event.stanza = self._cleaned(event.stanza, event.owner.bare, trusted=False)
+
+    @on(INBOUND, Stage.STAMP, MESSAGES)
+    def incoming(self, event: Inbound) -> None:
+        """All copies go that carry the owner's address in any spelling (section 5)."""
+        stanza = event.stanza
+        if not MARKS.isdisjoint(stanza.tags):
+            trusted = stanza.sender is not None and stanza.sender.full == self.host.domain
+            event.stanza = self._cleaned(stanza, event.owner.bare, trusted)
+
+    def _cleaned(self, stanza: Stanza, owner: str, trusted: bool) -> Stanza:
+        """Without ids by `owner` and, unless the server itself is the sender, without delays in its name."""
+        named = self._names(stanza)
+        if owner in named:
+            stanza = stanza.without(SID_NS, "stanza-id", lambda element: _bare(element.get("by")) == owner)
+        if not trusted and DELAY_TAG in stanza.tags:
+            ours = (self.host.domain, owner)
+            stanza = stanza.without(DELAY_NS, "delay", lambda element: _full(element.get("from")) in ours)
+        return stanza
+
+    def _names(self, stanza: Stanza) -> frozenset[str]:
+        """The bare addresses in whose name ids are given. Read once for all recipients of a fan-out."""
+        seen, names = self._read
+        if seen is not stanza:
+            found = stanza.xml.iterchildren(f"{{{SID_NS}}}stanza-id")
+            names = frozenset(_bare(element.get("by")) for element in found)
+            self._read = (stanza, names)
+        return names
+
+
+def _bare(text: str | None) -> str:
+    jid = _parsed(text)
+    return jid.bare if jid is not None else ""
+
+
+def _full(text: str | None) -> str:
+    jid = _parsed(text)
+    return jid.full if jid is not None else ""
+
+
+def _parsed(text: str | None) -> JID | None:
+    """None for what is no address: it is nobody's."""
+    try:
+        return JID.parse(str(text or ""))
+    except MalformedJid:
+        return None
