@@ -76,15 +76,22 @@ class PresencePlugin(Plugin[Config]):
         """Section 4.6: who gets no broadcast must be told of the end by us."""
         to, known = stanza.to, session[DIRECTED]
         assert to is not None
+        if self._is_service(to):  # one occupant per session and room, whatever its nick was before
+            rest = tuple(address for address in known if address.partition("/")[0] != to.bare)
+        else:
+            rest = tuple(address for address in known if address != to.full)
         if stanza.type == "unavailable":
-            if to.full in known:
-                session[DIRECTED] = tuple(address for address in known if address != to.full)
+            session[DIRECTED] = rest
             return
-        if to.full in known or to.bare == session.account.bare:
+        if to.bare == session.account.bare:
             return
         item = item_of(session.account, to.bare)
         if session.presence is None or item is None or not item.sees_us:
-            session[DIRECTED] = (*known, to.full)
+            session[DIRECTED] = (*rest, to.full)
+
+    def _is_service(self, jid: JID) -> bool:
+        host = self.host.router.hosts.get(jid.domain)
+        return host is not None and host.type != "accounts"
 
     def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
         return self.subscriptions.send(session.account, stanza)

@@ -192,6 +192,16 @@ async def test_directed_without_ever_being_available(server: Harness) -> None:
     await juliet.silence()
 
 
+async def test_directed_to_a_contact_before_being_available(server: Harness) -> None:
+    """There will be no broadcast that ends it."""
+    await subscribe(server, ROMEO, JULIET, back=True)
+    romeo, juliet = await server.login("romeo", "r"), await server.login("juliet", "j", True)
+    romeo.send(f"<presence to='{juliet.jid}'/>")
+    assert await heard(juliet) == ["available romeo/r"]
+    romeo.cut()
+    assert await heard(juliet) == ["unavailable romeo/r"]
+
+
 async def test_directed_and_taken_back(server: Harness) -> None:
     romeo, juliet = await server.login("romeo", "r"), await server.login("juliet", "j", True)
     romeo.send(f"<presence to='{juliet.jid}'/><presence type='unavailable' to='{juliet.jid}'/>")
@@ -220,6 +230,27 @@ async def test_directed_presence_has_a_bound(server: Harness) -> None:
     romeo.send("<presence type='unavailable' to='a@localhost'/><presence to='c@localhost'/>")
     await romeo.silence()
     assert server.host.account(ROMEO).sessions["r"][DIRECTED] == ("b@localhost", "c@localhost")
+
+
+async def test_a_room_is_left_once_whatever_the_nick_was(server: Harness) -> None:
+    romeo, juliet = await server.login("romeo", "r", True), await server.login("juliet", "j", True)
+    muc = "<x xmlns='http://jabber.org/protocol/muc'/>"
+    room = "garden@conference.localhost"
+    romeo.send(f"<presence to='{room}/romeo'>{muc}</presence>")
+    await romeo.receive_all()
+    romeo.send(
+        "<iq type='set' id='i' to='garden@conference.localhost'>"
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>"
+    )
+    await romeo.receive_all()
+    juliet.send(f"<presence to='{room}/juliet'>{muc}</presence>")
+    await server.quiet()
+    romeo.send(f"<presence to='{room}/montague'/>")
+    await juliet.receive_all()
+    assert server.host.account(ROMEO).sessions["r"][DIRECTED] == (f"{room}/montague",)
+    romeo.cut()
+    [left] = await juliet.receive_all()
+    assert (left.get("type"), left.get("from")) == ("unavailable", f"{room}/montague")
 
 
 async def test_presence_errors_are_delivered_and_not_kept(server: Harness) -> None:

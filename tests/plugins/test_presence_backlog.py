@@ -62,6 +62,20 @@ async def test_a_negative_priority_gets_nothing_until_it_is_raised(server: Harne
     assert await bodies(juliet) == []
 
 
+async def test_later_presence_starts_nothing_anew(server: Harness) -> None:
+    juliet = await server.login("juliet", "balcony", presence=True)
+    account = server.host.account(JULIET)
+    feed = account.sessions["balcony"].feed
+    online_since = feed.since
+    account.next_id()
+    juliet.send("<presence><show>away</show></presence>")
+    await juliet.receive_all()
+    assert feed.since == online_since
+    juliet.send("<presence type='unavailable'/><presence/>")
+    await juliet.receive_all()
+    assert feed.since > online_since
+
+
 @pytest.mark.parametrize("read", [0, 2])
 async def test_who_has_read_the_archive_gets_what_came_later(server: Harness, read: int) -> None:
     await owed(server, entry(1), entry(2), entry(3))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.harness import Client, Element, Harness, condition
+from xmppd.config import parse_config
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.sessions import PRESENCE
 from xmppd.jid import JID
@@ -332,6 +333,50 @@ async def test_from_elsewhere(server: Harness) -> None:
         "unsubscribed romeo@montague.example",
         "push romeo@montague.example none",
     ]
+
+
+TWO_HOSTS = """
+hosts:
+  localhost: {}
+  capulet.example: {}
+listeners:
+  - {address: 127.0.0.1, port: 5222, tls: none}
+storage: "memory:"
+"""
+
+
+async def test_between_two_domains_of_this_server() -> None:
+    server = Harness()
+    server.config = parse_config(TWO_HOSTS, "test.yaml")
+    await server.start()
+    try:
+        romeo = await person(server, "romeo", "orchard")
+        await server.register("juliet", "capulet.example")
+        juliet = server.connect()
+        await juliet.sign_in("juliet", domain="capulet.example")
+        await juliet.bind("balcony")
+        await juliet.iq(f"<query xmlns='{NS}'/>")
+        juliet.send("<presence/>")
+        await juliet.receive_all()
+        there = "juliet@capulet.example"
+        send(romeo, "subscribe", there)
+        assert await heard(juliet) == [f"subscribe {ROMEO}"]
+        send(juliet, "subscribed", ROMEO)
+        assert await heard(romeo) == [
+            f"push {there} none ask",
+            f"subscribed {there}",
+            f"push {there} to",
+            f"available {juliet.jid}",
+        ]
+        assert await heard(juliet) == [f"push {ROMEO} from"]
+        romeo.send("<presence type='unavailable'/><presence/>")
+        assert f"available {juliet.jid}" in await heard(romeo)
+        juliet.cut()
+        assert await heard(romeo) == [f"unavailable {juliet.jid}"]
+        await romeo.iq(f"<query xmlns='{NS}'><item jid='{there}' subscription='remove'/></query>", "set")
+        assert server.server.hosts["capulet.example"].service(ROSTER).item(there, ROMEO) == RosterItem()
+    finally:
+        await server.stop()
 
 
 async def block(client: Client, contact: str) -> None:
