@@ -1,0 +1,1 @@
+"""The manual; `generate` writes the part that comes from the code."""
