@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from secrets import token_urlsafe
 
 from xmppd.config import option
+from xmppd.contracts.blocking import BLOCKLIST
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.contracts.sessions import PRESENCE
@@ -61,9 +62,15 @@ class Blocked:
 class Blocking(Plugin[Config]):
     xeps = (Xep(191, "1.3", "polite blocking: subscriptions stay"),)
     features = (NS,)
+    provides = (BLOCKLIST,)
 
     def setup(self) -> None:
         self.blocked = self.host.storage.map("blocklist", Blocked, resident=True)
+
+    def blocks(self, owner: str, other: JID) -> bool:
+        """See contracts.blocking."""
+        blocked = self.blocked.get(owner)
+        return bool(blocked) and matches(blocked, other) and not self._never(owner, other)
 
     def _never(self, owner: str, jid: JID) -> bool:
         """The own account (section 5: one resource must not block another) and the own server."""
