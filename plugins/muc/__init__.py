@@ -7,6 +7,7 @@ room option in a file of options/.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.routing import ENTITIES, Arrival
-from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError
+from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
 
 from .discovery import STABLE_ID
@@ -25,6 +26,10 @@ from .queries import answer_query
 from .room import Room
 from .service import Live, Rooms
 from .speech import is_subject
+
+log = logging.getLogger("xmppd.rooms")
+SWEEP = 60.0
+"""Seconds between looks for rooms that should be gone."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,16 @@ class GroupChat(Plugin[Config]):
 
     async def start(self) -> None:
         await self.rooms.open()
+        self.every(SWEEP, self.sweep, "sweep")
+
+    async def sweep(self) -> None:
+        """Delete temporary rooms that could not be deleted when the last occupant left: the store was away."""
+        for bare, live in list(self.rooms.live.items()):
+            if live.room is None or live.room.seats or live.room.is_persistent():
+                continue
+            async with self.rooms.held(JID.parse(bare)) as held:
+                if held.room is not None and not held.room.seats and not held.room.is_persistent():
+                    await self.carry_out(held, held.room.destroyed())
 
     async def stop(self) -> None:
         for live in self.rooms.live.values():
@@ -237,10 +252,13 @@ class GroupChat(Plugin[Config]):
             room = live.room
             if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
                 raise ItemNotFound("there is no such room")
+            was = room.affiliation(who)
             answer = answer_query(room, who, stanza, who.bare in self.host.admins)
             if isinstance(answer, Plan):
                 result = stanza.result()
                 await self.carry_out(live, answer, lambda: self.reply(arrival, result))
+                if was is not room.affiliation(who) is Affiliation.OWNER:
+                    log.warning("%s, a service admin, has become an owner of %s", who.bare, room.jid)
                 return
         # Reading takes as long as it takes: the room goes on meanwhile.
         messages, payload = await answer(self.rooms.log)
@@ -252,9 +270,15 @@ class GroupChat(Plugin[Config]):
         """Commit, change, answer, tell. Raises StorageUnavailable, and then nothing has changed."""
         if plan is None or live.room is None:
             return
-        await self.rooms.save(live.room, plan)
+        ends = plan.ends
+        try:
+            await self.rooms.save(live.room, plan)
+        except StorageUnavailable:
+            if not plan.regardless:
+                raise
+            ends = False  # `sweep` deletes it later
         effects = plan.apply()
-        if plan.ends:
+        if ends:
             live.room = None
         if then is not None:
             then()

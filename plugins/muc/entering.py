@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xmppd.errors import BadRequest, Conflict, Forbidden, ItemNotFound, JidMalformed
-from xmppd.jid import JID, prepare_nick
+from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, parse_stanza
 from xmppd.storage.api import Entry as LogEntry
 from xmppd.storage.api import Flags, Range
@@ -15,7 +15,7 @@ from xmppd.xml import Element, find, text_of
 
 from .model import MUC_NS, USER_NS, Affiliation, Effect, Occupant, Plan, Role, Seat, Send, Vanish
 from .options import ARCHIVING, HISTORY, MAY_ENTER
-from .state import X_TAG, Notice, RoomState, item_text, x_bytes
+from .state import X_TAG, Notice, RoomState, item_text, prepare_nick, x_bytes
 
 TAIL = f"<x xmlns='{USER_NS}'><item ".encode()
 _END = b"</message>"
@@ -261,7 +261,7 @@ class Entering(RoomState):
         sitting = self.seats.get(who.full)
         if sitting is None:
             return None
-        plan = Plan()
+        plan = Plan(regardless=True)
         if len(self.seats) == 1 and not self.is_persistent():
             plan.saves.append(Vanish())
         plan.apply = lambda: self._left(sitting, Seat(who, self.cleaned(presence)), Notice(codes))

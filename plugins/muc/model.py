@@ -169,10 +169,14 @@ def _nothing() -> list[Effect]:
 
 @dataclass(slots=True)
 class Plan:
-    """A decided change: commit `saves`, then call `apply`, which changes the room and says what to send."""
+    """A decided change: commit `saves`, then call `apply`, which changes the room and says what to send.
+
+    `regardless`: it has happened already (somebody has left) and is applied even if the store does not answer.
+    """
 
     saves: list[Save] = field(default_factory=list)
     apply: Callable[[], list[Effect]] = _nothing
+    regardless: bool = False
 
     @property
     def ends(self) -> bool:

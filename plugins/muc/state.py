@@ -6,11 +6,13 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from secrets import token_hex
 from typing import Final, Self
 
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
-from xmppd.jid import JID, prepare_nick
+from xmppd.jid import JID
+from xmppd.jid import prepare_nick as _prepare_nick
 from xmppd.stanza import Kind, Stanza
 from xmppd.xep import DELAY_NS, SID_NS
 from xmppd.xml import Element, escape, quoted
@@ -73,6 +75,12 @@ def item_text(affiliation: Affiliation, role: Role, jid: str = "", notice: Notic
     if notice.reason:
         inside += f"<reason>{escape(notice.reason)}</reason>"
     return f"{start}>{inside}</item>" if inside else f"{start}/>"
+
+
+@lru_cache(20_000)
+def prepare_nick(nick: str) -> str:
+    """A nick's comparison key. Remembered: every entrance looks at all reserved nicks. Raises MalformedJid."""
+    return _prepare_nick(nick)
 
 
 class RoomState:

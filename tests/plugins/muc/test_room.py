@@ -40,8 +40,8 @@ def stanza(text: str) -> Stanza:
     return parse_stanza(text.encode())
 
 
-def entry(who: JID, nick: str, inside: str = "", **more: str) -> Entry:
-    return Entry(who, nick, stanza(f"<presence to='{ROOM.bare}/{nick}'>{inside}</presence>"), **more)
+def entry(who: JID, nick: str, inside: str = "") -> Entry:
+    return Entry(who, nick, stanza(f"<presence to='{ROOM.bare}/{nick}'>{inside}</presence>"))
 
 
 def make(**options: bool | str | int) -> Room:
@@ -66,7 +66,14 @@ def sent(effects: list[Effect]) -> list[tuple[str, str, list[str], dict[str, str
         codes = sorted(str(each.get("code")) for each in x.iter(f"{USER}status")) if x is not None else []
         for to in targets:
             assert to is not None
-            found.append((to.full, effect.stanza.type, codes, dict(item.attrib) if item is not None else {}))
+            found.append(
+                (
+                    to.full,
+                    effect.stanza.type,
+                    codes,
+                    {str(k): str(v) for k, v in item.attrib.items()} if item is not None else {},
+                )
+            )
     return found
 
 
@@ -244,7 +251,7 @@ def test_forgeries_are_stripped_everywhere() -> None:
         ids = [(c.get("by"), c.get("id")) for c in each.xml.iter("{urn:xmpp:sid:0}stanza-id")]
         assert [pair for pair in ids if pair[0] != "other.lit"] == ([(ROOM.bare, "9")] if each in (out, stored) else [])
         occupant_ids = [c.get("id") for c in each.xml.iter("{urn:xmpp:occupant-id:0}occupant-id")]
-        assert len(occupant_ids) == 1 and len(occupant_ids[0]) == 64
+        assert len(occupant_ids) == 1 and len(occupant_ids[0] or "") == 64
         assert not list(each.xml.iter("{urn:xmpp:delay}delay"))
         assert all(item.get("jid") != "juliet@capulet.lit" for item in each.xml.iter(f"{USER}item"))
     assert not out.has("http://jabber.org/protocol/muc#user", "x")

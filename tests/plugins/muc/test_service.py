@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from plugins.muc import GroupChat
 from tests.harness import Harness, condition, xml
 from tests.plugins.muc.people import (
     MUC,
@@ -21,6 +22,13 @@ from tests.plugins.muc.people import (
     tavern,
 )
 from xmppd.jid import JID
+
+
+def rooms_of(server: Harness) -> GroupChat:
+    plugin = server.server.hosts["conference.localhost"].plugins["muc"]
+    assert isinstance(plugin, GroupChat)
+    return plugin
+
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 INFO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
@@ -71,9 +79,9 @@ async def test_outsiders(server: Harness) -> None:
     assert condition(await nurse.iq(PING, to=f"{ROOM}/romeo")) == "not-acceptable"
     assert condition(await nurse.iq(PING, to="nowhere@conference.localhost/x")) == "not-acceptable"
     assert condition(await nurse.iq(INFO, to=f"{ROOM}/romeo")) == "bad-request"
-    for list in ("owner", "admin", "member", "outcast"):
-        answer = await admin(nurse, f"<item affiliation='{list}'/>", "get")
-        assert condition(answer) == "forbidden" and "romeo" not in xml(answer)
+    for word in ("owner", "admin", "member", "outcast"):
+        listed = await admin(nurse, f"<item affiliation='{word}'/>", "get")
+        assert condition(listed) == "forbidden" and "romeo" not in xml(listed)
     await romeo.silence()
 
 
@@ -242,7 +250,7 @@ async def test_a_temporary_room_vanishes_with_all_it_owned(server: Harness) -> N
     romeo.send(f"<presence type='unavailable' to='{ROOM}/romeo'/>")
     await romeo.receive_all()
     assert await server.storage.log("archive").last_id(ROOM) == 0
-    plugin = server.server.hosts["conference.localhost"].plugins["muc"]
+    plugin = rooms_of(server)
     assert not plugin.rooms.directory and not plugin.rooms.live and not plugin.rooms.made_by
     juliet = await server.login("juliet", presence=True)
     assert "201" in codes((await join(juliet, "juliet"))[0])
@@ -261,7 +269,7 @@ async def test_destroying(server: Harness) -> None:
 
 
 async def test_who_may_make_rooms(server: Harness) -> None:
-    plugin = server.server.hosts["conference.localhost"].plugins["muc"]
+    plugin = rooms_of(server)
     object.__setattr__(plugin.config, "rooms_per_user", 2)
     romeo = await server.login("romeo", presence=True)
     for number in range(2):
@@ -426,3 +434,29 @@ async def test_occupant_ids_are_the_same_after_coming_back(server: Harness) -> N
     juliet.send(f"<presence type='unavailable' to='{ROOM}/juliet'/>")
     await juliet.receive_all()
     assert await id_of("girl") == first
+
+
+async def test_who_leaves_while_the_store_is_away_has_left(server: Harness) -> None:
+    romeo, *_ = await tavern(server)
+    plugin = rooms_of(server)
+    server.storage.available = False
+    romeo.send(f"<presence type='unavailable' to='{ROOM}/romeo'/>")
+    assert codes(await romeo.receive()) == ["110"]
+    server.storage.available = True
+    assert list(plugin.rooms.directory) == ["tavern"]
+    await server.advance(61)
+    assert not plugin.rooms.directory and not plugin.rooms.live
+
+
+async def test_a_service_admin_becomes_an_owner_openly(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """G02: told to the occupants, and logged."""
+    plugin = rooms_of(server)
+    plugin.host.admins = frozenset({"boss@localhost"})
+    romeo, *_ = await tavern(server)
+    boss = await server.login("boss", presence=True)
+    destroy = f"<query xmlns='{MUC}#owner'><destroy/></query>"
+    assert condition(await boss.iq(destroy, "set", ROOM)) == "forbidden"
+    assert condition(await admin(boss, "<item jid='romeo@localhost' affiliation='none'/>")) == "forbidden"
+    assert (await admin(boss, "<item jid='boss@localhost' affiliation='owner'/>")).get("type") == "result"
+    assert item(await romeo.receive()) == {"affiliation": "owner", "role": "none", "jid": "boss@localhost"}
+    assert "boss@localhost" in caplog.text
