@@ -1,283 +1,403 @@
-"""A TCP connection, with or without TLS. Knows no XMPP."""
+"""One TCP connection, plain or TLS: bytes between a transport and a `Receiver` (see `link` for the contract).
+
+Works on uvloop and on asyncio's own loop. It has no task and no timer, and while nothing happens no buffer.
+The transport's water marks are both zero, so `pause_writing` means "the kernel did not take all" and `resume_writing`
+"now it has": that is all `on_drained` needs. What the receiver hears of it begins at `Timing.high_water`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import enum
 import logging
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from .tls import end_point_of
+from .address import is_loopback, plain
 from .tls_layer import TlsLayer
 
 if TYPE_CHECKING:
+    from .engine import Engine
     from .link import Receiver
-    from .listen import Listener
 
 log = logging.getLogger("xmppd.net")
 
-READ = 65_536
-HIGH_WATER = 262_144
-_read_buffer = bytearray(READ)
-_read_view = memoryview(_read_buffer)
-"""Shared by all connections: a read is worked off before the next one begins."""
+ALPN: Final = b"xmpp-client"
+"""XEP-0368 section 3."""
 
 
-class Flusher:
-    """All that one turn of the loop writes to a connection leaves in one piece; one callback a turn for all."""
+class Owner(Protocol):
+    """Who has accepted the connection."""
 
-    __slots__ = ("_dirty", "_draining", "_loop")
+    def admit(self, connection: Connection) -> Receiver | None:
+        """The protocol for it; None: close at once. `forget` comes only for what was admitted."""
+        ...
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._dirty: list[Connection] = []
-        self._draining: list[Connection] = []
+    def direct_context(self) -> ssl.SSLContext | None:
+        """With direct TLS, what the handshake begins with."""
+        ...
 
-    def add(self, connection: Connection) -> None:
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
-        self._dirty.append(connection)
+    def forget(self, connection: Connection) -> None: ...
 
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            connection.flush()
 
-    def drain(self, connection: Connection) -> None:
-        if not self._draining:
-            self._loop.call_soon(self._drained)
-        self._draining.append(connection)
-
-    def _drained(self) -> None:
-        draining, self._draining = self._draining, []
-        for connection in draining:
-            connection.look_drained()
+class State(enum.Enum):
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    """Nothing more is delivered or taken; what was written is on its way."""
+    LOST = enum.auto()
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Implements `Link`."""
+    """Implements `Link`. Made for a transport that accepts, on the server's side."""
 
     __slots__ = (
+        "__weakref__",
+        "_dirty",
+        "_discarded",
         "_drained",
+        "_engine",
+        "_error",
         "_held",
-        "_listener",
-        "_lost",
         "_out",
+        "_out_size",
+        "_owner",
         "_paused",
         "_receiver",
+        "_slow",
+        "_state",
+        "_stuck",
         "_tls",
         "_transport",
-        "closing_since",
         "last_read",
-        "loopback",
         "peer",
-        "tls_since",
+        "port",
     )
 
-    def __init__(self, listener: Listener, receiver: Receiver) -> None:
-        self._listener = listener
-        self._receiver = receiver
+    def __init__(self, engine: Engine, owner: Owner) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
         self._tls: TlsLayer | None = None
-        self._out: list[bytes] = []
-        self._held: list[bytes] | None = None
+        self._state = State.LOST
+        self._error: Exception | None = None
+        self._out: list[bytes] | None = None
+        self._out_size = 0
+        self._held: bytes | None = None
+        """Plaintext that came while reading was paused."""
         self._drained: list[Callable[[], None]] | None = None
+        self._dirty = False
+        """The engine has it on its list for this turn."""
+        self._stuck = False
+        """The kernel did not take all."""
+        self._slow = False
+        """The receiver knows that too much waits."""
         self._paused = False
-        self._lost = False
-        self.peer = ""
-        self.loopback = False
+        self._discarded = 0
         self.last_read = 0.0
-        self.closing_since = 0.0
-        self.tls_since = 0.0
+        self.peer = ""
+        self.port = 0
 
-    # ---- asyncio's side
+    # ---- the transport's side (asyncio.BufferedProtocol)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self.last_read = self._listener.clock.monotonic()
-        name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if name else ""
-        self.loopback = bool(self.peer) and ipaddress.ip_address(self.peer.partition("%")[0]).is_loopback
-        if not self._listener.admit(self):
-            self._lost = True
-            self._transport.abort()
+        transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        if not address:  # it is gone already
+            transport.abort()
             return
-        self._transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._receiver.connected(self)
-        if self._listener.tls == "direct":
-            self.start_tls(self._listener.certificates.default)
+        self.peer, self.port = plain(address[0]), address[1]
+        self._transport = transport
+        transport.set_write_buffer_limits(0)
+        receiver = self._owner.admit(self)
+        if receiver is None:
+            transport.abort()
+            return
+        self._receiver = receiver
+        self._state = State.OPEN
+        self.last_read = self._engine.clock.monotonic()
+        context = self._owner.direct_context()
+        if context is not None:
+            self._secure(context, ALPN)
+        self._tell(lambda: receiver.connected(self))
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return _read_buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._engine.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.last_read = self._listener.clock.monotonic()
-        try:
-            if self._tls is None:
-                self._receiver.data_received(bytes(_read_view[:nbytes]))
-            else:
-                self._tls.feed(_read_view[:nbytes])
-                self._work_tls(self._tls)
-        except ssl.SSLError as error:
-            log.info("TLS with %s failed: %s", self.peer, error.reason or error)
-            self._send_tls()
-            self.abort(error)
-        except Exception:
-            log.exception("the connection of %s is dropped", self.peer)
-            self.abort()
+        if self._state is not State.OPEN:
+            self._discard(nbytes)
+            return
+        self.last_read = self._engine.clock.monotonic()
+        data = self._engine.view[:nbytes]
+        if self._tls is None:
+            self._deliver(bytes(data))
+        else:
+            self._decrypt(self._tls, data)
 
     def eof_received(self) -> bool:
-        return False  # XMPP has no half-closed streams: the transport closes
+        if self._tls is not None and not self._tls.ready:
+            self._error = ConnectionResetError("closed during the TLS handshake")
+        if self._state is State.OPEN:
+            self._finish()
+        return False  # the transport sends what it holds and closes
 
     def pause_writing(self) -> None:
-        if not self._lost:
-            self._receiver.pause_writing()
+        self._stuck = True
 
     def resume_writing(self) -> None:
-        if not self._lost:
-            self.look_drained()
-            self._receiver.resume_writing()
+        self._stuck = False
+        self._call_drained()  # first: who is told to go on writes more
+        if self._slow:
+            self._slow = False
+            if self._receiver is not None and self._state is State.OPEN:
+                self._tell(self._receiver.resume_writing)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._listener.forget(self)
-        self._drained = None
-        self._out = []
-        self._held = None
-        self._tls = None
-        if not self._lost:
-            self._lost = True
-            self._receiver.connection_lost(exc)
+        receiver, self._receiver = self._receiver, None
+        self._state = State.LOST
+        self._transport = self._tls = self._out = self._held = self._drained = None
+        self._out_size = 0
+        self._engine.forget(self)
+        if receiver is None:
+            return
+        self._owner.forget(self)
+        try:
+            receiver.connection_lost(self._error or exc)
+        except Exception:
+            log.exception("the end of the connection from %s was not taken well", self.peer)
+
+    # ---- reading
+
+    def _deliver(self, data: bytes) -> None:
+        receiver, transport = self._receiver, self._transport
+        if receiver is None or transport is None or self._state is not State.OPEN:
+            return
+        if self._paused:
+            # Paused in `secured`, or in `connected`: uvloop begins to read after that, whatever was said there.
+            self._held = data if self._held is None else self._held + data
+            transport.pause_reading()
+            return
+        try:
+            receiver.data_received(data)
+        except Exception as error:
+            self._failed(error)
+
+    def _decrypt(self, tls: TlsLayer, ciphertext: memoryview) -> None:
+        was_ready = tls.ready
+        failure: OSError | None = None
+        data = b""
+        try:
+            data = tls.receive(ciphertext)
+        except OSError as error:
+            failure = error
+        answer = tls.output()
+        if answer and self._transport is not None:
+            self._transport.write(answer)
+        if failure is not None:
+            log.info("TLS with %s failed: %s", self.peer, failure)
+            self._finish(failure)
+            return
+        if tls.ready and not was_ready:
+            self._handshake_done()
+        if data:
+            self._deliver(data)
+        if tls.ended and self._state is State.OPEN:
+            self._finish()
+
+    def _handshake_done(self) -> None:
+        self._engine.forget(self)
+        if self._receiver is not None:
+            self._tell(self._receiver.secured)
+        if self._out is not None:
+            self._turn_soon()
+
+    def _discard(self, count: int) -> None:
+        """Read on while closing: bytes that are left unread make the kernel reset the connection, and a reset takes
+        away what the peer has not read yet (our stream error)."""
+        self._discarded += count
+        if self._discarded > self._engine.timing.discard:
+            self.abort()
+
+    def pause_reading(self) -> None:
+        if not self._paused and self._state is State.OPEN and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._paused:
+            return
+        self._paused = False
+        if self._held is not None:
+            self._turn_soon()
+        elif self._state is State.OPEN and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _deliver_held(self) -> None:
+        data, self._held = self._held, None
+        if data is not None:
+            self._deliver(data)
+        if not self._paused and self._state is State.OPEN and self._transport is not None:
+            self._transport.resume_reading()
+
+    # ---- writing
+
+    def write(self, data: bytes) -> None:
+        if self._state is not State.OPEN or not data:
+            return
+        if self._out is None:
+            self._out = [data]
+        else:
+            self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size > self._engine.timing.high_water:
+            self._flush()  # not to wait for the end of the turn, so that the writer hears at once when it is too much
+        elif not self._dirty:
+            self._turn_soon()
+
+    def on_drained(self, callback: Callable[[], None]) -> None:
+        if self._state is State.LOST:
+            return
+        if self._drained is None:
+            self._drained = [callback]
+        else:
+            self._drained.append(callback)
+        self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._engine.turn_soon(self)
+
+    def turn(self) -> None:
+        """The engine's call, at the end of a turn in which there was something to do."""
+        if self._held is not None and not self._paused:
+            self._deliver_held()
+        self._dirty = False
+        if self._state is State.OPEN:
+            self._flush()
+        self._call_drained()
+
+    def _flush(self) -> None:
+        """Hand over to the transport. With TLS, not before the handshake is done."""
+        out, tls, transport = self._out, self._tls, self._transport
+        if out is None or transport is None or (tls is not None and not tls.ready):
+            return
+        self._out, self._out_size = None, 0
+        data = out[0] if len(out) == 1 else b"".join(out)
+        if tls is not None:
+            try:
+                data = tls.encrypt(data)
+            except OSError as error:
+                self._failed(error)
+                return
+        transport.write(data)
+        if self._stuck and not self._slow and transport.get_write_buffer_size() > self._engine.timing.high_water:
+            self._slow = True
+            if self._receiver is not None:
+                self._tell(self._receiver.pause_writing)
+
+    def _call_drained(self) -> None:
+        transport = self._transport
+        if self._drained is None or self._out is not None or self._stuck or transport is None:
+            return
+        if transport.is_closing():  # what it held may be lost
+            return
+        callbacks, self._drained = self._drained, None
+        for callback in callbacks:
+            self._tell(callback)
 
     # ---- TLS
 
-    def _work_tls(self, tls: TlsLayer) -> None:
-        if not tls.established:
-            done = tls.handshake()
-            self._send_tls()
-            if not done:
-                return
-            self.tls_since = 0.0
-            self._receiver.secured()
-        while not self._lost:
-            data = tls.read()
-            if data is None:
-                break
-            if data == b"":
-                self.close()
-                break
-            if self._paused:
-                if self._held is None:
-                    self._held = []
-                self._held.append(data)
-            else:
-                self._receiver.data_received(data)
-        self._send_tls()
-
-    def _send_tls(self) -> None:
-        if self._tls is not None and self._transport is not None:
-            data = self._tls.outgoing()
-            if data:
-                self._transport.write(data)
-
     def start_tls(self, context: ssl.SSLContext) -> None:
-        self.flush()
-        self._tls = TlsLayer(context)
-        self.tls_since = self._listener.clock.monotonic()
+        if self._tls is not None:
+            raise RuntimeError("TLS is on already")
+        if self._state is State.OPEN:
+            self._flush()
+            self._held = None
+            self._secure(context, None)
 
-    # ---- the protocol's side (Link)
+    def _secure(self, context: ssl.SSLContext, alpn: bytes | None) -> None:
+        self._tls = TlsLayer(context, self._engine.pipes, alpn)
+        self._engine.watch(self, self._engine.timing.handshake)
+
+    # ---- the end
+
+    def close(self) -> None:
+        if self._state is State.OPEN:
+            self._finish()
+
+    def _finish(self, error: Exception | None = None) -> None:
+        """Send what is left, close_notify and FIN. The rest is the peer's turn, or the deadline's."""
+        transport, tls = self._transport, self._tls
+        self._flush()
+        if transport is None or self._state is not State.OPEN:  # lost while writing
+            return
+        self._state = State.CLOSING
+        self._error = self._error or error
+        self._out, self._out_size, self._held = None, 0, None
+        self._engine.watch(self, self._engine.timing.close)
+        if transport.is_closing():
+            return
+        if tls is not None:
+            self._tls = None
+            transport.write(tls.goodbye())
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has reset the connection
+            transport.abort()
+            return
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()
+
+    def abort(self) -> None:
+        if self._state is not State.LOST and self._transport is not None:
+            self._state = State.CLOSING
+            self._tls = self._out = self._held = None
+            self._out_size = 0
+            self._transport.abort()
+
+    def overdue(self) -> None:
+        """The engine's call: the handshake, or the closing, takes too long."""
+        if self._state is State.OPEN:
+            self._error = TimeoutError("the TLS handshake took too long")
+        self.abort()
+
+    def _failed(self, error: Exception) -> None:
+        log.error("the connection from %s is aborted", self.peer, exc_info=error)
+        self._error = error
+        self.abort()
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._failed(error)
+
+    # ---- about the connection
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.peer)
 
     @property
     def secure(self) -> bool:
-        return self._tls is not None and self._tls.established
-
-    @property
-    def tls_server_end_point(self) -> bytes | None:
-        return end_point_of(self._tls.context) if self._tls is not None and self._tls.established else None
+        return self._tls is not None and self._tls.ready
 
     @property
     def tls_version(self) -> str:
         return self._tls.version if self._tls is not None else ""
 
     @property
+    def cipher(self) -> str:
+        return self._tls.cipher if self._tls is not None else ""
+
+    @property
+    def tls_server_end_point(self) -> bytes | None:
+        return self._tls.end_point if self._tls is not None and self._tls.ready else None
+
+    @property
     def write_buffer_size(self) -> int:
-        waiting = sum(map(len, self._out))
-        return waiting + (self._transport.get_write_buffer_size() if self._transport is not None else 0)
-
-    def write(self, data: bytes) -> None:
-        if self._lost or self.closing_since:
-            return
-        if not self._out:
-            self._listener.flusher.add(self)
-        self._out.append(data)
-
-    def flush(self) -> None:
-        """Hand what was written to the transport."""
-        out = self._out
-        if not out or self._transport is None or self._lost:
-            return
-        self._out = []
-        data = out[0] if len(out) == 1 else b"".join(out)
-        if self._tls is None:
-            self._transport.write(data)
-            return
-        try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
-            self.abort(error)
-            return
-        self._send_tls()
-
-    def on_drained(self, callback: Callable[[], None]) -> None:
-        if self._lost:
-            return
-        if self._drained is None:
-            self._drained = []
-            self._listener.flusher.drain(self)
-        self._drained.append(callback)
-
-    def look_drained(self) -> None:
-        """Tell who waits for it that all is written. Looked at next turn, when writing goes on, and by the sweep."""
-        if self._drained is None or self._lost or self._transport is None:
-            return
-        if self._out or self._transport.get_write_buffer_size():
-            return
-        waiting, self._drained = self._drained, None
-        for callback in waiting:
-            callback()
-
-    def pause_reading(self) -> None:
-        if not self._paused and not self._lost and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self._paused or self._lost or self._transport is None:
-            return
-        self._paused = False
-        held, self._held = self._held, None
-        for index, data in enumerate(held or ()):
-            if self._paused:
-                self._held = (held or [])[index:]
-                return
-            self._receiver.data_received(data)
-        if not self._paused and not self._lost:
-            self._transport.resume_reading()
-
-    def close(self) -> None:
-        if self._lost or self.closing_since or self._transport is None:
-            return
-        self.flush()
-        self.closing_since = self._listener.clock.monotonic()
-        if self._tls is not None and self._tls.established:
-            self._tls.goodbye()
-            self._send_tls()
-        self._transport.close()
-
-    def abort(self, error: Exception | None = None) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-        if not self._lost:
-            self._lost = True
-            self._receiver.connection_lost(error)
+        return self._out_size + (self._transport.get_write_buffer_size() if self._transport is not None else 0)

@@ -1,70 +1,117 @@
-"""What a connection and its protocol know of each other."""
+"""The contract between a connection and the protocol on it. Neither side knows how the other one works."""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class Receiver(Protocol):
+    """What a connection tells its protocol. All calls come from the event loop, never from inside a call to the link
+    (except `pause_writing`, which may come from inside `write`). An exception is logged and ends the connection."""
+
+    def connected(self, link: Link) -> None:
+        """The first call. With direct TLS the handshake is still to come; what is written waits for it."""
+        ...
+
+    def data_received(self, data: bytes) -> None:
+        """What one read brought, decrypted: up to 64 KiB, with TLS some 16 KiB more. Never while reading is paused."""
+        ...
+
+    def secured(self) -> None:
+        """The TLS handshake is done (after `start_tls`, or direct TLS)."""
+        ...
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly: more than the high-water mark waits. What is written all the same is kept."""
+        ...
+
+    def resume_writing(self) -> None:
+        """All that was written has left for the kernel. Only after `pause_writing`."""
+        ...
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The last call, exactly once. `None`: one of the two sides closed in an orderly way."""
+        ...
 
 
 class Link(Protocol):
-    """A connection, as its protocol sees it."""
+    """What a protocol may do with its connection. Nothing here raises because the peer is gone: what is written then
+    is dropped, and `connection_lost` follows."""
 
-    peer: str
-    """The other end's IP address."""
-    loopback: bool
     last_read: float
-    """Monotonic time of the last read."""
+    """When the last bytes came; the clock's monotonic seconds."""
+
+    @property
+    def peer(self) -> str:
+        """IP address; an IPv4 address within IPv6 (::ffff:192.0.2.1) in its IPv4 form."""
+        ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def loopback(self) -> bool:
+        """The peer is on this machine."""
+        ...
 
     @property
     def secure(self) -> bool:
-        """TLS is established."""
+        """Encrypted, handshake done, not yet closing."""
+        ...
+
+    @property
+    def tls_version(self) -> str:
+        """Such as "TLSv1.3"; empty without TLS."""
+        ...
+
+    @property
+    def cipher(self) -> str:
+        """OpenSSL's name of the cipher suite; empty without TLS."""
         ...
 
     @property
     def tls_server_end_point(self) -> bytes | None:
-        """Channel binding data of RFC 5929 section 4."""
+        """Channel binding to our certificate (RFC 5929 section 4): None without TLS, or where it is undefined."""
         ...
-
-    @property
-    def tls_version(self) -> str: ...
 
     @property
     def write_buffer_size(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes written that have not left for the kernel."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Send; all that one turn of the loop writes leaves in one piece."""
+        """Send at the end of this turn of the loop, in one piece with all that is written in this turn."""
         ...
 
     def on_drained(self, callback: Callable[[], None]) -> None:
-        """Call once when all that was written is with the kernel. Not called if the connection is lost first."""
+        """Call back once, in a later turn, when nothing written waits in this process any more. Never after the
+        connection is lost or the peer has closed: what was still waiting then may not have left."""
         ...
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """What was written goes out in the clear; from the next read on there is TLS only."""
+        """Server side of the handshake from the next byte on. What was written before leaves in clear first.
+
+        Call it from inside `data_received`, and drop what that call's data still holds: plaintext that was sent behind
+        the request must never count (RFC 6120 section 5.4.3.3). The link drops what it holds itself; plaintext that
+        comes later breaks the handshake. Raises RuntimeError when TLS is on already.
+        """
         ...
 
     def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
 
-    def close(self) -> None:
-        """Close after what was written."""
+    def resume_reading(self) -> None:
+        """What came in the meantime is delivered in a later turn, before anything new is read."""
         ...
 
-    def abort(self) -> None: ...
+    def close(self) -> None:
+        """Send what is written, then close_notify and FIN, then wait for the peer to close: what it still sends is
+        dropped, so that no reset overtakes our last words. A peer that takes too long is cut off."""
+        ...
 
-
-class Receiver(Protocol):
-    """A protocol, as its connection sees it."""
-
-    def connected(self, link: Link) -> None: ...
-    def data_received(self, data: bytes) -> None: ...
-    def secured(self) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Exactly once."""
+    def abort(self) -> None:
+        """Drop everything, now."""
         ...

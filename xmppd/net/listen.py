@@ -1,101 +1,149 @@
-"""Listening sockets and the connections they accepted."""
+"""Accepting connections on one address and port."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-from collections import Counter
+import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal
 
-from ..clock import Clock, Timer
-from .connection import Connection, Flusher
+from .address import network
+from .connection import Connection
+from .engine import Engine
+from .link import Receiver
+from .loop import open_file_limit
 
 if TYPE_CHECKING:
-    from .link import Receiver
+    from ..clock import Clock
     from .tls import Certificates
 
 log = logging.getLogger("xmppd.net")
 
-SWEEP = 1.0
-HANDSHAKE = 10.0
-CLOSING = 5.0
-"""Seconds that a TLS handshake, and a closing connection's last bytes, may take."""
-BACKLOG = 1024
+BACKLOG: Final = 1024
+SPARE_FILES: Final = 64
+"""Left to the store, logs and the control socket: a flood of connections must not cost us the database."""
+COMPLAIN_EVERY: Final = 60.0
+
+TlsMode = Literal["starttls", "direct", "none"]
 
 
 class Listener:
-    """One address and port. `tls`: "starttls", "direct" or "none"."""
+    """One address and port. `connections`: those that are open, so that someone can look at all of them."""
 
-    def __init__(self, clock: Clock, certificates: Certificates, tls: str, per_address: int) -> None:
-        self.clock = clock
-        self.certificates = certificates
-        self.tls = tls
-        self.per_address = per_address
+    def __init__(
+        self,
+        clock: Clock,
+        certificates: Certificates | None = None,
+        tls: TlsMode = "starttls",
+        per_address: int = 200,
+        *,
+        engine: Engine | None = None,
+    ) -> None:
+        """`per_address`: connections from one IPv4 address, or one IPv6 /64; further ones are closed at once.
+
+        Raises ValueError for direct TLS without certificates.
+        """
+        if tls == "direct" and certificates is None:
+            raise ValueError("direct TLS needs certificates")
         self.connections: set[Connection] = set()
-        self.flusher: Flusher
-        self._peers: Counter[str] = Counter()
+        self.address = ""
+        self.port = 0
+        """The real one, once started."""
+        self.refused = 0
+        """Connections closed at once: too many from one address, or too many files open."""
+        self._clock = clock
+        self._engine = engine or Engine.of(clock)
+        self._certificates = certificates if tls == "direct" else None
+        self._per_address = per_address
+        self._from: dict[str, int] = {}
+        self._make_receiver: Callable[[], Receiver]
         self._server: asyncio.Server | None = None
-        self._timer: Timer | None = None
+        self._most = 0
+        self._all_gone: asyncio.Future[None] | None = None
+        self._complained = 0.0
 
-    async def start(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> None:
-        """Raises OSError."""
+    async def start(
+        self, address: str, port: int, make_receiver: Callable[[], Receiver], reuse_port: bool = False
+    ) -> None:
+        """Listen; port 0 takes a free one. Raises OSError."""
+        self._make_receiver = make_receiver
+        self._most = open_file_limit() - SPARE_FILES
         loop = asyncio.get_running_loop()
-        self.flusher = Flusher(loop)
         self._server = await loop.create_server(
-            lambda: Connection(self, make_receiver()), address, port, backlog=BACKLOG, reuse_address=True
+            lambda: Connection(self._engine, self),
+            address,
+            port,
+            backlog=BACKLOG,
+            reuse_address=True,
+            reuse_port=reuse_port or None,
+            family=socket.AF_UNSPEC,
         )
-        self._sweep()
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on, chosen by the system where 0 was asked for."""
-        assert self._server is not None
-        listening: socket.socket = self._server.sockets[0]
-        return int(listening.getsockname()[1])
-
-    def admit(self, connection: Connection) -> bool:
-        """False: too many connections from that address."""
-        if self._peers[connection.peer] >= self.per_address:
-            log.info("refused %s: %d connections already", connection.peer, self.per_address)
-            return False
-        self._peers[connection.peer] += 1
-        self.connections.add(connection)
-        return True
-
-    def forget(self, connection: Connection) -> None:
-        if connection in self.connections:
-            self.connections.discard(connection)
-            self._peers[connection.peer] -= 1
-            if not self._peers[connection.peer]:
-                del self._peers[connection.peer]
-
-    def _sweep(self) -> None:
-        """One timer for all connections."""
-        self._timer = self.clock.call_later(SWEEP, self._sweep)
-        now = self.clock.monotonic()
-        for connection in list(self.connections):
-            late = connection.tls_since and now - connection.tls_since > HANDSHAKE
-            stuck = connection.closing_since and now - connection.closing_since > CLOSING
-            if late or stuck:
-                connection.abort()
-            else:
-                connection.look_drained()
+        self.address, self.port = self._server.sockets[0].getsockname()[:2]
 
     def stop_accepting(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._server = None
 
-    async def close(self) -> None:
-        """Stop accepting; wait a little for the last bytes of the connections, then drop them."""
+    async def close(self, within: float = 6.0) -> None:
+        """Stop accepting, close all connections, wait until they are gone; abort those that take longer."""
         self.stop_accepting()
         for connection in list(self.connections):
             connection.close()
-        deadline = self.clock.monotonic() + CLOSING
-        while self.connections and self.clock.monotonic() < deadline:  # noqa: ASYNC110 (at the stop only)
-            await asyncio.sleep(0.02)
-        for connection in list(self.connections):
-            connection.abort()
-        if self._timer is not None:
-            self._timer.cancel()
+        if not await self._gone(within):
+            for connection in list(self.connections):
+                connection.abort()
+            await self._gone(within)
+
+    async def _gone(self, within: float) -> bool:
+        if self.connections:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self._all_gone
+        return not self.connections
+
+    # ---- the connections' side (connection.Owner)
+
+    def admit(self, connection: Connection) -> Receiver | None:
+        key = network(connection.peer)
+        count = self._from.get(key, 0)
+        if self._server is None:  # accepted by the kernel before we stopped
+            return None
+        if count >= self._per_address:
+            self._refuse(f"{key} has {count} connections")
+            return None
+        if self._engine.open >= self._most:
+            self._refuse(f"{self._engine.open} connections are all that the limit of open files allows")
+            return None
+        receiver = self._make_receiver()
+        self._from[key] = count + 1
+        self._engine.open += 1
+        self.connections.add(connection)
+        return receiver
+
+    def forget(self, connection: Connection) -> None:
+        key = network(connection.peer)
+        count = self._from[key] - 1
+        if count:
+            self._from[key] = count
+        else:
+            del self._from[key]
+        self._engine.open -= 1
+        self.connections.discard(connection)
+        if not self.connections and self._all_gone is not None and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    def direct_context(self) -> ssl.SSLContext | None:
+        return self._certificates.default if self._certificates is not None else None
+
+    def _refuse(self, why: str) -> None:
+        """Say so, but not for each: the log is no place for a flood either."""
+        self.refused += 1
+        now = self._clock.monotonic()
+        if self.refused == 1 or now - self._complained >= COMPLAIN_EVERY:
+            self._complained = now
+            log.warning("connections refused (%d so far): %s", self.refused, why)

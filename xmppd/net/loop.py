@@ -1,31 +1,52 @@
-"""The event loop and its clock."""
+"""The event loop, and the clock that runs on it."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
-from ..clock import Timer
+T = TypeVar("T")
+
+UNLIMITED_FILES = 1 << 20
 
 
 class RealClock:
-    def now(self) -> float:
-        return time.time()
+    """`xmppd.clock.Clock` on an event loop, by default the running one (else RuntimeError)."""
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        return asyncio.get_running_loop().call_later(delay, callback)
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        return self._loop.call_later(delay, callback)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        asyncio.get_running_loop().call_soon(callback)
+        self._loop.call_soon(callback)
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop."""
-    uvloop.run(main)
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on uvloop, with as many open files as the system lets us have."""
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def open_file_limit() -> int:
+    """How many files and sockets this process may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else UNLIMITED_FILES
+
+
+def raise_file_limit() -> None:
+    """The usual 1,024 is for programs that use `select`; what may be had without rights is the hard limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else UNLIMITED_FILES
+    if wanted > open_file_limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

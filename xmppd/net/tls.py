@@ -1,130 +1,241 @@
-"""Certificates and TLS settings (RFC 7590, RFC 9325)."""
+"""Certificates and TLS settings (RFC 7590, RFC 9325), and the channel binding to a certificate (RFC 5929)."""
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
+import logging
 import os
 import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from weakref import WeakKeyDictionary
+from typing import Final, NoReturn
 
+import idna
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_end_points: WeakKeyDictionary[ssl.SSLContext, bytes] = WeakKeyDictionary()
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!MD5:!DSS"
+log = logging.getLogger("xmppd.tls")
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""For TLS 1.2 (RFC 9325 section 4.2); those of TLS 1.3 are all fine."""
+SELF_SIGNED_FOR: Final = timedelta(days=3650)
+"""People trust a self-signed certificate by hand, once per device."""
+WARN_BEFORE: Final = timedelta(days=14)
 
 
 class CertificateError(Exception):
-    """A certificate that cannot be used; the text says which and why."""
+    """A certificate or key that cannot be used; the text is for the administrator."""
 
 
-def server_end_point(certificate: x509.Certificate) -> bytes:
-    """RFC 5929 section 4.1: the certificate's hash, by its signature's algorithm (SHA-256 for MD5 and SHA-1)."""
-    algorithm = certificate.signature_hash_algorithm
-    name = algorithm.name if algorithm is not None else "sha256"
-    if name in ("md5", "sha1"):
-        name = "sha256"
-    return hashlib.new(name, certificate.public_bytes(serialization.Encoding.DER)).digest()
+class ServerContext(ssl.SSLContext):
+    """`end_point`: the data of `tls-server-end-point`, worked out once."""
+
+    end_point: bytes | None = None
 
 
-def end_point_of(context: ssl.SSLContext) -> bytes | None:
-    """The channel binding data of a context made by `server_context`."""
-    return _end_points.get(context)
+def server_context(certificate: Path, key: Path) -> ServerContext:
+    """TLS 1.2 and 1.3 with forward secrecy, for a PEM chain (own certificate first) and its PEM key.
 
-
-def server_context(chain: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 and later, no tickets (they cost memory per connection). Raises CertificateError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    No tickets, no renegotiation, no compression. Raises CertificateError.
+    """
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
-    context.num_tickets = 0
     context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    # A ticket costs each connection memory, and its key, never renewed, would undo forward secrecy.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
     context.set_alpn_protocols(["xmpp-client"])
     try:
-        context.load_cert_chain(chain, key)
-        certificate = x509.load_pem_x509_certificate(chain.read_bytes())
-    except FileNotFoundError:
-        missing = chain if not chain.exists() else key
-        raise CertificateError(f"there is no certificate file {missing}") from None
+        pem = certificate.read_bytes()
+        context.load_cert_chain(certificate, key, password=_no_password)
+        context.end_point = server_end_point(pem)
+    except FileNotFoundError as error:
+        missing = key if certificate.exists() else certificate
+        raise CertificateError(f"{missing}: no such file") from error
+    except ssl.SSLError as error:
+        what = "is not the key of" if error.reason == "KEY_VALUES_MISMATCH" else "cannot be used with"
+        raise CertificateError(f"{key} {what} {certificate} ({error.reason or error})") from error
     except (OSError, ValueError) as error:
-        raise CertificateError(f"certificate {chain} with key {key} cannot be used: {error}") from None
-    _end_points[context] = server_end_point(certificate)
+        raise CertificateError(f"{certificate}, {key}: {error}") from error
     return context
 
 
-def self_signed(domain: str, chain: Path, key: Path) -> None:
-    """Make a key (P-256, readable by the owner only) and a certificate for `domain`, valid for ten years."""
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain[:64])])
-    now = datetime.now(UTC)
-    names: list[x509.GeneralName] = [x509.DNSName(domain), x509.DNSName(f"*.{domain}")]
-    if domain == "localhost":
-        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(private, hashes.SHA256())
-    )
-    for path in (chain, key):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        pem = serialization.PrivateFormat.PKCS8
-        file.write(private.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))
-    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+def _no_password() -> NoReturn:
+    raise ValueError("the key is encrypted with a password; a server needs one without")
+
+
+def server_end_point(pem: bytes) -> bytes | None:
+    """The hash of the (first) certificate that RFC 5929 section 4.1 asks for: that of its signature, but SHA-256
+    for MD5 and SHA-1. None where it is undefined (Ed25519: no hash). Raises ValueError when there is no certificate."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return None
+    if algorithm is None:
+        return None
+    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+        algorithm = hashes.SHA256()
+    return certificate.fingerprint(algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    domain: str
+    certificate: Path
+    key: Path
 
 
 class Certificates:
-    """The TLS contexts of the domains, chosen by SNI where TLS begins before the stream names its domain."""
+    """The certificate of each domain. The name that a client asks for (SNI) chooses it, otherwise the first one."""
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[Path, Path]] = {}
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._files: dict[str, _Files] = {}
+        self._contexts: dict[str, ServerContext] = {}
 
-    def add(self, domain: str, chain: Path, key: Path, self_signed: bool = False) -> None:
-        """Raises CertificateError."""
-        if self_signed and not chain.exists() and not key.exists():
-            try:
-                make_self_signed(domain, chain, key)
-            except OSError as error:
-                raise CertificateError(f"cannot write {chain}: {error}") from None
-        self._files[domain] = (chain, key)
-        self._use(domain, server_context(chain, key))
+    def add(self, domain: str, certificate: Path, key: Path, self_signed: bool = False) -> None:
+        """Load the certificate of a domain; with `self_signed`, make it first if neither file is there.
 
-    def _use(self, domain: str, context: ssl.SSLContext) -> None:
-        context.sni_callback = self._named
-        self._contexts[domain] = context
-
-    def _named(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        chosen = self._contexts.get((name or "").lower().rstrip("."))
-        if chosen is not None:
-            connection.context = chosen
+        Raises CertificateError.
+        """
+        if self_signed and not certificate.exists() and not key.exists():
+            make_self_signed([domain], certificate, key)
+            log.info("made a self-signed certificate for %s: %s", domain, certificate)
+        files = _Files(domain, certificate, key)
+        context = self._load(files)
+        self._files[_name(domain)] = files
+        self._contexts[_name(domain)] = context
 
     def reload(self) -> None:
-        """Read all files again; nothing changes if one cannot be used. Raises CertificateError."""
-        fresh = {domain: server_context(*files) for domain, files in self._files.items()}
-        for domain, context in fresh.items():
-            self._use(domain, context)
+        """Read all files again. New handshakes see it, connections keep what they have. When one of them cannot be
+        used nothing changes. Raises CertificateError."""
+        self._contexts = {name: self._load(files) for name, files in self._files.items()}
+
+    def context(self, domain: str) -> ServerContext:
+        """Raises KeyError for an unknown domain."""
+        return self._contexts[_name(domain)]
 
     @property
-    def default(self) -> ssl.SSLContext:
-        """Before a name is known."""
-        return next(iter(self._contexts.values()))
+    def default(self) -> ServerContext:
+        """The first domain's. Raises CertificateError when there is none."""
+        for context in self._contexts.values():
+            return context
+        raise CertificateError("there is no certificate")
 
-    def context(self, domain: str) -> ssl.SSLContext:
-        return self._contexts.get(domain) or self.default
+    def expires(self, domain: str) -> datetime:
+        """When the certificate file ends to be valid, UTC. Raises KeyError, OSError, ValueError."""
+        return x509.load_pem_x509_certificate(self._files[_name(domain)].certificate.read_bytes()).not_valid_after_utc
+
+    def _load(self, files: _Files) -> ServerContext:
+        context = server_context(files.certificate, files.key)
+        context.sni_callback = self._choose
+        _look_at(files)
+        return context
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, used: ssl.SSLContext) -> None:
+        """Called during the handshake (RFC 6066 section 3). An unknown name gets the certificate we began with, and
+        the client decides: to refuse would tell strangers which domains are here."""
+        context = self._contexts.get(name.lower().rstrip(".")) if name else None
+        if context is not None and context is not used:
+            connection.context = context
 
 
-make_self_signed = self_signed
+def _look_at(files: _Files) -> None:
+    """Say what clients will complain about."""
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    if left < WARN_BEFORE:
+        when = "has expired on" if left < timedelta(0) else "expires on"
+        log.warning("%s %s %s", files.certificate, when, certificate.not_valid_after_utc.date())
+    if not _covers(certificate, _name(files.domain)):
+        log.warning("%s does not name %s: clients will refuse it", files.certificate, files.domain)
+    if files.key.stat().st_mode & 0o004:
+        log.warning("%s can be read by every user of this machine", files.key)
+
+
+def _covers(certificate: x509.Certificate, name: str) -> bool:
+    """The names clients look at (RFC 9525 section 6.3): no common name, a wildcard for the first label only."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    addresses = [str(each) for each in names.get_values_for_type(x509.IPAddress)]
+    domains = [each.lower() for each in names.get_values_for_type(x509.DNSName)]
+    return name in addresses or name in domains or "*." + name.partition(".")[2] in domains
+
+
+def _name(domain: str) -> str:
+    """The form of a domain in certificates and SNI: lower case A-labels."""
+    plain = domain.strip("[]").rstrip(".").lower()
+    if plain.isascii():
+        return plain
+    try:
+        return idna.encode(plain, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise CertificateError(f"{domain}: {error}") from error
+
+
+def make_self_signed(domains: Sequence[str], certificate: Path, key: Path) -> None:
+    """Make an EC key (P-256, PEM, mode 0600) and a certificate (PEM) that names the domains, and only signs itself.
+
+    Raises CertificateError: the files cannot be written, or one is there already.
+    """
+    names = [_name(domain) for domain in domains]
+    secret = ec.generate_private_key(ec.SECP256R1())
+    made = _certificate(names, secret)
+    encoding, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = secret.private_bytes(encoding, serialization.PrivateFormat.PKCS8, none)
+    try:
+        _write_new(key, private, 0o600)
+        _write_new(certificate, made.public_bytes(encoding), 0o644)
+    except OSError as error:
+        raise CertificateError(f"cannot write a self-signed certificate: {error}") from error
+
+
+def _certificate(names: Sequence[str], secret: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    public = secret.public_key()
+    now = datetime.now(UTC)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # a device's clock may be behind
+        .not_valid_after(now + SELF_SIGNED_FOR)
+        .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+    )
+    return builder.sign(secret, hashes.SHA256())
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    """All of the file or nothing, never over another one, at no time readable by more than `mode` says."""
+    if path.exists():
+        raise FileExistsError(f"{path} is there already")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,104 @@
+"""What all connections of one event loop share, so that an idle connection holds none of it.
+
+One read buffer, one pair of TLS pipes, one list of connections to write at the end of the turn, one timer for all
+handshakes and closings. A connection that does nothing is in none of the lists.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakKeyDictionary
+
+from .tls_layer import Pipes
+
+if TYPE_CHECKING:
+    from ..clock import Clock, Timer
+
+log = logging.getLogger("xmppd.net")
+
+READ_SIZE: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds a peer may take, and bytes that may wait for it."""
+
+    handshake: float = 10.0
+    close: float = 5.0
+    sweep: float = 1.0
+    """How often deadlines are looked at: they are late by that much at most."""
+    high_water: int = 64 << 10
+    discard: int = 1 << 20
+    """So many bytes are read and dropped from a peer that is being closed; then it is cut off."""
+
+
+class Turned(Protocol):
+    """A connection, as far as the engine knows it."""
+
+    def turn(self) -> None: ...
+
+    def overdue(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Engine:
+    """One per event loop: its read buffer is safe because between `get_buffer` and `buffer_updated` nothing runs."""
+
+    def __init__(self, clock: Clock, timing: Timing | None = None) -> None:
+        self.clock = clock
+        self.timing = timing or Timing()
+        self.view = memoryview(bytearray(READ_SIZE))
+        self.pipes = Pipes()
+        self.open = 0
+        """Connections of all listeners."""
+        self._dirty: list[Turned] = []
+        self._deadlines: dict[Turned, float] = {}
+        self._timer: Timer | None = None
+
+    @classmethod
+    def of(cls, clock: Clock) -> Engine:
+        """The one engine of a clock, which belongs to one loop."""
+        engine = _engines.get(clock)
+        if engine is None:
+            engine = _engines[clock] = cls(clock)
+        return engine
+
+    def turn_soon(self, connection: Turned) -> None:
+        """Call `turn` at the end of this turn. The caller takes care not to ask twice."""
+        if not self._dirty:
+            self.clock.call_soon(self._turn)
+        self._dirty.append(connection)
+
+    def _turn(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            try:
+                connection.turn()
+            except Exception:
+                log.exception("a connection failed")
+                connection.abort()
+
+    def watch(self, connection: Turned, seconds: float) -> None:
+        """Call `overdue` unless `forget` comes within so many seconds. One deadline per connection, the last counts."""
+        self._deadlines[connection] = self.clock.monotonic() + seconds
+        if self._timer is None:
+            self._timer = self.clock.call_later(self.timing.sweep, self._sweep)
+
+    def forget(self, connection: Turned) -> None:
+        self._deadlines.pop(connection, None)
+
+    def _sweep(self) -> None:
+        now = self.clock.monotonic()
+        for connection in [each for each, deadline in self._deadlines.items() if deadline <= now]:
+            self._deadlines.pop(connection, None)
+            try:
+                connection.overdue()
+            except Exception:
+                log.exception("a connection failed")
+        self._timer = self.clock.call_later(self.timing.sweep, self._sweep) if self._deadlines else None
+
+
+_engines: WeakKeyDictionary[Clock, Engine] = WeakKeyDictionary()
