@@ -1,0 +1,141 @@
+"""python -m benchmarks: CPU per unit of work, of this server and of Prosody where it is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import resource
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from .bench import Bench, Scale
+from .cases import CASES
+from .client import LoadError
+from .measure import Figure, machine, yardstick
+from .profiler import Profiler
+from .report import line, table, write_json
+from .servers import Prosody, Server, ServerError, Xmppd
+
+FOLDER = Path("var/bench")
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_LIST = "\n\n".join(f"{name}: {case.text}" for name, case in CASES.items())
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="The cases to run; all of them when none is named.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file, too.")] = None,
+    profile: Annotated[
+        str, typer.Option("--profile", help="Run this case under a profiler and show where the time goes.")
+    ] = "",
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure Prosody beside, if installed.")] = True,
+    ours: Annotated[bool, typer.Option("--ours/--no-ours", help="Measure this server.")] = True,
+    rounds: Annotated[int, typer.Option("--rounds", help="Measured rounds of each case.", min=1)] = 5,
+    share: Annotated[float, typer.Option("--share", help="Of the full work of a round.", min=0.01, max=100.0)] = 1.0,
+) -> None:
+    """Measure what work costs the server's process in CPU time: all threads, user and system."""
+    chosen = [profile] if profile else list(names or CASES)
+    unknown = [name for name in chosen if name not in CASES]
+    if unknown:
+        complaints.print(f"No such case: {', '.join(unknown)}. There are:\n\n{_LIST}")
+        raise typer.Exit(2)
+    _more_files()
+    version = Prosody.installed() if peer and not profile else ""
+    servers: list[type[Server]] = [*([Xmppd] if ours else []), *([Prosody] if version else [])]
+    if peer and not profile and not version:
+        console.print("Prosody is not installed: no figures of a peer (Debian: apt install prosody).")
+    about = {**machine(), "python": platform.python_version(), "prosody": version}
+    console.print("  ".join(f"{key}: {value}" for key, value in about.items() if value))
+    run = Run(servers, Scale(1 if profile else rounds, share), Profiler(_profiles()) if profile else None)
+    uvloop.run(run.all(chosen))
+    _show(run, about, json)
+    if run.failed:
+        raise typer.Exit(1)
+
+
+class Run:
+    """The chosen cases, one after the other, each against a fresh process of each server."""
+
+    def __init__(self, servers: list[type[Server]], scale: Scale, profiler: Profiler | None) -> None:
+        self.servers = servers
+        self.scale = scale
+        self.profiler = profiler
+        self.figures: dict[str, list[Figure]] = {server.name: [] for server in servers}
+        self.failed = False
+        self.paces: list[float] = []
+        """Milliseconds that a fixed piece of work took, before each case."""
+
+    async def all(self, names: list[str]) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=console, refresh_per_second=2, transient=True) as progress:
+            for name in names:
+                self._look_at_machine(progress)
+                for kind in self.servers:
+                    await self._one(name, kind, progress)
+
+    def _look_at_machine(self, progress: Progress) -> None:
+        """What else runs here makes all figures higher: say so."""
+        pace = yardstick()
+        self.paces.append(pace)
+        if pace > 1.2 * min(self.paces):
+            progress.console.print(f"The machine is busy: {pace:.0f} ms for what took {min(self.paces):.0f} before.")
+
+    async def _one(self, name: str, kind: type[Server], progress: Progress) -> None:
+        case, folder = CASES[name], FOLDER / f"{kind.name.lower()}-{name}"
+        shown = progress.add_task(f"{kind.name} {name}: starting")
+        server = kind(folder, case.accounts, case.lean)
+        if isinstance(server, Xmppd) and self.profiler is not None:
+            server.launcher = self.profiler.launcher
+
+        def say(text: str) -> None:
+            progress.update(shown, description=f"{kind.name} {name}: {text}")
+
+        def done(figure: Figure) -> None:
+            self.figures[kind.name].append(figure)
+            progress.console.print(line(figure, kind.name))
+
+        try:
+            await server.start()
+            await case.run(Bench(name, server, self.scale, say, done, self.profiler))
+        except (LoadError, ServerError, OSError, TimeoutError) as error:
+            self.failed = True
+            complaints.print(f"{kind.name} {name}: failed: {error}", style="red", markup=False)
+        finally:
+            say("stopping")
+            await asyncio.to_thread(server.stop)
+            progress.remove_task(shown)
+
+
+def _show(run: Run, about: dict[str, Any], json: Path | None) -> None:
+    if run.profiler is not None:
+        run.profiler.show(console)
+        return
+    peer = Prosody.name if Prosody in run.servers else ""
+    ours = Xmppd.name if Xmppd in run.servers else peer
+    console.print(table(run.figures, ours, peer if ours != peer else ""))
+    if json is not None:
+        write_json(json, run.figures, {**about, "yardstick_ms": run.paces}, console)
+
+
+def _profiles() -> Path:
+    folder = FOLDER / "profile"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder.resolve()
+
+
+def _more_files() -> None:
+    """A connection is an open file, here and in the server, which inherits the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    typer.run(bench)

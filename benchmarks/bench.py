@@ -1,0 +1,121 @@
+"""What a case gets to work with: a running server, rounds that are measured, progress that is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypeVar
+
+from .client import Client
+from .measure import Figure, cpu_seconds, loop_seconds
+from .profiler import Profiler
+from .servers import Server
+
+T = TypeVar("T")
+AT_ONCE = 20
+"""So many clients sign in at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is done: `rounds` measured ones, each with `share` of the full work."""
+
+    rounds: int = 5
+    share: float = 1.0
+
+    def of(self, count: int) -> int:
+        return max(1, int(count * self.share))
+
+
+class Bench:
+    """One run of one case against one server. `say` shows what goes on; `done` gets each figure as it is known."""
+
+    def __init__(
+        self,
+        case: str,
+        server: Server,
+        scale: Scale,
+        say: Callable[[str], None],
+        done: Callable[[Figure], None],
+        profiler: Profiler | None = None,
+    ) -> None:
+        self.case = case
+        self.server = server
+        self.scale = scale
+        self.say = say
+        self.done = done
+        self.profiler = profiler
+
+    async def rounds(
+        self,
+        name: str,
+        unit: str,
+        units: int,
+        work: Callable[[], Awaitable[object]],
+        target: float | None = None,
+        per: float = 1e6,
+        warm_up: bool = True,
+        rounds: int = 0,
+    ) -> None:
+        """Measure `work`, which does `units` units, several times after a warm-up. `per`: units of a second."""
+        figure = Figure(self.case, name, unit, target=target)
+        loops: list[float] = []
+        if warm_up:
+            self.say(f"{name}: warming up")
+            await work()
+        gc.collect()
+        for number in range(rounds or self.scale.rounds):
+            self.say(f"{name}: round {number + 1}")
+            pid = self.server.pid
+            if self.profiler is not None:
+                await self.profiler.begin(self.server)
+            before, loop_before = cpu_seconds(pid), loop_seconds(pid)
+            await work()
+            spent, loop = cpu_seconds(pid) - before, loop_seconds(pid) - loop_before
+            if self.profiler is not None:
+                await self.profiler.end(self.server, f"{self.case}: {name}", units)
+            figure.values.append(spent / units * per)
+            loops.append(loop / units * per)
+        figure.loop = median(loops)
+        self.done(figure)
+
+    def figure(self, name: str, unit: str, values: Iterable[float], target: float | None = None) -> None:
+        """Something else that was measured."""
+        self.done(Figure(self.case, name, unit, list(values), target))
+
+    # ---- clients
+
+    async def all(self, what: str, works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """Run them all, a few at a time, in order of their results."""
+        gate, list_of = asyncio.Semaphore(AT_ONCE), list(works)
+        finished = 0
+
+        async def one(work: Coroutine[Any, Any, T]) -> T:
+            nonlocal finished
+            async with gate:
+                result = await work
+            finished += 1
+            if finished % 50 == 0:
+                self.say(f"{what}: {finished} of {len(list_of)}")
+            return result
+
+        return await asyncio.gather(*map(one, list_of))
+
+    async def clients(self, count: int, first: int = 0, present: bool = True) -> list[Client]:
+        """Signed in without TLS, available, every broadcast of presence behind them."""
+
+        async def one(number: int) -> Client:
+            client = await Client.signed_in(self.server.port, number)
+            if present:
+                await client.appear()
+            return client
+
+        return await self.all("signing in", map(one, range(first, first + count)))
+
+    async def close(self, clients: Iterable[Client]) -> None:
+        for client in clients:
+            client.sink = None
+        await self.all("signing out", (client.close() for client in clients))

@@ -1,0 +1,30 @@
+"""The cases by name. Each is a coroutine that drives a running server and reports figures."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ..bench import Bench
+from . import archive, idle, message, muc, offline, sign_in
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`accounts`: how many the server must have. `lean`: memory is measured."""
+
+    run: Callable[[Bench], Awaitable[None]]
+    accounts: int
+    text: str
+    lean: bool = False
+
+
+CASES = {
+    "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),
+    "message": Case(message.run, message.ACCOUNTS, "one-to-one messages, 50 pairs, at saturation"),
+    "steady": Case(message.run_steady, message.ACCOUNTS, "the same at 2,000 messages a second, with latency"),
+    "muc": Case(muc.run, muc.ACCOUNTS, "messages to a room of 200"),
+    "archive": Case(archive.run, archive.ACCOUNTS, "pages of 100 from an archive of 20,000 messages"),
+    "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
+    "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
+}

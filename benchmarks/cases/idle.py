@@ -1,0 +1,65 @@
+"""What a session costs that is there and does nothing: TLS, a roster, presence seen by three contacts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from ..bench import Bench
+from ..client import Client, user
+from ..measure import Memory
+
+SESSIONS = 1000
+ACCOUNTS = SESSIONS + 20
+FRIENDS = 4
+"""Groups of so many see each other's presence."""
+REST = 20
+"""Seconds until a server has given back what it holds for the busy only."""
+
+
+async def run(bench: Bench) -> None:
+    """The growth of resident memory from a server that has seen sign-ins to one with all sessions."""
+    count = bench.scale.of(SESSIONS) // FRIENDS * FRIENDS
+    first = await bench.all("warming up", (_session(bench, number) for number in range(SESSIONS, SESSIONS + 20)))
+    await bench.close(first)
+    await _rest(bench)
+    before = Memory.of(bench.server.pid)
+    clients = await bench.all("signing in", (_session(bench, number) for number in range(count)))
+    await _befriend(bench, clients)
+    await _rest(bench)
+    after = Memory.of(bench.server.pid)
+    bench.figure("a session: growth of resident memory", "KiB", [(after.resident - before.resident) / count], 40.0)
+    bench.figure("a session: growth of private memory", "KiB", [(after.private - before.private) / count])
+    bench.figure("the process without sessions: resident", "MiB", [before.resident / 1024])
+    await bench.rounds(
+        f"{count} idle sessions: CPU per second",
+        "ms/s",
+        REST,
+        lambda: asyncio.sleep(REST),
+        per=1e3,
+        warm_up=False,
+        rounds=1,
+    )
+    await bench.close(clients)
+
+
+async def _session(bench: Bench, number: int) -> Client:
+    client = await Client.signed_in(bench.server.tls_port, number, tls=bench.server.trust)
+    await client.iq("get", "<query xmlns='jabber:iq:roster'/>")
+    await client.appear()
+    return client
+
+
+async def _befriend(bench: Bench, clients: list[Client]) -> None:
+    """Everybody asks the others of the group, then everybody agrees (RFC 6121 section 3.1)."""
+    for type in ("subscribe", "subscribed"):
+        for start in range(0, len(clients), FRIENDS):
+            for one, other in itertools.permutations(range(start, start + FRIENDS), 2):
+                clients[one].write(f"<presence type='{type}' to='{user(other)}'/>".encode())
+        await bench.all(f"contacts ({type})", (client.settled() for client in clients))
+
+
+async def _rest(bench: Bench) -> None:
+    for second in range(REST):
+        bench.say(f"waiting until the server rests: {REST - second} s")
+        await asyncio.sleep(1)

@@ -1,0 +1,233 @@
+"""A client that costs little: raw bytes, no XML parser, markers are searched and counted.
+
+It knows the servers it talks to (stanzas are written with </message>, attributes of headers with ' or ") and is no
+example of how to write a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+import ssl
+from collections.abc import Callable
+from secrets import token_urlsafe
+from typing import Final, cast
+
+DOMAIN: Final = "localhost"
+PASSWORD: Final = "correct horse"
+WAIT: Final = 60.0
+"""Seconds for an answer, the whole machine being busy."""
+END_OF_MESSAGE: Final = b"</message>"
+
+_OPEN = (
+    f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' "
+    "xmlns:stream='http://etherx.jabber.org/streams'>"
+).encode()
+_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+_JID = re.compile(rb"<jid>([^<]+)</jid>")
+_TEXT = re.compile(rb">([^<]*)<")
+
+_salted: dict[tuple[bytes, int], bytes] = {}
+"""Clients keep the salted password (RFC 5802 section 3); so the accounts of a benchmark share a salt."""
+
+
+class LoadError(Exception):
+    """The server did not do what the load expects."""
+
+
+def user(number: int) -> str:
+    """The address of a benchmark account."""
+    return f"u{number}@{DOMAIN}"
+
+
+class Client(asyncio.Protocol):
+    """One connection. Either `expect` reads, or `sink` gets all bytes."""
+
+    def __init__(self) -> None:
+        self.jid = ""
+        self.sink: Callable[[bytes], None] | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._read = bytearray()
+        self._wanted: tuple[bytes, asyncio.Future[None]] | None = None
+        self._ids = 0
+
+    @classmethod
+    async def connect(cls, port: int, tls: ssl.SSLContext | None = None) -> Client:
+        """With `tls`, from the first byte. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(
+            cls, "127.0.0.1", port, ssl=tls, server_hostname=DOMAIN if tls is not None else None
+        )
+        return client
+
+    @classmethod
+    async def signed_in(
+        cls, port: int, number: int, resource: str = "load", tls: ssl.SSLContext | None = None, scram: bool = False
+    ) -> Client:
+        """Connected, signed in, bound. Raises LoadError, OSError."""
+        client = await cls.connect(port, tls)
+        await client.sign_in(f"u{number}", scram)
+        await client.bind(resource)
+        return client
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+
+    def data_received(self, data: bytes) -> None:
+        if self.sink is not None:
+            self.sink(data)
+            return
+        self._read += data
+        if self._wanted is not None and self._wanted[0] in self._read:
+            waiter, self._wanted = self._wanted[1], None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+        if self._wanted is not None and not self._wanted[1].done():
+            self._wanted[1].set_exception(LoadError(f"connection lost: {bytes(self._read[-300:])!r}"))
+
+    # ---- reading and writing
+
+    def write(self, data: bytes) -> None:
+        """Raises LoadError when the connection is gone."""
+        if self._transport is None or self.lost.done():
+            raise LoadError(f"{self.jid or 'a client'} is not connected")
+        self._transport.write(data)
+
+    async def expect(self, marker: bytes) -> bytes:
+        """Everything up to the first `marker`, with it. Raises LoadError."""
+        if marker not in self._read:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._wanted = (marker, waiter)
+            try:
+                await asyncio.wait_for(waiter, WAIT)
+            except TimeoutError:
+                raise LoadError(f"no {marker!r} in {bytes(self._read[-500:])!r}") from None
+        end = self._read.index(marker) + len(marker)
+        found = bytes(self._read[:end])
+        del self._read[:end]
+        return found
+
+    async def iq(self, type: str, payload: str, to: str = "", end: str = "") -> bytes:
+        """Send an IQ and read to the end of its answer (`end`: a marker near it; else that it has begun)."""
+        self._ids += 1
+        id = f"q{self._ids}"
+        address = f" to='{to}'" if to else ""
+        self.write(f"<iq type='{type}' id='{id}'{address}>{payload}</iq>".encode())
+        found = await self._one_of(f"id='{id}'".encode(), f'id="{id}"'.encode())
+        return found + (await self.expect(end.encode()) if end else await self.expect(b">"))
+
+    async def _one_of(self, single: bytes, double: bytes) -> bytes:
+        if double in self._read:
+            return await self.expect(double)
+        return await self.expect(single)
+
+    async def settled(self) -> None:
+        """The server has worked off all that this client has sent: it answers in order (RFC 6120 section 10.1)."""
+        await self.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=DOMAIN)
+
+    # ---- signing in
+
+    async def sign_in(self, name: str, scram: bool = False) -> None:
+        """Up to the features of the signed-in stream. Raises LoadError."""
+        self.write(_OPEN)
+        await self.expect(b"</stream:features>")
+        if scram:
+            await self._scram(name)
+        else:
+            plain = base64.b64encode(f"\0{name}\0{PASSWORD}".encode()).decode()
+            self.write(f"<auth xmlns='{_SASL}' mechanism='PLAIN'>{plain}</auth>".encode())
+        await self.expect(b"<success")
+        await self.expect(b">")
+        self.write(_OPEN)
+        await self.expect(b"</stream:features>")
+
+    async def _scram(self, name: str) -> None:
+        """SCRAM-SHA-256 without channel binding (RFC 5802 section 5, RFC 7677)."""
+        nonce = token_urlsafe(18)
+        first = f"n={name},r={nonce}"
+        begin = base64.b64encode(f"n,,{first}".encode()).decode()
+        self.write(f"<auth xmlns='{_SASL}' mechanism='SCRAM-SHA-256'>{begin}</auth>".encode())
+        await self.expect(b"<challenge")
+        text = _TEXT.search(b">" + (await self.expect(b"</challenge>")).partition(b">")[2])
+        assert text is not None
+        challenge = base64.b64decode(text[1])
+        fields = dict(part.split(b"=", 1) for part in challenge.split(b","))
+        salt, iterations = base64.b64decode(fields[b"s"]), int(fields[b"i"])
+        salted = _salted.get((salt, iterations))
+        if salted is None:
+            salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, iterations)
+            _salted[salt, iterations] = salted
+        client_key = hmac.digest(salted, b"Client Key", "sha256")
+        bare = b"c=biws,r=" + fields[b"r"]
+        message = b",".join((first.encode(), challenge, bare))
+        signature = hmac.digest(hashlib.sha256(client_key).digest(), message, "sha256")
+        proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+        final = base64.b64encode(bare + b",p=" + base64.b64encode(proof)).decode()
+        self.write(f"<response xmlns='{_SASL}'>{final}</response>".encode())
+
+    async def bind(self, resource: str) -> None:
+        """Raises LoadError."""
+        bind = f"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind>"
+        found = _JID.search(await self.iq("set", bind, end="</iq>"))
+        if found is None:
+            raise LoadError("no address was bound")
+        self.jid = found[1].decode()
+
+    async def appear(self) -> None:
+        """Initial presence, and wait until it is broadcast."""
+        self.write(b"<presence/>")
+        await self.settled()
+
+    async def manage(self) -> None:
+        """Enable stream management; from now on `h` counts messages only, so nothing else may come."""
+        self.write(b"<enable xmlns='urn:xmpp:sm:3'/>")
+        await self.expect(b"<enabled")
+        await self.expect(b">")
+
+    async def archived(self) -> int:
+        """How many messages the last page of at most two in the own archive shows (XEP-0313)."""
+        rsm = "<set xmlns='http://jabber.org/protocol/rsm'><max>2</max><before/></set>"
+        return (await self.iq("set", f"<query xmlns='urn:xmpp:mam:2'>{rsm}</query>", end="</iq>")).count(b"</result>")
+
+    async def close(self) -> None:
+        if not self.lost.done() and self._transport is not None:
+            self._transport.write(b"</stream:stream>")
+            try:
+                await asyncio.wait_for(asyncio.shield(self.lost), WAIT)
+            except TimeoutError:
+                self._transport.abort()
+
+
+class Counter:
+    """A sink that counts messages. `arrived` gets how many ended in the last read."""
+
+    __slots__ = ("_arrived", "_client", "_managed", "_tail", "count")
+
+    def __init__(self, client: Client, arrived: Callable[[int], None], managed: bool = False) -> None:
+        self.count = 0
+        self._client = client
+        self._arrived = arrived
+        self._managed = managed
+        self._tail = b""
+        client.sink = self.take
+
+    def take(self, data: bytes) -> None:
+        seen = self._tail + data
+        found = seen.count(END_OF_MESSAGE)
+        self._tail = seen[-len(END_OF_MESSAGE) + 1 :]
+        self.count += found
+        if self._managed and (b"<r " in seen or b"<r/>" in seen):
+            self._tail = self._tail.replace(b"<r", b"")
+            self._client.write(b"<a xmlns='urn:xmpp:sm:3' h='%d'/>" % self.count)
+        if found:
+            self._arrived(found)
