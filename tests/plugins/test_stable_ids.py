@@ -1,0 +1,100 @@
+"""XEP-0359 section 5 and XEP-0203 section 5 (R03, R05): what only the server may say."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness import Client, Element, Harness
+
+SID = "urn:xmpp:sid:0"
+DELAY = "urn:xmpp:delay"
+MAM = "urn:xmpp:mam:2"
+
+OWN = [
+    "juliet@localhost",
+    "JULIET@localhost",
+    "juliet@LocalHost",
+    "juliet@localhost.",
+    "ｊｕｌｉｅｔ@localhost",
+    "juliet@localhost/balcony",
+    "juliet&#64;localhost",
+]
+OTHERS = ["mallory@localhost", "room@conference.localhost", "juliet.localhost", "juliet@example.org", "@@", ""]
+
+
+def stanza_id(by: str, id: str = "forged") -> str:
+    return f"<stanza-id xmlns='{SID}' by='{by}' id='{id}'/>"
+
+
+def ids(element: Element) -> list[tuple[str | None, str | None]]:
+    return [(each.get("by"), each.get("id")) for each in element.iter(f"{{{SID}}}stanza-id")]
+
+
+def delays(element: Element) -> list[str | None]:
+    return [each.get("from") for each in element.findall(f"{{{DELAY}}}delay")]
+
+
+async def pair(server: Harness) -> tuple[Client, Client]:
+    return await server.login("romeo", "orchard", True), await server.login("juliet", "balcony", True)
+
+
+@pytest.mark.parametrize("body", ["<body>hi</body>", "<composing xmlns='http://jabber.org/protocol/chatstates'/>"])
+async def test_own_ids_are_taken_out_in_every_spelling(server: Harness, body: str) -> None:
+    romeo, juliet = await pair(server)
+    forged = "".join(stanza_id(by) for by in [*OWN, *OWN])
+    romeo.send(f"<message to='juliet@localhost' type='chat'>{forged}{body}{forged}</message>")
+    found = ids(await juliet.receive())
+    assert "forged" not in [id for _, id in found]
+    assert [by for by, _ in found] == (["juliet@localhost"] if "<body>" in body else [])
+
+
+@pytest.mark.parametrize("by", OTHERS)
+async def test_ids_of_others_stay(server: Harness, by: str) -> None:
+    romeo, juliet = await pair(server)
+    romeo.send(f"<message to='juliet@localhost' type='chat'><body>hi</body>{stanza_id(by, 'x')}</message>")
+    assert ids(await juliet.receive())[0] == (by, "x")
+
+
+async def test_the_senders_archive_holds_no_forged_id_of_the_sender(server: Harness) -> None:
+    romeo, juliet = await pair(server)
+    forged = stanza_id("romeo@localhost/x") + stanza_id("juliet@localhost") + stanza_id("other@localhost", "kept")
+    romeo.send(f"<message to='juliet@localhost' type='chat'><body>hi</body>{forged}</message>")
+    live = ids(await juliet.receive())
+    assert [pair[0] for pair in live] == ["other@localhost", "juliet@localhost"]
+    for client, stays in ((romeo, ["juliet@localhost", "other@localhost"]), (juliet, ["other@localhost"])):
+        await client.iq(f"<query xmlns='{MAM}'/>", "set")
+        (result,) = await client.receive_all()
+        assert [by for by, _ in ids(result)] == stays
+
+
+async def test_the_rest_of_the_message_is_as_it_was(server: Harness) -> None:
+    romeo, juliet = await pair(server)
+    rest = "<body>a &lt; b &amp; ü</body><x xmlns='urn:x'><y xmlns='' z='&apos;'/></x><origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
+    romeo.send(f"<message to='juliet@localhost' type='chat'>{stanza_id('juliet@localhost')}{rest}</message>")
+    got = await juliet.receive()
+    assert [child.tag for child in got][:3] == ["{jabber:client}body", "{urn:x}x", f"{{{SID}}}origin-id"]
+    assert got[0].text == "a < b & ü"
+    assert (got[1][0].tag, got[1][0].get("z")) == ("y", "'")
+
+
+@pytest.mark.parametrize("sender", ["localhost", "LOCALHOST", "juliet@localhost", "Juliet@localhost"])
+async def test_delays_in_the_servers_name_are_taken_out(server: Harness, sender: str) -> None:
+    romeo, juliet = await pair(server)
+    delay = f"<delay xmlns='{DELAY}' from='{sender}' stamp='2002-09-10T23:08:25Z'/>"
+    romeo.send(f"<message to='juliet@localhost' type='chat'>{delay}<body>hi</body>{delay}</message>")
+    assert delays(await juliet.receive()) == []
+
+
+@pytest.mark.parametrize("sender", ["from='romeo@localhost/orchard'", "from='example.org'", "", "from='@'"])
+async def test_delays_of_others_stay(server: Harness, sender: str) -> None:
+    romeo, juliet = await pair(server)
+    delay = f"<delay xmlns='{DELAY}' {sender} stamp='2002-09-10T23:08:25Z'/>"
+    romeo.send(f"<message to='juliet@localhost' type='chat'>{delay}<body>hi</body></message>")
+    assert len(delays(await juliet.receive())) == 1
+
+
+async def test_it_is_announced(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    for to in ("localhost", "romeo@localhost"):
+        answer = await romeo.iq("<query xmlns='http://jabber.org/protocol/disco#info'/>", to=to)
+        assert SID in [each.get("var") for each in answer[0]]
