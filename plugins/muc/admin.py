@@ -187,8 +187,17 @@ class Administration(Invitations):
             return []
         if role is Role.NONE:
             return self.removed(occupant, Notice((307,), notice.actor, notice.reason))
+        return self._with_role(occupant, role, notice)
+
+    def _with_role(self, occupant: Occupant, role: Role, notice: Notice) -> list[Effect]:
+        promoted = role is Role.MODERATOR and occupant.role is not Role.MODERATOR
         occupant.role = role
-        return self.updated(occupant, notice)
+        effects = self.updated(occupant, notice)
+        if promoted and not self.is_open():
+            # Section 8: a moderator knows the real addresses; it does from the presence of the others.
+            others = [each for each in self.occupants.values() if each is not occupant]
+            effects += [effect for each in others for effect in self.shown(each, each.main, (occupant,))]
+        return effects
 
     def _turned(self, turn: Turn, actor: str, who: JID) -> list[Effect]:
         new = turn.new
@@ -203,8 +212,8 @@ class Administration(Invitations):
             if code:
                 effects += self.removed(occupant, Notice((code,), actor, turn.reason))
                 continue
-            occupant.role = self._role_after(occupant.role, turn)
-            effects += self.updated(occupant, Notice((), actor, turn.reason))
+            role = self._role_after(occupant.role, turn)
+            effects += self._with_role(occupant, role, Notice((), actor, turn.reason))
         if not here:
             effects += self._told(turn)
             if turn.old is Affiliation.NONE and new is Affiliation.MEMBER and MEMBERS_ONLY.of(self):

@@ -252,6 +252,9 @@ class Entering(RoomState):
             effects += self.shown(old, gone, others, "unavailable", notice)
         self.stand_up(old, seat.jid.full)
         self.sit(new, seat)
+        if not last:
+            # Its other clients go on under the old nick, which this one has just seen going.
+            effects += self._roster((old,), new, seat)
         return effects + self.updated(new)
 
     # ---- leaving

@@ -455,7 +455,18 @@ def test_roles_follow_affiliations() -> None:
     ):
         effects = change(room, jid=JULIET.to_bare(), affiliation=affiliation)
         assert room.occupants["juliet"].role is role
-        assert to(effects, JULIET)[-1][2]["affiliation"] == affiliation.name.lower()
+        own = [item for _, codes, item in to(effects, JULIET) if "110" in codes]
+        assert [item["affiliation"] for item in own] == [affiliation.name.lower()]
+
+
+def test_a_new_moderator_learns_the_addresses() -> None:
+    """8, 13.1: through presence."""
+    room = make()
+    add(room, JULIET, "juliet")
+    add(room, NURSE, "nurse")
+    effects = change(room, nick="juliet", role=Role.MODERATOR)
+    assert {item.get("jid") for _, _, item in to(effects, JULIET)} == {ROMEO.full, JULIET.full, NURSE.full}
+    assert len(to(effects, NURSE)) == 1
 
 
 def test_a_ban_takes_the_reserved_nick() -> None:
@@ -654,6 +665,17 @@ def test_an_iq_is_passed_on_and_answered_only_by_who_was_asked() -> None:
                 f"<iq type='get' id='v' to='{ROOM.bare}/juliet'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
             ),
         )
+
+
+def test_the_service_ends() -> None:
+    """11.2: code 332."""
+    room = make()
+    add(room, JULIET, "juliet")
+    effects = room.shut_down()
+    assert sorted((full, codes) for full, _, codes, _ in sent(effects)) == [
+        (JULIET.full, ["110", "332"]),
+        (ROMEO.full, ["110", "332"]),
+    ]
 
 
 def test_plans_change_nothing_until_applied() -> None:
