@@ -1,0 +1,81 @@
+"""Accounts without a running server (the command line), and with one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.harness import FakeClock, Harness
+from xmppd.accounts import AccountExists, Accounts, BadPassword, NoSuchAccount
+from xmppd.errors import BadRequest
+from xmppd.jid import JID
+from xmppd.storage.memory import MemoryBackend
+from xmppd.storage.store import Store
+
+ROMEO = JID.parse("romeo@localhost")
+
+
+@pytest.fixture
+async def accounts() -> Accounts:
+    clock = FakeClock()
+    store = Store(MemoryBackend(clock), clock)
+    await store.open()
+    return Accounts(store, clock)
+
+
+async def test_a_life(accounts: Accounts) -> None:
+    assert not await accounts.exists(ROMEO)
+    await accounts.create(ROMEO, "wherefore")
+    await accounts.create(JID.parse("juliet@localhost"), "wherefore")
+    await accounts.create(JID.parse("juliet@elsewhere"), "wherefore")
+    assert await accounts.list("localhost") == ["juliet@localhost", "romeo@localhost"]
+    assert await accounts.list("localhost", "juliet@localhost") == ["romeo@localhost"]
+    with pytest.raises(AccountExists):
+        await accounts.create(ROMEO, "other")
+    await accounts.set_password(ROMEO, "other")
+    await accounts.delete(ROMEO)
+    assert await accounts.list("localhost") == ["juliet@localhost"]
+    for work in (accounts.delete(ROMEO), accounts.set_password(ROMEO, "x")):
+        with pytest.raises(NoSuchAccount):
+            await work
+
+
+async def test_only_one_of_two_makes_it(accounts: Accounts) -> None:
+    results = await asyncio.gather(*(accounts.create(ROMEO, "wherefore") for _ in range(5)), return_exceptions=True)
+    assert sorted(type(each).__name__ for each in results) == ["AccountExists"] * 4 + ["NoneType"]
+
+
+@pytest.mark.parametrize("password", ["", "a\0b", "x" * 2000])
+async def test_bad_passwords(accounts: Accounts, password: str) -> None:
+    with pytest.raises(BadPassword):
+        await accounts.create(ROMEO, password)
+    assert not await accounts.exists(ROMEO)
+
+
+@pytest.mark.parametrize("address", ["localhost", "romeo@localhost/orchard"])
+async def test_what_is_no_account(accounts: Accounts, address: str) -> None:
+    with pytest.raises(BadRequest):
+        await accounts.create(JID.parse(address), "wherefore")
+
+
+async def test_an_account_made_while_somebody_asks_for_it(server: Harness) -> None:
+    """That there was none is remembered no longer."""
+    juliet = await server.login("juliet")
+    await juliet.iq("<ping xmlns='urn:xmpp:ping'/>", to="romeo@localhost")
+    await server.server.accounts.create(ROMEO, "wherefore")
+    await server.connect().sign_in("romeo", "wherefore")
+
+
+async def test_what_comes_while_an_account_is_deleted_is_refused(server: Harness) -> None:
+    juliet = await server.login("juliet")
+    await server.register("romeo")
+    server.backend.hold()
+    deleting = asyncio.ensure_future(server.server.accounts.delete(ROMEO))
+    await server.quiet()
+    juliet.send("<message to='romeo@localhost' type='chat'><body>hi</body></message>")
+    answer = await juliet.receive()
+    assert answer.get("type") == "error"
+    server.backend.release()
+    await deleting
+    assert await server.storage.log("archive").last_id("romeo@localhost") == 0
