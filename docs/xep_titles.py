@@ -8,6 +8,7 @@ TITLES: Final = {
     4: "Data Forms",
     9: "Jabber-RPC",
     12: "Last Activity",
+    13: "Flexible Offline Message Retrieval",
     16: "Privacy Lists",
     30: "Service Discovery",
     33: "Extended Stanza Addressing",
