@@ -174,12 +174,14 @@ async def test_nothing_falls_between_history_and_live_messages(server: Harness) 
     server.backend.hold()
     romeo.send(say("one"))
     juliet.send(join_text("juliet", inside=""))
+    await server.quiet()
     romeo.send(say("two"))
     await server.quiet()
     server.backend.release()
     got = await juliet.receive_all()
     texts = [body(each) for each in got if body(each)]
     assert texts == ["one", "two"]
+    assert [each.find("{urn:xmpp:delay}delay") is not None for each in got if body(each)] == [True, False]
 
 
 async def test_nobody_hears_what_is_not_stored(server: Harness) -> None:
@@ -190,7 +192,7 @@ async def test_nobody_hears_what_is_not_stored(server: Harness) -> None:
     romeo.send(
         f"<message type='groupchat' to='{ROOM}'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
     )
-    juliet.send(f"<message type='chat' to='{ROOM}/romeo'><body>psst</body></message>")
+    juliet.send(f"<message type='chat' to='{ROOM}/romeo'><body>psst</body><no-store xmlns='urn:xmpp:hints'/></message>")
     await server.quiet()
     assert not juliet.inbox and not romeo.inbox
     server.backend.release()
