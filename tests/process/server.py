@@ -7,7 +7,9 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +86,7 @@ class ServerProcess:
         self.socket = folder / "var" / "xmppd.sock"
         self._log = folder / "server.log"
         self._seen = 0
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> str:
@@ -102,55 +104,63 @@ class ServerProcess:
         assert found is not None, self.log
         return int(found[1])
 
-    async def start(self) -> ServerProcess:
+    def launch(self) -> None:
         """Start, and wait until it is ready."""
         self._seen = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "xmppd", "run", "--config", str(self.config),
-                cwd=self.folder, env=environment(), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "xmppd", "run", "--config", str(self.config)],
+                cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         try:
-            await self.logged("ready;", STARTED)
+            self._wait_for("ready;", STARTED)
         except AssertionError:
             self.kill()
             raise
-        return self
 
-    async def logged(self, text: str, within: float = 10.0) -> None:
-        """Wait until the log holds a text."""
-        end = asyncio.get_running_loop().time() + within
+    def _wait_for(self, text: str, within: float) -> None:
+        end = time.monotonic() + within
         while text not in self.log:
             assert self._process is not None
-            assert self._process.returncode is None, f"the server ended:\n{self.log}"
-            assert asyncio.get_running_loop().time() < end, f"{text!r} was not logged:\n{self.log}"
-            await asyncio.sleep(0.02)
+            assert self._process.poll() is None, f"the server ended:\n{self.log}"
+            assert time.monotonic() < end, f"{text!r} was not logged:\n{self.log}"
+            time.sleep(0.02)
 
-    async def stop(self, number: int = signal.SIGTERM, within: float = STOPPED) -> int:
+    def end(self, number: int = signal.SIGTERM, within: float = STOPPED) -> int:
         """End it in order; its exit status."""
         process, self._process = self._process, None
         if process is None:
             return 0
-        if process.returncode is None:
-            process.send_signal(number)
+        process.send_signal(number)
         try:
-            return await asyncio.wait_for(process.wait(), within)
-        except TimeoutError:
+            return process.wait(within)
+        except subprocess.TimeoutExpired:
             process.kill()
-            await process.wait()
+            process.wait()
             raise AssertionError(f"the server did not end within {within} s:\n{self.log}") from None
 
-    async def crash(self) -> None:
+    def kill(self) -> None:
         """SIGKILL: nothing in the process runs any more."""
         process, self._process = self._process, None
-        assert process is not None
-        process.kill()
-        await process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
 
-    def kill(self) -> None:
-        """For clean-up."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+    # Tests run on a loop whose clients must go on meanwhile.
+
+    async def start(self) -> ServerProcess:
+        await asyncio.to_thread(self.launch)
+        return self
+
+    async def stop(self, number: int = signal.SIGTERM, within: float = STOPPED) -> int:
+        return await asyncio.to_thread(self.end, number, within)
+
+    async def crash(self) -> None:
+        await asyncio.to_thread(self.kill)
+
+    async def logged(self, text: str, within: float = 10.0) -> None:
+        """Wait until the log holds a text."""
+        await asyncio.to_thread(self._wait_for, text, within)
 
     async def cli(self, *arguments: str, input: str = "") -> Outcome:
         """A command beside the server, with the same configuration."""

@@ -32,14 +32,10 @@ async def test_ends_in_order_at_a_signal(process: ServerProcess, number: int) ->
     assert not process.socket.exists()
 
 
-async def test_ends_in_order_during_the_start(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path)
-    for _ in range(3):
-        server._process = None
-        await server.start()
-        os.kill(server.pid, signal.SIGTERM)
-        os.kill(server.pid, signal.SIGTERM)
-        assert await server.stop() == 0
+async def test_two_signals_are_one(process: ServerProcess) -> None:
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGINT)
+    assert await process.stop() == 0
 
 
 async def test_files_of_the_first_start_are_private(process: ServerProcess) -> None:

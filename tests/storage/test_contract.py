@@ -164,6 +164,14 @@ RANGES = [
 ]
 
 
+async def test_ids_are_plain_integers(store: Store) -> None:
+    """Not a driver's own kind of them, which no other store and no encoder takes."""
+    log = store.log("archive")
+    await store.commit([log.append(A, item) for item in ENTRIES])
+    assert {type(number) for item in await log.page(A, Range(), 100) for number in (item.id, item.flags)} == {int}
+    assert type(await log.last_id(A)) is int
+
+
 async def test_every_filter_in_both_directions_on_pages_of_every_size(store: Store) -> None:
     log = store.log("archive")
     await store.commit([log.append(A, e) for e in reversed(ENTRIES)])

@@ -72,7 +72,9 @@ def value_of(document: dict[str, Any]) -> Any:
 
 
 def from_document(document: dict[str, Any]) -> Entry:
-    return Entry(document["id"], document["peer"], document["resource"], document["flags"], bytes(document["body"]))
+    """BSON's 64-bit integers are a type of their own, which nothing else can encode."""
+    id, flags = int(document["id"]), int(document["flags"])
+    return Entry(id, document["peer"], document["resource"], flags, bytes(document["body"]))
 
 
 def entry_filter(log: str, owner: str, range: Range) -> dict[str, Any] | None:

@@ -1,0 +1,107 @@
+"""A running server on each store, and people with slixmpp."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.interop.people import Person
+from tests.process.server import ServerProcess, configuration
+
+INTEROP = Path(__file__).parent
+STORES = ["sqlite", pytest.param("mongodb", marks=pytest.mark.mongodb)]
+_serial = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if INTEROP in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+
+
+def needed(*commands: str) -> None:
+    """Skip, loudly, where a program is not installed; fail in CI. A command with spaces is run, to look inside."""
+    for command in commands:
+        found = shutil.which(command) if " " not in command else _runs(command)
+        if not found:
+            why = f"INTEROP IS NOT TESTED: {command} is missing (tests/prepare.sh installs it)"
+            if os.environ.get("CI") == "true":
+                pytest.fail(why)
+            pytest.skip(why)
+
+
+def _runs(command: str) -> bool:
+    try:
+        return subprocess.run(command.split(" ", 2), capture_output=True, timeout=30, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session", params=STORES)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One process for all tests of a store; each test has accounts of its own."""
+    storage = "sqlite:///var/xmppd.db"
+    if request.param == "mongodb":
+        storage = f"{request.getfixturevalue('mongodb_uri').rstrip('/')}/interop-{os.getpid()}"
+    server = ServerProcess(tmp_path_factory.mktemp(request.param), configuration(storage))
+    server.launch()
+    yield server
+    assert server.end() == 0
+    assert "Traceback" not in server.log, server.log
+
+
+class People:
+    """Makes accounts that no other test has, and clients for them."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server = server
+        self.serial = next(_serial)
+        self.clients: list[Person] = []
+        self._made: set[str] = set()
+
+    def user(self, name: str) -> str:
+        """The localpart."""
+        return f"{name}{self.serial}"
+
+    def bare(self, name: str) -> str:
+        return f"{self.user(name)}@localhost"
+
+    def room(self, name: str) -> str:
+        return f"{name}{self.serial}@conference.localhost"
+
+    async def register(self, name: str) -> str:
+        if name not in self._made:
+            self._made.add(name)
+            await self.server.account(self.user(name))
+        return self.bare(name)
+
+    async def client(self, name: str, resource: str = "", mechanism: str | None = None) -> Person:
+        """Not connected."""
+        await self.register(name)
+        jid = f"{self.bare(name)}/{resource}" if resource else self.bare(name)
+        person = Person(jid, self.server.certificate, mechanism)
+        self.clients.append(person)
+        return person
+
+    async def login(self, name: str, resource: str = "", tls: str = "starttls", presence: bool = True) -> Person:
+        person = await self.client(name, resource)
+        await person.sign_in(self.server.port(tls), tls)
+        if presence:
+            await person.appear()
+        return person
+
+
+@pytest.fixture
+async def people(running: ServerProcess) -> AsyncIterator[People]:
+    everyone = People(running)
+    yield everyone
+    for client in everyone.clients:
+        client.leave()
+    await asyncio.sleep(0)

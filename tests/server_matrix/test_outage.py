@@ -1,0 +1,101 @@
+"""The MongoDB server goes away under a running server, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.harness import Client, condition
+from tests.mongo_server import MongoServer
+from tests.server_matrix.harness import RealHarness
+from tests.server_matrix.test_server import archive, bodies
+
+pytestmark = pytest.mark.mongodb
+BOUND = 25.0
+"""Seconds in which a sender must hear that a message was not taken: the store's patience, and the driver's."""
+
+
+@pytest.fixture
+def mongo(mongodb_server: MongoServer) -> MongoServer:
+    if not mongodb_server.ours:
+        pytest.skip("the MongoDB server at XMPPD_TEST_MONGODB_URI is not ours to stop")
+    return mongodb_server
+
+
+@pytest.fixture
+async def harness(mongo: MongoServer, mongodb_database: str) -> AsyncIterator[RealHarness]:
+    made = await RealHarness.on(mongodb_database)
+    yield made
+    mongo.start()
+    await made.stop()
+
+
+async def sends(harness: RealHarness, client: Client, id: str) -> str:
+    """The condition with which a message to juliet comes back, "" when it is taken."""
+    client.send(f"<message to='juliet@localhost' type='chat' id='{id}'><body>{id}</body></message>")
+    client.send("<iq type='get' id='behind' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+    await harness.eventually(lambda: any(each.get("id") in (id, "behind") for each in client.inbox))
+    element = next(each for each in client.inbox if each.get("id") in (id, "behind"))
+    client.inbox.clear()
+    if element.get("id") == "behind":
+        return ""
+    error = element.find("{jabber:client}error")
+    assert error is not None
+    assert error.get("type") == "wait"
+    return condition(element)
+
+
+async def test_refused_then_taken(mongo: MongoServer, harness: RealHarness) -> None:
+    """Who sends is told to try again, in bounded time, but for what the store may have got already: that is tried
+    until it is in. Taken means that it is there afterwards, in order, once."""
+    romeo = await harness.login("romeo", presence=True)
+    juliet = await harness.login("juliet", presence=True)
+    assert await sends(harness, romeo, "before") == ""
+    await asyncio.to_thread(mongo.stop)
+    romeo.send("<message to='juliet@localhost' type='chat' id='held'><body>held</body></message>")
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    assert await sends(harness, romeo, "refused") == "resource-constraint"
+    assert time.monotonic() - began < BOUND
+    began = time.monotonic()
+    assert await sends(harness, romeo, "refused too") == "resource-constraint"
+    assert time.monotonic() - began < 2, "it is known by now that the store is down"
+    await asyncio.to_thread(mongo.start)
+    await harness.eventually(lambda: harness.storage.available)
+    assert await sends(harness, romeo, "after") == ""
+    expected = ["before", "held", "after"]
+    assert bodies(await juliet.receive_all()) == expected
+    assert await archive(juliet) == expected
+    assert await archive(romeo) == expected
+
+
+async def test_sign_in_during_an_outage(mongo: MongoServer, harness: RealHarness) -> None:
+    """For the moment, not for good."""
+    await harness.register("romeo")
+    await asyncio.to_thread(mongo.stop)
+    with pytest.raises(AssertionError, match="temporary-auth-failure"):
+        async with asyncio.timeout(BOUND):
+            await harness.connect().sign_in("stranger")
+    await asyncio.to_thread(mongo.start)
+    await harness.login("romeo")
+
+
+async def test_a_short_hang_is_waited_for(mongo: MongoServer, harness: RealHarness) -> None:
+    """Nothing is refused, nothing is lost, nothing comes twice; the sender waits."""
+    romeo = await harness.login("romeo", presence=True)
+    juliet = await harness.login("juliet", presence=True)
+    mongo.pause()
+    try:
+        for number in range(5):
+            romeo.send(f"<message to='juliet@localhost' type='chat' id='m{number}'><body>m{number}</body></message>")
+        await asyncio.sleep(1)
+        assert not juliet.inbox, "not stored, not seen"
+    finally:
+        mongo.resume()
+    await harness.eventually(lambda: len(juliet.inbox) == 5)
+    expected = [f"m{number}" for number in range(5)]
+    assert bodies(await juliet.receive_all()) == expected
+    assert await archive(juliet) == expected
