@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
@@ -29,12 +28,11 @@ AT_ONCE: Final = 200
 class Live:
     """A room in memory, or a place where one is being made. `users`: those who change it now or wait to."""
 
-    __slots__ = ("lane", "lock", "room", "users")
+    __slots__ = ("lane", "room", "users")
 
     def __init__(self) -> None:
         self.room: Room | None = None
         self.lane = Lane()
-        self.lock = asyncio.Lock()
         self.users = 0
 
 
@@ -90,7 +88,7 @@ class Rooms:
             live = self.live[bare] = Live()
         live.users += 1
         try:
-            async with live.lock:
+            async with self.host.router.turns.take(bare):
                 if live.room is None and jid.local in self.directory:
                     live.room = await self._load(jid.to_bare())
                 await self.host.router.until_idle(live.lane)
