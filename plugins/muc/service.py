@@ -136,6 +136,9 @@ class Rooms:
         if plan.ends:
             writes, listing = self._deleted(jid), None
         else:
+            if listing is None:
+                # A new room: what a crash may have left under its name must not come back to life in it.
+                writes.append(OwnerDelete(jid.bare))
             for save in plan.saves:
                 if isinstance(save, SaveRoom):
                     writes.append(self.records.put(jid.bare, "", save.record))
