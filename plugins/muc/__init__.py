@@ -22,7 +22,7 @@ from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
 from .discovery import STABLE_ID
 from .entering import Entry
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation, Effect, Member, Plan, SaveMember, SaveRoom, Send, Settings
-from .queries import answer_query
+from .queries import Reader, answer_query, is_reading
 from .room import Room
 from .service import Live, Rooms
 from .speech import is_subject
@@ -66,7 +66,7 @@ class Config:
 
 class GroupChat(Plugin[Config]):
     xeps = (
-        Xep(45, "1.35.3"),
+        Xep(45, "1.35.5", "no hats, no presence broadcast by role"),
         Xep(249, "1.2"),
         Xep(313, "1.1.3", "rooms"),
         Xep(359, "0.7.0", "rooms"),
@@ -244,27 +244,38 @@ class GroupChat(Plugin[Config]):
         self.perform(plan.apply())
 
     async def _query(self, arrival: Arrival, to: JID) -> None:
-        """An IQ to a room."""
+        """An IQ to a room. Reading holds nobody up: what the asker said before is stored by now."""
         if to.local not in self.rooms.directory:
             raise ItemNotFound("there is no such room")
-        stanza, who = arrival.stanza, self._sender(arrival)
-        async with self.rooms.held(to) as live:
-            room = live.room
-            if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
-                raise ItemNotFound("there is no such room")
-            was = room.affiliation(who)
-            answer = answer_query(room, who, stanza, who.bare in self.host.admins)
-            if isinstance(answer, Plan):
-                result = stanza.result()
-                await self.carry_out(live, answer, lambda: self.reply(arrival, result))
-                if was is not room.affiliation(who) is Affiliation.OWNER:
-                    log.warning("%s, a service admin, has become an owner of %s", who.bare, room.jid)
-                return
-        # Reading takes as long as it takes: the room goes on meanwhile.
+        stanza = arrival.stanza
+        live = self.rooms.live.get(to.bare)
+        if is_reading(stanza) and live is not None and live.room is not None:
+            answer = self._decided(live, arrival)
+        else:
+            async with self.rooms.held(to) as live:
+                answer = self._decided(live, arrival)
+                if isinstance(answer, Plan):
+                    await self._change(live, arrival, answer)
+        if isinstance(answer, Plan):
+            return
         messages, payload = await answer(self.rooms.log)
         for each in messages:
             self.reply(arrival, each)
         self.reply(arrival, stanza.result(payload))
+
+    def _decided(self, live: Live, arrival: Arrival) -> Reader | Plan:
+        room, who = live.room, self._sender(arrival)
+        if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
+            raise ItemNotFound("there is no such room")
+        return answer_query(room, who, arrival.stanza, who.bare in self.host.admins)
+
+    async def _change(self, live: Live, arrival: Arrival, plan: Plan) -> None:
+        room, who = live.room, self._sender(arrival)
+        assert room is not None
+        was, result = room.affiliation(who), arrival.stanza.result()
+        await self.carry_out(live, plan, lambda: self.reply(arrival, result))
+        if was is not Affiliation.OWNER and room.affiliation(who) is Affiliation.OWNER:
+            log.warning("%s, a service admin, has become an owner of %s", who.bare, room.jid)
 
     async def carry_out(self, live: Live, plan: Plan | None, then: Callable[[], None] | None = None) -> None:
         """Commit, change, answer, tell. Raises StorageUnavailable, and then nothing has changed."""

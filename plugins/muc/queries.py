@@ -81,3 +81,8 @@ def answer_query(room: Room, who: JID, stanza: Stanza, service_admin: bool) -> R
     if handler is None:
         raise ServiceUnavailable()
     return handler(room, who, payload)
+
+
+def is_reading(stanza: Stanza) -> bool:
+    """It changes nothing."""
+    return stanza.type == "get" or stanza.tags[0] == f"{MAM_NS}|query"
