@@ -43,6 +43,9 @@ class Config:
     history: int = option(20, "The most messages that are shown on entering a room.", low=0, high=500)
     nick_length: int = option(64, "The longest nick, in characters.", low=1, high=500)
     affiliations: int = option(2000, "So many members, admins, owners and bans a room can have.", low=10)
+    changes: int = option(
+        60, "So often per minute one user may enter a room, or change something in it (leaving is free).", low=5
+    )
     listed: int = option(1000, "The most rooms that the list of rooms shows.", low=0)
     lock: bool = option(True, "A new room lets nobody in until its owner has configured it.")
     persistent: bool = option(False, "New rooms stay when the last occupant leaves.")
@@ -190,9 +193,12 @@ class GroupChat(Plugin[Config]):
                 raise self._absent(stanza)
             if self._passes(stanza, to):
                 self._pass(live, room, arrival)
-            elif stanza.type == "error":
+                return
+            if stanza.type == "error":
                 await self.carry_out(live, room.bounced(who, stanza, self._is_there(who)))
-            elif stanza.type == "groupchat":
+                return
+            self._count(live, who)
+            if stanza.type == "groupchat":
                 await self.carry_out(live, room.change_subject(who, stanza, self.now()))
             else:
                 await self.carry_out(live, room.tell_room(who, stanza))
@@ -211,10 +217,14 @@ class GroupChat(Plugin[Config]):
             elif room is None:
                 await self._create(live, who, stanza)
             else:
+                self._count(live, who)
                 entry = room.read_entry(who, stanza, self.now())
                 await self.carry_out(
                     live, room.present(who, stanza) if entry is None else await self._enter(room, entry)
                 )
+
+    def _count(self, live: Live, who: JID) -> None:
+        live.pace.check(who.bare, self.host.clock.monotonic(), self.config.changes)
 
     async def _enter(self, room: Room, entry: Entry) -> Plan:
         """History is read while nothing can come in between."""
@@ -253,6 +263,8 @@ class GroupChat(Plugin[Config]):
             answer = self._decided(live, arrival)
         else:
             async with self.rooms.held(to) as live:
+                if not is_reading(stanza):
+                    self._count(live, self._sender(arrival))
                 answer = self._decided(live, arrival)
                 if isinstance(answer, Plan):
                     await self._change(live, arrival, answer)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from xmppd.errors import PolicyViolation
 from xmppd.jid import JID
 from xmppd.plugin import Lane
 from xmppd.storage.api import OwnerDelete, Write
@@ -23,17 +24,38 @@ log = logging.getLogger("xmppd.rooms")
 IDLE: Final = 1000
 """So many rooms without occupants stay in memory."""
 AT_ONCE: Final = 200
+PACES: Final = 2000
+
+
+class Pace:
+    """How often each user changes something in a room (G05): a bucket that holds a minute's worth."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, bare: str, now: float, per_minute: int) -> None:
+        """One more change. Raises PolicyViolation of type wait when there were too many."""
+        left, since = self._left.pop(bare, (float(per_minute), now))
+        left = min(per_minute, left + (now - since) * per_minute / 60)
+        self._left[bare] = (left - 1 if left >= 1 else left, now)
+        if len(self._left) > PACES:
+            self._left.popitem(last=False)
+        if left < 1:
+            raise PolicyViolation("too many changes: wait a little", type="wait")
 
 
 class Live:
     """A room in memory, or a place where one is being made. `users`: those who change it now or wait to."""
 
-    __slots__ = ("lane", "room", "users")
+    __slots__ = ("lane", "pace", "room", "users")
 
     def __init__(self) -> None:
         self.room: Room | None = None
         self.lane = Lane()
         self.users = 0
+        self.pace = Pace()
 
 
 class Rooms:

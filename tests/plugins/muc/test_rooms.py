@@ -282,3 +282,27 @@ async def test_a_new_room_inherits_nothing(server: Harness) -> None:
     tybalt = await server.login("tybalt", presence=True)
     assert item((await join(tybalt, "tybalt"))[-2])["affiliation"] == "none"
     assert set(await rooms.members.read_all(ROOM)) == {"romeo@localhost"}
+
+
+@pytest.mark.server(rooms={"muc": {"changes": 6}})
+async def test_floods_of_changes_are_throttled(server: Harness) -> None:
+    """G05: of one user in one room; leaving, messages, others and other rooms are not concerned."""
+    romeo, juliet = await tavern(server, "juliet")
+    conditions = []
+    for number in range(8):
+        juliet.send(f"<presence to='{ROOM}/juliet{number}' id='n'/>")
+        got = [each for each in await juliet.receive_all() if each.get("id") == "n"]
+        conditions += [condition(each) for each in got if each.get("type") == "error"]
+    assert conditions == ["policy-violation"] * 3
+    await romeo.receive_all()
+    juliet.send(say("still here"))
+    assert body(await romeo.receive()) == "still here"
+    romeo.send(f"<presence to='{ROOM}/romeo'><show>away</show></presence>")
+    assert (await romeo.receive()).get("type") is None
+    await server.advance(10)
+    juliet.send(f"<presence to='{ROOM}/again'/>")
+    assert not [each for each in await juliet.receive_all() if each.get("type") == "error"]
+    juliet.send(f"<presence to='{ROOM}/over'/>")
+    assert [condition(each) for each in await juliet.receive_all()] == ["policy-violation"]
+    juliet.send(f"<presence type='unavailable' to='{ROOM}/again'/>")
+    assert codes(await juliet.receive()) == ["110"]
