@@ -6,7 +6,7 @@ import pytest
 
 from xmppd.errors import BadRequest, JidMalformed, NotAcceptable
 from xmppd.forms import MAX_FIELDS, MAX_VALUES, Field, Submitted, form, read_form
-from xmppd.xml import Element, E, parse, to_bytes
+from xmppd.xml import E, Element, parse, to_bytes
 
 DATA = "jabber:x:data"
 

@@ -69,7 +69,8 @@ async def test_the_senders_archive_holds_no_forged_id_of_the_sender(server: Harn
 
 async def test_the_rest_of_the_message_is_as_it_was(server: Harness) -> None:
     romeo, juliet = await pair(server)
-    rest = "<body>a &lt; b &amp; ü</body><x xmlns='urn:x'><y xmlns='' z='&apos;'/></x><origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
+    rest = "<body>a &lt; b &amp; ü</body><x xmlns='urn:x'><y xmlns='' z='&apos;'/></x>"
+    rest += "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"
     romeo.send(f"<message to='juliet@localhost' type='chat'>{stanza_id('juliet@localhost')}{rest}</message>")
     got = await juliet.receive()
     assert [child.tag for child in got][:3] == ["{jabber:client}body", "{urn:x}x", f"{{{SID}}}origin-id"]
