@@ -10,13 +10,13 @@ from xmppd.errors import ServiceUnavailable
 from xmppd.plugin import Inbound, NoConfig, Plugin, Session, Xep
 
 
-class Address(enum.Enum):
+class Address(enum.IntEnum):
     """What the `to` of a message names."""
 
-    BARE = enum.auto()
-    PRESENT = enum.auto()
+    BARE = 0
+    PRESENT = 1
     """A full JID of a bound session, available or not."""
-    ABSENT = enum.auto()
+    ABSENT = 2
     """A full JID that no session has."""
 
 
