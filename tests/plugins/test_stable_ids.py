@@ -78,7 +78,9 @@ async def test_the_rest_of_the_message_is_as_it_was(server: Harness) -> None:
     assert (got[1][0].tag, got[1][0].get("z")) == ("y", "'")
 
 
-@pytest.mark.parametrize("sender", ["localhost", "LOCALHOST", "juliet@localhost", "Juliet@localhost"])
+@pytest.mark.parametrize(
+    "sender", ["localhost", "LOCALHOST", "juliet@localhost", "Juliet@localhost", "romeo@localhost"]
+)
 async def test_delays_in_the_servers_name_are_taken_out(server: Harness, sender: str) -> None:
     romeo, juliet = await pair(server)
     delay = f"<delay xmlns='{DELAY}' from='{sender}' stamp='2002-09-10T23:08:25Z'/>"
