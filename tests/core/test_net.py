@@ -1,381 +1,360 @@
-"""TCP and TLS links over real loopback sockets, on both event loops."""
+"""Connections without TLS, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
+import logging
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.harness import FakeClock
-from xmppd.net.link import Link
-from xmppd.net.listen import Listener
+from xmppd.net.engine import READ_SIZE, Timing
 from xmppd.net.loop import RealClock
-from xmppd.net.tls import CertificateError, Certificates, self_signed, server_context
 
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
-
-
-class Echo:
-    """Answers each read with itself; `<tls/>` asks for TLS."""
-
-    def __init__(self) -> None:
-        self.link: Link
-        self.received: list[bytes] = []
-        self.events: list[str] = []
-        self.lost: list[Exception | None] = []
-        self.context: ssl.SSLContext | None = None
-
-    def connected(self, link: Link) -> None:
-        self.link = link
-
-    def data_received(self, data: bytes) -> None:
-        if data.startswith(b"<tls/>") and not self.link.secure:
-            self.link.write(b"<proceed/>")
-            assert self.context is not None
-            self.link.start_tls(self.context)
-            return
-        if data == b"crash":
-            raise RuntimeError("a bug")
-        self.received.append(data)
-        self.link.write(data)
-
-    def secured(self) -> None:
-        self.events.append("secured")
-
-    def pause_writing(self) -> None:
-        self.events.append("pause")
-
-    def resume_writing(self) -> None:
-        self.events.append("resume")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost.append(error)
-
-
-class Place:
-    """A listener with its receivers."""
-
-    def __init__(self, certificates: Certificates, clock: FakeClock | RealClock) -> None:
-        self.certificates = certificates
-        self.clock = clock
-        self.echoes: list[Echo] = []
-        self.listeners: list[Listener] = []
-
-    async def listen(self, tls: str = "none", per_address: int = 100) -> Listener:
-        listener = Listener(self.clock, self.certificates, tls, per_address)
-        self.listeners.append(listener)
-        await listener.start("127.0.0.1", 0, self._make)
-        return listener
-
-    def _make(self) -> Echo:
-        echo = Echo()
-        echo.context = self.certificates.default
-        self.echoes.append(echo)
-        return echo
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certs")
-    made = Certificates()
-    made.add("localhost", folder / "a.crt", folder / "a.key", self_signed=True)
-    made.add("other.localhost", folder / "b.crt", folder / "b.key", self_signed=True)
-    return made
-
-
-@pytest.fixture
-async def place(certificates: Certificates) -> AsyncIterator[Place]:
-    place = Place(certificates, RealClock())
-    yield place
-    for listener in place.listeners:
-        await listener.close()
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-async def soon(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not done():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-
-
-async def test_plain_echo_and_close(place: Place) -> None:
-    listener = await place.listen()
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    writer.write(b"hello")
-    assert await reader.readexactly(5) == b"hello"
-    link = place.echoes[0].link
-    assert (link.peer, link.loopback, link.secure) == ("127.0.0.1", True, False)
-    link.write(b"last words")
-    link.close()
-    assert await reader.read() == b"last words"
-    writer.close()
-    await soon(lambda: place.echoes[0].lost == [None])
-    assert not listener.connections
-
-
-async def test_peer_goes(place: Place) -> None:
-    listener = await place.listen()
-    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    await soon(lambda: bool(place.echoes))
-    writer.close()
-    await soon(lambda: len(place.echoes[0].lost) == 1)
-
-
-async def test_writes_of_one_turn_leave_in_one_piece(place: Place) -> None:
-    listener = await place.listen()
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    await soon(lambda: bool(place.echoes))
-    connection = next(iter(listener.connections))
-    pieces: list[bytes] = []
-
-    class Spy:
-        def __init__(self, transport: asyncio.Transport) -> None:
-            self.transport = transport
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.transport, name)
-
-        def write(self, data: bytes) -> None:
-            pieces.append(data)
-            self.transport.write(data)
-
-    connection._transport = Spy(connection._transport)  # type: ignore[assignment, arg-type]
-    for number in range(10):
-        connection.write(b"%d" % number)
-    assert await reader.readexactly(10) == b"0123456789"
-    assert pieces == [b"0123456789"]
-    writer.close()
-
-
-async def start_tls(listener: Listener, first: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    writer.write(first)
-    assert await reader.readexactly(10) == b"<proceed/>"
-    await asyncio.wait_for(writer.start_tls(trusting(), server_hostname="localhost"), 5)
-    return reader, writer
-
-
-async def test_starttls_drops_what_was_sent_in_the_clear(place: Place) -> None:
-    """T08: bytes behind the request, in the same segment, are never seen."""
-    listener = await place.listen("starttls")
-    reader, writer = await start_tls(listener, b"<tls/><evil/>")
-    writer.write(b"good")
-    assert await reader.readexactly(4) == b"good"
-    echo = place.echoes[0]
-    assert echo.received == [b"good"]
-    assert echo.events == ["secured"]
-    assert echo.link.secure
-    assert echo.link.tls_version in ("TLSv1.2", "TLSv1.3")
-    writer.close()
-
-
-async def test_plaintext_after_starttls_breaks_the_handshake(place: Place) -> None:
-    """T08, split: what comes in a later segment is no TLS."""
-    listener = await place.listen("starttls")
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    writer.write(b"<tls/>")
-    assert await reader.readexactly(10) == b"<proceed/>"
-    writer.write(b"<evil xmlns='urn:evil'/>")
-    await reader.read()
-    await soon(lambda: len(place.echoes[0].lost) == 1)
-    assert place.echoes[0].received == []
-    writer.close()
-
-
-async def test_direct_tls_and_channel_binding(place: Place) -> None:
-    """XEP-0368; RFC 5929 section 4.1: both ends see the same certificate."""
-    listener = await place.listen("direct")
-    for name in ("localhost", "other.localhost"):
-        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=trusting(), server_hostname=name)
-        writer.write(b"x" * 200_000)
-        assert await reader.readexactly(200_000) == b"x" * 200_000
-        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        certificate = x509.load_der_x509_certificate(der)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        assert name in names.get_values_for_type(x509.DNSName), "SNI chooses the certificate"
-        assert place.echoes[-1].link.tls_server_end_point == hashlib.sha256(der).digest()
-        writer.close()
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_old_tls_is_refused(place: Place, version: ssl.TLSVersion) -> None:
-    """T10."""
-    listener = await place.listen("direct")
-    context = trusting()
-    context.minimum_version = context.maximum_version = version
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        await asyncio.open_connection("127.0.0.1", listener.port, ssl=context, server_hostname="localhost")
-    await soon(lambda: len(place.echoes[0].lost) == 1)
-
-
-async def test_junk_instead_of_a_handshake(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    listener = await place.listen("direct")
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    writer.write(b"GET / HTTP/1.1\r\n\r\n")
-    await reader.read()
-    await soon(lambda: len(place.echoes[0].lost) == 1)
-    assert "Traceback" not in caplog.text
-    writer.close()
-
-
-@pytest.mark.parametrize("tls", ["none", "direct"])
-async def test_nothing_is_delivered_while_reading_is_paused(place: Place, tls: str) -> None:
-    """Backpressure holds decrypted data, too."""
-    listener = await place.listen(tls)
-    context = trusting() if tls == "direct" else None
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", listener.port, ssl=context, server_hostname="localhost" if context else None
-    )
-    writer.write(b"first")
-    assert await reader.readexactly(5) == b"first"
-    echo = place.echoes[0]
-    echo.link.pause_reading()
-    for _ in range(20):
-        writer.write(os.urandom(16_000))
-    await asyncio.sleep(0.1)
-    assert echo.received == [b"first"]
-    echo.link.resume_reading()
-    assert len(await reader.readexactly(320_000)) == 320_000
-    writer.close()
-
-
-async def test_a_slow_reader_pauses_writing(place: Place) -> None:
-    listener = await place.listen()
-    client = socket.create_connection(("127.0.0.1", listener.port))
-    client.setblocking(False)
-    await soon(lambda: bool(place.echoes))
-    echo = place.echoes[0]
-    drained: list[int] = []
-    for _ in range(100):
-        echo.link.write(b"x" * 100_000)
-    echo.link.on_drained(lambda: drained.append(1))
-    await soon(lambda: "pause" in echo.events)
-    assert not drained
-    assert echo.link.write_buffer_size > 0
-    loop = asyncio.get_running_loop()
-    left = 10_000_000
-    while left:
-        left -= len(await loop.sock_recv(client, 1 << 20))
-    await soon(lambda: "resume" in echo.events)
-    await soon(lambda: bool(drained))
-    client.close()
-
-
-async def test_drained(place: Place) -> None:
-    listener = await place.listen()
-    _, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    await soon(lambda: bool(place.echoes))
-    drained: list[int] = []
-    place.echoes[0].link.write(b"x")
-    place.echoes[0].link.on_drained(lambda: drained.append(1))
-    assert not drained
-    await soon(lambda: drained == [1])
-    writer.close()
-
-
-async def test_a_crash_ends_its_connection_only(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    listener = await place.listen()
-    one = await asyncio.open_connection("127.0.0.1", listener.port)
-    two = await asyncio.open_connection("127.0.0.1", listener.port)
-    one[1].write(b"crash")
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await one[0].readexactly(1)
-    await soon(lambda: any(echo.lost for echo in place.echoes))
-    two[1].write(b"fine")
-    assert await two[0].readexactly(4) == b"fine"
-    for _, writer in (one, two):
-        writer.close()
-
-
-async def test_connections_per_address(place: Place) -> None:
-    """T42: refused at accept."""
-    listener = await place.listen(per_address=2)
-    good = [await asyncio.open_connection("127.0.0.1", listener.port) for _ in range(2)]
-    await soon(lambda: len(listener.connections) == 2)
-    reader, refused = await asyncio.open_connection("127.0.0.1", listener.port)
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await reader.readexactly(1)
-    good[0][1].close()
-    await soon(lambda: len(listener.connections) == 1)
-    reader, again = await asyncio.open_connection("127.0.0.1", listener.port)
-    again.write(b"hi")
-    assert await reader.readexactly(2) == b"hi"
-    for writer in (good[1][1], refused, again):
-        writer.close()
-
-
-async def test_a_handshake_has_ten_seconds(certificates: Certificates) -> None:
-    """T05: by the sweep, without a timer per connection."""
-    clock = FakeClock()
-    place = Place(certificates, clock)
-    listener = await place.listen("direct")
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    await soon(lambda: bool(place.echoes))
-    end = clock.monotonic() + 12
-    while (callback := clock.due(end)) is not None:
-        callback()
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await reader.readexactly(1)
-    await soon(lambda: len(place.echoes[0].lost) == 1)
-    writer.close()
-    await listener.close()
-
-
-# ---- certificates
-
-
-def test_self_signed_key_is_private(tmp_path: Path) -> None:
-    chain, key = tmp_path / "certs" / "x.crt", tmp_path / "certs" / "x.key"
-    self_signed("localhost", chain, key)
-    assert key.stat().st_mode & 0o777 == 0o600
-    context = server_context(chain, key)
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    certificate = x509.load_pem_x509_certificate(chain.read_bytes())
-    assert certificate.public_bytes(Encoding.DER)
-
-
-@pytest.mark.parametrize("content", [b"", b"junk", None])
-def test_bad_certificates_are_named(tmp_path: Path, content: bytes | None) -> None:
-    chain, key = tmp_path / "x.crt", tmp_path / "x.key"
-    if content is not None:
-        chain.write_bytes(content)
-        key.write_bytes(content)
-    with pytest.raises(CertificateError, match=r"x\.crt"):
-        Certificates().add("localhost", chain, key)
-
-
-def test_key_of_another_certificate(tmp_path: Path) -> None:
-    self_signed("a", tmp_path / "a.crt", tmp_path / "a.key")
-    self_signed("b", tmp_path / "b.crt", tmp_path / "b.key")
-    with pytest.raises(CertificateError, match=r"a\.crt"):
-        server_context(tmp_path / "a.crt", tmp_path / "b.key")
-
-
-def test_reload_keeps_what_works(tmp_path: Path) -> None:
-    certificates = Certificates()
-    certificates.add("a", tmp_path / "a.crt", tmp_path / "a.key", self_signed=True)
-    before = certificates.context("a")
-    (tmp_path / "a.crt").write_bytes(b"broken")
-    with pytest.raises(CertificateError):
-        certificates.reload()
-    assert certificates.context("a") is before
+from .net_support import PATIENCE, Recorder, echo, event_loop_policy, serving
+
+QUICK = Timing(handshake=0.1, close=0.1, sweep=0.02, high_water=64 << 10, discard=1 << 20)
+
+
+__all__ = ["event_loop_policy"]
+
+
+class Counting:
+    """A transport that counts what is written to it."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        self.transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
+def counted(recorder: Recorder) -> list[bytes]:
+    counting = Counting(recorder.connection._transport)
+    recorder.connection._transport = counting  # type: ignore[assignment]
+    return counting.writes
+
+
+# ---- reading and writing
+
+
+async def test_what_is_said_comes_back(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        here.set_up = echo
+        peer, server = await here.connect()
+        for word in (b"one", b"two", b"x" * 1000):
+            await peer.send(word)
+            assert await peer.exactly(len(word)) == word
+        peer.close()
+        await server.seen("lost")
+        assert server.error is None
+        assert server.events == ["connected", "data", "data", "data", "lost"]
+
+
+async def test_the_link_knows_its_peer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        link = server.link
+        assert (link.peer, link.port) == peer.writer.get_extra_info("sockname")
+        assert link.loopback
+        assert not link.secure
+        assert (link.tls_version, link.cipher, link.tls_server_end_point) == ("", "", None)
+        before = link.last_read
+        await peer.send(b"x")
+        await server.seen("data")
+        assert before < link.last_read <= RealClock().monotonic()
+
+
+async def test_an_exception_in_connected_ends_only_that_connection(tmp_path: Path) -> None:
+    def fail(me: Recorder) -> None:
+        raise RuntimeError("a bug")
+
+    async with serving(tmp_path) as here:
+        here.set_up = lambda me: setattr(me, "on_connected", fail)
+        peer, server = await here.connect()
+        await server.seen("lost")
+        assert await peer.receive() == b""
+        here.set_up = echo
+        other, _ = await here.connect()
+        await other.send(b"still here")
+        assert await other.exactly(10) == b"still here"
+
+
+async def test_an_exception_from_the_protocol_ends_its_connection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(me: Recorder, data: bytes) -> None:
+        me.link.write(b"never sent")
+        raise RuntimeError("a bug")
+
+    async with serving(tmp_path) as here:
+        neighbour, near = await here.connect()
+        peer, server = await here.connect()
+        server.on_data = fail
+        await peer.send(b"x")
+        await server.seen("lost")
+        assert isinstance(server.error, RuntimeError)
+        assert server.events.count("lost") == 1
+        assert await peer.receive() == b""
+        await neighbour.send(b"y")
+        await near.seen("data")
+    assert [record.exc_info is not None for record in caplog.records if record.levelno >= logging.ERROR] == [True]
+
+
+async def test_all_writes_of_a_turn_are_one(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        writes = counted(server)
+        for word in (b"one ", b"two ", b"", b"three"):
+            server.link.write(word)
+        assert server.link.write_buffer_size == 13
+        assert writes == []
+        assert await peer.exactly(13) == b"one two three"
+        assert writes == [b"one two three"]
+        assert server.link.write_buffer_size == 0
+
+
+async def test_a_large_write_does_not_wait_for_the_end_of_the_turn(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        writes = counted(server)
+        server.link.write(b"a" * 60_000)
+        server.link.write(b"b" * 10_000)
+        assert [len(write) for write in writes] == [70_000]
+        server.link.write(b"c")
+        assert len(await peer.exactly(70_001)) == 70_001
+
+
+async def test_one_read_is_delivered_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        await peer.send(b"z" * 1_000_000)
+        await server.until(lambda: len(server.data) == 1_000_000)
+        assert max(map(len, server.pieces)) <= READ_SIZE
+
+
+async def test_a_slow_reader_pauses_the_writer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        sent = 0
+        while "pause" not in server.events:
+            server.link.write(b"x" * 50_000)
+            sent += 50_000
+            await asyncio.sleep(0)
+        assert server.link.write_buffer_size > QUICK.high_water
+        server.link.write(b"y")  # kept all the same
+        server.on_resume = lambda me: me.events.append(f"size {me.link.write_buffer_size}")
+        assert len(await peer.exactly(sent + 1)) == sent + 1
+        await server.seen("resume")
+        assert server.events == ["connected", "pause", "resume", "size 0"]
+
+
+async def test_drained_means_that_nothing_waits(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        link = server.link
+        drained: list[str] = []
+        link.on_drained(lambda: drained.append("nothing written"))
+        assert drained == []
+        await asyncio.sleep(0.01)
+        assert drained == ["nothing written"]
+
+        link.write(b"small")
+        link.on_drained(lambda: drained.append("small"))
+        assert await peer.exactly(5) == b"small"
+        assert drained[1:] == ["small"]
+
+        sent = 0
+        while "pause" not in server.events:
+            link.write(b"x" * 50_000)
+            sent += 50_000
+            await asyncio.sleep(0)
+        link.on_drained(lambda: server._note(f"large {link.write_buffer_size}"))
+        await asyncio.sleep(0.01)
+        assert server.events[-1] == "pause"
+        await peer.exactly(sent)
+        await server.seen("resume")
+        assert server.events == ["connected", "pause", "large 0", "resume"]
+
+
+async def test_what_did_not_leave_is_not_drained(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        while "pause" not in server.events:
+            server.link.write(b"x" * 50_000)
+            await asyncio.sleep(0)
+        server.link.on_drained(lambda: server.events.append("drained"))
+        peer.writer.transport.abort()
+        await server.seen("lost")
+        await asyncio.sleep(0.01)
+        assert "drained" not in server.events
+        server.link.on_drained(lambda: server.events.append("drained"))
+        await asyncio.sleep(0.01)
+        assert "drained" not in server.events
+
+
+async def test_a_paused_reader_is_told_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        server.on_data = lambda me, data: me.link.pause_reading()
+        await peer.send(b"one")
+        await server.seen("data")
+        await peer.send(b"two")
+        await asyncio.sleep(0.02)
+        assert server.pieces == [b"one"]
+        server.link.resume_reading()
+        await server.until(lambda: server.data == b"onetwo")
+
+
+async def test_paused_from_the_start(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        here.set_up = lambda me: setattr(me, "on_connected", lambda me: me.link.pause_reading())
+        peer, server = await here.connect()
+        await peer.send(b"one")
+        await asyncio.sleep(0.02)
+        await peer.send(b"two")
+        await asyncio.sleep(0.02)
+        assert server.events == ["connected"]
+        server.link.resume_reading()
+        assert server.events == ["connected"]  # in a later turn
+        await server.until(lambda: server.data == b"onetwo")
+
+
+# ---- the end
+
+
+async def test_close_sends_what_is_written(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        server.link.write(b"x" * 3_000_000)
+        server.link.write(b"goodbye")
+        server.link.close()
+        server.link.write(b"too late")
+        server.link.close()
+        assert (await peer.rest())[-8:] == b"xgoodbye"
+        assert server.events[-1] != "lost"  # until the client has closed as well
+        peer.close()
+        await server.seen("lost")
+        assert server.error is None
+
+
+async def test_unread_data_does_not_take_away_the_last_words(tmp_path: Path) -> None:
+    """Bytes that a closed socket has not read make a reset, and that makes the peer lose what it has not read."""
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+
+        def refuse(me: Recorder, data: bytes) -> None:
+            me.link.write(b"<stream:error/>")
+            me.link.close()
+
+        server.on_data = refuse
+        for _ in range(10):
+            await peer.send(b"x" * 50_000)
+            await asyncio.sleep(0)
+        assert await peer.rest() == b"<stream:error/>"
+        assert len(server.pieces) == 1
+        peer.close()
+        await server.seen("lost")
+
+
+async def test_closing_while_reading_is_paused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        server.link.pause_reading()
+        await peer.send(b"unread")
+        server.link.write(b"bye")
+        server.link.close()
+        assert await peer.rest() == b"bye"
+        peer.close()
+        await server.seen("lost")
+        assert server.pieces == []
+
+
+async def test_who_does_not_close_is_cut_off(tmp_path: Path) -> None:
+    async with serving(tmp_path, timing=QUICK) as here:
+        peer, server = await here.connect()
+        server.link.close()
+        assert await peer.rest() == b""
+        await server.seen("lost")
+        assert not here.listener.connections
+
+
+async def test_who_does_not_read_is_cut_off_at_closing(tmp_path: Path) -> None:
+    async with serving(tmp_path, timing=QUICK) as here:
+        _, server = await here.connect()
+        server.link.write(b"x" * 20_000_000)
+        server.link.close()
+        await server.seen("lost")
+
+
+async def test_who_goes_on_sending_is_cut_off_at_closing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:  # the deadline is far
+        peer, server = await here.connect()
+        server.link.close()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(PATIENCE / 4):
+                while True:
+                    await peer.send(b"x" * 65_536)
+        await server.seen("lost")
+
+
+async def test_half_closed_gets_its_answers(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        here.set_up = echo
+        peer, server = await here.connect()
+        peer.writer.write(b"question")
+        peer.writer.write_eof()
+        assert await peer.rest() == b"question"
+        await server.seen("lost")
+        assert server.error is None
+
+
+async def test_a_reset_is_an_error(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+        raw = peer.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        peer.writer.transport.abort()
+        await server.seen("lost")
+        assert isinstance(server.error, ConnectionError)
+
+
+async def test_nothing_raises_after_the_end(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        _, server = await here.connect()
+        link = server.link
+        link.abort()
+        link.write(b"x")
+        await server.seen("lost")
+        link.write(b"x")
+        link.pause_reading()
+        link.resume_reading()
+        link.close()
+        link.abort()
+        link.start_tls(here.context)
+        await asyncio.sleep(0.01)
+        assert link.write_buffer_size == 0
+        assert server.events == ["connected", "lost"]
+
+
+async def test_an_abort_inside_data_received_is_told_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        peer, server = await here.connect()
+
+        def stop(me: Recorder, data: bytes) -> None:
+            me.link.abort()
+            me.link.close()
+            me.link.abort()
+
+        server.on_data = stop
+        await peer.send(b"x")
+        await server.seen("lost")
+        await asyncio.sleep(0.01)
+        assert server.events == ["connected", "data", "lost"]

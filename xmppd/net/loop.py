@@ -16,19 +16,16 @@ UNLIMITED_FILES = 1 << 20
 
 
 class RealClock:
-    """`xmppd.clock.Clock` on an event loop, by default the running one (else RuntimeError)."""
+    """`xmppd.clock.Clock` on the running event loop; calls without one raise RuntimeError."""
 
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop or asyncio.get_running_loop()
-
     def call_later(self, delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        return self._loop.call_later(delay, callback)
+        return asyncio.get_running_loop().call_later(delay, callback)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        self._loop.call_soon(callback)
+        asyncio.get_running_loop().call_soon(callback)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

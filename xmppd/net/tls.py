@@ -118,8 +118,8 @@ class Certificates:
         self._contexts = {name: self._load(files) for name, files in self._files.items()}
 
     def context(self, domain: str) -> ServerContext:
-        """Raises KeyError for an unknown domain."""
-        return self._contexts[_name(domain)]
+        """A domain without a certificate of its own gets the default. Raises CertificateError when there is none."""
+        return self._contexts.get(_name(domain)) or self.default
 
     @property
     def default(self) -> ServerContext:
@@ -187,6 +187,8 @@ def make_self_signed(domains: Sequence[str], certificate: Path, key: Path) -> No
     Raises CertificateError: the files cannot be written, or one is there already.
     """
     names = [_name(domain) for domain in domains]
+    if "localhost" in names:
+        names += ["127.0.0.1", "::1"]
     secret = ec.generate_private_key(ec.SECP256R1())
     made = _certificate(names, secret)
     encoding, none = serialization.Encoding.PEM, serialization.NoEncryption()
