@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from slixmpp import JID, ClientXMPP
 
@@ -22,7 +22,7 @@ async def eventually(true: Callable[[], Any], what: str = "") -> None:
         await asyncio.sleep(0.02)
 
 
-class Person(ClientXMPP):  # type: ignore[misc]  # slixmpp has no types for its base
+class Person(ClientXMPP):
     """A client that verifies the server's certificate and remembers what it is told."""
 
     def __init__(self, jid: str, certificate: Path, mechanism: str | None = None, password: str = "pencil") -> None:
@@ -51,18 +51,26 @@ class Person(ClientXMPP):  # type: ignore[misc]  # slixmpp has no types for its 
         """What clients do: ask for the roster, then be available."""
         await self.get_roster(timeout=WITHIN)
         self.send_presence()
-        await self.plugin["xep_0199"].ping(JID("localhost"), timeout=WITHIN)  # the server is through with it
+        await self.settled()
 
     async def hear(self) -> Any:
         """The next message with a body."""
         return await asyncio.wait_for(self.messages.get(), WITHIN)
 
-    def say(self, to: str, text: str, kind: str = "chat") -> None:
-        self.send_message(mto=to, mbody=text, mtype=kind)
+    def say(self, to: str, text: str, kind: Literal["chat", "groupchat"] = "chat") -> None:
+        self.send_message(mto=JID(to), mbody=text, mtype=kind)
+
+    async def settled(self) -> None:
+        """The server is through with all that was sent."""
+        await self.plugin["xep_0199"].ping(JID("localhost"), timeout=WITHIN)
 
     def sees(self, contact: str) -> bool:
         """A resource of the contact is available."""
         return contact in self.client_roster and bool(self.client_roster[contact].resources)
+
+    def subscribed(self, contact: str) -> bool:
+        """Both ways."""
+        return bool(self.client_roster[contact]["subscription"] == "both")
 
     def leave(self) -> None:
         """Gone, without a word."""

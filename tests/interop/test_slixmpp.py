@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,21 +18,20 @@ async def test_contacts(people: People) -> None:
     """Add, name, subscribe both ways, see each other come and go, remove."""
     romeo, juliet = await people.login("romeo", "orchard"), await people.login("juliet", "balcony")
     contact = people.bare("juliet")
-    await romeo.update_roster(contact, name="Juliet", groups=["Capulet"], timeout=WITHIN)
+    romeo.update_roster(JID(contact), name="Juliet", groups=["Capulet"], timeout=WITHIN)
     await eventually(lambda: contact in romeo.client_roster, "the roster push")
     assert romeo.client_roster[contact]["name"] == "Juliet"
     assert romeo.client_roster[contact]["groups"] == ["Capulet"]
     romeo.send_presence_subscription(pto=contact)  # the other side agrees and asks back, as slixmpp does
-    for one, other in ((romeo, "juliet"), (juliet, "romeo")):
-        mate = people.bare(other)
-        await eventually(lambda o=one, m=mate: o.client_roster[m]["subscription"] == "both", "subscription both")
-        await eventually(lambda o=one, m=mate: o.sees(m), f"{mate} is seen")
+    for person, mate in ((romeo, people.bare("juliet")), (juliet, people.bare("romeo"))):
+        await eventually(partial(person.subscribed, mate), f"subscription both with {mate}")
+        await eventually(partial(person.sees, mate), f"{mate} is seen")
     assert romeo.client_roster[contact]["name"] == "Juliet"
     juliet.send_presence(pshow="away", pstatus="at church")
     await eventually(lambda: romeo.client_roster[contact].resources["balcony"]["show"] == "away", "away")
     juliet.disconnect()
     await eventually(lambda: not romeo.sees(contact), "gone")
-    await romeo.del_roster_item(contact)
+    romeo.update_roster(JID(contact), subscription="remove", timeout=WITHIN)
     roster = await romeo.get_roster(timeout=WITHIN)
     assert roster is not None
     assert not roster["roster"]["items"]
@@ -49,7 +49,7 @@ async def test_chat(people: People) -> None:
     tybalt = people.bare("tybalt")
     await people.register("tybalt")
     romeo.say(tybalt, "when you are back")
-    await romeo.plugin["xep_0199"].ping(JID("localhost"), timeout=WITHIN)
+    await romeo.settled()
     message = await (await people.login("tybalt")).hear()
     assert message["body"] == "when you are back"
     assert message["delay"]["stamp"] is not None
@@ -135,7 +135,7 @@ async def test_blocking(people: People) -> None:
     await romeo.plugin["xep_0191"].block(JID(enemy), timeout=WITHIN)
     assert await romeo.plugin["xep_0191"].get_blocked_jids(timeout=WITHIN) == {JID(enemy)}
     tybalt.say(people.bare("romeo"), "a plague on your house")
-    await tybalt.plugin["xep_0199"].ping(JID("localhost"), timeout=WITHIN)
+    await tybalt.settled()
     await romeo.plugin["xep_0191"].unblock(JID(enemy), timeout=WITHIN)
     tybalt.say(people.bare("romeo"), "peace")
     assert (await romeo.hear())["body"] == "peace"
@@ -167,7 +167,7 @@ async def test_resumption_after_a_cut(people: People) -> None:
     await gone
     juliet.say(people.bare("romeo"), "while you were away")
     juliet.say(jid, "and again")
-    await juliet.plugin["xep_0199"].ping(JID("localhost"), timeout=WITHIN)
+    await juliet.settled()
     resumed = asyncio.ensure_future(romeo.wait_until("session_resumed", WITHIN))
     romeo.connect("127.0.0.1", people.server.port())
     await resumed

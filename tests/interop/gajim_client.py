@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+"""A client on nbxmpp, Gajim's library; runs under the system's Python (GLib). Usage: gajim_client.py JSON
+
+Reads commands, a JSON list a line, on standard input; writes what happens, a JSON list a line, on standard output.
+"""
+
+import json
+import os
+import sys
+
+from gi.repository import Gio, GLib
+from nbxmpp.client import Client
+from nbxmpp.const import ConnectionProtocol, ConnectionType
+from nbxmpp.namespaces import Namespace
+from nbxmpp.protocol import JID, Message, Presence
+from nbxmpp.structs import StanzaHandler
+
+DIRECT = {"direct": ConnectionType.DIRECT_TLS, "starttls": ConnectionType.START_TLS}
+
+
+def tell(*what):
+    print(json.dumps(what), flush=True)
+
+
+class Gajim:
+    def __init__(self, jid, password, port, tls, mechanism, certificate):
+        self.client = client = Client(log_context="test")
+        self.jid = JID.from_string(jid)
+        client.set_domain(self.jid.domain)
+        client.set_username(self.jid.localpart)
+        client.set_resource("gajim")
+        client.set_password(password)
+        client.set_mechs([mechanism])
+        client.set_custom_host(f"127.0.0.1:{port}", ConnectionProtocol.TCP, DIRECT[tls])
+        with open(certificate) as file:
+            pem = file.read()
+        client.set_accepted_certificates([Gio.TlsCertificate.new_from_pem(pem, -1)])
+        for signal in ("connected", "disconnected", "connection-failed", "resume-failed", "resume-successful"):
+            client.subscribe(signal, self.signal)
+        client.register_handler(StanzaHandler(name="message", callback=self.message))
+        client.register_handler(StanzaHandler(name="presence", callback=self.presence))
+
+    def signal(self, client, name, *rest):
+        tell(name, [str(part) for part in client.get_error() if part])
+
+    def message(self, _client, stanza, properties):
+        if properties.is_mam_message:
+            tell("archived", properties.body)
+        elif properties.body:
+            tell("message", str(properties.jid), properties.body, properties.type.value)
+
+    def presence(self, _client, stanza, properties):
+        self_presence = bool(properties.is_muc_self_presence)
+        kind = properties.type.value or "available"
+        tell("presence", str(properties.jid), kind, self_presence)
+
+    # ---- commands
+
+    def connect(self):
+        self.client.connect()
+
+    def roster(self):
+        self.client.get_module("Roster").request_roster(callback=self.got_roster)
+
+    def got_roster(self, task):
+        result = task.finish()
+        tell("roster", {str(item.jid): [item.name, item.subscription] for item in result.items or []})
+
+    def add(self, jid, name):
+        self.client.get_module("Roster").set_item(JID.from_string(jid), name, callback=self.added)
+
+    def added(self, task):
+        task.finish()
+        tell("added")
+
+    def available(self):
+        self.client.send_stanza(Presence())
+
+    def subscription(self, jid, kind):
+        self.client.send_stanza(Presence(to=jid, typ=kind))
+
+    def say(self, jid, text, kind="chat"):
+        self.client.send_stanza(Message(to=jid, body=text, typ=kind))
+
+    def join(self, room, nick):
+        presence = Presence(to=f"{room}/{nick}")
+        presence.addChild("x", namespace=Namespace.MUC)
+        self.client.send_stanza(presence)
+
+    def history(self):
+        """All of it, as Gajim asks (make_query's `with_` does not work in 4.2)."""
+        self.client.get_module("MAM").make_query(
+            self.jid.new_as_bare(), queryid="all", max_=50, callback=self.got_history
+        )
+
+    def got_history(self, task):
+        tell("history", bool(task.finish().complete))
+
+    def cut(self):
+        """The connection breaks; the session does not."""
+        self.client.disconnect(immediate=True)
+
+    def quit(self):
+        self.client.disconnect()
+        GLib.timeout_add(500, loop.quit)
+
+
+rest = bytearray()
+"""What was read of a line that is not whole yet."""
+
+
+def read(descriptor, _condition):
+    data = os.read(descriptor, 65536)
+    if not data:
+        loop.quit()
+        return False
+    rest.extend(data)
+    *lines, left = rest.split(b"\n")
+    rest[:] = left
+    for line in lines:
+        name, *arguments = json.loads(line)
+        getattr(gajim, name)(*arguments)
+    return True
+
+
+loop = GLib.MainLoop()
+gajim = Gajim(*json.loads(sys.argv[1]))
+GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, 0, GLib.IOCondition.IN | GLib.IOCondition.HUP, read)
+loop.run()

@@ -1,0 +1,143 @@
+"""Gajim's library, nbxmpp, in a process of its own (`gajim_client.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slixmpp import JID
+
+from tests.interop.conftest import People, needed
+from tests.interop.people import WITHIN, eventually
+
+PYTHON = "/usr/bin/python3"
+SCRIPT = Path(__file__).with_name("gajim_client.py")
+
+
+class Gajim:
+    """Tells the process what to do, and what happened there."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.seen: list[list[Any]] = []
+
+    def do(self, *command: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+
+    async def expect(self, *what: Any) -> list[Any]:
+        """The next event that begins so; what comes before it goes to `seen`."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(WITHIN):
+                while line := await self.process.stdout.readline():
+                    event: list[Any] = json.loads(line)
+                    if event[: len(what)] == list(what):
+                        return event
+                    self.seen.append(event)
+        except TimeoutError:
+            raise AssertionError(f"{what} did not happen, but {self.seen}") from None
+        raise AssertionError(f"the client ended after {self.seen}")
+
+
+Start = Callable[..., Awaitable[Gajim]]
+
+
+@pytest.fixture
+async def gajim(people: People) -> AsyncIterator[Start]:
+    needed(f"{PYTHON} -c import nbxmpp.client")
+    running: list[asyncio.subprocess.Process] = []
+
+    async def start(name: str, tls: str = "starttls", mechanism: str = "SCRAM-SHA-256") -> Gajim:
+        jid = await people.register(name)
+        options = [jid, "pencil", people.server.port(tls), tls, mechanism, str(people.server.certificate)]
+        process = await asyncio.create_subprocess_exec(
+            PYTHON, str(SCRIPT), json.dumps(options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr
+        )
+        running.append(process)
+        client = Gajim(process)
+        client.do("connect")
+        await client.expect("connected")
+        return client
+
+    yield start
+    for process in running:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("tls", ["starttls", "direct"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+async def test_sign_in(people: People, gajim: Start, tls: str, mechanism: str) -> None:
+    romeo = await gajim("romeo", tls, mechanism)
+    await people.server.logged(f"{people.bare('romeo')} signed in from 127.0.0.1 by {mechanism}\n")
+    romeo.do("quit")
+    await romeo.expect("disconnected")
+
+
+async def test_contacts_and_chat(people: People, gajim: Start) -> None:
+    """Its roster, a subscription with a slixmpp client, messages both ways, and the archive of them."""
+    juliet, romeo = await people.login("juliet"), await gajim("romeo")
+    mate = people.bare("juliet")
+    romeo.do("roster")
+    assert await romeo.expect("roster") == ["roster", {}]
+    romeo.do("available")
+    romeo.do("add", mate, "Juliet")
+    await romeo.expect("added")
+    romeo.do("subscription", mate, "subscribe")
+    await romeo.expect("presence", mate, "subscribed")
+    await romeo.expect("presence", mate, "subscribe")
+    romeo.do("subscription", mate, "subscribed")
+    await eventually(partial(juliet.sees, people.bare("romeo")), "Gajim is seen")
+    romeo.do("roster")
+    assert await romeo.expect("roster") == ["roster", {mate: ["Juliet", "both"]}]
+    romeo.do("say", mate, "It is the east")
+    heard = await juliet.hear()
+    assert (str(heard["from"]), heard["body"]) == (f"{people.bare('romeo')}/gajim", "It is the east")
+    juliet.say(people.bare("romeo"), "Ay me")
+    assert (await romeo.expect("message"))[2:] == ["Ay me", "chat"]
+    romeo.do("history")
+    assert (await romeo.expect("archived"))[1] == "It is the east"
+    assert (await romeo.expect("archived"))[1] == "Ay me"
+    assert await romeo.expect("history") == ["history", True]
+
+
+async def test_group_chat(people: People, gajim: Start) -> None:
+    juliet, romeo = await people.login("juliet"), await gajim("romeo")
+    room = people.room("orchard")
+    await juliet.plugin["xep_0045"].join_muc_wait(JID(room), "Juliet", timeout=WITHIN)
+    form = await juliet.plugin["xep_0045"].get_room_config(JID(room), timeout=WITHIN)
+    form["type"] = "submit"
+    await juliet.plugin["xep_0045"].set_room_config(JID(room), form, timeout=WITHIN)
+    juliet.say(room, "before", "groupchat")
+    await juliet.hear()
+    romeo.do("join", room, "Romeo")
+    await romeo.expect("presence", f"{room}/Juliet", "available", False)
+    await romeo.expect("presence", f"{room}/Romeo", "available", True)
+    assert (await romeo.expect("message"))[1:] == [f"{room}/Juliet", "before", "groupchat"]
+    romeo.do("say", room, "soft", "groupchat")
+    assert (await romeo.expect("message"))[1:] == [f"{room}/Romeo", "soft", "groupchat"]
+    assert (await juliet.hear())["body"] == "soft"
+
+
+async def test_resumption(people: People, gajim: Start) -> None:
+    """XEP-0198 as Gajim does it."""
+    juliet, romeo = await people.login("juliet"), await gajim("romeo")
+    romeo.do("available")
+    juliet.say(people.bare("romeo"), "one")
+    await romeo.expect("message")
+    romeo.do("cut")
+    await romeo.expect("disconnected")
+    juliet.say(people.bare("romeo"), "two")
+    await juliet.settled()
+    romeo.do("connect")
+    await romeo.expect("resume-successful")
+    assert (await romeo.expect("message"))[2] == "two"
