@@ -78,6 +78,15 @@ class Server:
     async def start(self) -> None:
         """Raises ServerError when it takes no connections in time."""
         await self.prepare()
+        await self.launch()
+
+    async def restart(self) -> None:
+        """A new process on the same data. Raises ServerError."""
+        await asyncio.to_thread(self.stop)
+        await self.launch()
+
+    async def launch(self) -> None:
+        """Raises ServerError."""
         process = self._process = self._launch()
         deadline = time.monotonic() + START_WITHIN
         while not _takes_connections(self.port) or not _takes_connections(self.tls_port):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from ..bench import Bench
+from ..bench import AT_ONCE, Bench
 from ..client import Client, user
 from ..measure import Memory
 
@@ -18,14 +18,22 @@ REST = 20
 
 
 async def run(bench: Bench) -> None:
-    """The growth of resident memory from a server that has seen sign-ins to one with all sessions."""
+    """The growth of resident memory from a server that has seen sign-ins to one with all sessions.
+
+    The contacts are made by an earlier process, as what that leaves behind is not a session's.
+    """
     count = bench.scale.of(SESSIONS) // FRIENDS * FRIENDS
-    first = await bench.all("warming up", (_session(bench, number) for number in range(SESSIONS, SESSIONS + 20)))
-    await bench.close(first)
+    for start in range(0, count, AT_ONCE):
+        bench.say(f"making contacts: {start} of {count}")
+        clients = await bench.clients(min(AT_ONCE, count - start), start)
+        await _befriend(clients, start)
+        await bench.close(clients)
+    await bench.server.restart()
+    warm = await bench.all("warming up", (_session(bench, number) for number in range(SESSIONS, ACCOUNTS)))
+    await bench.close(warm)
     await _rest(bench)
     before = Memory.of(bench.server.pid)
     clients = await bench.all("signing in", (_session(bench, number) for number in range(count)))
-    await _befriend(bench, clients)
     await _rest(bench)
     after = Memory.of(bench.server.pid)
     bench.figure("a session: growth of resident memory", "KiB", [(after.resident - before.resident) / count], 40.0)
@@ -50,13 +58,14 @@ async def _session(bench: Bench, number: int) -> Client:
     return client
 
 
-async def _befriend(bench: Bench, clients: list[Client]) -> None:
+async def _befriend(clients: list[Client], first: int) -> None:
     """Everybody asks the others of the group, then everybody agrees (RFC 6121 section 3.1)."""
     for type in ("subscribe", "subscribed"):
         for start in range(0, len(clients), FRIENDS):
             for one, other in itertools.permutations(range(start, start + FRIENDS), 2):
-                clients[one].write(f"<presence type='{type}' to='{user(other)}'/>".encode())
-        await bench.all(f"contacts ({type})", (client.settled() for client in clients))
+                clients[one].write(f"<presence type='{type}' to='{user(first + other)}'/>".encode())
+        for client in clients:
+            await client.settled()
 
 
 async def _rest(bench: Bench) -> None:
