@@ -132,7 +132,9 @@ class MessageArchive(Plugin[Config]):
         session, account = request.session, request.account
         if session is None:
             raise ServiceUnavailable()
-        query = read_query(request.payload, self.config.page, self.config.largest_page)
+        # A page and its answer must find room in the queue of a session that has not acknowledged anything yet.
+        most = min(self.config.largest_page, self.host.server.limits.queue // 2)
+        query = read_query(request.payload, min(self.config.page, most), most)
         # Read first: all that the log holds up to here is committed, so the page cannot miss any of it.
         last_id = await self.log.last_id(account.bare) if query.everybody else 0
         page = await read_page(self.log, account.bare, query)

@@ -374,3 +374,25 @@ async def test_pages_of_a_large_archive(server: Harness) -> None:
     found, fin = await read(juliet, "<max>100</max><before/>")
     assert found == [str(n) for n in range(2900, 3000)]
     assert (await read(juliet, "<max>0</max>"))[1].findtext(f"{RSM}set/{RSM}count") == "3000"
+
+
+@pytest.mark.server(more="limits: {queue: 12, ask_every: 3}")
+async def test_a_page_fits_into_the_queue_of_a_session(server: Harness) -> None:
+    """A client that acknowledges when it is asked gets page after page, whatever it asks for."""
+    _, juliet = await offline_story(server, *map(str, range(20)))
+    juliet.send("<enable xmlns='urn:xmpp:sm:3'/>")
+    assert (await juliet.receive()).tag.endswith("}enabled")
+    found: list[str] = []
+    handled, place = 0, ""
+    for _ in range(4):
+        juliet.send(f"<iq type='set' id='m'>{query(f'<max>250</max>{place}')}</iq>")
+        while True:
+            received = [each for each in await juliet.receive_all() if each.tag.startswith("{jabber:client}")]
+            handled += len(received)
+            juliet.send(f"<a xmlns='urn:xmpp:sm:3' h='{handled}'/>")
+            found += [str(each[0][0][1].findtext(BODY)) for each in received if each.tag.endswith("}message")]
+            if received and received[-1].tag.endswith("}iq"):
+                break
+        place = f"<after>{received[-1][0][0].findtext(RSM + 'last')}</after>"
+    assert found == [str(n) for n in range(20)]
+    assert not juliet.closed

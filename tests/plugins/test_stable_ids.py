@@ -48,6 +48,19 @@ async def test_own_ids_are_taken_out_in_every_spelling(server: Harness, body: st
     assert [by for by, _ in found] == (["juliet@localhost"] if "<body>" in body else [])
 
 
+async def test_prefixes_hide_nothing(server: Harness) -> None:
+    """T18: the namespace counts, however it is written; what only looks like it stays."""
+    romeo, juliet = await pair(server)
+    forged = f"<s:stanza-id xmlns:s='{SID}' by='juliet@localhost' id='forged'/>"
+    other = "<stanza-id xmlns='urn:other' by='juliet@localhost' id='other'/>"
+    inner = f"<x xmlns='urn:x'>{stanza_id('juliet@localhost', 'inner')}</x>"
+    romeo.send(f"<message to='juliet@localhost' type='chat'>{forged}{other}{inner}<body>hi</body></message>")
+    got = await juliet.receive()
+    assert [child.tag for child in got][:3] == ["{urn:other}stanza-id", "{urn:x}x", "{jabber:client}body"]
+    assert [id for _, id in ids(got)][0] == "inner"
+    assert len(got.findall(f"{{{SID}}}stanza-id")) == 1
+
+
 @pytest.mark.parametrize("by", OTHERS)
 async def test_ids_of_others_stay(server: Harness, by: str) -> None:
     romeo, juliet = await pair(server)
