@@ -102,7 +102,7 @@ class Binder:
         account, feed = session.account, session.feed
         account.mailbox.let_go(feed.pending())
         for other in account.available():
-            if other.priority >= 0 and other.feed.live:
+            if other.priority >= 0:
                 other.feed.catch_up()
         if feed.queue is None:
             return

@@ -78,8 +78,9 @@ class Mailbox:
 
     def hold(self, id: int) -> None:
         """A session got it."""
-        holders = self.holders
-        holders[id] = holders.get(id, 0) + 1
+        if id > self.position and id not in self.settled:
+            holders = self.holders
+            holders[id] = holders.get(id, 0) + 1
 
     def wait(self, id: int) -> None:
         """Nobody took it: it lies in the log."""
@@ -121,14 +122,15 @@ class Mailbox:
         """Neither settled nor in flight."""
         return id > self.position and id not in self.settled and id not in self.holders
 
-    def read_until(self, id: int) -> None:
-        """Everything up to there is in flight or settled."""
-        if self.gap and self.gap <= id:
-            self.gap = id + 1
+    def read(self, start: int, end: int) -> None:
+        """Everything behind `start` and up to `end` is in flight or settled."""
+        if start < self.gap <= end:
+            self.gap = end + 1
 
-    def read_all(self) -> None:
-        """Nothing waits in the log."""
-        self.gap = 0
+    def read_all(self, end: int) -> None:
+        """The log has nothing behind `end`."""
+        if self.gap > end:
+            self.gap = 0
         self._advance()
 
     def _advance(self) -> None:
@@ -166,6 +168,7 @@ class Feed:
     """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
 
     __slots__ = (
+        "_back",
         "_drain_asked",
         "_held",
         "_missed",
@@ -177,6 +180,7 @@ class Feed:
         "paused",
         "position",
         "queue",
+        "reached",
         "session",
         "since",
     )
@@ -190,6 +194,9 @@ class Feed:
         """The connection does not take more now."""
         self.position = 0
         """The last log entry that was sent or skipped."""
+        self.reached = 0
+        """The furthest that `position` was: it goes back for what another session leaves behind."""
+        self._back = -1
         self.archive_read = 0
         """The client read its archive itself, when this was the last id."""
         self.since = 0
@@ -206,7 +213,7 @@ class Feed:
     def send(self, data: bytes, stamp: int) -> None:
         """In order: entries behind the position wait in the log while the feed lags."""
         if stamp:
-            if stamp <= self.position:
+            if stamp <= self.reached:
                 return  # read from the log already, between its commit and its release
             if not self.live:
                 self._missed = max(self._missed, stamp)
@@ -215,7 +222,7 @@ class Feed:
             if self._full():
                 self._lag(stamp)
                 return
-            self.position = stamp
+            self.position = self.reached = stamp
         elif not self.live or self._full():
             if self.live:
                 self._lag_behind()
@@ -265,14 +272,14 @@ class Feed:
     def _lag(self, stamp: int) -> None:
         """From here on the log is the queue."""
         self.live = False
-        self.position = self.position or stamp - 1
+        self.position = self.reached or stamp - 1
         self._missed = stamp
         self.session.account.mailbox.wait(stamp)
 
     def _lag_behind(self) -> None:
         """The queue is full of what is not in the log, too: hold such things until there is room."""
         self.live = False
-        self.position = self.position or self.session.account.mailbox.position
+        self.position = self.reached or self.session.account.mailbox.position
 
     def _hold(self, data: bytes) -> None:
         """Not in the log, and behind entries that are: keep a few, in order, until they are sent."""
@@ -327,12 +334,16 @@ class Feed:
             self._takes_over = True
         self.catch_up()
 
-    def catch_up(self, start: int | None = None) -> None:
-        """Send what is owed, from the cursor (or behind `start`); live again when all is sent."""
+    def catch_up(self) -> None:
+        """Send what is owed and waits in the log; live again when all is sent."""
         mailbox = self.session.account.mailbox
-        if start is None and not mailbox.gap and self.live:
+        start = mailbox.gap - 1 if mailbox.gap else self.reached
+        if self._reading:
+            self._back = min(self._back, start) if self._back >= 0 else start
             return
-        self.position = mailbox.position if start is None else start
+        if not mailbox.gap and self.live:
+            return
+        self.position = start if self.live else min(start, self.position)
         self.live = False
         self._missed = max(self._missed, 1)
         self.go_on()
@@ -351,21 +362,18 @@ class Feed:
                 self.archive_read = await entries.last_id(session.account.bare)
                 self._takes_over = False
             while not self._full() and not session.ended:
-                missed = self._missed
-                asked = Range(after=self.position, flags=Flags.INCOMING)
-                if self.position < self.archive_read:  # what the device has read itself: of this the hidden ones
-                    hidden = Flags.INCOMING | Flags.HIDDEN
-                    asked = Range(after=self.position, high=self.archive_read, flags=hidden)
-                page = await entries.page(session.account.bare, asked, PAGE)
+                if self._back >= 0:
+                    self.position, self._back = min(self.position, self._back), -1
+                missed, start = self._missed, self.position
+                page = await entries.page(session.account.bare, self._wanted(), PAGE)
                 for entry in page:
                     self._send_entry(entry, mailbox)
-                if page:
-                    mailbox.read_until(self.position)
-                    self.ask()
-                elif self.position < self.archive_read:
+                if not page and start < self.archive_read:
                     self.position = self.archive_read
-                    mailbox.read_until(self.position)
-                elif self._missed == missed:
+                mailbox.read(start, self.position)
+                if page:
+                    self.ask()
+                elif start == self.position and self._missed == missed and self._back < 0:
                     self._caught_up(mailbox)
                     return
         except StorageUnavailable:
@@ -375,12 +383,20 @@ class Feed:
         finally:
             self._reading = False
 
+    def _wanted(self) -> Range:
+        """What comes next; of what the device has read itself only the hidden entries."""
+        if self.position < self.archive_read:
+            return Range(after=self.position, high=self.archive_read, flags=Flags.INCOMING | Flags.HIDDEN)
+        return Range(after=self.position, flags=Flags.INCOMING)
+
     def _send_entry(self, entry: Entry, mailbox: Mailbox) -> None:
         self.position = entry.id
+        fresh = entry.id > self.reached
+        self.reached = max(self.reached, entry.id)
         hidden = bool(entry.flags & Flags.HIDDEN)
         if entry.id <= self.archive_read and not hidden:
             return
-        if mailbox.owed(entry.id) or self._was_live(entry):
+        if mailbox.owed(entry.id) or (fresh and self._was_live(entry)):
             if hidden:
                 mailbox.hidden.add(entry.id)
             self._put(delayed(entry, self.session.account), entry.id)
@@ -396,7 +412,8 @@ class Feed:
         self.live = True
         self._missed = 0
         self.since = self.since or max(self.position, self.archive_read, 1)
-        mailbox.read_all()
+        self.reached = max(self.reached, self.position)
+        mailbox.read_all(self.position)
         if self.archive_read and self.archive_read not in mailbox.hidden:
             mailbox.settle((self.archive_read,))
         held, self._held = self._held, None

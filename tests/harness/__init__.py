@@ -85,6 +85,8 @@ class Harness:
         return self
 
     async def stop(self) -> None:
+        if isinstance(self.backend, MemoryBackend):
+            self.backend.release()
         await self.server.stop()
 
     @property

@@ -1,0 +1,438 @@
+"""Stored, then seen; owed until acknowledged (DESIGN section 6), over a whole server."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from tests.harness import Client, Element, FakeClock, Harness, condition, xml
+from xmppd.errors import StorageUnavailable
+from xmppd.storage.api import DataError
+from xmppd.storage.memory import MemoryBackend
+from xmppd.storage.store import Store
+
+SM = "urn:xmpp:sm:3"
+BODY = "{jabber:client}body"
+
+
+def say(client: Client, to: str, text: str, type: str = "chat") -> None:
+    client.send(f"<message to='{to}' type='{type}' id='{text}'><body>{text}</body></message>")
+
+
+def bodies(found: list[Element]) -> list[str]:
+    return [str(each.findtext(BODY)) for each in found if each.find(BODY) is not None]
+
+
+async def enable(client: Client, resume: bool = True) -> str:
+    client.send(f"<enable xmlns='{SM}' resume='{str(resume).lower()}'/>")
+    answer = await client.receive()
+    assert answer.tag == f"{{{SM}}}enabled"
+    return str(answer.get("id"))
+
+
+async def acked(client: Client) -> int:
+    """The h that the server gives now."""
+    client.send(f"<r xmlns='{SM}'/>")
+    while True:
+        answer = await client.receive()
+        if answer.tag == f"{{{SM}}}a":
+            return int(str(answer.get("h")))
+
+
+class Reader:
+    """A client with XEP-0198 that counts what it has handled."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.h = 0
+
+    async def read(self, ack: bool = True) -> list[str]:
+        found = await self.client.receive_all()
+        self.h += sum(1 for each in found if each.tag.startswith("{jabber:client}"))
+        if ack:
+            self.client.send(f"<a xmlns='{SM}' h='{self.h}'/>")
+        return bodies(found)
+
+
+# ---- stored, then seen
+
+
+async def test_nobody_sees_what_is_not_committed(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    await enable(romeo)
+    juliet = await server.login("juliet", presence=True)
+    before = await acked(romeo)
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "one")
+    await juliet.silence()
+    assert await acked(romeo) == before, "not acknowledged before it is on disk"
+    server.backend.release()
+    assert bodies(await juliet.receive_all()) == ["one"]
+    follow_up = await romeo.receive()
+    assert (follow_up.tag, follow_up.get("h")) == (f"{{{SM}}}a", str(before + 1))
+
+
+async def test_order_between_kept_and_transient(server: Harness) -> None:
+    """RFC 6120 section 10.1: what needs no commit does not overtake what does."""
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", presence=True)
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "kept")
+    romeo.send(
+        "<message to='juliet@localhost' type='chat'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+    )
+    romeo.send(f"<iq type='get' id='p' to='{juliet.jid}'><x xmlns='urn:x'/></iq>")
+    romeo.send("<message to='nobody@localhost' type='chat' id='lost'><body>x</body></message>")
+    await juliet.silence()
+    await romeo.silence()
+    server.backend.release()
+    found = await juliet.receive_all()
+    assert [re.sub("{.*}", "", each[0].tag) for each in found] == ["body", "active", "x"]
+    assert condition(await romeo.receive()) == "service-unavailable"
+
+
+async def test_an_iq_waits_for_what_came_before(server: Harness) -> None:
+    """An archive query sees all that was sent before it on its stream."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "warm up")
+    await server.quiet()
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "before")
+    romeo.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    await romeo.silence()
+    server.backend.release()
+    found = [each.findtext(f".//{BODY}") for each in await romeo.receive_all()]
+    assert found == ["warm up", "before", None]
+
+
+async def test_a_refused_write_is_an_error_to_its_sender_only(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", presence=True)
+    server.backend.fail(DataError("poison"))
+    say(romeo, "juliet@localhost", "one")
+    assert condition(await romeo.receive()) == "internal-server-error"
+    await juliet.silence()
+    say(romeo, "juliet@localhost", "two")
+    assert bodies(await juliet.receive_all()) == ["two"]
+
+
+async def test_a_store_that_comes_back_in_time_loses_nothing(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", presence=True)
+    server.backend.fail(StorageUnavailable("gone"), times=3)
+    say(romeo, "juliet@localhost", "one")
+    await juliet.silence()
+    await server.advance(8)
+    assert bodies(await juliet.receive_all()) == ["one"]
+    await romeo.silence()
+
+
+async def test_a_store_that_stays_away_is_an_error_and_recovers(server: Harness) -> None:
+    """Bounded waits: what was never handed to the store is answered with `wait`."""
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", presence=True)
+    server.backend.fail(StorageUnavailable("gone"), times=40)
+    say(romeo, "juliet@localhost", "in flight")
+    await server.quiet()
+    say(romeo, "juliet@localhost", "waiting")
+    await server.advance(12)
+    errors = await romeo.receive_all()
+    assert [(each.get("id"), condition(each)) for each in errors] == [("waiting", "resource-constraint")]
+    error = errors[0].find("{jabber:client}error")
+    assert error is not None
+    assert error.get("type") == "wait"
+    say(romeo, "juliet@localhost", "refused at once")
+    assert condition(await romeo.receive()) == "resource-constraint"
+    assert (await romeo.iq("<ping xmlns='urn:xmpp:ping'/>")).get("type") == "result", "what needs no store goes on"
+    await juliet.silence()
+    await server.advance(120)
+    assert bodies(await juliet.receive_all()) == ["in flight"]
+    say(romeo, "juliet@localhost", "after")
+    assert bodies(await juliet.receive_all()) == ["after"]
+
+
+# ---- what was missed
+
+
+async def test_offline_messages_come_once_in_order_with_delay(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    for number in range(120):
+        say(romeo, "juliet@localhost", str(number))
+    await romeo.silence()
+    await server.advance(60)
+    juliet = await server.login("juliet")
+    await juliet.silence()
+    juliet.send("<presence/>")
+    found = [each for each in await juliet.receive_all() if each.tag.endswith("message")]
+    assert bodies(found) == [str(number) for number in range(120)]
+    ids = [each.find("{urn:xmpp:sid:0}stanza-id") for each in found]
+    assert len({each.get("id") for each in ids if each is not None}) == 120
+    delay = found[0].find("{urn:xmpp:delay}delay")
+    assert delay is not None
+    assert str(delay.get("stamp")).startswith("2023-11-14T22:13:20"), "when it was sent, not when it came"
+    juliet.close()
+    again = await server.login("juliet", presence=False)
+    again.send("<presence/>")
+    assert bodies(await again.receive_all()) == []
+
+
+async def test_negative_priority_gets_nothing(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "one")
+    await romeo.silence()
+    juliet = await server.login("juliet")
+    juliet.send("<presence><priority>-1</priority></presence>")
+    assert bodies(await juliet.receive_all()) == []
+    juliet.send("<presence><priority>1</priority></presence>")
+    assert bodies(await juliet.receive_all()) == ["one"]
+
+
+async def test_what_was_sent_before_a_cut_is_sent_again_to_the_next_device(server: Harness) -> None:
+    """T50: delivered means acknowledged."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    for number in range(10):
+        say(romeo, "juliet@localhost", str(number))
+    await romeo.silence()
+    first = await server.login("juliet", "phone")
+    await enable(first, resume=False)
+    first.send("<presence/>")
+    reader = Reader(first)
+    assert await reader.read(ack=False) == [str(number) for number in range(10)]
+    first.send(f"<a xmlns='{SM}' h='5'/>")  # its own presence and four messages
+    await server.quiet()
+    first.cut()
+    second = await server.login("juliet", "tablet")
+    second.send("<presence/>")
+    assert bodies(await second.receive_all()) == [str(number) for number in range(4, 10)]
+
+
+async def test_a_resumed_session_gets_the_rest_once(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    first = await server.login("juliet", "phone")
+    previous = await enable(first)
+    first.send("<presence/>")
+    reader = Reader(first)
+    await reader.read()
+    for number in range(6):
+        say(romeo, "juliet@localhost", str(number))
+    await reader.read(ack=False)
+    first.cut()
+    for number in range(6, 9):
+        say(romeo, "juliet@localhost", str(number))
+    await server.quiet()
+    second = server.connect()
+    await second.sign_in("juliet")
+    second.send(f"<resume xmlns='{SM}' previd='{previous}' h='{reader.h - 2}'/>")
+    resumed = await second.receive()
+    assert resumed.tag == f"{{{SM}}}resumed", xml(resumed)
+    assert bodies(await second.receive_all()) == ["4", "5", "6", "7", "8"]
+
+
+async def test_another_device_takes_over_when_the_session_times_out(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone")
+    await enable(phone)
+    phone.send("<presence/>")
+    await Reader(phone).read()
+    phone.cut()
+    say(romeo, "juliet@localhost", "held")
+    await server.quiet()
+    tablet = await server.login("juliet", "tablet")
+    tablet.send("<presence/>")
+    assert bodies(await tablet.receive_all()) == [], "another device's session still waits with it"
+    got: list[str] = []
+    for _ in range(15):
+        await server.advance(250)
+        got += bodies(await tablet.receive_all())
+        tablet.send(" ")
+    assert got == ["held"]
+
+
+async def test_without_acknowledgements_the_end_of_the_write_counts(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    for number in range(5):
+        say(romeo, "juliet@localhost", str(number))
+    await romeo.silence()
+    stuck = await server.login("juliet", "stuck")
+    stuck.link.stalled = True
+    stuck.send("<presence/>")
+    await server.quiet()
+    stuck.cut()
+    fine = await server.login("juliet", "fine")
+    fine.send("<presence/>")
+    assert bodies(await fine.receive_all()) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.server(more="limits: {queue: 50, ask_every: 10}")
+async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: Harness) -> None:
+    """T38 in small: the log is the queue, and everything arrives in the end, once and in order."""
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", "phone")
+    await enable(juliet)
+    juliet.send("<presence/>")
+    reader = Reader(juliet)
+    await reader.read()
+    for number in range(1000):
+        say(romeo, "juliet@localhost", str(number))
+        if number % 100 == 0:
+            await server.quiet()
+    await server.quiet()
+    session = server.host.accounts["juliet@localhost"].sessions["phone"]
+    assert len(session.feed.queue) <= 51
+    assert len(session.account.mailbox.holders) <= 51
+    got: list[str] = []
+    for _ in range(60):
+        got += await reader.read()
+        await server.quiet()
+    assert got == [str(number) for number in range(1000)]
+    say(romeo, "juliet@localhost", "live again")
+    assert await reader.read() == ["live again"]
+
+
+async def test_a_device_that_reads_its_archive_takes_the_backlog_over(server: Harness) -> None:
+    """DESIGN section 6, point 6; what is committed between its query and its presence still comes."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "in the archive")
+    await romeo.silence()
+    juliet = await server.login("juliet", "phone")
+    answer = await juliet.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")
+    assert answer.get("type") == "result"
+    await juliet.receive_all()
+    say(romeo, "juliet@localhost", "between")
+    await romeo.silence()
+    juliet.send("<presence/>")
+    assert bodies(await juliet.receive_all()) == ["between"]
+    juliet.close()
+    other = await server.login("juliet", "tablet")
+    other.send("<presence/>")
+    assert bodies(await other.receive_all()) == [], "the archive reader has it"
+
+
+# ---- crashes
+
+
+async def restarted(server: Harness) -> Harness:
+    """Another server on what the first one's disk holds now: it was killed."""
+    clock = FakeClock(server.clock.wall)
+    backend = server.backend.survivor()
+    backend.clock = clock
+    return await Harness(store=Store(backend, clock), clock=clock).start()
+
+
+async def test_a_kill_loses_nothing_that_was_acknowledged(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    await enable(romeo)
+    for number in range(5):
+        say(romeo, "juliet@localhost", str(number))
+    assert await acked(romeo) >= 0
+    await server.quiet()
+    assert await acked(romeo) == 5
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "never acknowledged")
+    assert await acked(romeo) == 5
+    second = await restarted(server)
+    try:
+        juliet = await second.login("juliet")
+        juliet.send("<presence/>")
+        assert bodies(await juliet.receive_all()) == ["0", "1", "2", "3", "4"]
+    finally:
+        await second.stop()
+        server.backend.release()
+
+
+async def test_a_settled_message_does_not_come_again_after_a_restart(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "one")
+    await romeo.silence()
+    juliet = await server.login("juliet", "phone")
+    juliet.send("<presence/>")
+    assert bodies(await juliet.receive_all()) == ["one"]
+    await server.advance(3)  # the cursor is written about once a second
+    second = await restarted(server)
+    try:
+        again = await second.login("juliet", "other")
+        again.send("<presence/>")
+        assert bodies(await again.receive_all()) == []
+    finally:
+        await second.stop()
+
+
+# ---- at random, against the promise
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.server(more="limits: {queue: 10, ask_every: 3}")
+async def test_random_devices_lose_and_double_nothing(server: Harness, seed: int) -> None:
+    """Devices with XEP-0198 come, cut, resume, acknowledge late or not at all: each message is acknowledged by one
+    of them in the end, no device sees one twice but after a cut that it had not acknowledged, all in order."""
+    chance = random.Random(seed)
+    romeo = await server.login("romeo")
+    await server.register("juliet")
+    sent = 0
+    readers: dict[str, Reader] = {}
+    seen: dict[str, list[str]] = {}
+    settled: set[str] = set()
+    unacked: dict[str, list[str]] = {}
+
+    async def look(name: str, ack: bool) -> None:
+        got = await readers[name].read(ack)
+        seen[name] += got
+        unacked[name] += got
+        if ack:
+            settled.update(unacked[name])
+            unacked[name] = []
+
+    for _ in range(60):
+        choice = chance.random()
+        if choice < 0.5:
+            for _ in range(chance.randint(1, 8)):
+                say(romeo, "juliet@localhost", str(sent))
+                sent += 1
+        elif choice < 0.65 and len(readers) < 3:
+            name = f"d{len(seen)}"
+            client = await server.login("juliet", name)
+            await enable(client, resume=False)
+            client.send("<presence/>")
+            readers[name], seen[name], unacked[name] = Reader(client), [], []
+        elif readers:
+            name = chance.choice(sorted(readers))
+            if choice < 0.9:
+                await look(name, ack=chance.random() < 0.7)
+            else:
+                await server.quiet()
+                readers.pop(name).client.cut()
+                unacked[name] = []
+    last = await server.login("juliet", "last")
+    await enable(last, resume=False)
+    last.send("<presence/>")
+    readers["last"], seen["last"], unacked["last"] = Reader(last), [], []
+    for name in sorted(readers):
+        if name != "last":
+            await server.quiet()
+            readers.pop(name).client.cut()
+    for _ in range(sent + 2):
+        await look("last", ack=True)
+        if len(settled) == sent:
+            break
+    assert settled == {str(number) for number in range(sent)}
+    for name, got in seen.items():
+        numbers = [int(text) for text in got]
+        assert len(set(numbers)) == len(numbers), f"{name} saw one twice: {numbers}"
+        falls = sum(1 for one, two in zip(numbers, numbers[1:], strict=False) if two < one)
+        assert falls <= len(seen), f"{name}: only what another device left behind comes late: {numbers}"
+
+
+async def test_memory_store_survivor_is_what_was_committed() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(clock)
+    assert backend.survivor() is not backend
