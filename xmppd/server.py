@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -178,12 +178,9 @@ class Server:
             await listener.close()
         for host in self.hosts.values():
             await host.background.settle(STOP_WITHIN)
-            await host.delivery.flush()
+            await _ended(host.delivery.flush(), f"the last positions of {host.domain}")
         for host, name in reversed(self._started):
-            try:
-                await host.plugins[name].stop()
-            except Exception:
-                log.exception("plugin %s of %s did not stop", name, host.domain)
+            await _ended(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
         self._started.clear()
         for host in self.hosts.values():
             await host.background.close()
@@ -252,6 +249,17 @@ class Server:
         else:
             ping = E("ping", "urn:xmpp:ping")
             session.send(iq("get", token_urlsafe(6), ping, to=session.jid, sender=session.host.jid))
+
+
+async def _ended(work: Awaitable[None], what: str) -> None:
+    """Bounded: a store that does not answer must not hold up the end."""
+    try:
+        async with asyncio.timeout(STOP_WITHIN):
+            await work
+    except TimeoutError:
+        log.error("%s: not ended within %.0f s", what, STOP_WITHIN)
+    except Exception:
+        log.exception("%s: failed at the end", what)
 
 
 def server_secret(folder: Path) -> bytes:

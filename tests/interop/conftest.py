@@ -44,7 +44,7 @@ def _runs(command: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session", params=STORES)
+@pytest.fixture(scope="package", params=STORES)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One process for all tests of a store; each test has accounts of its own."""
     storage = "sqlite:///var/xmppd.db"
