@@ -4,7 +4,7 @@
 dir=$(dirname "$0")
 need=""
 if [ -z "$XMPPD_TEST_MONGODB_URI" ] && ! command -v mongod >/dev/null 2>&1; then
-    command -v java >/dev/null 2>&1 || need="$need default-jdk-headless"
+    command -v javac >/dev/null 2>&1 || need="$need default-jdk-headless"
     command -v mvn >/dev/null 2>&1 || need="$need maven"
 fi
 need="$need prosody profanity python3-nbxmpp tmux"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,7 @@ def needed(*commands: str) -> None:
             why = f"INTEROP IS NOT TESTED: {command} is missing (tests/prepare.sh installs it)"
             if os.environ.get("CI") == "true":
                 pytest.fail(why)
+            warnings.warn(why, stacklevel=2)  # shown at the end, where a skip is only a letter
             pytest.skip(why)
 
 

@@ -217,6 +217,11 @@ class Wire:
         self.send(f"<enable xmlns='{SM}' resume='true'/>")
         return await self.find(f"{{{SM}}}enabled")
 
+    async def resume(self, previous: str, h: int = 0) -> Element:
+        """Signed in, not bound: <resumed/> or <failed/>."""
+        self.send(f"<resume xmlns='{SM}' previd='{previous}' h='{h}'/>")
+        return await self.receive()
+
     async def acknowledged(self, count: int, within: float = WITHIN) -> None:
         """Ask, and wait until the server has taken responsibility for `count` stanzas since `enable`."""
         self.send(f"<r xmlns='{SM}'/>")

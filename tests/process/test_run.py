@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sqlite3
 import ssl
 import stat
 from pathlib import Path
 
 import pytest
 
-from tests.process.client import SignInFailed, Wire, body
+from tests.process.client import SignInFailed, Wire
 from tests.process.server import ServerProcess, configuration, xmppd
 
 
@@ -159,31 +158,3 @@ async def test_without_the_database_server_it_starts_and_says_so(tmp_path: Path)
         assert "Traceback" not in server.log, server.log
     finally:
         server.kill()
-
-
-async def test_what_was_acknowledged_survives_a_crash(process: ServerProcess) -> None:
-    """Message to someone who is offline, acknowledged, SIGKILL, restart: delivered once, with its time."""
-    await process.account("romeo", "juliet")
-    async with await Wire.login(process.port(), "romeo") as romeo:
-        await romeo.enable()
-        for number in range(3):
-            romeo.send(f"<message to='juliet@localhost' type='chat' id='m{number}'><body>b{number}</body></message>")
-        await romeo.acknowledged(3)
-        await process.crash()
-    await process.start()
-    async with await Wire.login(process.port(), "juliet") as juliet:
-        juliet.send("<presence/>")
-        messages = [await juliet.find("message") for _ in range(3)]
-        assert [body(message) for message in messages] == ["b0", "b1", "b2"]
-        for message in messages:
-            assert message.find("{urn:xmpp:delay}delay") is not None
-            assert message.find("{urn:xmpp:sid:0}stanza-id") is not None
-        answer = await juliet.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")
-        assert answer.get("type") == "result"
-        with pytest.raises(TimeoutError):
-            await juliet.find("message", within=0.3)
-    database = sqlite3.connect(process.folder / "var" / "xmppd.db")
-    try:
-        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
-    finally:
-        database.close()
