@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
-import os
 import resource
 import ssl
 import tempfile
@@ -81,10 +80,11 @@ def serve(pipe: Pipe, mode: TlsMode, used: bool, stock_loop: bool) -> None:
         while True:
             await asked.wait()
             asked.clear()
-            if pipe.recv() == "stop":
-                return
-            gc.collect()
-            pipe.send(len(listener.connections))
+            while pipe.poll():
+                if pipe.recv() == "stop":
+                    return
+                gc.collect()
+                pipe.send(len(listener.connections))
 
     with asyncio.Runner() if stock_loop else asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
@@ -151,9 +151,7 @@ def bench(
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if files != resource.RLIM_INFINITY and files < count + WARM_UP + 100:
         raise typer.BadParameter(f"only {files} files may be open")
-    print(
-        f"{count} idle connections on {'asyncio' if stock_loop else 'uvloop'}, {ssl.OPENSSL_VERSION}, pid {os.getpid()}"
-    )
+    print(f"{count} idle connections on {'asyncio' if stock_loop else 'uvloop'}, {ssl.OPENSSL_VERSION}")
     kinds: list[tuple[str, TlsMode, bool]] = [
         ("plain", "none", False),
         ("TLS", "direct", False),

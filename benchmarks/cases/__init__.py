@@ -20,11 +20,11 @@ class Case:
 
 
 CASES = {
-    "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),
     "message": Case(message.run, message.ACCOUNTS, "one-to-one messages, 50 pairs, at saturation"),
     "steady": Case(message.run_steady, message.ACCOUNTS, "the same at 2,000 messages a second, with latency"),
     "muc": Case(muc.run, muc.ACCOUNTS, "messages to a room of 200"),
     "archive": Case(archive.run, archive.ACCOUNTS, "pages of 100 from an archive of 20,000 messages"),
     "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
+    "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),
 }

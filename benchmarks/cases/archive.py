@@ -11,7 +11,7 @@ from ..load import Pairs
 ACCOUNTS = 2
 MESSAGES = 20_000
 PAGE = 100
-PAGES = 50
+PAGES = 20
 """Of one round, at most."""
 _FIRST = re.compile(rb"<first[^>]*>([^<]+)</first>")
 
