@@ -52,7 +52,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' ./tests/third_party/weather
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --editable ./tests/third_party/weather
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed-test

@@ -122,6 +122,8 @@ class Host:
         self._built.clear()
 
     def _register_iq(self, route: IqRoute, handler: Handler) -> None:
+        if not inspect.iscoroutinefunction(handler[1]):
+            raise LocalError(f"{handler[0]}: a handler of IQs is an async function")
         for to in route.to:
             key = (route.type, route.tag, to)
             if key in self._iqs:

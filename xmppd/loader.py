@@ -31,12 +31,16 @@ class Found:
     cls: type[Plugin[Any]]
     origin: str
     config: type[Any]
+    built_in: bool = False
+    """Comes with the server: only such plugins run without being named."""
 
 
 def discover(folders: Iterable[Path] = ()) -> dict[str, Found]:
     """All plugins that can be named in a configuration. Raises PluginError."""
     found: dict[str, Found] = {}
-    for name, cls, origin in [*_built_in(), *_from_folders(folders), *_from_entry_points()]:
+    for name, cls, origin in _built_in():
+        found[name] = Found(name, cls, origin, config_type(cls), built_in=True)
+    for name, cls, origin in [*_from_folders(folders), *_from_entry_points()]:
         if name in found:
             raise PluginError(f"plugin {name!r} is in {found[name].origin} and in {origin}")
         found[name] = Found(name, cls, origin, config_type(cls))
@@ -131,7 +135,7 @@ def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> lis
     """
     problems: list[Problem] = []
     chosen: dict[str, Any] = {}
-    standard = [found for found in available.values() if found.cls.standard and host.type in found.cls.serves]
+    standard = [found for found in available.values() if found.built_in and found.cls.standard and host.type in found.cls.serves]
     # Those that are named come with their options or are left out.
     unnamed = [found.name for found in standard if host.standard and found.name not in host.plugins]
     for name, raw in [*((name, RawOptions()) for name in unnamed), *host.plugins.items()]:

@@ -176,13 +176,12 @@ class Server:
             self.binder.end(session)
         for listener in self.listeners:
             await listener.close()
-        for host in self.hosts.values():
-            await host.background.settle(STOP_WITHIN)
-            await _ended(host.delivery.flush(), f"the last positions of {host.domain}")
         for host, name in reversed(self._started):
             await _ended(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
         self._started.clear()
         for host in self.hosts.values():
+            await host.background.settle(STOP_WITHIN)
+            await _ended(host.delivery.flush(), f"the last positions of {host.domain}")
             await host.background.close()
         await self.storage.close()
 

@@ -159,5 +159,7 @@ class Harness:
         end = self.clock.monotonic() + seconds
         while (callback := self.clock.due(end)) is not None:
             callback()
-            await self.quiet()
+            await asyncio.sleep(0)
+            if self._busy():
+                await self.quiet()
         await self.quiet()

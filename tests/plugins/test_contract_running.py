@@ -44,7 +44,7 @@ async def test_a_plugin_that_does_not_stop_holds_no_other(folder: Path, caplog: 
     harness = await Harness(plugins={"one": {}, "two": {}}, more=f"plugin_path: ['{folder}']").start()
     await harness.stop()
     assert journal(caplog)[-1] == "stop one"
-    assert "plugin two of localhost did not stop" in caplog.text
+    assert "plugin two of localhost: failed at the end" in caplog.text
 
 
 async def test_timers_end_at_stop(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
