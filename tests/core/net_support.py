@@ -225,6 +225,15 @@ class Peer:
         async with asyncio.timeout(PATIENCE):
             return await self.reader.readexactly(size)
 
+    async def rest_or_reset(self, size: int) -> bytes:
+        """So many bytes, or what there was before the end, whatever its kind."""
+        try:
+            return await self.exactly(size)
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+        except ConnectionError:
+            return b""
+
     # ---- TLS
 
     def hello(self, context: ssl.SSLContext | None = None, name: str | None = None) -> bytes:

@@ -200,6 +200,16 @@ async def test_what_did_not_leave_is_not_drained(tmp_path: Path) -> None:
         assert "drained" not in server.events
 
 
+async def test_what_an_abort_drops_is_not_drained(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        _, server = await here.connect()
+        server.link.write(b"x")
+        server.link.on_drained(lambda: server.events.append("drained"))
+        server.link.abort()
+        await server.seen("lost")
+        assert server.events == ["connected", "lost"]
+
+
 async def test_a_paused_reader_is_told_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as here:
         peer, server = await here.connect()
@@ -265,7 +275,7 @@ async def test_unread_data_does_not_take_away_the_last_words(tmp_path: Path) -> 
 
 
 async def test_closing_while_reading_is_paused(tmp_path: Path) -> None:
-    async with serving(tmp_path) as here:
+    async with serving(tmp_path, timing=Timing(close=3600)) as here:
         peer, server = await here.connect()
         server.link.pause_reading()
         await peer.send(b"unread")

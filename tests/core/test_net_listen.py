@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from xmppd.net.engine import Engine, Timing
 from xmppd.net.listen import Listener
 from xmppd.net.loop import RealClock, open_file_limit, run
 
-from .net_support import Recorder, echo, event_loop_policy, serving
+from .net_support import PATIENCE, Peer, Recorder, echo, event_loop_policy, serving
 
 __all__ = ["event_loop_policy"]
 
@@ -49,6 +52,49 @@ async def test_files_are_left_for_others(tmp_path: Path) -> None:
         assert "lost" not in server.events
 
 
+OUT_OF_FILES = """
+import asyncio, os, resource, sys, uvloop
+from tests.core.net_support import Recorder
+from xmppd.net.listen import Listener
+from xmppd.net.loop import RealClock
+
+def greet():
+    me = Recorder()
+    me.on_connected = lambda me: me.link.write(b"hello")
+    return me
+
+async def main():
+    listener = Listener(RealClock(), None, "none", 1000)
+    await listener.start("127.0.0.1", 0, greet)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, 4096))
+    print(listener.port, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.Runner(loop_factory=uvloop.new_event_loop if sys.argv[1] == "uvloop" else None).run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_out_of_files_and_back(loop: str) -> None:
+    """T42: the limit is hit in `accept` itself; who comes later is served."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OUT_OF_FILES, loop, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None
+        port = int(await process.stdout.readline())
+        many = [await Peer.connect(port) for _ in range(40)]
+        assert await many[0].exactly(5) == b"hello"
+        for peer in many:
+            peer.close()
+        async with asyncio.timeout(PATIENCE):
+            while await (await Peer.connect(port)).rest_or_reset(5) != b"hello":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        process.kill()
+        await process.wait()
+
+
 async def test_refusals_are_logged_once_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(tmp_path, per_address=0) as here:
         for _ in range(5):
@@ -68,6 +114,21 @@ async def test_stop_accepting_keeps_who_is_there(tmp_path: Path) -> None:
             await here.peer()
         await peer.send(b"x")
         assert await peer.exactly(1) == b"x"
+
+
+async def test_accepted_by_the_kernel_only(tmp_path: Path) -> None:
+    async with serving(tmp_path) as here:
+        here.set_up = lambda me: here.listener.stop_accepting()
+        sockets = [socket.create_connection(("127.0.0.1", here.listener.port)) for _ in range(2)]
+        loop = asyncio.get_running_loop()
+        for each in sockets:
+            each.setblocking(False)
+        async with asyncio.timeout(PATIENCE):
+            with suppress(ConnectionError):  # when the kernel closed it with the listening socket
+                assert await loop.sock_recv(sockets[1], 1) == b""
+        assert len(here.receivers) == 1
+        for each in sockets:
+            each.close()
 
 
 async def test_close_waits_for_the_peers(tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ import asyncio
 import logging
 import random
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from xmppd.net.engine import Timing
+from xmppd.net.tls import make_self_signed, server_context
+from xmppd.net.tls_layer import Pipes, TlsLayer
 
-from .net_support import ALERT, DATA, Recorder, event_loop_policy, pauses, records, serving, starttls
+from .net_support import ALERT, DATA, Recorder, client_context, event_loop_policy, pauses, records, serving, starttls
 
 __all__ = ["event_loop_policy"]
 
@@ -216,7 +219,7 @@ async def test_a_finished_handshake_has_none(tmp_path: Path) -> None:
         peer, server = await here.connect_tls()
         await asyncio.sleep(0.2)
         await peer.say(b"x")
-        await server.seen("data")
+        await server.until(lambda: server.data == b"x")
         assert here.listener._engine._timer is None
 
 
@@ -227,6 +230,31 @@ async def test_gone_during_the_handshake(tmp_path: Path) -> None:
         peer.close()
         await server.seen("lost")
         assert isinstance(server.error, ConnectionError)
+
+
+def test_a_failure_leaves_nothing_in_the_pipes(tmp_path: Path) -> None:
+    make_self_signed(["a"], tmp_path / "c", tmp_path / "k")
+    pipes = Pipes()
+    layer = TlsLayer(server_context(tmp_path / "c", tmp_path / "k"), pipes)
+    client = client_context().wrap_bio(incoming := ssl.MemoryBIO(), outgoing := ssl.MemoryBIO())
+    while not layer.ready:
+        with suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        assert layer.receive(memoryview(outgoing.read())) == b""
+        incoming.write(layer.output())
+    broken = []
+    for word in (b"one", b"two", b"three"):
+        client.write(word)
+        broken.append(bytearray(outgoing.read()))
+    broken[1][-1] ^= 1
+    with pytest.raises(ssl.SSLError):
+        layer.receive(memoryview(b"".join(broken)))
+    assert layer.output()[0] == DATA  # the alert
+    assert not layer.ready
+    assert layer.goodbye() == b""
+    with pytest.raises(ssl.SSLError):
+        layer.encrypt(b"x")
+    assert (pipes.incoming.pending, pipes.outgoing.pending) == (0, 0)
 
 
 # ---- the end

@@ -253,17 +253,13 @@ class Connection(asyncio.BufferedProtocol):
         self._out_size += len(data)
         if self._out_size > self._engine.timing.high_water:
             self._flush()  # not to wait for the end of the turn, so that the writer hears at once when it is too much
-        elif not self._dirty:
+        else:
             self._turn_soon()
 
     def on_drained(self, callback: Callable[[], None]) -> None:
-        if self._state is State.LOST:
-            return
-        if self._drained is None:
-            self._drained = [callback]
-        else:
-            self._drained.append(callback)
-        self._turn_soon()
+        if self._state is not State.LOST:
+            self._drained = [*(self._drained or ()), callback]
+            self._turn_soon()
 
     def _turn_soon(self) -> None:
         if not self._dirty:

@@ -58,7 +58,7 @@ class TlsLayer:
         Raises OSError (ssl.SSLError mostly); the connection is then of no use.
         """
         checked = data if self._alpn is None else self._check_offer(data)
-        if checked is None or self.ended:
+        if checked is None:
             return b""
         incoming = self._pipes.incoming
         incoming.write(checked)
