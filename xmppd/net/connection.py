@@ -258,7 +258,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_drained(self, callback: Callable[[], None]) -> None:
         if self._state is not State.LOST:
-            self._drained = [*(self._drained or ()), callback]
+            self._drained = self._drained or []
+            self._drained.append(callback)
             self._turn_soon()
 
     def _turn_soon(self) -> None:
