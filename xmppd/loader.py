@@ -135,7 +135,9 @@ def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> lis
     """
     problems: list[Problem] = []
     chosen: dict[str, Any] = {}
-    standard = [found for found in available.values() if found.built_in and found.cls.standard and host.type in found.cls.serves]
+    standard = [
+        found for found in available.values() if found.built_in and found.cls.standard and host.type in found.cls.serves
+    ]
     # Those that are named come with their options or are left out.
     unnamed = [found.name for found in standard if host.standard and found.name not in host.plugins]
     for name, raw in [*((name, RawOptions()) for name in unnamed), *host.plugins.items()]:

@@ -69,7 +69,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-
 @dataclass(frozen=True)
 class NoConfig:
     """For a plugin without options."""
@@ -186,7 +185,7 @@ def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
 class Plugin(Generic[C]):
     """One subject. Subclass it, declare, implement; everything is optional.
 
-    `serves`: the types of host it can run on. `standard`: runs without being named (plugins that come with the server only).
+    `serves`: the types of host it can run on. `standard`: runs without being named (only if it comes with the server).
     `features`: namespaces that the host shows in service discovery; `account_features`: those of an account.
     `uses`, `provides`: services; they settle the start order, and a missing one is an error before start.
     """

@@ -36,7 +36,7 @@ async def test_features_before_tls_hold_starttls_only(server: Harness) -> None:
     assert features[0][0].tag.endswith("}required")
 
 
-@pytest.mark.parametrize("early", [plain("romeo"), "<auth xmlns='%s' mechanism='SCRAM-SHA-1'>biws</auth>" % SASL])
+@pytest.mark.parametrize("early", [plain("romeo"), f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-1'>biws</auth>"])
 async def test_no_sign_in_before_tls(server: Harness, early: str) -> None:
     client = await opened(server, "starttls")
     client.send(early)

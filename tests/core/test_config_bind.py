@@ -1,5 +1,4 @@
 """Options of every type: defaults, good, refused; the message and the line of each refusal."""
-# ruff: noqa: RUF009 - option() makes a field, not a shared default
 
 from __future__ import annotations
 

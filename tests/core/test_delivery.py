@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -428,7 +429,7 @@ async def test_random_devices_lose_and_double_nothing(server: Harness, seed: int
     for name, got in seen.items():
         numbers = [int(text) for text in got]
         assert len(set(numbers)) == len(numbers), f"{name} saw one twice: {numbers}"
-        falls = sum(1 for one, two in zip(numbers, numbers[1:], strict=False) if two < one)
+        falls = sum(1 for one, two in pairwise(numbers) if two < one)
         assert falls <= len(seen), f"{name}: only what another device left behind comes late: {numbers}"
 
 

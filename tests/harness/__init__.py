@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -61,6 +62,24 @@ storage: "memory:"
 """
 
 
+class Threads(ThreadPoolExecutor):
+    """The loop's threads, counted, so that waiting for them is no guess."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.active = 0
+
+    def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.active += 1
+        future = super().submit(call, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ended))
+        return future
+
+    def _ended(self) -> None:
+        self.active -= 1
+
+
 class Harness:
     """Made by the fixture `server`; `more`: YAML lines for the end of the configuration."""
 
@@ -77,8 +96,10 @@ class Harness:
         self.storage = store or Store(MemoryBackend(self.clock), self.clock)
         self.server: Server
         self.clients: list[Client] = []
+        self.threads = Threads()
 
     async def start(self) -> Harness:
+        asyncio.get_running_loop().set_default_executor(self.threads)
         await self.storage.open()
         self.server = Server(self.config, self.storage, self.clock, secret=b"s" * 32)
         await self.server.start()
@@ -129,27 +150,30 @@ class Harness:
 
     async def until(self, done: Callable[[], bool]) -> bool:
         """Let the loop run until `done` or until nothing moves any more. Does not turn the clock."""
-        idle = 0
-        for _ in range(4000):
-            if done():
-                return True
-            if self._busy():
+        waited = spun = 0
+        while not done():
+            if self._elsewhere():
                 await asyncio.sleep(0.0005)
-                idle += 1
-                if idle > 400:
+                waited += 1
+                if waited > 10_000:
                     return done()
-            else:
-                for _ in range(15):
-                    await asyncio.sleep(0)
-                    if done():
-                        return True
-                if not self._busy():
-                    return done()
-        return done()
+                continue
+            for _ in range(15):
+                await asyncio.sleep(0)
+                if done():
+                    return True
+            spun += 1
+            if not self._elsewhere() and (spun > 40 or not self._working()):
+                return done()
+        return True
 
-    def _busy(self) -> bool:
-        working = any(host.background._tasks for host in self.server.hosts.values())
-        return working or self.storage.busy
+    def _elsewhere(self) -> bool:
+        """A thread or another process is at work for us."""
+        backend_works = self.storage.busy and not isinstance(self.backend, MemoryBackend)
+        return backend_works or self.threads.active > 0
+
+    def _working(self) -> bool:
+        return any(host.background._tasks for host in self.server.hosts.values())
 
     async def quiet(self) -> None:
         await self.until(lambda: False)
@@ -160,6 +184,6 @@ class Harness:
         while (callback := self.clock.due(end)) is not None:
             callback()
             await asyncio.sleep(0)
-            if self._busy():
+            if self._elsewhere() or self._working():
                 await self.quiet()
         await self.quiet()

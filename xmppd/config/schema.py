@@ -1,5 +1,4 @@
 """The server's own options. `docs/reference/config.md` is made from this page."""
-# ruff: noqa: RUF009 - option() makes a field, not a shared default
 
 from __future__ import annotations
 
