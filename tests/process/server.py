@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from xmppd.cli import app
 from xmppd.control import ControlClient
 
 ROOT = Path(__file__).parent.parent.parent
@@ -60,6 +63,14 @@ async def xmppd(*arguments: str | bytes, cwd: Path, input: str = "", **env: str)
     outcome = Outcome(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
     assert "Traceback" not in outcome.text, outcome.text
     return outcome
+
+
+def invoke(*arguments: str, input: str = "") -> Outcome:
+    """Run the command line in this process (not `run`, and not from a test that is a coroutine)."""
+    result = CliRunner().invoke(app, list(arguments), input=input)
+    error = result.exception
+    assert error is None or isinstance(error, SystemExit), repr(error)
+    return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
 def configuration(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.client import SignInFailed, Wire
-from tests.process.server import Outcome, ServerProcess, configuration
+from tests.process.server import Outcome, ServerProcess, configuration, invoke
 
 
 class Both:
@@ -77,15 +77,30 @@ async def test_import(both: Both) -> None:
     assert await both.signs_in("user5", "pass word 5")
 
 
-async def test_what_cannot_be_imported(both: Both) -> None:
-    folder = both.server.folder
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with a configuration; no server runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "xmppd.yaml").write_text(configuration())
+    return tmp_path
+
+
+def test_what_cannot_be_imported(folder: Path) -> None:
     (folder / "one.txt").write_text("romeo@localhost\n")
     (folder / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for name, said in (("one.txt", "one.txt:1: expected `jid password`"), ("binary.txt", "binary.txt"), (".", "."),
                        ("missing.txt", "missing.txt")):  # fmt: skip
-        outcome = await both.user("import", name)
+        outcome = invoke("user", "import", name, "--config", "xmppd.yaml")
         assert outcome.status == 1, outcome
         assert said in outcome.err
+
+
+def test_a_password_is_asked_for_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["pencil", "pencil", "pencil", "pensil"]
+    monkeypatch.setattr("xmppd.cli.user.getpass", lambda _: typed.pop(0))
+    assert invoke("user", "add", "romeo@localhost", "-c", "xmppd.yaml").out == "Added romeo@localhost.\n"
+    differs = invoke("user", "passwd", "romeo@localhost", "-c", "xmppd.yaml")
+    assert (differs.status, differs.err) == (1, "The two are not the same.\n")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +117,8 @@ async def test_what_cannot_be_imported(both: Both) -> None:
         (["list", "elsewhere.org"], "this server has accounts at localhost"),
     ],
 )
-async def test_refusals(tmp_path: Path, arguments: list[str], said: str) -> None:
-    outcome = await ServerProcess(tmp_path).cli("user", *arguments)
+def test_refusals(folder: Path, arguments: list[str], said: str) -> None:
+    outcome = invoke("user", *arguments, "--config", "xmppd.yaml")
     assert outcome.status == 1
     assert said in outcome.err
 
