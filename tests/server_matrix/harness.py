@@ -41,7 +41,7 @@ class RealHarness(Harness):
         moved = time.monotonic()
         while not done():
             now = time.monotonic()
-            if self._busy():
+            if self._working() or self.storage.busy:
                 moved = now
             if now - moved > QUIET or now > end:
                 return done()
