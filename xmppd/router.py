@@ -396,9 +396,13 @@ class Router:
         kind, hosts = stanza.kind, self.hosts
         for to in addresses:
             host = hosts.get(to.domain)
-            account = host.account(to.bare) if host is not None else None
-            session = account.sessions.get(to.resource) if account is not None else None
-            if host is None or account is None or session is None:
+            if host is None:
+                continue
+            account = host.accounts.get(to.bare)
+            if account is None:
+                continue
+            session = account.sessions.get(to.resource)
+            if session is None:
                 continue
             event = Inbound(stanza, account, None, [])
             try:
@@ -412,7 +416,7 @@ class Router:
             event.targets = [(session, event.stanza)]
             host.tell(ARRIVED, event, kind)
             for target, chosen in event.targets:
-                target.feed.send(chosen.data_to(target.jid.full) if target is session else chosen.data, 0)
+                target.feed.send(chosen.data_for(target.address) if target is session else chosen.data, 0)
 
 
 class _Waiter:

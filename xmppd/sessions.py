@@ -9,6 +9,7 @@ from .contracts.routing import Lane
 from .delivery import Feed
 from .jid import JID
 from .stanza import Stanza
+from .xml import quoted
 
 if TYPE_CHECKING:
     from .account import Account
@@ -49,6 +50,7 @@ class Session:
     __slots__ = (
         "_waiting",
         "account",
+        "address",
         "carrier",
         "ended",
         "feed",
@@ -67,6 +69,8 @@ class Session:
     def __init__(self, account: Account, jid: JID) -> None:
         self.account = account
         self.jid = jid
+        self.address = quoted(jid.full).encode()
+        """The full JID as it stands in an attribute."""
         self.resource = jid.resource
         self.carrier: Carrier | None = None
         """None while detached."""

@@ -24,6 +24,7 @@ class Kind(enum.IntEnum):
 NAMES = ("message", "presence", "iq")
 KINDS = {f"{CLIENT_NS}|{name}": Kind(i) for i, name in enumerate(NAMES)}
 _OPEN = tuple(f"<{name}" for name in NAMES)
+_OPEN_TO = tuple(f"<{name} to='".encode() for name in NAMES)
 _CLOSE = tuple(f"</{name}>".encode() for name in NAMES)
 MESSAGE_TYPES = frozenset(("chat", "error", "groupchat", "headline", "normal"))
 _ERROR_TAG = f"{CLIENT_NS}|error"
@@ -152,6 +153,10 @@ class Stanza:
         """The same stanza to another address, without building it again (fan-out)."""
         return f"{_OPEN[self.kind]} to='{quoted(to)}'".encode() + self.rest
 
+    def data_for(self, address: bytes) -> bytes:
+        """`data_to` for an address that is escaped already."""
+        return b"%b%b'%b" % (_OPEN_TO[self.kind], address, self.rest)
+
     # ---- others made from it
 
     def _copy(self) -> Stanza:
@@ -179,6 +184,8 @@ class Stanza:
     ) -> Stanza:
         """With other attributes; what is None stays."""
         other = self._copy()
+        if sender is None and type is None and id is None and lang is None:
+            other._rest = self._rest
         if to is not None:
             other.to = to
         if sender is not None:
@@ -196,6 +203,11 @@ class Stanza:
         other = self._copy()
         other.inside = self.inside + data
         other.tags = (*self.tags, tag)
+        if self.inside and self._rest is not None:  # spliced, not built again
+            close = _CLOSE[self.kind]
+            other._rest = self._rest[: -len(close)] + data + close
+            if self._data is not None:
+                other._data = self._data[: -len(close)] + data + close
         return other
 
     def with_element(self, element: Element) -> Stanza:

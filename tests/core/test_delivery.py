@@ -289,7 +289,7 @@ async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: H
     assert len(session.feed.queue) <= 51
     assert len(session.account.mailbox.holders) <= 51
     got: list[str] = []
-    for _ in range(60):
+    for _ in range(120):
         got += await reader.read()
         await server.quiet()
     assert got == [str(number) for number in range(1000)]
@@ -393,7 +393,7 @@ async def test_random_devices_lose_and_double_nothing(server: Harness, seed: int
             settled.update(unacked[name])
             unacked[name] = []
 
-    for _ in range(60):
+    for _ in range(120):
         choice = chance.random()
         if choice < 0.5:
             for _ in range(chance.randint(1, 8)):

@@ -165,6 +165,8 @@ class Harness:
             spun += 1
             if not self._elsewhere() and (spun > 40 or not self._working()):
                 return done()
+            if spun > 5:
+                await asyncio.sleep(0.0005)  # a thread that has just ended must be let tell us
         return True
 
     def _elsewhere(self) -> bool:

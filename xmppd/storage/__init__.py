@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from xmppd.storage.commits import Limits
     from xmppd.storage.store import Store
 
+GATHER = 0.001
+"""Seconds; a millisecond that nobody notices saves a quarter of the CPU at 2,000 messages a second."""
+
 # Plugins import xmppd.storage.api, which runs this module: drivers are imported only when one is chosen.
 
 
@@ -51,8 +54,9 @@ async def open_storage(
 
     A database server that does not answer is no error: the store is not `available` and recovers by itself.
     """
+    from xmppd.storage.commits import Limits
     from xmppd.storage.store import Store
 
-    store = Store(make_backend(url, clock), clock, limits, max_owners, max_bytes)
+    store = Store(make_backend(url, clock), clock, limits or Limits(gather=GATHER), max_owners, max_bytes)
     await store.open()
     return store

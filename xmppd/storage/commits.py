@@ -26,7 +26,8 @@ class Limits:
     """Bounds of the queue in front of a backend.
 
     `rows`, `size` (bytes): of one batch; `queue_rows`, `queue_size`: of all that is not decided;
-    `patience`: seconds that a commit may hang or fail before new writes are refused.
+    `patience`: seconds that a commit may hang or fail before new writes are refused; `gather`: seconds that a small
+    batch waits for company (each commit costs the same, however little it holds; measured in docs/explanation).
     """
 
     rows: int = 2_000
@@ -34,6 +35,11 @@ class Limits:
     queue_rows: int = 64_000
     queue_size: int = 64 << 20
     patience: float = 10.0
+    gather: float = 0.0
+
+
+SMALL = 64
+"""Writes from which on a batch need not wait for company."""
 
 
 class GroupCommit:
@@ -103,9 +109,15 @@ class GroupCommit:
         batch = self._open = Batch(self._number)
         self._waiting.append(batch)
         if self._flying is None and not self._turn_asked:
-            self._turn_asked = True
-            self.clock.call_soon(self._turn)
+            self._ask_turn()
         return batch
+
+    def _ask_turn(self) -> None:
+        self._turn_asked = True
+        if self.limits.gather:
+            self.clock.call_later(self.limits.gather, self._turn)
+        else:
+            self.clock.call_soon(self._turn)
 
     def _queued(self) -> tuple[int, int]:
         """Rows and bytes of all that is not decided."""
@@ -175,11 +187,19 @@ class GroupCommit:
             self._submit()
             return
         self._flying = None
-        if self._waiting and any(writes for writes, _ in self._waiting[0].items):
+        if self._waiting and not self._gathers() and any(writes for writes, _ in self._waiting[0].items):
             self._start_next()
         self._release(batch, start, end, failure)
         self._release_followers(batch, end)
-        self._start_next()  # one without writes is decided at once, so not before these releases
+        if self._gathers():
+            if not self._turn_asked:
+                self._ask_turn()
+        else:
+            self._start_next()  # one without writes is decided at once, so not before these releases
+
+    def _gathers(self) -> bool:
+        """What waits is so little that it waits for more."""
+        return bool(self.limits.gather) and len(self._waiting) == 1 and self._waiting[0].rows < SMALL
         self._relieve()
 
     def _apply(self, writes: Sequence[Write]) -> None:

@@ -428,9 +428,12 @@ class Splitter:
             stanza.fault = "bad-request"
         else:
             stanza = Stanza.received(kind, attributes, inside, tuple(kids))
-            head = buffer[begin:head_end]
-            plain = head.startswith((b"<message", b"<presence", b"<iq")) and b"xmlns:" not in head
-            if not plain or any(prefix in inside for prefix in self._prefixes):
+            head = match[0]
+            plain = head.startswith(_PLAIN_STARTS) and b"xmlns:" not in head
+            for prefix in self._prefixes:
+                if prefix in inside:
+                    plain = False
+            if not plain:
                 stanza = self._rewritten(bytes(buffer[begin:stop]), stanza)
         self._out.append(stanza)
 
@@ -453,6 +456,7 @@ class Splitter:
         return Nonza(ns, name, self._attributes, raw, tuple(self._kids))
 
 
+_PLAIN_STARTS = (b"<message", b"<presence", b"<iq")
 _QUOTE_OR_END = re.compile(rb"""["'>]""")
 
 
