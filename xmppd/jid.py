@@ -30,12 +30,12 @@ CACHED_LENGTH: Final = 256
 _LONGEST: Final = 2 * PART_OCTETS
 """Code points of a part that are worth preparing: composition shortens a text, but hardly by more."""
 
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?+(?![A-Za-z0-9_-])"
+_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?![A-Za-z0-9_-])"
 _label = re.compile(_LABEL).fullmatch
 _ascii = re.compile(
-    rf"(?:([!#$%()*+,\-.0-9;=?A-Z\[\\\]^_`a-z{{|}}~]{{1,{PART_OCTETS}}}+)@)?"
-    rf"((?>{_LABEL}(?:\.{_LABEL})*+))\.?"
-    rf"(?:/([ -~]{{1,{PART_OCTETS}}}+))?"
+    rf"(?:([!#$%()*+,\-.0-9;=?A-Z\[\\\]^_`a-z{{|}}~]{{1,{PART_OCTETS}}})@)?"
+    rf"((?:{_LABEL}(?:\.{_LABEL})*))\.?"
+    rf"(?:/([ -~]{{1,{PART_OCTETS}}}))?"
 ).fullmatch
 _excluded = re.compile("[\"&'/:<>@]").search
 """RFC 7622 section 3.3.1: not in a localpart, though the PRECIS class has them."""

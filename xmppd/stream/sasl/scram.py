@@ -23,15 +23,16 @@ from xmppd.stream.sasl.steps import (
     text_of,
 )
 
+# No possessive quantifiers: the re module of Python 3.11.2 gets them wrong.
 # Section 7. A saslname is any text without NUL and ",", with "=" only in "=2C" and "=3D".
-_SASLNAME: Final = r"(?:[^\0,=]|=2C|=3D)++"
-_EXTENSIONS: Final = r"((?:,[A-Za-z]=[^\0,]++)*+)"
+_SASLNAME: Final = r"(?:[^\0,=]|=2C|=3D)+"
+_EXTENSIONS: Final = r"((?:,[A-Za-z]=[^\0,]+)*)"
 _client_first = re.compile(
-    rf"((n|y|p=[A-Za-z0-9.-]++),(?:a=({_SASLNAME}))?,)"
-    rf"(n=({_SASLNAME}),r=([!-+\--~]++){_EXTENSIONS})"
+    rf"((n|y|p=[A-Za-z0-9.-]+),(?:a=({_SASLNAME}))?,)"
+    rf"(n=({_SASLNAME}),r=([!-+\--~]+){_EXTENSIONS})"
 ).fullmatch
 _client_final = re.compile(
-    r"(c=([A-Za-z0-9+/=]++),r=([!-+\--~]++)((?:,(?!p=)[A-Za-z]=[^\0,]++)*+)),p=([A-Za-z0-9+/=]++)"
+    r"(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)((?:,(?!p=)[A-Za-z]=[^\0,]+)*)),p=([A-Za-z0-9+/=]+)"
 ).fullmatch
 
 
