@@ -1,0 +1,83 @@
+"""Servers that break the promise on purpose, and one that is only slow: what the checker must tell apart.
+
+`python -m tests.faults.broken ack-before-commit run --config …`. Every commit takes `SLOW` seconds longer here, as on
+an old disk, so that a crash finds something in between; that alone breaks nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from xmppd.delivery import Feed
+from xmppd.router import Passage
+from xmppd.storage.api import Write
+from xmppd.storage.sqlite_write import Writer
+
+SLOW = 0.04
+
+
+def slow_disk() -> None:
+    """Every commit takes longer. Nothing is wrong with that."""
+    write = Writer.write
+
+    def later(self: Writer, writes: Sequence[Write]) -> None:
+        time.sleep(SLOW)
+        write(self, writes)
+
+    Writer.write = later  # type: ignore[method-assign]
+
+
+def ack_before_commit() -> None:
+    """A stanza counts as handled when it was read."""
+    finish = Passage.finish
+
+    def early(self: Passage) -> None:
+        if self.session is not None and self.writes:
+            self.session.settled()
+            self.session = None
+        finish(self)
+
+    Passage.finish = early  # type: ignore[method-assign]
+
+
+def delivery_before_commit() -> None:
+    """The recipient sees it before the disk has it."""
+    finish = Passage.finish
+
+    def early(self: Passage) -> None:
+        if self.writes:
+            for event in self.inbound:
+                self.router.release_in(self, event)
+            self.inbound = []
+        finish(self)
+
+    Passage.finish = early  # type: ignore[method-assign]
+
+
+def cursor_at_write() -> None:
+    """What was written to a client, or to its queue, is taken for delivered."""
+    put = Feed._put
+
+    def careless(self: Feed, data: bytes, stamp: int) -> None:
+        put(self, data, stamp)
+        if stamp:
+            self.session.account.mailbox.settle((stamp,))
+
+    Feed._put = careless  # type: ignore[method-assign]
+
+
+BUILDS: dict[str, Callable[[], None]] = {
+    "slow-disk": lambda: None,
+    "ack-before-commit": ack_before_commit,
+    "delivery-before-commit": delivery_before_commit,
+    "cursor-at-write": cursor_at_write,
+}
+
+if __name__ == "__main__":
+    slow_disk()
+    BUILDS[sys.argv.pop(1)]()
+    from xmppd.cli import main
+
+    main()

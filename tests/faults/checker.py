@@ -1,0 +1,284 @@
+"""The promise (DESIGN section 6), clause by clause, over a ledger. A pure function: no clock, no server."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .ledger import Device, How, Kind, Ledger, Message, Receipt
+
+MUST_BE_ZERO = (
+    "lost from archive",
+    "not delivered",
+    "room gap",
+    "doubled in archive",
+    "doubled",
+    "out of order in archive",
+    "out of order",
+    "seen, not in archive",
+    "refused, yet kept",
+    "kept against its hint",
+)
+"""The totals of broken promises."""
+GRACE = 2.5
+"""Seconds in which the server may not have seen yet that a connection is broken (it may have been stopped)."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the server does not do yet. What it excuses is counted apart, never dropped.
+
+    `recognises_resends`: a message that had to be sent again blindly is in the archive once.
+    `sessions_survive_restart`: after SIGTERM nothing comes again to a client with XEP-0198.
+    """
+
+    recognises_resends: bool = False
+    sessions_survive_restart: bool = False
+
+
+@dataclass
+class Report:
+    """`totals`: by clause. `excused`: what the promise or `Expected` allows. `cases`: a few of each, to look at."""
+
+    totals: Counter[str] = field(default_factory=Counter)
+    excused: Counter[str] = field(default_factory=Counter)
+    cases: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    facts: Counter[str] = field(default_factory=Counter)
+
+    def bad(self, clause: str, case: str) -> None:
+        assert clause in MUST_BE_ZERO, clause
+        self.totals[clause] += 1
+        if len(self.cases[clause]) < 8:
+            self.cases[clause].append(case)
+
+    def add(self, other: Report) -> None:
+        self.totals += other.totals
+        self.excused += other.excused
+        self.facts += other.facts
+        for clause, cases in other.cases.items():
+            self.cases[clause] = (self.cases[clause] + cases)[:8]
+
+    @property
+    def clean(self) -> bool:
+        return not self.totals
+
+    def text(self) -> str:
+        lines = [f"  {name:<28}{count:>10,}" for name, count in self.facts.items()]
+        lines += [f"  {name:<28}{self.totals[name]:>10,}" for name in MUST_BE_ZERO]
+        lines += [f"  ({name}){'':<{max(1, 26 - len(name))}}{count:>10,}" for name, count in self.excused.items()]
+        lines += [f"    {clause}: {case}" for clause, cases in self.cases.items() for case in cases]
+        return "\n".join(lines)
+
+
+def check(ledger: Ledger, expected: Expected | None = None) -> Report:
+    """Judge a finished trial: all archives read, every device that was not killed back and at rest."""
+    report = Report()
+    judge = _Judge(ledger, expected or Expected(), report)
+    judge.archives()
+    judge.deliveries()
+    for device in ledger.devices.values():
+        judge.device(device)
+    messages, facts = ledger.messages.values(), report.facts
+    facts["sent"] = len(messages)
+    facts["sent again"] = sum(len(message.attempts) - 1 for message in messages)
+    facts["acknowledged"] = sum(message.accepted for message in messages)
+    facts["refused"] = sum(message.refused for message in messages)
+    facts["received"] = sum(receipt.how is not How.READ for each in ledger.devices.values() for receipt in each.receipts)
+    facts["entries in archives"] = sum(map(len, ledger.archives.values()))
+    facts["kills"], facts["stops"] = ledger.ends.count("kill"), ledger.ends.count("stop")
+    return report
+
+
+class _Judge:
+    def __init__(self, ledger: Ledger, expected: Expected, report: Report) -> None:
+        self.ledger, self.expected, self.report = ledger, expected, report
+        self.present = {
+            owner: {str(id): key for id, key in entries} for owner, entries in ledger.archives.items()
+        }
+        """By owner: what is in the archive at the end."""
+        self.keys = {owner: set(entries.values()) for owner, entries in self.present.items()}
+
+    # ---- archives
+
+    def owners(self, message: Message) -> list[str]:
+        """Whose archives keep it."""
+        if not message.kept:
+            return []
+        return [message.to] if message.room else list(dict.fromkeys((message.sender, message.to)))
+
+    def archives(self) -> None:
+        for owner, entries in self.ledger.archives.items():
+            self._once(owner, entries)
+            self._in_order(owner, entries)
+            for id, key in self.ledger.earlier.get(owner, set()):
+                if self.present[owner].get(str(id)) != key:
+                    self.report.bad("seen, not in archive", f"{key} was {id} of {owner} when it was read before")
+        for message in self.ledger.messages.values():
+            if message.accepted:
+                for owner in self.owners(message):
+                    if message.key not in self.keys[owner]:
+                        self.report.bad("lost from archive", f"{message.key} of {owner}: {message}")
+            if message.refused and len(message.attempts) == 1:
+                for owner, keys in self.keys.items():
+                    if message.key in keys:
+                        self.report.bad("refused, yet kept", f"{message.key} in {owner}")
+
+    def _once(self, owner: str, entries: list[tuple[int, str]]) -> None:
+        """Each id, each message once; nothing that should not be kept."""
+        for id, count in Counter(id for id, _ in entries).items():
+            if count > 1:
+                self.report.bad("doubled in archive", f"id {id} of {owner}, {count} times")
+        for key, count in Counter(key for _, key in entries).items():
+            message = self.ledger.messages[key]
+            if count > 1:
+                self._copies(message, count - 1, "doubled in archive", f"{key} of {owner}, {count} times: {message}")
+            if not message.kept:
+                self.report.bad("kept against its hint", f"{key} in {owner}")
+
+    def _copies(self, message: Message, more: int, clause: str, case: str) -> None:
+        """More of it than one: what blind resends explain is excused as long as the server does not know them."""
+        excused = 0 if self.expected.recognises_resends else min(more, message.resent_blindly)
+        if excused:
+            self.report.excused["resent twice"] += excused
+        for _ in range(more - excused):
+            self.report.bad(clause, case)
+
+    def _in_order(self, owner: str, entries: list[tuple[int, str]]) -> None:
+        if entries != sorted(entries, key=lambda entry: entry[0]):
+            self.report.bad("out of order in archive", f"ids of {owner} do not rise")
+        for case in self.disorder(key for _, key in entries):
+            self.report.bad("out of order in archive", f"{case} of {owner}")
+
+    def disorder(self, keys: Iterable[str]) -> Iterator[str]:
+        """Messages that come, for the first time, behind a later one of the same author."""
+        last: dict[str, int] = {}
+        seen: set[str] = set()
+        for key in keys:
+            if key in seen:
+                continue
+            seen.add(key)
+            message = self.ledger.messages[key]
+            if message.number < last.get(message.author, -1):
+                yield f"{key} behind {message.author} {last[message.author]}"
+            else:
+                last[message.author] = message.number
+
+    # ---- deliveries
+
+    def deliveries(self) -> None:
+        """To each account: at least one device got what was accepted; each that reads its archive got all of it."""
+        by_account: dict[str, list[Device]] = defaultdict(list)
+        for device in self.ledger.devices.values():
+            by_account[device.account].append(device)
+        seen = {
+            account: {receipt.key for device in devices for receipt in device.receipts if receipt.how is not How.ROOM}
+            for account, devices in by_account.items()
+        }
+        for message in self.ledger.messages.values():
+            if message.room or message.to not in by_account:
+                continue
+            if not message.accepted and message.key not in self.keys[message.to]:
+                continue
+            devices = by_account[message.to]
+            if message.key not in seen[message.to] and not self._on_its_way(message, devices):
+                self.report.bad("not delivered", f"{message.key} to {message.to}: {message}")
+        for device in self.ledger.devices.values():
+            if device.kind is Kind.ARCHIVE and not device.killed:
+                self._complete(device)
+
+    def _on_its_way(self, message: Message, devices: list[Device]) -> bool:
+        """Without acknowledgements, what was written into a connection that broke is gone from live receipt."""
+        start = message.attempts[0].at - GRACE
+        end = (message.acked_at or message.attempts[-1].at) + GRACE
+        for device in devices:
+            if device.kind is Kind.BARE and any(start <= at <= end + GRACE for at in device.breaks):
+                self.report.excused["gone in a broken connection"] += 1
+                return True
+        return False
+
+    def _complete(self, device: Device) -> None:
+        """Its history has no hole, from where it began."""
+        known = {receipt.key for receipt in device.receipts}
+        for id, key in self.ledger.archives[device.account]:
+            message = self.ledger.messages[key]
+            if id > device.since and message.to == device.account and key not in known:
+                self.report.bad("not delivered", f"{key} ({id}) to {device.name}, which reads its archive")
+
+    # ---- what one device got
+
+    def device(self, device: Device) -> None:
+        by_key: dict[str, list[Receipt]] = defaultdict(list)
+        for receipt in device.receipts:
+            self._is_kept(device, receipt)
+            if receipt.how is not How.READ:
+                by_key[receipt.key].append(receipt)
+        for key, receipts in by_key.items():
+            if len(receipts) > 1:
+                self._more_than_once(device, self.ledger.messages[key], receipts)
+        if device.kind is Kind.ARCHIVE:
+            self._read_and_sent(device)
+        for how in (How.LIVE, How.CARBON, How.ROOM):
+            for case in self.disorder(receipt.key for receipt in device.receipts if receipt.how is how):
+                self.report.bad("out of order", f"{case} at {device.name} ({how.value})")
+        for sitting in self.ledger.sittings(device):
+            self._gaps(device, sitting)
+
+    def _is_kept(self, device: Device, receipt: Receipt) -> None:
+        """What anyone has received is in the archive, under the id it came with."""
+        message = self.ledger.messages[receipt.key]
+        if not message.kept:
+            return
+        owner = message.to if receipt.how is How.ROOM else device.account
+        if self.present[owner].get(receipt.id) != receipt.key:
+            self.report.bad("seen, not in archive", f"{receipt.key} ({receipt.id or 'no id'}) at {device.name}")
+
+    def _more_than_once(self, device: Device, message: Message, receipts: list[Receipt]) -> None:
+        case = f"{message.key} at {device.name}: {receipts} {message}"
+        by_id: dict[str, list[Receipt]] = defaultdict(list)
+        for receipt in receipts:
+            by_id[receipt.id].append(receipt)
+        for same in by_id.values():
+            if message.kept:
+                for first, second in zip(same, same[1:], strict=False):
+                    self._again(device, message, first, second, case)
+        if not message.kept:  # it has no id: copies of a resend cannot be told from a second delivery
+            excused = 0 if self.expected.recognises_resends else message.resent_blindly
+            for first, second in list(zip(receipts, receipts[1:], strict=False))[excused:]:
+                self._again(device, message, first, second, case)
+        # Other ids are other archive entries, and counted there.
+
+    def _again(self, device: Device, message: Message, first: Receipt, second: Receipt, case: str) -> None:
+        """The same entry twice: only after a crash, and only where no archive says what is known already."""
+        reads = device.kind is Kind.ARCHIVE and message.kept
+        delivered = first.how is How.LIVE and second.how is How.LIVE
+        if delivered and not reads and self.ledger.crashed(first.epoch, second.epoch):
+            self.report.excused["again after a crash"] += 1
+        elif delivered and device.kind is Kind.BARE and first.stream != second.stream:
+            self.report.excused["again without XEP-0198"] += 1
+        elif (
+            delivered and not reads and first.epoch != second.epoch and not self.expected.sessions_survive_restart
+        ):
+            self.report.excused["again after a stop"] += 1
+        else:
+            self.report.bad("doubled", case)
+
+    def _read_and_sent(self, device: Device) -> None:
+        """What it had fetched itself is not sent to it any more."""
+        fetched: set[str] = set()
+        for receipt in device.receipts:
+            if receipt.how is How.READ:
+                fetched.add(receipt.id)
+            elif receipt.how is not How.ROOM and receipt.id and receipt.id in fetched:
+                self.report.bad("doubled", f"{receipt.key} ({receipt.id}) at {device.name}: read and sent")
+
+    def _gaps(self, device: Device, sitting: list[Receipt]) -> None:
+        """Between the first and the last message of a stay in a room nothing is missing."""
+        owner = self.ledger.messages[sitting[0].key].to
+        got = {int(receipt.id) for receipt in sitting if receipt.id}
+        if not got:
+            return
+        first, last = min(got), max(got)
+        for id, key in self.ledger.archives[owner]:
+            if first < id < last and id not in got:
+                self.report.bad("room gap", f"{key} ({id}) at {device.name}")

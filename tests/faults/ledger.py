@@ -1,0 +1,135 @@
+"""What is written down, outside the server, while a trial runs. No judgement here: that is the checker's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
+
+
+class Kind(Enum):
+    """What a client can do."""
+
+    ARCHIVE = "reads its archive"
+    """XEP-0198, and before its presence it fetches what is behind the last id it knows (XEP-0313)."""
+    ACKS = "XEP-0198 only"
+    BARE = "neither"
+
+
+class How(Enum):
+    """The way by which a message came to a client."""
+
+    LIVE = "live"
+    """As a message of its own: at once or late."""
+    CARBON = "carbon"
+    READ = "archive"
+    ROOM = "room"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One time that a client wrote a message. `blind`: it had to, not told what the server had of a lost stream."""
+
+    epoch: int
+    at: float
+    blind: bool = False
+
+
+@dataclass(slots=True)
+class Message:
+    """`key`: its body, unique. `author`: the device. `number`: its place among all that the author has sent.
+
+    `kept`: it belongs into archives (else it is only to be delivered). `acked_at`: covered by `<a h=…/>`.
+    """
+
+    key: str
+    author: str
+    sender: str
+    to: str
+    number: int
+    kept: bool = True
+    room: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    acked_at: float | None = None
+    refused: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """The server has taken responsibility for it."""
+        return self.acked_at is not None and not self.refused
+
+    @property
+    def resent_blindly(self) -> int:
+        return sum(attempt.blind for attempt in self.attempts)
+
+
+@dataclass(slots=True)
+class Receipt:
+    """`id`: the archive id it came with, "" for none. `sitting`: which stay in a room, 0 for other messages.
+
+    `stream`: counts connections of the device, also those of a resumed session.
+    """
+
+    key: str
+    id: str
+    how: How
+    epoch: int
+    stream: int
+    at: float
+    sitting: int = 0
+
+
+@dataclass(slots=True)
+class Device:
+    """`since`: the archive id where what it knows begins. `killed`: it will not come back, with what it knew.
+
+    `breaks`: when its connections ended without a farewell.
+    """
+
+    name: str
+    account: str
+    kind: Kind
+    since: int = 0
+    killed: bool = False
+    receipts: list[Receipt] = field(default_factory=list)
+    breaks: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Ledger:
+    """`ends`: how each process of the server ended ("kill", "stop"); process `n` ended by `ends[n]`.
+
+    `archives`: by owner, in order, (id, key), as read at the end. `earlier`: what was read of them before that.
+    """
+
+    messages: dict[str, Message] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    ends: list[str] = field(default_factory=list)
+    archives: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    earlier: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+    rooms: set[str] = field(default_factory=set)
+
+    def sent(self, message: Message, attempt: Attempt) -> None:
+        self.messages.setdefault(message.key, message).attempts.append(attempt)
+
+    def acked(self, key: str) -> None:
+        message = self.messages[key]
+        if message.acked_at is None:
+            message.acked_at = time.monotonic()
+
+    def read(self, owner: str, entries: Iterable[tuple[int, str]]) -> None:
+        """A part of an archive, read while the trial runs."""
+        self.earlier.setdefault(owner, set()).update(entries)
+
+    def crashed(self, first: int, second: int) -> bool:
+        """Whether a process was killed between two epochs."""
+        return "kill" in self.ends[first:second]
+
+    def sittings(self, device: Device) -> list[list[Receipt]]:
+        """What came of rooms, by stay."""
+        found = [receipt for receipt in device.receipts if receipt.how is How.ROOM]
+        found.sort(key=lambda receipt: receipt.sitting)
+        return [list(group) for _, group in groupby(found, lambda receipt: receipt.sitting)]

@@ -1,0 +1,287 @@
+"""One trial: a server, its clients, what goes wrong, and the ledger of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.mongo_server import MongoServer
+from tests.process.server import ServerProcess, configuration, environment
+
+from .client import ROOM, Actor, read_archive
+from .ledger import Device, Kind, Ledger
+
+PEOPLE: dict[str, tuple[Kind, ...]] = {
+    "alice": (Kind.ARCHIVE, Kind.ARCHIVE, Kind.ACKS),
+    "bob": (Kind.ARCHIVE,),
+    "carol": (Kind.ACKS,),
+    "dave": (Kind.BARE,),
+    "erin": (Kind.ACKS,),
+    "frank": (Kind.ARCHIVE,),
+    "grace": (Kind.ACKS,),
+}
+SLEEPERS = ("erin", "frank")
+"""Online now and then, for a moment."""
+ABSENT = "grace"
+"""Comes when all is over."""
+IN_ROOM = ("alice", "bob", "carol", "dave")
+RESUME = 4
+"""Seconds for which the server keeps a session: short, so that some end in the middle."""
+
+
+class Process(ServerProcess):
+    """The server with one open port, always the same; `build`: a broken one (see `broken.py`)."""
+
+    def __init__(self, folder: Path, port: int, storage: str, tls: str, build: str = "") -> None:
+        listeners = [{"address": "127.0.0.1", "port": port, "tls": tls}]
+        hosts = {"localhost": {}, "conference.localhost": {"type": "rooms", "plugins": {"muc": {"persistent": True}}}}
+        limits = {"resume_time": f"{RESUME} seconds", "sessions_per_account": 500, "connections_per_address": 2000}
+        super().__init__(folder, configuration(storage, listeners=listeners, hosts=hosts, limits=limits))
+        module = ["tests.faults.broken", build] if build else ["xmppd"]
+        self._line = [sys.executable, "-m", *module, "run", "--config", str(self.config)]
+
+    def launch(self) -> None:
+        self._seen = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._line, cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        self._wait_for("ready;", 60)
+
+
+@dataclass
+class Plan:
+    """`kills` of the server in the whole; `calm`: seconds between two of them, at least and at most.
+
+    `between`: chance of each smaller fault in such a time. `storage`: None for SQLite. `mongo`: a database server to
+    stop and start. `volume`: a small file system for the store, to be filled.
+    """
+
+    kills: int = 30
+    calm: tuple[float, float] = (0.2, 1.2)
+    seed: int = 1
+    build: str = ""
+    tls: str = "none"
+    storage: str = "sqlite:///var/xmppd.db"
+    mongo: MongoServer | None = None
+    volume: Path | None = None
+    stops: float = 0.1
+    """How many of the ends of the server are SIGTERM, beside the kills."""
+    pace: float = 0.06
+    progress: Callable[[Ledger], None] = field(default=lambda ledger: None)
+
+
+class Trial:
+    """`run` gives the ledger."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.plan, self.chance, self.ledger = plan, random.Random(plan.seed), Ledger()
+        self.port = _free_port()
+        self.process = Process(folder, self.port, plan.storage, plan.tls, plan.build)
+        self.actors: list[Actor] = []
+        self.tasks: dict[Actor, asyncio.Task[None]] = {}
+        self._serial = 0
+
+    # ---- the whole
+
+    async def run(self) -> Ledger:
+        try:
+            await self.process.start()
+            await self.process.account(*PEOPLE)
+            await self._people()
+            while self.ledger.ends.count("kill") < self.plan.kills:
+                await self._calm()
+                await self._end()
+                self.plan.progress(self.ledger)
+            await self._settle()
+            await self._audit()
+            assert await self.process.stop() == 0
+        finally:
+            for actor, task in self.tasks.items():
+                actor.leave()
+                task.cancel()
+            await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+            self.process.kill()
+        return self.ledger
+
+    async def _people(self) -> None:
+        """All come, the first one opens the room."""
+        for name, kinds in PEOPLE.items():
+            for kind in kinds if name != ABSENT else ():
+                actor = self._come(f"{name}@localhost", kind)
+                if name in IN_ROOM:
+                    await self._wait(lambda actor=actor: actor.online, "is online", 20)  # type: ignore[misc]
+                if len(self.actors) == 1:
+                    await actor.open_room()
+        for actor in self.actors:
+            actor.talks = True
+
+    def _come(self, account: str, kind: Kind, since: int = 0) -> Actor:
+        self._serial += 1
+        name = account.partition("@")[0]
+        device = Device(f"{account}/d{self._serial}", account, kind, since)
+        self.ledger.devices[device.name] = device
+        actor = Actor(self.ledger, device, self.port, random.Random(self.chance.random()), self.plan.tls)
+        actor.peers = [f"{peer}@localhost" for peer in PEOPLE if peer != name]
+        actor.rooms = name in IN_ROOM
+        actor.pause = self.plan.pace * (2 if name in SLEEPERS else 1)
+        self.actors.append(actor)
+        self.tasks[actor] = asyncio.create_task(actor.run(), name=device.name)
+        return actor
+
+    # ---- what goes wrong
+
+    async def _calm(self) -> None:
+        """Until the next end of the server, with a few smaller faults."""
+        until = time.monotonic() + self.chance.uniform(*self.plan.calm)
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, self.chance.uniform(0.02, 0.3)))
+            self._failed()
+            fault = self.chance.choices(
+                (self._cut, self._away, self._replace, self._freeze, self._starve), (8, 3, 1, 1, 1)
+            )[0]
+            await fault()
+        for actor in self.actors:
+            name = actor.device.account.partition("@")[0]
+            if name in SLEEPERS and not actor.device.killed and self.chance.random() < 0.5:
+                actor.away_until = time.monotonic() + self.chance.uniform(0.5, 5)
+                actor.cut()
+
+    async def _cut(self) -> None:
+        self.chance.choice(self.actors).cut(self.chance.choice(("abort", "stanza", "deaf")))
+
+    async def _away(self) -> None:
+        """A client without network for a while, longer than a session waits for it in one of four."""
+        actor = self.chance.choice(self.actors)
+        actor.away_until = time.monotonic() + self.chance.uniform(0.3, 1.33 * RESUME)
+        actor.cut()
+
+    async def _replace(self) -> None:
+        """A client is killed with all it knew; the next one of its kind takes its place."""
+        old = self.chance.choice(self.actors)
+        old.device.killed = True
+        old.leave()
+        self.actors.remove(old)
+        self._come(old.device.account, old.device.kind, old.last_id).talks = True
+
+    async def _freeze(self) -> None:
+        """The server does not run for a moment."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        await asyncio.sleep(self.chance.uniform(0.05, 0.4))
+        if self.chance.random() < 0.5:
+            self.chance.choice(self.actors).cut()
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    async def _starve(self) -> None:
+        """The store fails for a moment: its disk is full, or its database server is away."""
+        volume, mongo = self.plan.volume, self.plan.mongo
+        if volume is not None:
+            ballast = volume / "ballast"
+            await asyncio.to_thread(_fill, ballast)
+            await asyncio.sleep(self.chance.uniform(0.1, 0.8))
+            ballast.unlink()
+        elif mongo is not None:
+            await asyncio.to_thread(mongo.stop)
+            await asyncio.sleep(self.chance.uniform(0.1, 0.8))
+            await asyncio.to_thread(mongo.start)
+
+    async def _end(self) -> None:
+        """The process ends and another one begins."""
+        if self.chance.random() < self.plan.stops:
+            await self.process.stop(within=40)
+            self.ledger.ends.append("stop")
+        else:
+            await self.process.crash()
+            self.ledger.ends.append("kill")
+        self._clean_log()
+        await self.process.start()
+        if self.chance.random() < 0.1:
+            await self._look()
+
+    async def _look(self) -> None:
+        """Read an archive in the middle of it all: what is seen there must stay there."""
+        name = self.chance.choice(tuple(PEOPLE))
+        owner = f"{name}@localhost"
+        after = max((id for id, _ in self.ledger.earlier.get(owner, ())), default=0)
+        with suppress(OSError, EOFError, TimeoutError):
+            self.ledger.read(owner, await read_archive(self.port, name, after=after, tls=self.plan.tls))
+
+    # ---- the end
+
+    async def _settle(self) -> None:
+        """Nobody sends any more, all come back, all is acknowledged, all that is owed has come."""
+        for actor in self.actors:
+            actor.talks, actor.away_until = False, 0.0
+        self._come(f"{ABSENT}@localhost", Kind.ACKS)
+        await self._wait(lambda: all(actor.idle for actor in self.actors), "all is acknowledged", 60)
+        await asyncio.sleep(RESUME + 0.5)  # the sessions of killed clients end
+        await self._wait_silence()
+        self._clean_log()
+
+    async def _wait_silence(self) -> None:
+        count = -1
+        while count != (now := sum(len(actor.device.receipts) for actor in self.actors)):
+            count = now
+            await asyncio.sleep(1.0)
+            self._failed()
+
+    async def _audit(self) -> None:
+        for name in PEOPLE:
+            owner = f"{name}@localhost"
+            self.ledger.archives[owner] = await read_archive(self.port, name, tls=self.plan.tls)
+        self.ledger.rooms.add(ROOM)
+        self.ledger.archives[ROOM] = await read_archive(self.port, "alice", ROOM, tls=self.plan.tls)
+
+    async def _wait(self, true: Callable[[], bool], what: str, within: float) -> None:
+        end = time.monotonic() + within
+        while not true():
+            self._failed()
+            if time.monotonic() > end:
+                states = [
+                    (each.device.name, each.online, len(each.unacked), each.device.errors) for each in self.actors
+                ]
+                raise AssertionError(f"not within {within} s: {what}: {states}\n{self.process.log[-2000:]}")
+            await asyncio.sleep(0.05)
+
+    def _failed(self) -> None:
+        """A client that saw what no server may say ends the trial."""
+        for task in self.tasks.values():
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                task.result()
+
+    def _clean_log(self) -> None:
+        assert "Traceback" not in self.process.log, self.process.log
+
+
+def _fill(ballast: Path) -> None:
+    """Until nothing fits any more."""
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12):
+            with suppress(OSError):
+                while True:
+                    file.write(b"\0" * size)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(folder: Path, plan: Plan) -> Ledger:
+    """A trial in a folder of its own, from outside a loop."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return asyncio.run(Trial(folder, plan).run())
+
+
