@@ -13,6 +13,7 @@ from xmppd.config import option
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
+from xmppd.storage.api import Write
 from xmppd.stream.outbound import WRAP, HandledTooHigh, OutboundQueue
 from xmppd.xml import quoted
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 NS = "urn:xmpp:sm:3"
 ENDED_KEPT = 10_000
+DAY = 86_400.0
 _UNSIGNED = re.compile(r"[0-9]{1,10}", re.ASCII).fullmatch
 
 
@@ -37,6 +39,29 @@ class Enabled:
     base: int
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a crash leaves of a session: `h` of its stanzas that are on disk; `at`: seconds since 1970 UTC."""
+
+    h: int
+    at: float
+
+
+class _Counter:
+    """Writes a session's `h` into the batches that hold its stanzas, so that it is exact after a crash."""
+
+    __slots__ = ("base", "id", "owner", "plugin")
+
+    def __init__(self, plugin: StreamManagement, owner: str, enabled: Enabled) -> None:
+        self.plugin = plugin
+        self.owner = owner
+        self.id = enabled.id
+        self.base = enabled.base
+
+    def counted(self, count: int) -> Write:
+        return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
+
+
 ENABLED = SessionKey["Enabled | None"]("stream-management", None, durable=True)
 FOLLOWED = SessionKey[bool]("stream-management-follow", False)
 
@@ -47,6 +72,8 @@ class StreamManagement(Plugin[Config]):
     def setup(self) -> None:
         self.ended: OrderedDict[tuple[str, str], int | Session] = OrderedDict()
         """By account and SM-ID: how many stanzas of an ended session were handled; the session while it counts."""
+        self.counts = self.host.storage.map("stream-count", Count)
+        """By account and SM-ID; of sessions that a crash may end."""
 
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Element]:
@@ -72,7 +99,10 @@ class StreamManagement(Plugin[Config]):
         if nonza.attributes.get("resume") not in ("true", "1"):
             seconds = 0.0
         id = token_urlsafe(24) if seconds > 0 else ""
-        session[ENABLED] = Enabled(id, session.received)
+        enabled = session[ENABLED] = Enabled(id, session.received)
+        if id:
+            session.counter = _Counter(self, session.account.bare, enabled)
+            self.spawn(self._clean(session.account), "clean")
         session.resumable = seconds
         more = f" id='{id}' resume='true' max='{int(seconds)}'" if id else ""
         if id and self.config.location:
@@ -185,12 +215,26 @@ class StreamManagement(Plugin[Config]):
         enabled = session[ENABLED]
         if enabled is None or not enabled.id:
             return
+        if session.counter is not None:
+            session.counter = None
+            self.spawn(self._forget(session.account.bare, [enabled.id]), "forget")
         key = (session.account.bare, enabled.id)
         self.ended[key] = handled(session) if session.handled >= session.received else session
         if session.handled < session.received:
             self.spawn(self._count(key, session), "count")
         while len(self.ended) > ENDED_KEPT:
             self.ended.popitem(last=False)
+
+    async def _clean(self, account: Account) -> None:
+        """Counts that crashes left behind, of sessions that nobody can come back for."""
+        found = await self.counts.read_all(account.bare)
+        old = self.host.clock.now() - max(self.host.server.limits.resume_time, DAY)
+        live = {enabled.id for session in account.sessions.values() if (enabled := session[ENABLED]) is not None}
+        await self._forget(account.bare, [id for id, count in found.items() if count.at < old and id not in live])
+
+    async def _forget(self, owner: str, ids: list[str]) -> None:
+        if ids:
+            await self.host.storage.commit([self.counts.delete(owner, id) for id in ids])
 
     async def _count(self, key: tuple[str, str], session: Session) -> None:
         await session.all_settled()
@@ -200,7 +244,10 @@ class StreamManagement(Plugin[Config]):
     async def _handled(self, account: Account, id: str) -> int | None:
         """What an ended session of this account has handled. None: not known, or not this account's."""
         found = self.ended.get((account.bare, id))
-        if found is None or isinstance(found, int):
+        if found is None:
+            stored = await self.counts.read(account.bare, id)  # the server was killed meanwhile
+            return stored.h % WRAP if stored is not None else None
+        if isinstance(found, int):
             return found
         await found.all_settled()
         return handled(found)

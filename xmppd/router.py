@@ -88,7 +88,10 @@ class Passage:
         storage = self.router.storage
         if self.writes:
             try:
-                self._took(storage.join(self.writes, self))
+                batch = storage.join(self.writes, self)
+                self._took(batch)
+                if self.session is not None and self.session.counter is not None:
+                    batch.counts[self.session.counter] = self.session.received
             except StorageUnavailable:
                 self.refuse(ResourceConstraint("the store does not answer now"))
             return

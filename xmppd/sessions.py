@@ -9,6 +9,7 @@ from .contracts.routing import Lane
 from .delivery import Feed
 from .jid import JID
 from .stanza import Stanza
+from .storage.api import Counter
 from .xml import quoted
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Session:
         "account",
         "address",
         "carrier",
+        "counter",
         "ended",
         "feed",
         "handled",
@@ -80,6 +82,8 @@ class Session:
         self.lane = Lane()
         self.received = 0
         """Stanzas taken from the client."""
+        self.counter: Counter | None = None
+        """Makes the count of its stanzas durable, in the batches that hold them (DESIGN section 6, point 4)."""
         self.throttled = False
         self.resumable = 0.0
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""

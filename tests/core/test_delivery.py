@@ -350,6 +350,43 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(server: Harness) -> No
         server.backend.release()
 
 
+async def test_after_a_kill_the_client_learns_what_is_on_disk(server: Harness) -> None:
+    """DESIGN section 6, point 4: `<failed h=…/>`, exact for messages; another's id is as unknown as ever."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    previous = await enable(romeo)
+    for number in range(7):
+        say(romeo, "juliet@localhost", str(number))
+    await server.quiet()
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "never on disk")
+    second = await restarted(server)
+    try:
+        for user, h in (("romeo", "7"), ("juliet", None)):
+            await second.register(user)
+            client = second.connect()
+            await client.sign_in(user)
+            client.send(f"<resume xmlns='{SM}' previd='{previous}' h='0'/>")
+            answer = await client.receive()
+            assert answer.tag == f"{{{SM}}}failed"
+            assert answer.get("h") == h
+    finally:
+        await second.stop()
+        server.backend.release()
+
+
+async def test_a_count_goes_with_its_session(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    await enable(romeo)
+    say(romeo, "romeo@localhost", "note")
+    await server.quiet()
+    counts = server.host.plugins["stream_management"].counts
+    assert len(await counts.read_all("romeo@localhost")) == 1
+    romeo.close()
+    await server.quiet()
+    assert await counts.read_all("romeo@localhost") == {}
+
+
 async def test_a_settled_message_does_not_come_again_after_a_restart(server: Harness) -> None:
     await server.register("juliet")
     romeo = await server.login("romeo")

@@ -103,8 +103,6 @@ def load_certificates(config: ServerConfig) -> Certificates:
 
 
 def _welcome(config: ServerConfig, server: Server) -> None:
-    if not complaints.is_terminal and not console.is_terminal:
-        return
     domain = server.default_host.domain
     ports = ", ".join(
         f"{each.address}:{listener.port} ({each.tls})"

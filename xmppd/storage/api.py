@@ -196,18 +196,28 @@ class Release(Protocol):
 Item = tuple[Sequence[Write], Release]
 
 
+class Counter(Protocol):
+    """Something whose count is committed with (behind) what it counts: a session's stanzas."""
+
+    def counted(self, count: int) -> Write:
+        """The write that makes `count` durable."""
+        ...
+
+
 class Batch:
     """Writes that are committed together, and what is released after them; made by the store.
 
     `done`: the last of its releases has been called, nothing can follow it. The rest is the store's own:
     the items in order of joining, their number of writes, their approximate size in bytes.
-    `number`: batches are committed in rising order of it.
+    `number`: batches are committed in rising order of it. `counts`: the last count of each counter that has a part
+    in it, written once per batch.
     """
 
-    __slots__ = ("done", "items", "number", "rows", "size")
+    __slots__ = ("counts", "done", "items", "number", "rows", "size")
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
+        self.counts: dict[Counter, int] = {}
         self.done = False
         self.items: list[Item] = []
         self.rows = 0

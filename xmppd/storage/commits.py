@@ -152,6 +152,8 @@ class GroupCommit:
         assert batch is not None
         start, end = self._parts[-1]
         writes = list(chain.from_iterable(writes for writes, _ in batch.items[start:end]))
+        if writes and end == len(batch.items):
+            writes.extend(counter.counted(count) for counter, count in batch.counts.items())
         if not writes:
             self._settle(None)
             return
