@@ -35,12 +35,14 @@ def note(session: Session, query: Query, page: Page, last_id: int) -> None:
 def _until(session: Session, query: Query, page: Page, last_id: int) -> int:
     """The id up to which the device has now read what is owed to it, 0 for not yet."""
     entries = page.entries
+    # The page may show what was committed after `last_id` was read. Ids become visible in order, so that is all.
+    newest = max(last_id, entries[-1].id) if entries else last_id
     if not query.backwards:
-        return last_id if page.complete else entries[-1].id
+        return newest if page.complete else entries[-1].id
     before = query.page.before
     high, low = session[PAGED]
     if before is None:
-        high, low = last_id, entries[0].id if entries else 0
+        high, low = newest, entries[0].id if entries else 0
     elif high and before == low:
         low = entries[0].id if entries else 0
     else:

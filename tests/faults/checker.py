@@ -97,6 +97,12 @@ class _Judge:
             owner: {str(id): key for id, key in entries} for owner, entries in ledger.archives.items()
         }
         """By owner: what is in the archive at the end."""
+        self.first: dict[str, dict[str, list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
+        """By account and message: the epochs in which its devices got it."""
+        for device in ledger.devices.values():
+            for receipt in device.receipts:
+                if receipt.how is How.LIVE:
+                    self.first[device.account][receipt.key].append((receipt.epoch, device.name))
         self.keys = {owner: set(entries.values()) for owner, entries in self.present.items()}
 
     # ---- archives
@@ -219,10 +225,21 @@ class _Judge:
         if device.kind is Kind.ARCHIVE:
             self._read_and_sent(device)
         for how in (How.LIVE, How.CARBON, How.ROOM):
-            for case in self.disorder(receipt.key for receipt in device.receipts if receipt.how is how):
+            came = [receipt for receipt in device.receipts if receipt.how is how and not self._repeated(device, receipt)]
+            for case in self.disorder(receipt.key for receipt in came):
                 self.report.bad("out of order", f"{case} at {device.name} ({how.value})")
         for sitting in self.ledger.sittings(device):
             self._gaps(device, sitting)
+
+    def _repeated(self, device: Device, receipt: Receipt) -> bool:
+        """Another device of the account had it before the server was killed: it comes again, so it comes late."""
+        if receipt.how is not How.LIVE:
+            return False
+        for epoch, name in self.first[device.account].get(receipt.key, ()):
+            if name != device.name and self.ledger.crashed(epoch, receipt.epoch):
+                self.report.excused["another device's, again after a crash"] += 1
+                return True
+        return False
 
     def _is_kept(self, device: Device, receipt: Receipt) -> None:
         """What anyone has received is in the archive, under the id it came with."""

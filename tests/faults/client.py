@@ -73,7 +73,8 @@ class Actor:
         """All stanzas since <enable/> that `h` has not covered; None for what is no message."""
         self._pending: list[Message] = []
         """Of sessions that cannot be resumed: to be sent again once the new one has begun."""
-        self._blind = self._begun = False
+        self._blind = self._begun = self._fetching = False
+        self._seen = 0
         self._sent = self._handled = self._covered = 0
         self._previous = ""
         self._stream = self._sitting = self._number = self._iqs = 0
@@ -144,6 +145,7 @@ class Actor:
             self._pending += [each for each in self.unacked if each is not None]
             self.unacked.clear()
             self._begun = False
+            self._fetching = self.device.kind is Kind.ARCHIVE
             await link.bind(self.device.name.partition("/")[2])
             if self._managed:
                 enabled = await link.enable()
@@ -218,7 +220,11 @@ class Actor:
             self._write(link, message, blind)
 
     async def _fetch(self, link: Link) -> None:
-        """What came behind the last id that is known (XEP-0313 section 4.3.3), page by page."""
+        """What came behind the last id that is known (XEP-0313 section 4.3.3), page by page.
+
+        Carbons that come meanwhile do not move that id: there may be more before them.
+        """
+        self._fetching, self._seen = True, 0
         while True:
             after = f"<after>{self.last_id}</after>" if self.last_id else ""
             page = f"<set xmlns='{RSM}'><max>100</max>{after}</set>"
@@ -226,6 +232,7 @@ class Actor:
             if answer.get("type") != "result":
                 raise EOFError("the archive cannot be read now")
             if answer[0].get("complete") == "true":
+                self._fetching, self.last_id = False, max(self.last_id, self._seen)
                 return
 
     async def _iq(self, link: Link, payload: str, to: str = "") -> Element:
@@ -347,7 +354,6 @@ class Actor:
             return
         result = element.find(f"{{{MAM}}}result")
         if result is not None:
-            self.last_id = int(str(result.get("id")))
             self._note(result.find(f"{FORWARDED}/{CLIENT}message"), How.READ, str(result.get("id")))
             return
         for name in ("sent", "received"):
@@ -364,7 +370,10 @@ class Actor:
         by = ROOM if how is How.ROOM else self.device.account
         id = id or next(self._ids(message, by), "")
         if id and how is not How.ROOM:
-            self.last_id = max(self.last_id, int(id))
+            if self._fetching and how is not How.READ:
+                self._seen = max(self._seen, int(id))
+            else:
+                self.last_id = max(self.last_id, int(id))
         sitting = self._sitting if how is How.ROOM else 0
         receipt = Receipt(key, id, how, self._epoch, self._stream, time.monotonic(), sitting)
         self.device.receipts.append(receipt)
