@@ -6,7 +6,7 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from .contracts.sessions import PRESENCE, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED
+from .contracts.sessions import PRESENCE, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED, STREAM_LOST
 from .errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from .sessions import Carrier, Session
 from .stanza import parse_stanza
@@ -57,6 +57,7 @@ class Binder:
         """The connection is gone without a goodbye: keep the session if its client may resume it."""
         session.carrier = None
         session.feed.paused = False
+        session.host.tell(STREAM_LOST, session)
         if session.resumable <= 0 or session.ended:
             self.end(session)
             return

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 FEATURES = Collect["FeatureAsk", Element]("stream-features", plain=True)
 """Elements for <stream:features/>."""
 
+BINDING = Notify["Account"]("binding")
+"""A signed-in stream asks for a resource; binding waits for handlers that are coroutines."""
+STREAM_LOST = Notify["Session"]("stream-lost", plain=True)
+"""A session's connection broke without a goodbye."""
 SESSION_BOUND = Notify["Session"]("session-bound", plain=True)
 SESSION_ENDED = Notify["Session"]("session-ended", plain=True)
 """The session is gone for good (not merely detached). Its presence was already made unavailable."""

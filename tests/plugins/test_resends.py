@@ -1,0 +1,132 @@
+"""What a client sends again after a broken stream (DESIGN section 6, point 5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.test_delivery import bodies, enable, restarted
+from tests.harness import Client, Harness
+
+DELAY = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"
+ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
+LONG = "3f7c2a51-8d0e-4b8e-a6a2-5c9f0e1d2b3a"
+
+
+def say(client: Client, text: str, id: str, more: str = "", to: str = "juliet@localhost", origin: str = "") -> None:
+    if origin:
+        more += f"<origin-id xmlns='urn:xmpp:sid:0' id='{origin}'/>"
+    client.send(f"<message to='{to}' type='chat' id='{id}'><body>{text}</body>{more}</message>")
+
+
+async def archive(server: Harness, owner: str = "juliet@localhost") -> int:
+    from xmppd.storage.api import Range
+
+    return await server.storage.log("archive").count(owner, Range())
+
+
+@pytest.mark.parametrize(
+    ("id", "origin", "again"),
+    [
+        (LONG, "", DELAY),
+        ("1", LONG, DELAY + ACTIVE),
+        ("7", "", DELAY),
+        ("7", "", ACTIVE),
+    ],
+)
+async def test_a_resend_after_a_broken_stream_is_recognised(server: Harness, id: str, origin: str, again: str) -> None:
+    juliet = await server.login("juliet", presence=True)
+    romeo = await server.login("romeo", "orchard")
+    await enable(romeo)
+    say(romeo, "art thou there?", id, origin=origin)
+    assert bodies(await juliet.receive_all()) == ["art thou there?"]
+    romeo.cut()
+    romeo = await server.login("romeo", "balcony")
+    await enable(romeo)
+    say(romeo, "art thou there?", id, again, origin=origin)
+    assert bodies(await juliet.receive_all()) == []
+    assert await archive(server) == 1
+    assert await archive(server, "romeo@localhost") == 1
+    romeo.send("<r xmlns='urn:xmpp:sm:3'/>")
+    assert (await romeo.receive()).get("h") == "1", "it is acknowledged"
+    say(romeo, "art thou there?", id, again, origin=origin)
+    assert bodies(await juliet.receive_all()) == ["art thou there?"], "once: the next one is meant"
+
+
+@pytest.mark.parametrize(
+    ("text", "id", "to"),
+    [
+        ("another text", "7", "juliet@localhost"),
+        ("art thou there?", "8", "juliet@localhost"),
+        ("art thou there?", "7", "nurse@localhost"),
+    ],
+)
+async def test_what_is_not_the_same_is_not_swallowed(server: Harness, text: str, id: str, to: str) -> None:
+    """Bots count their ids from 1 after a restart."""
+    await server.register("nurse")
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "art thou there?", "7")
+    await server.quiet()
+    before = await archive(server, "romeo@localhost")
+    romeo.cut()
+    romeo = await server.login("romeo")
+    say(romeo, text, id, to=to)
+    await server.quiet()
+    assert await archive(server, "romeo@localhost") == before + 1
+
+
+async def test_after_a_goodbye_nothing_is_a_resend(server: Harness) -> None:
+    await server.register("juliet")
+    first = await server.login("romeo")
+    first.close()
+    await server.quiet()
+    romeo = await server.login("romeo")
+    say(romeo, "x", LONG)
+    await server.quiet()
+    romeo.close()
+    await server.quiet()
+    romeo = await server.login("romeo")
+    say(romeo, "x", LONG)
+    await server.quiet()
+    assert await archive(server) == 2
+
+
+async def test_a_resend_is_recognised_after_a_kill(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "stored", LONG)
+    await server.quiet()
+    server.backend.hold()
+    say(romeo, "lost", LONG[::-1])
+    await server.quiet()
+    second = await restarted(server)
+    try:
+        romeo = await second.login("romeo")
+        say(romeo, "stored", LONG, DELAY)
+        say(romeo, "lost", LONG[::-1], DELAY)
+        juliet = await second.login("juliet")
+        juliet.send("<presence/>")
+        assert bodies(await juliet.receive_all()) == ["stored", "lost"]
+        assert await archive(second) == 2
+    finally:
+        await second.stop()
+        server.backend.release()
+
+
+async def test_a_message_on_its_way_to_the_disk_counts(server: Harness) -> None:
+    """The new stream waits until the batches of the broken one are decided."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    server.backend.hold()
+    say(romeo, "on its way", LONG)
+    await server.quiet()
+    romeo.cut()
+    client = server.connect()
+    await client.sign_in("romeo")
+    client.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+    await client.silence()
+    server.backend.release()
+    assert (await client.receive()).get("type") == "result"
+    say(client, "on its way", LONG, DELAY)
+    await server.quiet()
+    assert await archive(server) == 1
