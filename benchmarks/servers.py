@@ -32,6 +32,8 @@ ROOMS: Final = f"conference.{DOMAIN}"
 START_WITHIN: Final = 30.0
 STOP_WITHIN: Final = 30.0
 SALT: Final = b"benchmark accounts"
+UNSHAPED: Final = {"bytes": 0, "stanzas": 0}
+"""Load comes at saturation."""
 
 
 class ServerError(Exception):
@@ -139,7 +141,7 @@ class Xmppd(Server):
             ],
             "storage": f"sqlite:///{self.folder}/xmppd.db",
             "var": str(self.folder),
-            "limits": {"connections_per_address": 100_000},
+            "limits": {"connections_per_address": 100_000, "per_connection": UNSHAPED, "per_account": UNSHAPED},
             "log": {"level": "warning"},
         }
         (self.folder / "xmppd.yaml").write_text(yaml.safe_dump(settings))

@@ -10,13 +10,14 @@ from .stream.splitter import Names
 
 if TYPE_CHECKING:
     from .host import Host
+    from .limits import Meter
     from .sessions import Session
 
 
 class Account:
     """Loaded by `Host.open_account`, kept while a session is bound, otherwise as long as there is room."""
 
-    __slots__ = ("alive", "bare", "host", "jid", "last_id", "mailbox", "names", "sessions")
+    __slots__ = ("alive", "bare", "host", "jid", "last_id", "mailbox", "meter", "names", "sessions")
 
     def __init__(self, host: Host, jid: JID, last_id: int, name_budget: int) -> None:
         self.host = host
@@ -29,6 +30,8 @@ class Account:
         """False once it is deleted."""
         self.mailbox = Mailbox(self)
         self.names = Names(left=name_budget)
+        self.meter: Meter | None = None
+        """What its connections have sent (limits.Shaping)."""
 
     def next_id(self) -> int:
         """An id for the owner's log: microseconds, strictly rising even if the clock is set back."""

@@ -10,9 +10,10 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 from .contracts.accounts import REGISTRATION
-from .contracts.sessions import FEATURES, FeatureAsk
+from .contracts.sessions import BINDING, FEATURES, FeatureAsk
 from .errors import STREAMS_NS, BadRequest, MalformedJid, StanzaError, StreamError
 from .jid import JID
+from .limits import Meter
 from .sessions import LANE_BOUND
 from .signin import SASL_NS, SignIn
 from .stanza import Kind, Stanza
@@ -50,11 +51,13 @@ class ClientStream:
     __slots__ = (
         "_ending",
         "_held_back",
+        "_shaped",
         "account",
         "born",
         "host",
         "inbox",
         "link",
+        "meter",
         "opened",
         "pinged",
         "plain_ok",
@@ -84,6 +87,8 @@ class ClientStream:
         self.waiting = False
         self.born = server.clock.monotonic()
         self.pinged = False
+        self.meter = Meter()
+        self._shaped = False
         self._held_back = False
         self._ending = False
 
@@ -102,7 +107,8 @@ class ClientStream:
         if self.state is State.CLOSED:
             return
         self.pinged = False
-        for item in self.splitter.feed(data):
+        items = self.splitter.feed(data)
+        for item in items:
             if self.waiting:
                 self._queue(item)
             elif not self._take(item):
@@ -114,6 +120,9 @@ class ClientStream:
             else:
                 self.fail(fault)
             return
+        shaping = self.server.shaping
+        if shaping.on:
+            shaping.use(self, len(data), len(items))
         session = self.session
         if session is not None and session.received - session.handled > LANE_BOUND:
             session.throttled = True
@@ -160,6 +169,14 @@ class ClientStream:
 
     def relieved(self) -> None:
         self._read_on()
+
+    def shape(self, wait: bool) -> None:
+        """It sends more than it may (limits.Shaping), or may go on."""
+        self._shaped = wait
+        if wait:
+            self._hold_back()
+        else:
+            self._read_on()
 
     def end(self, condition: str, text: str = "") -> None:
         self.fail(StreamError(condition, text))
@@ -212,7 +229,7 @@ class ClientStream:
 
     def _read_on(self) -> None:
         session = self.session
-        busy = session is not None and session.throttled
+        busy = self._shaped or (session is not None and session.throttled)
         if self._held_back and not busy and len(self.inbox or ()) <= INBOX // 2 and not self.server.storage.congested:
             self._held_back = False
             if self.state is not State.CLOSED:
@@ -278,7 +295,7 @@ class ClientStream:
     def _early(self, stanza: Stanza) -> None:
         """Before binding (section 7.1): the bind request, or a registration where that is open."""
         if self.state is State.SIGNED_IN and stanza.kind is Kind.IQ and stanza.tags == (f"{BIND_NS}|bind",):
-            self._bind(stanza)
+            self.wait(self._prepare(stanza))
             return
         registration = self.host.find(REGISTRATION)
         asks = self.state is State.STRANGER and stanza.tags == (REGISTER_TAG,) and self.safe
@@ -293,6 +310,13 @@ class ClientStream:
         except StanzaError as error:
             answer = stanza.error(error)
         self.write(answer.data)
+
+    async def _prepare(self, stanza: Stanza) -> None:
+        """Plugins may need to look something up for a new session."""
+        assert self.account is not None
+        await self.host.tell_and_wait(BINDING, self.account)
+        if not self.closed and self.session is None:
+            self._bind(stanza)
 
     def _bind(self, stanza: Stanza) -> None:
         assert self.account is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes, token_urlsafe
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from .accounts import Accounts
 from .binding import Binder
@@ -19,6 +19,7 @@ from .clock import Clock, Timer
 from .config import LimitsConfig, ServerConfig, StreamLimits
 from .errors import StorageUnavailable, StreamError
 from .host import Host
+from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, choose, discover
 from .router import Router
 from .stanza import iq
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from .net.tls import Certificates
 
 log = logging.getLogger("xmppd")
-T = TypeVar("T")
 
 SWEEP = 2.0
 START_AGAIN = 1.0
@@ -96,6 +96,9 @@ class Server:
         self.storage = storage
         self.clock = clock
         self.limits = RuntimeLimits.of(config.limits)
+        self.shaping = Shaping(clock, config.limits)
+        self.guard = SignInGuard(clock, config.limits.sign_in)
+        self.hashing = Hashing()
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
         self.router = Router(storage)
@@ -170,6 +173,7 @@ class Server:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        self.shaping.stop()
         for stream in list(self.streams):
             stream.fail(StreamError("system-shutdown"))
         for session in list(self.binder.detached):
@@ -198,9 +202,6 @@ class Server:
 
     def nonce(self) -> str:
         return token_urlsafe(24)
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
 
     # ---- time
 

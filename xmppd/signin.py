@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .errors import MalformedJid, StorageUnavailable, StreamError
 from .jid import JID
+from .net.address import network
 from .stream.sasl import (
     Challenge,
     Credentials,
@@ -45,6 +47,8 @@ class SignIn:
         self.mechanism = ""
         self.failures = 0
         self.account: Account | None = None
+        self.claimed = ""
+        """The bare JID that the exchange is about, once it is known; it may not exist."""
 
     @property
     def _binding(self) -> dict[str, bytes]:
@@ -112,16 +116,30 @@ class SignIn:
         return None
 
     async def _look_up(self, username: str) -> None:
-        assert self.exchange is not None
+        exchange, stream = self.exchange, self.stream
+        assert exchange is not None
         try:
-            step = self.exchange.credentials(await self._credentials(username))
-            work = self._step(step)
-            if work is not None:
-                await work
+            self._claim(username)
+            # One at a time: of many guesses at once the later ones must hear of the failure of the first.
+            async with stream.server.router.turns.take(f"sign-in to {self.claimed} from {network(stream.peer)}"):
+                self._guard()
+                work = self._step(exchange.credentials(await self._credentials(username)))
+                if work is not None:
+                    await work
         except SaslFailure as failure:
             self._fail(failure)
         except StorageUnavailable:
             self._fail(SaslFailure("temporary-auth-failure"))
+
+    def _claim(self, username: str) -> None:
+        with suppress(MalformedJid):
+            self.claimed = JID.of(username, self.stream.host.domain).bare
+
+    def _guard(self) -> None:
+        """Who has failed too often waits. Asked at both ends of an exchange, so that none that ends during a wait
+        learns anything. Raises SaslFailure."""
+        if self.claimed and self.stream.server.guard.wait(self.stream.peer, self.claimed):
+            raise SaslFailure("temporary-auth-failure")
 
     async def _credentials(self, username: str) -> Credentials | None:
         host = self.stream.host
@@ -139,7 +157,10 @@ class SignIn:
 
     async def _check(self, need: NeedCheck) -> None:
         assert self.exchange is not None
-        right = await self.stream.server.in_thread(need.run)  # PBKDF2 must not stop the loop
+        # PBKDF2 must not stop the loop; who is gone by then needs none.
+        right = await self.stream.server.hashing.run(lambda: not self.stream.closed and need.run())
+        if self.stream.closed:
+            return
         try:
             self._succeed(self.exchange.checked(right))
         except SaslFailure as failure:
@@ -149,20 +170,38 @@ class SignIn:
         self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())
 
     def _succeed(self, success: Success) -> None:
+        self._guard()
         account = self.account
         if account is None or account.host is not self.stream.host or not account.alive:
             raise SaslFailure("not-authorized")
         data = encode(success.data) if success.data else ""
         self.stream.write(f"<success xmlns='{SASL_NS}'>{data}</success>".encode())
         log.info("%s signed in from %s by %s", account.bare, self.stream.peer, self.mechanism)
+        self.stream.server.guard.succeeded(self.stream.peer, account.bare)
         self.stream.signed_in(account)
 
     def _fail(self, failure: SaslFailure) -> None:
         """Section 6.5. Too many and the stream ends (section 6.4.5)."""
+        failure = self._counted(failure)
         self.exchange = None
         self.account = None
+        self.claimed = ""
         self.failures += 1
         log.info("sign-in from %s failed: %s", self.stream.peer, failure.condition)
         self.stream.write(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>".encode())
         if self.failures >= self.stream.server.limits.sasl_attempts:
             self.stream.fail(StreamError("policy-violation", "too many failed attempts"))
+
+    def _counted(self, failure: SaslFailure) -> SaslFailure:
+        """Wrong credentials count; during a wait they are not told from right ones."""
+        if not self.claimed or failure.condition not in GUESSES:
+            return failure
+        guard, peer = self.stream.server.guard, self.stream.peer
+        if guard.wait(peer, self.claimed):
+            return SaslFailure("temporary-auth-failure")
+        guard.failed(peer, self.claimed)
+        return failure
+
+
+GUESSES: Final = frozenset(("not-authorized", "invalid-authzid", "account-disabled", "credentials-expired"))
+"""Ends of an exchange that may have been a guess."""

@@ -283,7 +283,7 @@ async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: H
     for number in range(1000):
         say(romeo, "juliet@localhost", str(number))
         if number % 100 == 0:
-            await server.quiet()
+            await server.advance(1)  # no faster than one client may send
     await server.quiet()
     session = server.host.accounts["juliet@localhost"].sessions["phone"]
     assert len(session.feed.queue) <= 51

@@ -35,6 +35,43 @@ class StreamLimits:
 
 
 @dataclass(frozen=True)
+class ShapingLimits:
+    """How much may come in per second: two buckets. Beyond them the connection is not read until there is room."""
+
+    bytes: Size = option(Size("512 KiB"), "Bytes per second; 0: no limit.", low=0, high=1 << 40)
+    bytes_burst: Size = option(Size("2 MiB"), "Bytes that may come at once.", low=0, high=1 << 40)
+    stanzas: int = option(200, "Stanzas per second; 0: no limit.", low=0, high=1_000_000)
+    stanzas_burst: int = option(1000, "Stanzas that may come at once.", low=0, high=1_000_000)
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        if 0 < self.bytes < 1024:
+            yield "bytes", "0 for no limit, or at least 1 KiB"
+
+
+@dataclass(frozen=True)
+class SignInLimits:
+    """Failed sign-ins make further ones wait: from that address, never for the account elsewhere."""
+
+    account_failures: int = option(
+        5, "Failed sign-ins to one account from one address before it must wait there; 0: never.", low=0, high=1000
+    )
+    address_failures: int = option(
+        50,
+        "Failed sign-ins from one address (IPv6: one /64) before accounts that have not yet signed in from there must "
+        "wait; many people can share one. 0: never.",
+        low=0,
+        high=100_000,
+    )
+    first_wait: Duration = option(
+        Duration("1 second"), "The first wait; each further failure doubles it.", low=0, high=3600
+    )
+    longest_wait: Duration = option(Duration("5 minutes"), "The longest wait.", low=0, high=86_400)
+    forget: Duration = option(
+        Duration("1 hour"), "Failures are forgotten when none came for so long.", low=1, high=604_800
+    )
+
+
+@dataclass(frozen=True)
 class LimitsConfig:
     """What one peer may cost."""
 
@@ -84,6 +121,12 @@ class LimitsConfig:
         low=0,
         high=604_800,
     )
+    per_connection: ShapingLimits = option(ShapingLimits(), "What one connection may send per second.")
+    per_account: ShapingLimits = option(
+        ShapingLimits(Size("1 MiB"), Size("4 MiB"), 400, 2000),
+        "What all connections of one account may send per second.",
+    )
+    sign_in: SignInLimits = option(SignInLimits(), "What failed sign-ins lead to.")
     names: int = option(
         2000,
         "XML names new to the server that one account may use; the parser keeps each of them for ever.",

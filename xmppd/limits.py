@@ -1,0 +1,233 @@
+"""What one peer may cost over time: bytes and stanzas per second, failed sign-ins, passwords checked at once.
+
+Nothing here has a task or a timer per connection. A bucket is one number, the moment at which it is full again: what
+was used flows back by the clock alone (the generic cell rate algorithm), so an idle connection costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from .net.address import network
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .clock import Clock, Timer
+    from .config import LimitsConfig, ShapingLimits, SignInLimits
+    from .net.link import Link
+
+log = logging.getLogger("xmppd.limits")
+T = TypeVar("T")
+
+TICK: Final = 0.05
+"""Seconds between two looks at the connections that have to wait."""
+LONGEST: Final = 60.0
+"""Seconds that a connection waits at most: what one read brought is bounded, and a dead peer must be noticed."""
+REMEMBERED: Final = 20_000
+"""Entries of each table about sign-ins; the one not used for the longest time goes first."""
+
+
+# ---- bytes and stanzas per second
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Two buckets in seconds: what a byte and a stanza use, and how much may be used at once. 0.0: no limit."""
+
+    byte: float
+    stanza: float
+    bytes_burst: float
+    stanzas_burst: float
+
+    @classmethod
+    def of(cls, config: ShapingLimits) -> Pace:
+        byte = 1 / config.bytes if config.bytes else 0.0
+        stanza = 1 / config.stanzas if config.stanzas else 0.0
+        return cls(byte, stanza, byte * config.bytes_burst, stanza * config.stanzas_burst)
+
+    @property
+    def unlimited(self) -> bool:
+        return not self.byte and not self.stanza
+
+
+class Meter:
+    """How far the buckets of one connection or account are used: when each will be full again (monotonic)."""
+
+    __slots__ = ("bytes_at", "stanzas_at")
+
+    def __init__(self) -> None:
+        self.bytes_at = 0.0
+        self.stanzas_at = 0.0
+
+    def use(self, pace: Pace, now: float, size: int, stanzas: int) -> float:
+        """Take from both. The seconds until there is room again, 0.0 when there is some."""
+        # Runs for every read: no calls, no max().
+        bytes_at, stanzas_at = self.bytes_at, self.stanzas_at
+        self.bytes_at = bytes_at = (bytes_at if bytes_at > now else now) + size * pace.byte
+        self.stanzas_at = stanzas_at = (stanzas_at if stanzas_at > now else now) + stanzas * pace.stanza
+        if bytes_at - now <= pace.bytes_burst and stanzas_at - now <= pace.stanzas_burst:
+            return 0.0
+        self.bytes_at = min(bytes_at, now + pace.bytes_burst + LONGEST)
+        self.stanzas_at = min(stanzas_at, now + pace.stanzas_burst + LONGEST)
+        return max(self.bytes_at - pace.bytes_burst, self.stanzas_at - pace.stanzas_burst) - now
+
+
+class Shaped(Protocol):
+    """A stream whose reading can be held up."""
+
+    link: Link
+    meter: Meter
+    account: Account | None
+
+    def shape(self, wait: bool) -> None:
+        """Read no more (True), or go on."""
+        ...
+
+
+class Shaping:
+    """The paces of all connections and accounts, and the connections that have to wait, with one timer for all."""
+
+    def __init__(self, clock: Clock, config: LimitsConfig) -> None:
+        self.clock = clock
+        self.held_up = 0
+        """How often a connection had to wait."""
+        self._waiting: list[tuple[float, int, Shaped]] = []
+        self._order = count()
+        self._timer: Timer | None = None
+        self.configure(config)
+
+    def configure(self, config: LimitsConfig) -> None:
+        self._connection = Pace.of(config.per_connection)
+        self._account = Pace.of(config.per_account)
+        self.on = not (self._connection.unlimited and self._account.unlimited)
+
+    def use(self, stream: Shaped, size: int, stanzas: int) -> None:
+        """One read of a stream. Over the limit it is not read until there is room: TCP tells the client."""
+        now = stream.link.last_read
+        wait = stream.meter.use(self._connection, now, size, stanzas)
+        account = stream.account
+        if account is not None:
+            meter = account.meter
+            if meter is None:
+                meter = account.meter = Meter()
+            more = meter.use(self._account, now, size, stanzas)
+            wait = more if more > wait else wait
+        if wait > 0.0:
+            self._hold_up(stream, now + wait)
+
+    def _hold_up(self, stream: Shaped, until: float) -> None:
+        self.held_up += 1
+        stream.shape(True)
+        heappush(self._waiting, (until, next(self._order), stream))
+        if self._timer is None:
+            self._timer = self.clock.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        waiting, now = self._waiting, self.clock.monotonic()
+        self._timer = None
+        while waiting and waiting[0][0] <= now:
+            heappop(waiting)[2].shape(False)
+        if waiting and self._timer is None:
+            self._timer = self.clock.call_later(TICK, self._tick)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+# ---- sign-ins
+
+
+class Failures:
+    """Of one address, or of one address for one account."""
+
+    __slots__ = ("last", "number", "until")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.last = 0.0
+        self.until = 0.0
+
+
+class SignInGuard:
+    """Slows down who guesses passwords, and nobody else (RFC 6120 section 6.4.5, XEP-0205 section 3).
+
+    Failures count per address (IPv6: /64) and per account and address, never per account alone: otherwise anybody could
+    lock anybody out. An account that has signed in from an address is not held up by the failures of others there
+    (people behind one NAT). Accounts that do not exist count like others. Methods take an IP address and a bare JID.
+    """
+
+    def __init__(self, clock: Clock, config: SignInLimits) -> None:
+        self.clock = clock
+        self.config = config
+        self._addresses: OrderedDict[str, Failures] = OrderedDict()
+        self._pairs: OrderedDict[tuple[str, str], Failures] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def wait(self, address: str, account: str) -> float:
+        """Seconds until that account may try from that address again, 0.0 for now."""
+        now, place = self.clock.monotonic(), network(address)
+        pair = self._pairs.get((place, account))
+        until = pair.until if pair is not None else 0.0
+        if (place, account) not in self._known:
+            others = self._addresses.get(place)
+            if others is not None and others.until > until:
+                until = others.until
+        return max(0.0, until - now)
+
+    def failed(self, address: str, account: str) -> None:
+        """A sign-in with what is wrong."""
+        place = network(address)
+        config = self.config
+        wait = self._count(self._pairs, (place, account), config.account_failures)
+        if wait:
+            log.warning("failed sign-ins from %s to one account: it must wait %.0f s there", place, wait)
+        wait = self._count(self._addresses, place, config.address_failures)
+        if wait:
+            log.warning("failed sign-ins from %s: accounts that are new there must wait %.0f s", place, wait)
+
+    def _count(self, table: OrderedDict[T, Failures], key: T, free: int) -> float:
+        """Seconds to wait, doubled with each failure beyond the free ones."""
+        config, now = self.config, self.clock.monotonic()
+        found = table.pop(key, None)
+        if found is None or now - found.last > config.forget:
+            found = Failures()
+        table[key] = found
+        if len(table) > REMEMBERED:
+            table.popitem(last=False)
+        found.number += 1
+        found.last = now
+        if not free or found.number < free:
+            return 0.0
+        wait = min(float(config.longest_wait), config.first_wait * 2.0 ** min(found.number - free, 60))
+        found.until = now + wait
+        return wait
+
+    def succeeded(self, address: str, account: str) -> None:
+        key = (network(address), account)
+        self._pairs.pop(key, None)
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+class Hashing:
+    """Runs what costs a PBKDF2 beside the loop, a few at a time: a storm of sign-ins must leave a processor to those
+    who are signed in. The rest wait in the order they came; their number is that of the connections."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        async with self._free:
+            return await asyncio.to_thread(work)
