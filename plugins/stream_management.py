@@ -10,7 +10,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from xmppd.config import option
-from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, FeatureAsk
+from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
 from xmppd.storage.api import Write
@@ -62,7 +62,7 @@ class _Counter:
         return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
 
 
-ENABLED = SessionKey["Enabled | None"]("stream-management", None, durable=True)
+ENABLED = SessionKey["Enabled | None"]("stream-management", None, durable=True, record=Enabled)
 FOLLOWED = SessionKey[bool]("stream-management-follow", False)
 
 
@@ -206,6 +206,13 @@ class StreamManagement(Plugin[Config]):
         feed.ask()
         binder.resumed(session)
         feed.go_on()
+
+    @on(SESSION_RESTORED)
+    def restored(self, session: Session) -> None:
+        """It outlived a restart."""
+        enabled = session[ENABLED]
+        if enabled is not None and enabled.id:
+            session.counter = _Counter(self, session.account.bare, enabled)
 
     # ---- sessions that ended
 

@@ -6,7 +6,7 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from .contracts.sessions import PRESENCE, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED, STREAM_LOST
+from .contracts.sessions import PRESENCE, SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
 from .errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from .sessions import Carrier, Session
 from .stanza import parse_stanza
@@ -74,6 +74,21 @@ class Binder:
 
     def resumed(self, session: Session) -> None:
         session.host.tell(SESSION_RESUMED, session)
+
+    def leave(self, session: Session) -> None:
+        """The process ends, the session does not: nobody is told."""
+        session.ended = True
+        self.detached.pop(session, None)
+        if session.account.sessions.get(session.resource) is session:
+            del session.account.sessions[session.resource]
+        self.server.storage.unpin(session.account.bare)
+
+    def restore(self, session: Session, seconds: float) -> None:
+        """A session that outlived the process waits `seconds` more for its client."""
+        session.account.sessions[session.resource] = session
+        self.server.storage.pin(session.account.bare)
+        self.detached[session] = self.server.clock.monotonic() + seconds
+        session.host.tell(SESSION_RESTORED, session)
 
     def end(self, session: Session, condition: str = "", text: str = "") -> None:
         """For good: tell who saw it, give back what it had not acknowledged."""

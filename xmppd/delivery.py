@@ -217,6 +217,8 @@ class Feed:
                 return  # read from the log already, between its commit and its release
             if not self.live:
                 self._missed = max(self._missed, stamp)
+                if stamp <= self.since:
+                    self.since = stamp - 1  # its id is older than this session's presence, its release is not
                 self.session.account.mailbox.wait(stamp)
                 return
             if self._full():
@@ -316,6 +318,16 @@ class Feed:
         if self.queue is not None:
             stamps += [stamp for _, stamp in self.queue.items if stamp]
         return stamps
+
+    def held(self) -> list[bytes]:
+        """What is not in the log and waits behind it."""
+        return list(self._held or ())
+
+    def restore(self, live: bool, position: int, reached: int, held: list[bytes]) -> None:
+        """As it was before a restart. Nothing could come meanwhile; one that lagged reads on when it is resumed."""
+        self.live, self.position, self.reached = live, position, reached
+        self._missed = 0 if live else 1
+        self._held = held or None
 
     # ---- reading the log
 

@@ -65,6 +65,8 @@ class Host:
         self.background = Background(clock)
         self.times = HookTimes()
         self.plugins: dict[str, Plugin[Any]] = {}
+        self.ready_to_start = False
+        """All plugins run; sessions that outlived the last process may still be on their way."""
         self.started = False
         """All plugins run. Until then nobody signs in here and nothing is taken."""
         self._services: dict[str, tuple[str, Any]] = {}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+import msgspec
+
 from .contracts.routing import Inbound, Lane, Outbound
 from .hooks import Chain, Collect, Notify, Stage, Verdict, on
 from .jid import JID
@@ -124,14 +126,27 @@ class Request:
 
 
 class SessionKey(Generic[T]):
-    """Typed state of a session: `session[KEY]`. Durable state survives resumption and a restart."""
+    """Typed state of a session: `session[KEY]`. Durable state survives resumption and a restart.
 
-    __slots__ = ("default", "durable", "name")
+    `record`: the type of a durable value where the default does not tell it (None).
+    """
 
-    def __init__(self, name: str, default: T, durable: bool = False) -> None:
+    __slots__ = ("default", "durable", "name", "record")
+
+    known: ClassVar[dict[str, SessionKey[Any]]] = {}
+    """All keys by name."""
+
+    def __init__(self, name: str, default: T, durable: bool = False, record: Any = None) -> None:
         self.name = name
         self.default = default
         self.durable = durable
+        self.record = record
+        SessionKey.known[name] = self
+
+    def read(self, stored: Any) -> T:
+        """A value from what msgspec made of it. Raises msgspec.ValidationError."""
+        value: T = msgspec.convert(stored, self.record or type(self.default))
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +225,9 @@ class Plugin(Generic[C]):
 
     async def start(self) -> None:
         """Before any listener opens; services are there."""
+
+    def reconfigured(self) -> None:
+        """`self.config` has other options now, while the server runs. For what was made from the old ones."""
 
     async def stop(self) -> None:
         """After the listeners are closed, in reverse order."""

@@ -17,8 +17,10 @@ from .binding import Binder
 from .c2s import ClientStream, State
 from .clock import Clock, Timer
 from .config import LimitsConfig, ServerConfig, StreamLimits
+from .contracts.sessions import RESTORED
 from .errors import StorageUnavailable, StreamError
 from .host import Host
+from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, choose, discover
 from .router import Router
@@ -114,6 +116,7 @@ class Server:
             (host for host in self.hosts.values() if host.type == "accounts"), next(iter(self.hosts.values()))
         )
         self.accounts = Accounts(storage, clock, self.hosts, self.binder)
+        self.keeper = Keeper(self)
         self._started: list[tuple[Host, str]] = []
         self._sweep: Timer | None = None
 
@@ -132,10 +135,28 @@ class Server:
         if not self._started and not any(host.plugins for host in self.hosts.values()):
             self.load_plugins()
         for host in self.hosts.values():
-            await self._start_host(host)
+            await self._start_plugins(host)
+        await self._restore()
         self._arm()
 
-    async def _start_host(self, host: Host) -> None:
+    async def _restore(self) -> None:
+        """All plugins run: bring back the sessions that outlived the last process, then take clients."""
+        waiting = [host for host in self.hosts.values() if host.ready_to_start and not host.started]
+        if not all(host.ready_to_start for host in self.hosts.values()):
+            return
+        try:
+            for host in waiting:
+                if host.type == "accounts":
+                    await self.keeper.restore(host)
+        except StorageUnavailable as error:
+            log.warning("nothing is taken yet: the sessions wait for the store (%s)", error)
+            self.clock.call_later(START_AGAIN, lambda: self.default_host.background.spawn(self._restore(), "restore"))
+            return
+        for host in waiting:
+            await host.tell_and_wait(RESTORED, host.jid)
+            host.started = True
+
+    async def _start_plugins(self, host: Host) -> None:
         """Start its plugins; those that need the store, and what uses them, begin when it answers."""
         for name, plugin in host.plugins.items():
             if (host, name) in self._started:
@@ -147,10 +168,14 @@ class Server:
                 self.clock.call_later(START_AGAIN, partial(self._start_again, host))
                 return
             self._started.append((host, name))
-        host.started = True
+        host.ready_to_start = True
 
     def _start_again(self, host: Host) -> None:
-        host.background.spawn(self._start_host(host), "start")
+        host.background.spawn(self._start_late(host), "start")
+
+    async def _start_late(self, host: Host) -> None:
+        await self._start_plugins(host)
+        await self._restore()
 
     async def listen(self) -> None:
         """Open the listeners of the configuration. Raises OSError."""
@@ -176,10 +201,13 @@ class Server:
         self.shaping.stop()
         for stream in list(self.streams):
             stream.fail(StreamError("system-shutdown"))
-        for session in list(self.binder.detached):
-            self.binder.end(session)
         for listener in self.listeners:
             await listener.close()
+        for host in self.hosts.values():
+            await host.background.settle(STOP_WITHIN)
+        await _ended(self.keeper.keep(), "the sessions that can be resumed")
+        for session in list(self.binder.detached):
+            self.binder.end(session)
         for host, name in reversed(self._started):
             await _ended(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
         self._started.clear()

@@ -16,6 +16,7 @@ from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.routing import ENTITIES, Arrival
+from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
 
@@ -83,6 +84,10 @@ class GroupChat(Plugin[Config]):
     def setup(self) -> None:
         self.rooms = Rooms(self.host, self.config.settings())
 
+    def reconfigured(self) -> None:
+        """Rooms in memory keep the settings that they were opened with until nobody is in them."""
+        self.rooms.settings = self.config.settings()
+
     async def start(self) -> None:
         await self.rooms.open()
         self.every(SWEEP, self.sweep, "sweep")
@@ -97,9 +102,16 @@ class GroupChat(Plugin[Config]):
                     await self.carry_out(held, held.room.destroyed())
 
     async def stop(self) -> None:
-        for live in self.rooms.live.values():
-            if live.room is not None:
-                self.perform(live.room.shut_down())
+        """Occupants whose session ends with the process have left; the others will find their seats."""
+        await self.rooms.keep_seats()
+
+    @on(RESTORED)
+    async def restored(self, service: JID) -> None:
+        """Seats of sessions that outlived the last process; who did not come back leaves for all to see."""
+        for room_jid, who in await self.rooms.restore_seats(lambda who: self._is_there(who) is True):
+            async with self.rooms.held(room_jid) as live:
+                if live.room is not None:
+                    await self.carry_out(live, live.room.leave(who, Stanza(Kind.PRESENCE, "unavailable", None, who)))
 
     # ---- what comes
 

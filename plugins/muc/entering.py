@@ -278,15 +278,6 @@ class Entering(RoomState):
             return effects + self.updated(sitting)
         return effects + self.shown(sitting, seat, self.occupants.values(), "unavailable", notice, Role.NONE)
 
-    def shut_down(self) -> list[Effect]:
-        """The service ends (section 11.2)."""
-        effects: list[Effect] = []
-        for occupant in list(self.occupants.values()):
-            seat = Seat(occupant.main.jid, Stanza(Kind.PRESENCE, "unavailable"))
-            own = [each.jid for each in occupant.seats.values()]
-            effects += self.shown_self(occupant, seat, own, "unavailable", Notice((332,)), Role.NONE)
-        return effects
-
 
 def condition_of(stanza: Stanza) -> str:
     """The condition of an error stanza, "" if it holds none."""

@@ -82,6 +82,15 @@ class Listing:
     creator: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeptSeat:
+    """A seat whose session outlives the process. `presence`: the cleaned one, as text."""
+
+    nick: str
+    role: int
+    presence: str
+
+
 # ---- alive
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ from xmppd.jid import JID
 from xmppd.plugin import Lane
 from xmppd.storage.api import OwnerDelete, Write
 
-from .model import Keep, Listing, Member, Plan, SaveMember, SaveRoom, Settings, StoredRoom
+from .model import Keep, KeptSeat, Listing, Member, Plan, SaveMember, SaveRoom, Settings, StoredRoom
 from .room import Room
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Rooms:
         self.records = storage.map("room", StoredRoom)
         self.members = storage.map("room_member", Member)
         self.listings = storage.map("room_directory", Listing)
+        self.kept = storage.map("room_seat", KeptSeat)
         self.directory: dict[str, Listing] = {}
         self.made_by: Counter[str] = Counter()
         self.live: dict[str, Live] = {}
@@ -77,14 +78,52 @@ class Rooms:
     async def open(self) -> None:
         """Read the directory; what a crash left of temporary rooms is deleted: nobody is in them."""
         found = await self.listings.read_all(self.host.domain)
+        seated = set(await self._seated())
         writes: list[Write] = []
         for local, listing in found.items():
-            if listing.persistent:
+            if listing.persistent or JID.of(local, self.host.domain).bare in seated:
                 self._list(local, listing)
             else:
                 writes += self._deleted(JID.of(local, self.host.domain))
         for start in range(0, len(writes), AT_ONCE):
             await self.host.storage.commit(writes[start : start + AT_ONCE])
+
+    async def _seated(self) -> list[str]:
+        """Rooms in which seats are kept."""
+        rooms: list[str] = []
+        while more := await self.kept.owners(self.host.domain, rooms[-1] if rooms else ""):
+            rooms += more
+        return rooms
+
+    async def keep_seats(self) -> None:
+        """Who is still there at a stop has a session that can be resumed (DESIGN section 6, point 4)."""
+        for live in list(self.live.values()):
+            room = live.room
+            if room is None or not room.seats:
+                continue
+            writes: list[Write] = [
+                self.kept.put(
+                    room.jid.bare, full, KeptSeat(each.nick, each.role, each.seats[full].presence.data.decode())
+                )
+                for full, each in room.seats.items()
+            ]
+            await self.host.storage.commit(writes)
+
+    async def restore_seats(self, is_there: Callable[[JID], bool]) -> list[tuple[JID, JID]]:
+        """Seat them again; (room, full JID) of those whose session is over, who have yet to leave."""
+        gone: list[tuple[JID, JID]] = []
+        for bare in await self._seated():
+            seats = await self.kept.read_all(bare)
+            async with self.held(JID.parse(bare)) as live:
+                room = live.room
+                if room is not None:
+                    for full, seat in seats.items():
+                        who = JID.parse(full)
+                        room.sit_again(who, seat)
+                        if not is_there(who):
+                            gone.append((room.jid, who))
+                await self.host.storage.commit([self.kept.clear(bare)])
+        return gone
 
     def _list(self, local: str, listing: Listing | None) -> None:
         former = self.directory.pop(local, None)

@@ -13,7 +13,7 @@ from typing import Final, Self
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
 from xmppd.jid import JID
 from xmppd.jid import prepare_nick as _prepare_nick
-from xmppd.stanza import Kind, Stanza
+from xmppd.stanza import Kind, Stanza, parse_stanza
 from xmppd.xep import DELAY_NS, SID_NS
 from xmppd.xml import Element, escape, quoted
 
@@ -25,6 +25,7 @@ from .model import (
     Affiliation,
     Cast,
     Effect,
+    KeptSeat,
     Listing,
     Member,
     Occupant,
@@ -220,6 +221,12 @@ class RoomState:
         occupant.seats[seat.jid.full] = seat
         self.seats[seat.jid.full] = occupant
         self._everyone = None
+
+    def sit_again(self, who: JID, kept: KeptSeat) -> None:
+        """As before a restart of the server."""
+        key = prepare_nick(kept.nick)
+        occupant = self.occupants.get(key) or self.new_occupant(kept.nick, key, who, Role(kept.role))
+        self.sit(occupant, Seat(who, parse_stanza(kept.presence.encode())))
 
     def stand_up(self, occupant: Occupant, full: str) -> None:
         """One seat is empty; without any the occupant is gone."""

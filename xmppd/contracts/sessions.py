@@ -26,6 +26,10 @@ STREAM_LOST = Notify["Session"]("stream-lost", plain=True)
 SESSION_BOUND = Notify["Session"]("session-bound", plain=True)
 SESSION_ENDED = Notify["Session"]("session-ended", plain=True)
 """The session is gone for good (not merely detached). Its presence was already made unavailable."""
+SESSION_RESTORED = Notify["Session"]("session-restored", plain=True)
+"""A session that outlived a restart of the server is there again, detached. Nobody else is told."""
+RESTORED = Notify[JID]("restored")
+"""All sessions of the server that outlived a restart are there again; told to every host, with its address."""
 SESSION_RESUMED = Notify["Session"]("session-resumed", plain=True)
 
 

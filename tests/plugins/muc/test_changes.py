@@ -17,7 +17,7 @@ from plugins.muc.model import (
     Vanish,
 )
 from plugins.muc.room import Room
-from tests.plugins.muc.rooms import JULIET, NURSE, ROMEO, ROOM, USER, add, entry, make, sent, stanza, to
+from tests.plugins.muc.rooms import JULIET, NURSE, ROMEO, ROOM, USER, add, entry, make, stanza, to
 from xmppd.errors import NotAcceptable
 from xmppd.stanza import Kind, Stanza
 from xmppd.storage.api import Entry as LogEntry
@@ -193,17 +193,6 @@ def test_a_temporary_or_unconfigured_room_goes_with_the_last_one(persistent: boo
     plan = room.leave(ROMEO, stanza("<presence type='unavailable'/>"))
     assert plan is not None and plan.ends is ends and (Vanish() in plan.saves) is ends
     assert room.leave(JULIET, stanza("<presence type='unavailable'/>")) is None  # 17.3.2: silence
-
-
-def test_the_service_ends() -> None:
-    """11.2: code 332."""
-    room = make()
-    add(room, JULIET, "juliet")
-    effects = room.shut_down()
-    assert sorted((full, codes) for full, _, codes, _ in sent(effects)) == [
-        (JULIET.full, ["110", "332"]),
-        (ROMEO.full, ["110", "332"]),
-    ]
 
 
 def test_plans_change_nothing_until_applied() -> None:

@@ -1,0 +1,173 @@
+"""Sessions outlive their process: kept at a graceful stop, there again at the next start (DESIGN section 6, point 4).
+
+Nobody who sees such a session is told of either; its client resumes it as if only the connection had been lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .errors import MalformedJid
+from .jid import JID
+from .plugin import SessionKey
+from .sessions import Session
+from .stanza import parse_stanza
+from .storage.api import Write
+from .stream.outbound import OutboundQueue
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .server import Server
+
+log = logging.getLogger("xmppd.sessions")
+AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFeed:
+    """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete."""
+
+    acknowledged: int
+    queue: tuple[str, ...] = ()
+    stamps: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = ()
+    held: tuple[str, ...] = ()
+    live: bool = True
+    position: int = 0
+    reached: int = 0
+    since: int = 0
+    archive_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """A session by (account, resource). `until`: seconds since 1970 UTC when it ends if nobody resumes it."""
+
+    until: float
+    resumable: float
+    received: int
+    priority: int
+    presence: str
+    feed: KeptFeed
+    values: dict[str, Any]
+
+
+class Keeper:
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.kept = server.storage.map("session", KeptSession)
+
+    # ---- at the stop
+
+    async def keep(self) -> None:
+        """Store all detached sessions; they end here without a word. Raises StorageUnavailable."""
+        server = self.server
+        sessions = list(server.binder.detached)
+        for session in sessions:
+            await server.router.until_idle(session.lane)
+        for some in _chunks(sessions):
+            writes: list[Write] = [self.kept.put(each.account.bare, each.resource, self._record(each)) for each in some]
+            await server.storage.commit(writes)
+            for session in some:
+                server.binder.leave(session)
+        if sessions:
+            log.info("%d sessions wait for their clients", len(sessions))
+
+    def _record(self, session: Session) -> KeptSession:
+        left = self.server.binder.detached[session] - self.server.clock.monotonic()
+        presence = session.presence
+        keys = {name: SessionKey.known.get(name) for name in session.values or {}}
+        values = {
+            name: msgspec.to_builtins(session[key]) for name, key in keys.items() if key is not None and key.durable
+        }
+        return KeptSession(
+            until=session.host.clock.now() + left,
+            resumable=session.resumable,
+            received=session.received,
+            priority=session.priority,
+            presence=presence.data.decode() if presence is not None else "",
+            feed=_feed_record(session),
+            values=values,
+        )
+
+    # ---- at the start
+
+    async def restore(self, host: Host) -> None:
+        """Bring back the sessions of a host. Raises StorageUnavailable."""
+        after, count = "", 0
+        while owners := await self.kept.owners(host.domain, after):
+            for owner in owners:
+                count += await self._restore_account(host, owner)
+            after = owners[-1]
+        if count:
+            log.info("%d sessions of %s wait for their clients", count, host.domain)
+
+    async def _restore_account(self, host: Host, owner: str) -> int:
+        found = await self.kept.read_all(owner)
+        account = await host.open_account(JID.of(owner.rpartition("@")[0], host.domain))
+        count = 0
+        for resource, record in found.items():
+            left = record.until - host.clock.now()
+            if account is None or left <= 0 or resource in account.sessions:
+                continue
+            try:
+                session = Session(account, account.jid.with_resource(resource))
+                _fill(session, record)
+            except (MalformedJid, ValueError, msgspec.ValidationError):
+                log.exception("a kept session of %s cannot be read: its client signs in anew", owner)
+                continue
+            self.server.binder.restore(session, left)
+            count += 1
+        # From here on a crash ends them; what a client then needs to know is in the counts of XEP-0198.
+        await self.server.storage.commit([self.kept.clear(owner)])
+        return count
+
+
+def _feed_record(session: Session) -> KeptFeed:
+    feed, hidden = session.feed, session.account.mailbox.hidden
+    queue = feed.queue or OutboundQueue()
+    stamps = tuple(stamp for _, stamp in queue.items)
+    return KeptFeed(
+        queue.acknowledged,
+        tuple(data.decode() for data, _ in queue.items),
+        stamps,
+        tuple(stamp for stamp in stamps if stamp in hidden),
+        tuple(data.decode() for data in feed.held()),
+        feed.live,
+        feed.position,
+        feed.reached,
+        feed.since,
+        feed.archive_read,
+    )
+
+
+def _fill(session: Session, record: KeptSession) -> None:
+    """Raises ValueError, msgspec.ValidationError."""
+    session.received = session.handled = record.received
+    session.resumable = record.resumable
+    session.priority = record.priority
+    session.presence = parse_stanza(record.presence.encode()) if record.presence else None
+    for name, value in record.values.items():
+        key = SessionKey.known.get(name)
+        if key is not None:
+            session[key] = key.read(value)
+    kept, feed, mailbox = record.feed, session.feed, session.account.mailbox
+    queue = feed.queue = OutboundQueue()
+    queue.acknowledged = queue.asked = kept.acknowledged
+    for text, stamp in zip(kept.queue, kept.stamps, strict=True):
+        queue.append(text.encode(), stamp)
+        if stamp:
+            mailbox.hold(stamp)
+    mailbox.hidden.update(kept.hidden)
+    feed.restore(kept.live, kept.position, kept.reached, [text.encode() for text in kept.held])
+    feed.since, feed.archive_read = kept.since, kept.archive_read
+
+
+def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:
+    for start in range(0, len(sessions), AT_ONCE):
+        yield sessions[start : start + AT_ONCE]
