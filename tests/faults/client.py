@@ -49,6 +49,13 @@ class Link(Wire):
         self._inbox.clear()
         return found
 
+    async def receive(self, within: float = PATIENCE) -> Element:
+        """The next element. A stream error is the end: EOFError."""
+        element = await super().receive(within)
+        if element.tag == f"{STREAMS}error":
+            raise EOFError(etree.tostring(element).decode())
+        return element
+
     async def drain(self) -> None:
         await self._writer.drain()
 
@@ -77,7 +84,7 @@ class Actor:
         self._seen = 0
         self._sent = self._handled = self._covered = 0
         self._previous = ""
-        self._stream = self._sitting = self._number = self._iqs = 0
+        self._stream = self._sitting = self._sittings = self._number = self._iqs = 0
         self._link: Link | None = None
         self._answers: dict[str, asyncio.Future[Element]] = {}
         self._room_moved: asyncio.Event = asyncio.Event()
@@ -144,7 +151,7 @@ class Actor:
         if not resumed:
             self._pending += [each for each in self.unacked if each is not None]
             self.unacked.clear()
-            self._begun = False
+            self._begun, self._sitting = False, 0
             self._fetching = self.device.kind is Kind.ARCHIVE
             await link.bind(self.device.name.partition("/")[2])
             if self._managed:
@@ -208,7 +215,6 @@ class Actor:
             await self._fetch(link)
         self._stanza(link, "<presence/>")
         if self.rooms:
-            self._sitting += 1
             self._room_moved.clear()
             nick = self.device.name.partition("@")[0] + self.device.name.rpartition("/")[2]
             inside = f"<x xmlns='{MUC}'><history maxstanzas='0'/></x>"
@@ -230,6 +236,9 @@ class Actor:
             page = f"<set xmlns='{RSM}'><max>100</max>{after}</set>"
             answer = await self._iq(link, f"<query xmlns='{MAM}'>{page}</query>")
             if answer.get("type") != "result":
+                if self.last_id and answer.find(".//{urn:ietf:params:xml:ns:xmpp-stanzas}item-not-found") is not None:
+                    self.last_id = 0  # what it had seen is gone: from the start (no honest server comes here)
+                    continue
                 raise EOFError("the archive cannot be read now")
             if answer[0].get("complete") == "true":
                 self._fetching, self.last_id = False, max(self.last_id, self._seen)
@@ -344,6 +353,9 @@ class Actor:
         if element.get("type") == "error":
             raise EOFError("the room cannot be entered now")
         if element.find(f"{{{MUC}#user}}x/{{{MUC}#user}}status[@code='110']") is not None:
+            if not self._room_moved.is_set():
+                self._sittings += 1
+                self._sitting = self._sittings
             self._room_moved.set()
 
     def _message(self, element: Element) -> None:
@@ -384,7 +396,9 @@ class Actor:
                 yield str(element.get("id"))
 
 
-async def read_archive(port: int, user: str, room: str = "", after: int = 0, tls: str = "none") -> list[tuple[int, str]]:
+async def read_archive(
+    port: int, user: str, room: str = "", after: int = 0, tls: str = "none"
+) -> list[tuple[int, str]]:
     """All of an archive behind `after`, by a visitor without presence: (id, body)."""
     found: list[tuple[int, str]] = []
     link = await Wire.login(port, user, resource="auditor", tls=tls)
@@ -407,5 +421,3 @@ async def read_archive(port: int, user: str, room: str = "", after: int = 0, tls
             after = found[-1][0]
     finally:
         link.cut()
-
-

@@ -67,7 +67,8 @@ class Message:
 
 @dataclass(slots=True)
 class Receipt:
-    """`id`: the archive id it came with, "" for none. `sitting`: which stay in a room, 0 for other messages.
+    """`id`: the archive id it came with, "" for none. `sitting`: which stay in a room, 0 for none: what still came
+    for the former session of that name, and all other messages.
 
     `stream`: counts connections of the device, also those of a resumed session.
     """
@@ -130,6 +131,6 @@ class Ledger:
 
     def sittings(self, device: Device) -> list[list[Receipt]]:
         """What came of rooms, by stay."""
-        found = [receipt for receipt in device.receipts if receipt.how is How.ROOM]
+        found = [receipt for receipt in device.receipts if receipt.sitting]
         found.sort(key=lambda receipt: receipt.sitting)
         return [list(group) for _, group in groupby(found, lambda receipt: receipt.sitting)]

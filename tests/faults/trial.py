@@ -283,5 +283,3 @@ def run(folder: Path, plan: Plan) -> Ledger:
     """A trial in a folder of its own, from outside a loop."""
     folder.mkdir(parents=True, exist_ok=True)
     return asyncio.run(Trial(folder, plan).run())
-
-

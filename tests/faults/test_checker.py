@@ -1,0 +1,215 @@
+"""The checker can tell: each clause, broken by hand in a ledger that is otherwise right."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from tests.faults.checker import Expected, check
+from tests.faults.ledger import Attempt, Device, How, Kind, Ledger, Message, Receipt
+
+A, B, ROOM = "a@localhost", "b@localhost", "room@conference.localhost"
+PHONE, OTHER, ACKS, BARE = f"{B}/phone", f"{A}/phone", f"{B}/acks", f"{B}/bare"
+
+
+def message(number: int, **more: object) -> Message:
+    made = Message(f"m{number}", OTHER, A, B, number, attempts=[Attempt(0, 1.0)], acked_at=2.0)
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def live(number: int, epoch: int = 0, stream: int = 1, how: How = How.LIVE, id: str | None = None) -> Receipt:
+    return Receipt(f"m{number}", str(number + 100) if id is None else id, how, epoch, stream, 2.0)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Three messages from a to b, whose three devices got them; two said in a room."""
+    made = Ledger(ends=["kill", "stop"])
+    for number in (1, 2, 3):
+        made.messages[f"m{number}"] = message(number)
+    for number in (4, 5, 6):
+        made.messages[f"m{number}"] = message(number, room=True, to=ROOM)
+    for name, kind in ((PHONE, Kind.ARCHIVE), (ACKS, Kind.ACKS), (BARE, Kind.BARE)):
+        made.devices[name] = Device(name, B, kind, receipts=[live(number) for number in (1, 2, 3)])
+    said = [Receipt(f"m{n}", str(n), How.ROOM, 0, 1, 2.0, 1) for n in (4, 5, 6)]
+    made.devices[OTHER] = Device(OTHER, A, Kind.ARCHIVE, receipts=said)
+    made.archives = {
+        A: [(n, f"m{n}") for n in (1, 2, 3)],
+        B: [(n + 100, f"m{n}") for n in (1, 2, 3)],
+        ROOM: [(n, f"m{n}") for n in (4, 5, 6)],
+    }
+    return made
+
+
+def broken(ledger: Ledger, expected: Expected | None = None) -> dict[str, int]:
+    return dict(check(ledger, expected).totals)
+
+
+def test_what_is_right_is_right(ledger: Ledger) -> None:
+    report = check(ledger)
+    assert report.clean, report.text()
+    assert report.facts["acknowledged"] == 6
+    assert (report.facts["kills"], report.facts["stops"]) == (1, 1)
+
+
+@pytest.mark.parametrize("owner", [A, B, ROOM])
+def test_lost_from_an_archive(ledger: Ledger, owner: str) -> None:
+    _, key = ledger.archives[owner].pop(1)
+    for device in ledger.devices.values():
+        device.receipts = [receipt for receipt in device.receipts if receipt.key != key]
+    totals = broken(ledger)
+    assert totals.pop("lost from archive") == 1
+    assert set(totals) <= {"not delivered"}
+
+
+def test_what_was_not_acknowledged_may_be_lost(ledger: Ledger) -> None:
+    ledger.messages["m3"].acked_at = None
+    for owner in (A, B):
+        ledger.archives[owner].pop()
+    for device in ledger.devices.values():
+        device.receipts = [receipt for receipt in device.receipts if receipt.key != "m3"]
+    assert broken(ledger) == {}
+
+
+def test_not_delivered_to_anybody(ledger: Ledger) -> None:
+    for name in (PHONE, ACKS, BARE):
+        ledger.devices[name].receipts.pop()
+    assert broken(ledger) == {"not delivered": 2}, "to the account, and to the one that reads its archive"
+
+
+def test_not_delivered_to_one_that_reads_its_archive(ledger: Ledger) -> None:
+    ledger.devices[PHONE].receipts.pop(0)
+    assert broken(ledger) == {"not delivered": 1}
+    ledger.devices[PHONE].since = 101
+    assert broken(ledger) == {}, "it began behind it"
+
+
+def test_gone_in_a_connection_that_broke(ledger: Ledger) -> None:
+    del ledger.devices[PHONE], ledger.devices[ACKS]
+    ledger.devices[BARE].receipts.pop()
+    assert broken(ledger) == {"not delivered": 1}
+    ledger.devices[BARE].breaks.append(2.5)
+    assert broken(ledger) == {}
+    ledger.devices[BARE].breaks = [20.0]
+    assert broken(ledger) == {"not delivered": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "epoch", "stream", "found"),
+    [
+        (PHONE, 0, 1, {"doubled": 1}),
+        (PHONE, 1, 2, {"doubled": 1}),
+        (ACKS, 0, 2, {"doubled": 1}),
+        (ACKS, 1, 2, {}),
+        (BARE, 0, 1, {"doubled": 1}),
+        (BARE, 0, 2, {}),
+    ],
+)
+def test_the_same_entry_twice(ledger: Ledger, name: str, epoch: int, stream: int, found: dict[str, int]) -> None:
+    """Only after a crash, and not to who reads its archive; without XEP-0198 after a broken connection."""
+    ledger.devices[name].receipts.append(live(3, epoch, stream))
+    assert broken(ledger) == found
+
+
+def test_again_after_a_stop_is_excused_only_for_now(ledger: Ledger) -> None:
+    ledger.ends = ["stop"]
+    ledger.devices[ACKS].receipts.append(live(3, 1, 2))
+    report = check(ledger)
+    assert report.clean
+    assert report.excused["again after a stop"] == 1
+    assert broken(ledger, Expected(sessions_survive_restart=True)) == {"doubled": 1}
+
+
+def test_read_and_then_sent(ledger: Ledger) -> None:
+    receipts = ledger.devices[PHONE].receipts
+    receipts[2] = live(3, how=How.READ)
+    assert broken(ledger) == {}
+    receipts.append(live(3))
+    assert broken(ledger) == {"doubled": 1}
+
+
+def test_a_carbon_of_what_came(ledger: Ledger) -> None:
+    ledger.devices[PHONE].receipts.append(live(3, how=How.CARBON))
+    assert broken(ledger) == {"doubled": 1}
+
+
+def test_twice_in_a_room(ledger: Ledger) -> None:
+    receipts = ledger.devices[OTHER].receipts
+    receipts.append(copy.copy(receipts[2]))
+    assert broken(ledger) == {"doubled": 1}
+
+
+def test_a_gap_in_a_room(ledger: Ledger) -> None:
+    receipts = ledger.devices[OTHER].receipts
+    gone = receipts.pop(1)
+    assert broken(ledger) == {"room gap": 1}
+    for receipt in receipts[1:]:
+        receipt.sitting = 2
+    assert broken(ledger) == {}, f"it was not in the room when {gone.key} was said"
+
+
+def test_two_entries_of_one_message(ledger: Ledger) -> None:
+    ledger.archives[B].append((104, "m3"))
+    assert broken(ledger) == {"doubled in archive": 1}
+    ledger.messages["m3"].attempts.append(Attempt(1, 3.0))
+    assert broken(ledger) == {"doubled in archive": 1}, "it was told what the server had"
+    ledger.messages["m3"].attempts.append(Attempt(1, 3.0, blind=True))
+    report = check(ledger)
+    assert report.clean
+    assert report.excused["resent twice"] == 1
+    assert broken(ledger, Expected(recognises_resends=True)) == {"doubled in archive": 1}
+
+
+def test_one_id_twice(ledger: Ledger) -> None:
+    ledger.archives[B].append((103, "m3"))
+    assert broken(ledger)["doubled in archive"] == 2
+
+
+def test_order_in_an_archive(ledger: Ledger) -> None:
+    ledger.archives[A] = [(1, "m1"), (2, "m3"), (3, "m2")]
+    assert broken(ledger) == {"out of order in archive": 1}
+
+
+def test_ids_that_do_not_rise(ledger: Ledger) -> None:
+    ledger.archives[A] = [(3, "m1"), (2, "m2"), (4, "m3")]
+    assert broken(ledger) == {"out of order in archive": 1}
+
+
+def test_order_of_receipt(ledger: Ledger) -> None:
+    ledger.devices[ACKS].receipts.reverse()
+    assert broken(ledger) == {"out of order": 2}
+
+
+def test_another_devices_message_may_come_late_after_a_crash(ledger: Ledger) -> None:
+    ledger.devices[ACKS].receipts = [live(2, 1), live(3, 1), live(1, 1)]
+    report = check(ledger)
+    assert report.clean
+    assert report.excused["another device's, again after a crash"] > 0
+    ledger.ends = ["stop", "kill"]
+    assert broken(ledger) == {"out of order": 1}
+
+
+@pytest.mark.parametrize("id", ["", "104", "102"])
+def test_seen_under_an_id_that_the_archive_does_not_have(ledger: Ledger, id: str) -> None:
+    ledger.devices[ACKS].receipts[2] = live(3, id=id)
+    assert broken(ledger) == {"seen, not in archive": 1}
+
+
+def test_read_before_and_gone(ledger: Ledger) -> None:
+    ledger.read(B, [(103, "m3"), (104, "m4")])
+    assert broken(ledger) == {"seen, not in archive": 1}
+
+
+def test_refused_and_yet_kept(ledger: Ledger) -> None:
+    ledger.messages["m3"].refused = True
+    assert broken(ledger) == {"refused, yet kept": 2}
+    ledger.messages["m3"].attempts.append(Attempt(1, 3.0, blind=True))
+    assert broken(ledger) == {}, "the first attempt may be in"
+
+
+def test_kept_against_its_hint(ledger: Ledger) -> None:
+    ledger.messages["m3"].kept = False
+    assert broken(ledger) == {"kept against its hint": 2}

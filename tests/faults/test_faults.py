@@ -1,0 +1,98 @@
+"""The promise under faults: short trials over real processes. `make faults` is the long one.
+
+Named cases of the reliability list: T13 (kill in the middle of a burst), T21, T30 (resume and what was on its way),
+T32 to T34 (cuts, also inside a stanza), T36 to T39 (restarts, offline messages, disk full), T48 (store away).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import Report, check
+from tests.faults.trial import Plan, Trial
+from tests.mongo_server import MongoServer
+from tests.mongo_server.fixture import mongodb_database, mongodb_server
+
+__all__ = ["mongodb_database", "mongodb_server"]
+KILLS = 30
+
+
+async def trial(folder: Path, plan: Plan) -> Report:
+    report = check(await Trial(folder, plan).run())
+    assert report.facts["kills"] >= plan.kills
+    assert report.facts["acknowledged"] > 20 * plan.kills, f"it was a test of nothing:\n{report.text()}"
+    return report
+
+
+async def test_thirty_kills(tmp_path: Path) -> None:
+    """SIGKILL, SIGTERM, SIGSTOP, cut connections, killed clients; SQLite on disk."""
+    report = await trial(tmp_path, Plan(kills=KILLS, seed=198, calm=(0.1, 0.9)))
+    assert report.clean, report.text()
+
+
+async def test_over_tls(tmp_path: Path) -> None:
+    report = await trial(tmp_path, Plan(kills=4, seed=5, tls="direct"))
+    assert report.clean, report.text()
+
+
+async def test_a_slow_disk_breaks_nothing(tmp_path: Path) -> None:
+    """The control of the next test: what they have in common is not what fails."""
+    report = await trial(tmp_path, Plan(kills=5, seed=6, build="slow-disk"))
+    assert report.clean, report.text()
+
+
+@pytest.mark.parametrize(
+    ("build", "clauses"),
+    [
+        ("ack-before-commit", {"lost from archive", "not delivered"}),
+        ("delivery-before-commit", {"seen, not in archive"}),
+        ("cursor-at-write", {"not delivered"}),
+    ],
+)
+async def test_broken_builds_are_found(tmp_path: Path, build: str, clauses: set[str]) -> None:
+    """A server that cheats must not pass, and it is told what it did."""
+    report = await trial(tmp_path, Plan(kills=8, seed=7, calm=(1.2, 2.0), build=build, stops=0.0))
+    assert clauses & set(report.totals), report.text()
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False, capture_output=True
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
+    plan = Plan(kills=5, seed=9, storage=f"sqlite:///{volume}/xmppd.db", volume=volume, calm=(1.0, 2.0))
+    report = await trial(tmp_path, plan)
+    assert report.clean, report.text()
+
+
+@pytest.fixture
+async def mongo(mongodb_server: MongoServer) -> AsyncIterator[MongoServer]:
+    if not mongodb_server.ours:
+        pytest.skip("the MongoDB server at XMPPD_TEST_MONGODB_URI is not ours to stop")
+    yield mongodb_server
+    mongodb_server.start()
+
+
+@pytest.mark.mongodb
+async def test_a_database_that_stops_and_starts(tmp_path: Path, mongo: MongoServer, mongodb_database: str) -> None:
+    plan = Plan(kills=4, seed=11, storage=mongodb_database, mongo=mongo, calm=(1.0, 2.0), pace=0.2)
+    report = await trial(tmp_path, plan)
+    assert report.clean, report.text()
