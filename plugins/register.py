@@ -88,6 +88,11 @@ class Register(Plugin[Config]):
         self.made = Rate(clock, self.config.per_address, interval)
         self.tried = Rate(clock, self.config.attempts, interval)
 
+    def reconfigured(self) -> None:
+        self.open = self.config.open
+        for rate, limit in ((self.made, self.config.per_address), (self.tried, self.config.attempts)):
+            rate.limit, rate.interval = limit, float(self.config.interval)
+
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Element]:
         """Section 8."""

@@ -20,9 +20,11 @@ class Runner(Protocol):
 
 
 class Operations:
-    """`domains`: those of type accounts."""
+    """`domains`: those of type accounts. `reload`: reads the configuration again, where a server runs."""
 
-    def __init__(self, accounts: Accounts, domains: Iterable[str]) -> None:
+    def __init__(
+        self, accounts: Accounts, domains: Iterable[str], reload: Callable[[], Awaitable[list[str]]] | None = None
+    ) -> None:
         self.accounts = accounts
         self.domains = frozenset(JID.parse(domain).domain for domain in domains)
         self._commands: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -32,6 +34,8 @@ class Operations:
             "user del": self.delete,
             "ping": self.ping,
         }
+        if reload is not None:
+            self._commands["reload"] = reload
 
     async def run(self, command: str, arguments: dict[str, Any]) -> Any:
         """Raises OperationError."""

@@ -60,12 +60,14 @@ class MessageArchive(Plugin[Config]):
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
         self.preferences = self.host.storage.map("archive-preferences", Preferences, resident=True)
+        self.reconfigured()
+
+    def reconfigured(self) -> None:
         self.unchosen = Preferences(self.config.default)
         self.all_by_default = self.config.default == "always"
 
     async def start(self) -> None:
-        if self.config.keep_days:
-            self.every(SWEEP, self.sweep, "sweep")
+        self.every(SWEEP, self.sweep, "sweep")
 
     # ---- contracts.archive.Archive
 
@@ -165,6 +167,8 @@ class MessageArchive(Plugin[Config]):
 
     async def sweep(self) -> None:
         """Section 3.2: only the oldest go, so no gap appears."""
+        if not self.config.keep_days:
+            return
         before = int(self.host.clock.now() * 1_000_000) - self.config.keep_days * DAY
         owner = ""
         while owners := await self.host.stored_accounts.owners(self.host.domain, owner, OWNERS):

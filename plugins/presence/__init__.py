@@ -50,6 +50,10 @@ class PresencePlugin(Plugin[Config]):
         self.broadcaster = Broadcaster(self.host)
         self.subscriptions = Subscriptions(self.host, self.broadcaster, self.config.request_bytes)
 
+    def reconfigured(self) -> None:
+        if self.host.started:
+            self.subscriptions.request_bytes = self.config.request_bytes
+
     @on(OUTBOUND, Stage.GUARD, kinds=(Kind.PRESENCE,))
     def check(self, event: Outbound) -> Verdict | None:
         """Refuse a priority that is none, and presence to more addresses than can be told of the end."""

@@ -1,4 +1,4 @@
-"""The command line `xmppd`: run · check · user."""
+"""The command line `xmppd`: run · reload · check · user."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import sys
 
 import typer
 
-from .run import check, run
+from .run import check, reload, run
 from .user import users
 
 app = typer.Typer(
     help="An XMPP chat server.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.command()(run)
+app.command()(reload)
 app.command()(check)
 app.add_typer(users, name="user")
 

@@ -1,29 +1,32 @@
-"""xmppd run, xmppd check."""
+"""xmppd run, xmppd reload, xmppd check."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..config import ConfigError, ServerConfig, effective
-from ..control import ControlServer, ensure_free
+from ..config import ConfigError, ServerConfig, effective, find_config
+from ..control import ControlClient, ControlServer, ensure_free
 from ..errors import LocalError
 from ..loader import PluginError, choose, discover
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
-from ..net.tls import CertificateError, Certificates
+from ..net.tls import CertificateError
 from ..observe.logs import configure
 from ..operations import OperationError, Operations
+from ..reload import Reloader, load_certificates
 from ..server import Server, server_secret
 from ..storage import open_storage
 from ..storage.api import StoreError
-from .common import ConfigOption, complaints, configuration, console, fail
+from .common import ConfigOption, configuration, console, fail
 
 log = logging.getLogger("xmppd")
 
@@ -32,18 +35,18 @@ SWITCH_INTERVAL = 0.0005
 
 
 def run(config: ConfigOption = None) -> None:
-    """Run the server until SIGTERM or SIGINT."""
+    """Run the server until SIGTERM or SIGINT; SIGHUP reads the configuration and the certificates again."""
     loaded = configuration(config)
     try:
         configure(loaded.log)
-        run_loop(_serve(loaded))
+        run_loop(_serve(loaded, find_config(config, os.environ)))
     except (PluginError, ConfigError, LocalError, StoreError, CertificateError, OperationError) as error:
         fail(str(error), 2)
     except OSError as error:
         fail(f"cannot start: {error}", 1)
 
 
-async def _serve(config: ServerConfig) -> None:
+async def _serve(config: ServerConfig, path: Path) -> None:
     """From nothing to a running server, and back at SIGTERM. What fails on the way is undone."""
     ended = _signals()
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -59,11 +62,13 @@ async def _serve(config: ServerConfig) -> None:
         await storage.close()
         raise
     domains = [host.domain for host in server.hosts.values() if host.type == "accounts"]
-    control = ControlServer(config.control_socket, Operations(server.accounts, domains))
+    reloader = Reloader(server, path)
+    control = ControlServer(config.control_socket, Operations(server.accounts, domains, reloader.command))
     try:
         await server.start()
         await server.listen()
         await control.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
         _freeze()
         log.info("ready; commands are taken at %s", config.control_socket)
         _welcome(config, server)
@@ -71,6 +76,7 @@ async def _serve(config: ServerConfig) -> None:
         log.info("stopping")
     finally:
         await control.stop()
+        await reloader.stop()
         await server.stop()
     log.info("stopped")
 
@@ -83,23 +89,16 @@ def _freeze() -> None:
 
 
 def _signals() -> asyncio.Event:
-    """Set at SIGTERM and SIGINT, from now on: one that comes while the server starts ends it in order too."""
+    """Set at SIGTERM and SIGINT, from now on: one that comes while the server starts ends it in order too.
+
+    SIGHUP does not end it: what it asks for is what a start does.
+    """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("SIGHUP: the server is starting, nothing to reload yet"))
     return ended
-
-
-def load_certificates(config: ServerConfig) -> Certificates:
-    """The certificates of all hosts, self-signed ones made where that is allowed. Raises CertificateError."""
-    certificates = Certificates()
-    for domain, host in config.hosts.items():
-        if host.type != "accounts":
-            continue
-        chain, key = config.certificate_files(domain)
-        certificates.add(domain, chain, key, self_signed=config.self_signed(domain))
-    return certificates
 
 
 def _welcome(config: ServerConfig, server: Server) -> None:
@@ -112,6 +111,28 @@ def _welcome(config: ServerConfig, server: Server) -> None:
     console.print(f"Add an account:   xmppd user add romeo@{domain}")
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
     console.print(f"port {server.listeners[0].port}, accept the self-signed certificate\n")
+
+
+def reload(config: ConfigOption = None) -> None:
+    """Let the running server read its configuration and certificates again."""
+    loaded = configuration(config)
+
+    async def ask() -> list[str]:
+        client = await ControlClient.connect(loaded.control_socket)
+        if client is None:
+            raise OperationError(f"no server is running here ({loaded.control_socket})")
+        try:
+            told: list[str] = await client.run("reload", {})
+            return told
+        finally:
+            client.close()
+
+    try:
+        told = asyncio.run(ask())
+    except OperationError as error:
+        fail(str(error))
+    for line in told:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def check(

@@ -57,7 +57,8 @@ class Listener:
         self._clock = clock
         self._engine = engine or Engine.of(clock)
         self._certificates = certificates if tls == "direct" else None
-        self._per_address = per_address
+        self.per_address = per_address
+        """For connections to come."""
         self._from: dict[str, int] = {}
         self._make_receiver: Callable[[], Receiver]
         self._server: asyncio.Server | None = None
@@ -113,7 +114,7 @@ class Listener:
         count = self._from.get(key, 0)
         if self._server is None:  # accepted by the kernel before we stopped
             return None
-        if count >= self._per_address:
+        if count >= self.per_address:
             self._refuse(f"{key} has {count} connections")
             return None
         if self._engine.open >= self._most:

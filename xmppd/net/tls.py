@@ -117,6 +117,21 @@ class Certificates:
         used nothing changes. Raises CertificateError."""
         self._contexts = {name: self._load(files) for name, files in self._files.items()}
 
+    def adopt(self, other: Certificates) -> list[str]:
+        """Use what `other` has loaded, for its domains: new handshakes see it, connections keep what they have.
+
+        The names of those whose certificate is another one now.
+        """
+        changed = []
+        for name, context in other._contexts.items():
+            before = self._contexts.get(name)
+            if before is None or before.end_point is None or before.end_point != context.end_point:
+                changed.append(name)
+            context.sni_callback = self._choose
+        self._files = {**self._files, **other._files}
+        self._contexts = {**self._contexts, **other._contexts}
+        return changed
+
     def context(self, domain: str) -> ServerContext:
         """A domain without a certificate of its own gets the default. Raises CertificateError when there is none."""
         return self._contexts.get(_name(domain)) or self.default

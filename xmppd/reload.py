@@ -1,0 +1,241 @@
+"""Reading the configuration again while the server runs: SIGHUP, `xmppd reload`.
+
+All or nothing: the file, the plugins' options and every certificate are read and checked first, beside the loop. When
+one of them is wrong, nothing changes and the log says what is. What only a start can change is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import ConfigError, HostConfig, LimitsConfig, LogConfig, ServerConfig, load_config
+from .errors import LocalError, MalformedJid
+from .jid import JID
+from .loader import PluginError, choose
+from .net.tls import CertificateError, Certificates
+from .observe.logs import configure
+from .operations import OperationError
+from .server import RuntimeLimits
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .server import Server
+
+log = logging.getLogger("xmppd.reload")
+
+AT_START = ("listeners", "storage", "var", "control", "plugin_path")
+"""Options of the file that only a start can change."""
+
+
+class ReloadError(OperationError):
+    """Nothing was changed; the text says why, one problem per line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has changed, and what else differs but needs a restart; in words for the administrator."""
+
+    changed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        told = [f"changed: {', '.join(self.changed) or 'nothing'}"]
+        if self.restart:
+            told.append(f"needs a restart: {', '.join(self.restart)}")
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Everything that was read, found to be right, and not used yet, by domain (and plugin)."""
+
+    config: ServerConfig
+    certificates: Certificates | None
+    admins: Mapping[str, frozenset[str]]
+    options: Mapping[str, Mapping[str, Any]]
+
+
+def use_log(config: LogConfig) -> None:
+    """Raises OSError. A file is opened anew, so one that was moved away (logrotate) is let go."""
+    before = list(logging.getLogger().handlers)
+    configure(config)
+    for handler in before:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+
+
+class Reloader:
+    """One reload at a time. `log_to` puts a log configuration into force (raises OSError)."""
+
+    def __init__(self, server: Server, path: Path, log_to: Callable[[LogConfig], None] = use_log) -> None:
+        self.server = server
+        self.path = path
+        self._log_to = log_to
+        self._one = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._stopped = False
+
+    def soon(self) -> None:
+        """For a signal: reload in the background, once more when one is under way. The log tells the outcome."""
+        if self._stopped:
+            return
+        self._again = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._signalled(), name="reload")
+
+    async def _signalled(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                await self.reload()
+            except ReloadError:
+                continue  # the log has it
+            except Exception:
+                log.exception("reloading failed")
+
+    async def stop(self) -> None:
+        """Take no more signals; wait for a reload under way."""
+        self._stopped, self._again = True, False
+        if self._task is not None:
+            await self._task
+
+    async def command(self) -> list[str]:
+        """For the control socket: what has changed, in lines. Raises OperationError."""
+        return (await self.reload()).lines()
+
+    async def reload(self) -> Outcome:
+        """Read, check, use. Raises ReloadError; then everything is as it was."""
+        async with self._one:
+            try:
+                read = await asyncio.to_thread(self._read)
+                self._log_to(read.config.log)
+            except (ConfigError, PluginError, CertificateError, MalformedJid, LocalError) as error:
+                raise self._refused(str(error)) from None
+            except OSError as error:
+                raise self._refused(f"log: {error}") from None
+            outcome = self._use(read)
+        log.info("configuration read again from %s; changed: %s", self.path, ", ".join(outcome.changed) or "nothing")
+        if outcome.restart:
+            log.warning("needs a restart: %s", ", ".join(outcome.restart))
+        return outcome
+
+    def _refused(self, problems: str) -> ReloadError:
+        for line in problems.splitlines():
+            log.error("not reloaded: %s", line)
+        log.error("the configuration is as it was")
+        return ReloadError(problems)
+
+    # ---- read (in a thread: files and keys take their time)
+
+    def _read(self) -> _Read:
+        """Raises ConfigError, PluginError, CertificateError, MalformedJid."""
+        config, server = load_config(self.path), self.server
+        served = {domain: host for domain, host in config.hosts.items() if self._serves(domain, host)}
+        certificates = None
+        if server.certificates is not None:
+            certificates = load_certificates(config, served)
+        options = {
+            domain: {found.name: options for found, options in choose(host, domain, server.found)}
+            for domain, host in served.items()
+            if config.plugin_path == server.config.plugin_path
+        }
+        admins = {domain: frozenset(JID.parse(each).bare for each in host.admins) for domain, host in served.items()}
+        return _Read(config, certificates, admins, options)
+
+    def _serves(self, domain: str, host: HostConfig) -> bool:
+        known = self.server.config.hosts.get(domain)
+        return known is not None and known.type == host.type
+
+    # ---- use (cannot fail)
+
+    def _use(self, read: _Read) -> Outcome:
+        server, new = self.server, read.config
+        old = server.config
+        restart = [name for name in AT_START if getattr(new, name) != getattr(old, name)]
+        changed: list[str] = []
+        if read.certificates is not None and server.certificates is not None:
+            new_ones = server.certificates.adopt(read.certificates)
+            changed += [f"the certificate of {domain}" for domain in new_ones]
+        if new.log != old.log:
+            changed.append("log")
+        if new.limits != old.limits:
+            changed.append("limits")
+            use_limits(server, new.limits)
+        hosts = dict(old.hosts)
+        for domain in [*old.hosts, *(each for each in new.hosts if each not in old.hosts)]:
+            wanted = new.hosts.get(domain)
+            if wanted is None or not self._serves(domain, wanted):
+                restart.append(f"hosts.{domain}")
+                continue
+            hosts[domain] = replace(wanted, standard=old.hosts[domain].standard)
+            self._use_host(server.hosts[JID.parse(domain).domain], domain, read, changed, restart)
+        kept = {name: getattr(old, name) for name in AT_START}
+        server.config = replace(new, hosts=hosts, **kept)
+        return Outcome(tuple(changed), tuple(restart))
+
+    def _use_host(self, host: Host, domain: str, read: _Read, changed: list[str], restart: list[str]) -> None:
+        admins = read.admins[domain]
+        if admins != host.admins:
+            host.admins = admins
+            changed.append(f"hosts.{domain}.admins")
+        options = read.options.get(domain)
+        if options is None:  # it waits for the folders of plugins
+            return
+        if options.keys() != host.plugins.keys():
+            different = sorted(options.keys() ^ host.plugins.keys())
+            restart.append(f"the set of plugins of {domain} ({', '.join(different)})")
+        for name, plugin in host.plugins.items():
+            given = options.get(name, plugin.config)
+            if given == plugin.config:
+                continue
+            before, plugin.config = plugin.config, given
+            where = f"hosts.{domain}.plugins.{name}"
+            try:
+                plugin.reconfigured()
+            except Exception:
+                log.exception("%s does not take its new options: it keeps the old ones", where)
+                plugin.config = before
+                restart.append(where)
+            else:
+                changed.append(where)
+
+
+def use_limits(server: Server, config: LimitsConfig) -> None:
+    """Put limits into force, for the connections that are open as well.
+
+    Budgets of XML names count from the next time an account is loaded.
+    """
+    limits = server.limits = RuntimeLimits.of(config)
+    server.shaping.configure(config)
+    server.guard.config = config.sign_in
+    for listener in server.listeners:
+        listener.per_address = config.connections_per_address
+    for stream in server.streams:
+        stream.splitter.limits = limits.before_sign_in if stream.account is None else limits.after_sign_in
+
+
+def load_certificates(config: ServerConfig, hosts: Mapping[str, HostConfig] | None = None) -> Certificates:
+    """The certificates of all hosts, or of those given; self-signed ones are made where that is allowed.
+
+    Raises CertificateError with all problems, one per line.
+    """
+    certificates = Certificates()
+    problems: list[str] = []
+    for domain, host in (config.hosts if hosts is None else hosts).items():
+        if host.type != "accounts":
+            continue
+        chain, key = config.certificate_files(domain)
+        try:
+            certificates.add(domain, chain, key, self_signed=config.self_signed(domain))
+        except CertificateError as error:
+            problems.append(str(error))
+    if problems:
+        raise CertificateError("\n".join(problems))
+    return certificates
