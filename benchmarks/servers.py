@@ -34,6 +34,8 @@ STOP_WITHIN: Final = 30.0
 SALT: Final = b"benchmark accounts"
 UNSHAPED: Final = {"bytes": 0, "stanzas": 0}
 """Load comes at saturation."""
+UNLIMITED: Final = {"waiting_messages": 0, "waiting_size": 0}
+"""More waits for one account than for anybody real."""
 
 
 class ServerError(Exception):
@@ -132,7 +134,7 @@ class Xmppd(Server):
     async def prepare(self) -> None:
         settings: dict[str, Any] = {
             "hosts": {
-                DOMAIN: {"certificate": str(self.chain), "key": str(self.key)},
+                DOMAIN: {"certificate": str(self.chain), "key": str(self.key), "plugins": {"limits": UNLIMITED}},
                 ROOMS: {"type": "rooms"},
             },
             "listeners": [
