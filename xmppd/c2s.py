@@ -51,7 +51,6 @@ class ClientStream:
     __slots__ = (
         "_ending",
         "_held_back",
-        "_shaped",
         "account",
         "born",
         "host",
@@ -63,6 +62,7 @@ class ClientStream:
         "plain_ok",
         "server",
         "session",
+        "shaped",
         "sign_in",
         "splitter",
         "state",
@@ -88,7 +88,8 @@ class ClientStream:
         self.born = server.clock.monotonic()
         self.pinged = False
         self.meter = Meter()
-        self._shaped = False
+        self.shaped = False
+        """It waits because it sent too much."""
         self._held_back = False
         self._ending = False
 
@@ -172,7 +173,7 @@ class ClientStream:
 
     def shape(self, wait: bool) -> None:
         """It sends more than it may (limits.Shaping), or may go on."""
-        self._shaped = wait
+        self.shaped = wait
         if wait:
             self._hold_back()
         else:
@@ -229,7 +230,7 @@ class ClientStream:
 
     def _read_on(self) -> None:
         session = self.session
-        busy = self._shaped or (session is not None and session.throttled)
+        busy = self.shaped or (session is not None and session.throttled)
         if self._held_back and not busy and len(self.inbox or ()) <= INBOX // 2 and not self.server.storage.congested:
             self._held_back = False
             if self.state is not State.CLOSED:

@@ -256,7 +256,7 @@ class Server:
             if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
                 stream.fail(StreamError("connection-timeout"))
             return
-        if idle < REST_AFTER:
+        if idle < REST_AFTER or stream.shaped:  # what it sends meanwhile is not read, so it is not silent
             return
         stream.splitter.rest()
         if stream.splitter.pending and idle > limits.ping_after:

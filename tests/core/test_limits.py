@@ -120,6 +120,18 @@ async def test_a_shaped_connection_may_end(server: Harness) -> None:
     assert romeo.stream not in server.server.streams
 
 
+@pytest.mark.server(
+    more="limits: {idle_ping: 5, ping_timeout: 1, per_connection: {bytes: 0, stanzas: 1, stanzas_burst: 5}}"
+)
+async def test_who_is_not_read_is_not_taken_for_dead(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    romeo.send("".join(PING.format(number) for number in range(50)))
+    await server.advance(40)
+    assert romeo.link.paused and not romeo.closed
+    await server.advance(100)
+    assert romeo.closed  # now it is silent
+
+
 @pytest.mark.server(more=f"limits: {{per_connection: {UNSHAPED}, per_account: {UNSHAPED}}}")
 async def test_without_limits(server: Harness) -> None:
     romeo = await server.login("romeo")
