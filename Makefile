@@ -34,6 +34,10 @@ types: $(VENV)/.installed-dev ## mypy --strict on xmppd and plugins
 bench: $(VENV)/.installed-test ## CPU per unit of work, beside Prosody where it is installed
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.installed-test ## Kill the server 1,000 times under load and account for every message
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.installed ## Write docs/reference anew from the code
 	@$(BIN)/python -m docs.generate

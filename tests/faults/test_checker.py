@@ -192,6 +192,13 @@ def test_another_devices_message_may_come_late_after_a_crash(ledger: Ledger) -> 
     assert broken(ledger) == {"out of order": 1}
 
 
+def test_what_a_broken_connection_had_may_come_late_after_a_crash(ledger: Ledger) -> None:
+    ledger.devices = {BARE: Device(BARE, B, Kind.BARE, receipts=[live(2), live(3), live(1, 1, 2)])}
+    assert broken(ledger) == {}
+    ledger.devices[BARE].receipts[2].epoch = 0
+    assert broken(ledger) == {"out of order": 1}
+
+
 @pytest.mark.parametrize("id", ["", "104", "102"])
 def test_seen_under_an_id_that_the_archive_does_not_have(ledger: Ledger, id: str) -> None:
     ledger.devices[ACKS].receipts[2] = live(3, id=id)

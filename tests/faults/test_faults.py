@@ -56,7 +56,9 @@ async def test_a_slow_disk_breaks_nothing(tmp_path: Path) -> None:
 )
 async def test_broken_builds_are_found(tmp_path: Path, build: str, clauses: set[str]) -> None:
     """A server that cheats must not pass, and it is told what it did."""
-    report = await trial(tmp_path, Plan(kills=8, seed=7, calm=(1.2, 2.0), build=build, stops=0.0))
+    absences = 1.0 if build == "cursor-at-write" else 0.1
+    plan = Plan(kills=6, seed=7, calm=(0.8, 1.2), build=build, stops=0.0, absences=absences)
+    report = await trial(tmp_path, plan)
     assert clauses & set(report.totals), report.text()
 
 
@@ -81,6 +83,7 @@ async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
     plan = Plan(kills=5, seed=9, storage=f"sqlite:///{volume}/xmppd.db", volume=volume, calm=(1.0, 2.0))
     report = await trial(tmp_path, plan)
     assert report.clean, report.text()
+    assert "the store fails" in (tmp_path / "server.log").read_text(), "the disk was never full"
 
 
 @pytest.fixture
@@ -96,3 +99,4 @@ async def test_a_database_that_stops_and_starts(tmp_path: Path, mongo: MongoServ
     plan = Plan(kills=4, seed=11, storage=mongodb_database, mongo=mongo, calm=(1.0, 2.0), pace=0.2)
     report = await trial(tmp_path, plan)
     assert report.clean, report.text()
+    assert "the store fails" in (tmp_path / "server.log").read_text(), "the database was never missed"

@@ -76,6 +76,8 @@ class Plan:
     volume: Path | None = None
     stops: float = 0.1
     """How many of the ends of the server are SIGTERM, beside the kills."""
+    absences: float = 0.1
+    """How often one that has but one device is away when the server ends, for longer than a cursor stays unwritten."""
     pace: float = 0.06
     progress: Callable[[Ledger], None] = field(default=lambda ledger: None)
 
@@ -155,6 +157,16 @@ class Trial:
             if name in SLEEPERS and not actor.device.killed and self.chance.random() < 0.5:
                 actor.away_until = time.monotonic() + self.chance.uniform(0.5, 5)
                 actor.cut()
+        if self.chance.random() < self.plan.absences:
+            await self._absence()
+
+    async def _absence(self) -> None:
+        """Messages lie in the queue of a session that waits for its client, when the server ends."""
+        lonely = [each for each in self.actors if each.device.account.startswith(("carol@", "erin@"))]
+        for actor in lonely:
+            actor.away_until = time.monotonic() + 2.5
+            actor.cut()
+        await asyncio.sleep(1.8)
 
     async def _cut(self) -> None:
         self.chance.choice(self.actors).cut(self.chance.choice(("abort", "stanza", "deaf")))
