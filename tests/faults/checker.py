@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .ledger import Device, How, Kind, Ledger, Message, Receipt
 
@@ -61,7 +62,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        return not self.totals
+        return not +self.totals
 
     def text(self) -> str:
         lines = [f"  {name:<28}{count:>10,}" for name, count in self.facts.items()]
@@ -276,11 +277,12 @@ class _Judge:
             by_id[receipt.id].append(receipt)
         for same in by_id.values():
             if message.kept:
-                for first, second in zip(same, same[1:], strict=False):
+                for first, second in pairwise(same):
                     self._again(device, message, first, second, case)
         if not message.kept:  # it has no id: copies of a resend cannot be told from a second delivery
             excused = 0 if self.expected.recognises_resends else message.resent_blindly
-            for first, second in list(zip(receipts, receipts[1:], strict=False))[excused:]:
+            self.report.excused["resent twice"] += min(excused, len(receipts) - 1)
+            for first, second in list(pairwise(receipts))[excused:]:
                 self._again(device, message, first, second, case)
         # Other ids are other archive entries, and counted there.
 

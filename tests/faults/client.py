@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
@@ -19,7 +19,7 @@ from tests.process.client import CLIENT, SM, STREAMS, Element, SignInFailed, Wir
 from .ledger import Attempt, Device, How, Kind, Ledger, Message, Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
 SID = "{urn:xmpp:sid:0}stanza-id"
 MAM = "urn:xmpp:mam:2"
@@ -144,6 +144,7 @@ class Actor:
 
     async def _connected(self) -> None:
         link = await Link.connect(self.port, self.tls)
+        assert isinstance(link, Link)
         self._link, self._stream = link, self._stream + 1
         self._epoch = len(self.ledger.ends)
         await link.sign_in(self.device.account.partition("@")[0])
@@ -165,9 +166,9 @@ class Actor:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _until(self, reading: asyncio.Future[None], work: object) -> None:
+    async def _until(self, reading: asyncio.Future[None], work: Coroutine[Any, Any, None]) -> None:
         """Work as long as the stream can be read."""
-        working = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        working = asyncio.ensure_future(work)
         try:
             done, _ = await asyncio.wait((reading, working), return_when=asyncio.FIRST_COMPLETED)
             for each in done:
