@@ -201,8 +201,8 @@ class Actor:
         if answer.tag not in (f"{{{SM}}}resumed", f"{{{SM}}}failed"):
             raise EOFError(f"neither resumed nor failed: {etree.tostring(answer)!r}")
         told = answer.get("h")
-        if told is not None:
-            self._settle(int(told))
+        if told is not None and (answer.tag == f"{{{SM}}}resumed" or int(told) > self._covered):
+            self._settle(int(told))  # <failed/> after a crash is exact for messages: it may fall behind other stanzas
         if answer.tag == f"{{{SM}}}resumed":
             return True
         self._previous = ""
