@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xmppd.errors import BadRequest, FeatureNotImplemented, Forbidden, ItemNotFound, JidMalformed, MalformedJid
+from xmppd.forms import Field, Submitted, form, read_form
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, embedded
 from xmppd.storage.api import Entry, Log, Range
@@ -13,7 +14,6 @@ from xmppd.xep import DELAY_NS, parse_time, stamp
 from xmppd.xml import E, Element, find, quoted, text_of
 
 from .entering import visible
-from .forms import Field, Submitted, form, read_form
 from .model import Affiliation, Role
 from .options import MEMBERS_ONLY, PASSWORD
 from .room import Room

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from xmppd.errors import ItemNotFound, ServiceUnavailable
+from xmppd.forms import Field, form
 from xmppd.jid import JID
 from xmppd.stanza import parse_stanza
 from xmppd.xml import E, Element, text_of
 
-from .forms import Field, form
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation
 from .options import ARCHIVING, FEATURES, MEMBERS_ONLY, MODERATED, NAME
 from .room import Room

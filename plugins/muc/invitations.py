@@ -6,11 +6,12 @@ from secrets import token_hex
 from typing import Final
 
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, JidMalformed, MalformedJid, ResourceConstraint
+from xmppd.forms import NS as DATA_NS
+from xmppd.forms import Field, Submitted, form, read_form
 from xmppd.jid import JID
 from xmppd.stanza import Stanza, message
 from xmppd.xml import E, Element, children, find, text_of
 
-from .forms import DATA_NS, Field, Submitted, form, read_form
 from .model import MUC_NS, USER_NS, Affiliation, Effect, Member, Occupant, Plan, Role, SaveMember, Send
 from .options import MAY_INVITE, MEMBERS_ONLY, PASSWORD
 from .privileges import check_role

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Final
 
 from xmppd.errors import BadRequest, Conflict, Forbidden, JidMalformed, MalformedJid, NotAllowed
+from xmppd.forms import Field, Submitted, form, read_form
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 from xmppd.xml import E, Element, escape, find, quoted, text_of
 
 from .admin import Administration, Turn
-from .forms import Field, Submitted, form, read_form
 from .invitations import REASON
 from .model import (
     MUC_NS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from xmppd.errors import NotAcceptable
+from xmppd.forms import Field, Submitted
 
-from ..forms import Field, Submitted
 from ..model import Affiliation, Role, Value
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..forms import Field
+from xmppd.forms import Field
+
 from .base import Text
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..forms import Field, Submitted
+from xmppd.forms import Field, Submitted
+
 from ..model import Value
 from .base import Option
 

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from xmppd.errors import NotAcceptable
+from xmppd.forms import Field, Submitted
 
-from ..forms import Field, Submitted
 from ..model import Value
 from .base import Text
 

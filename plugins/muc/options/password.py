@@ -6,8 +6,8 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 from xmppd.errors import NotAcceptable, NotAuthorized
+from xmppd.forms import Field, Submitted
 
-from ..forms import Field, Submitted
 from ..model import Affiliation, Value
 from .base import Text
 
