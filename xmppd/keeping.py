@@ -130,7 +130,8 @@ class Keeper:
 
 def _feed_record(session: Session) -> KeptFeed:
     feed, hidden = session.feed, session.account.mailbox.hidden
-    queue = feed.queue or OutboundQueue()
+    # Not `or`: an empty queue is false, and its count matters most then.
+    queue = feed.queue if feed.queue is not None else OutboundQueue()
     stamps = tuple(stamp for _, stamp in queue.items)
     return KeptFeed(
         queue.acknowledged,

@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tls", default="none", choices=("none", "direct", "starttls"))
+    parser.add_argument("--stops", type=float, default=0.1, help="how many of the ends of the server are SIGTERM")
     parser.add_argument("--build", default="", help="a broken build of tests/faults/broken.py")
     parser.add_argument("--strict", action="store_true", help="excuse nothing that the server does not do yet")
     parser.add_argument("--keep", type=Path, help="a folder for the stores, logs and ledgers of all rounds")
@@ -40,7 +41,7 @@ def main() -> int:
             sys.stderr.flush()
 
         with tempfile.TemporaryDirectory(prefix="xmppd-faults-") as folder:
-            plan = Plan(kills=kills, seed=seed, tls=asked.tls, build=asked.build, progress=progress)
+            plan = Plan(kills=kills, seed=seed, tls=asked.tls, build=asked.build, stops=asked.stops, progress=progress)
             place = (asked.keep or Path(folder)) / str(seed)
             ledger = run(place, plan)
             if asked.keep:

@@ -20,6 +20,7 @@ MUST_BE_ZERO = (
     "seen, not in archive",
     "refused, yet kept",
     "kept against its hint",
+    "count denied",
 )
 """The totals of broken promises."""
 GRACE = 2.5
@@ -228,6 +229,8 @@ class _Judge:
         for key, receipts in by_key.items():
             if len(receipts) > 1:
                 self._more_than_once(device, self.ledger.messages[key], receipts)
+        for _ in range(device.denied):
+            self.report.bad("count denied", f"{device.name}: {device.errors}")
         if device.kind is Kind.ARCHIVE:
             self._read_and_sent(device)
         for how in (How.LIVE, How.CARBON, How.ROOM):

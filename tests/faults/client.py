@@ -102,6 +102,7 @@ class Actor:
                     continue
                 await self._connected()
             except BROKEN as error:
+                self.device.denied += "handled-count-too-high" in repr(error)
                 self.device.errors = [*self.device.errors[-3:], repr(error)]
             finally:
                 self._broken()

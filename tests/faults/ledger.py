@@ -97,6 +97,8 @@ class Device:
     receipts: list[Receipt] = field(default_factory=list)
     breaks: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    denied: int = 0
+    """How often the server did not know any more what it had sent (<handled-count-too-high/>)."""
 
 
 @dataclass
