@@ -26,6 +26,9 @@ MUST_BE_ZERO = (
 GRACE = 2.5
 """Seconds in which the server may not have seen yet that a connection is broken (it may have been stopped)."""
 
+KEPT_FOR = 4.0
+"""Seconds that the server of a trial keeps a session for its client (`trial.RESUME`)."""
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -254,6 +257,13 @@ class _Judge:
             # Written into a connection that broke, so done; the server that knew this was killed.
             self.report.excused["late without XEP-0198"] += 1
             return True
+        for other in self.ledger.devices.values():
+            if other.account == device.account and other is not device and other.killed:
+                waited = message.attempts[0].at - other.killed_at
+                if waited < KEPT_FOR + GRACE and receipt.at > other.killed_at:
+                    # Its session held it until it ended: then what it left goes to the others (point 6).
+                    self.report.excused["left behind by a killed client"] += 1
+                    return True
         for epoch, name in self.first[device.account].get(receipt.key, ()):
             if name != device.name and self.ledger.crashed(epoch, receipt.epoch):
                 self.report.excused["another device's, again after a crash"] += 1

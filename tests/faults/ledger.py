@@ -94,6 +94,7 @@ class Device:
     kind: Kind
     since: int = 0
     killed: bool = False
+    killed_at: float = 0.0
     receipts: list[Receipt] = field(default_factory=list)
     breaks: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

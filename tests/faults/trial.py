@@ -180,7 +180,7 @@ class Trial:
     async def _replace(self) -> None:
         """A client is killed with all it knew; the next one of its kind takes its place."""
         old = self.chance.choice(self.actors)
-        old.device.killed = True
+        old.device.killed, old.device.killed_at = True, time.monotonic()
         old.leave()
         self.actors.remove(old)
         self._come(old.device.account, old.device.kind, old.last_id).talks = True
