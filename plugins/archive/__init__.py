@@ -14,13 +14,13 @@ from xmppd.contracts.archive import ARCHIVE, LOG, Worth
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND
 from xmppd.errors import ServiceUnavailable
+from xmppd.mam import MAM_NS, fields, fin, metadata, read_page, read_query, results
 from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, Stanza, To, Xep, iq, on
 from xmppd.storage.api import Entry, Flags, LogAppend, Write
 from xmppd.xep import SID_NS, stanza_id_bytes
 
 from . import reading
-from .preferences import MAM_NS, Preferences, read_preferences, shown
-from .query import fields, fin, metadata, read_page, read_query, results
+from .preferences import Preferences, read_preferences, shown
 from .worth import worth
 
 EXTENDED = f"{MAM_NS}#extended"

@@ -7,9 +7,9 @@ from typing import Final
 
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable
 from xmppd.jid import JID
+from xmppd.mam import MAM_NS
 from xmppd.xml import E, Element, children, find, text_of
 
-MAM_NS: Final = "urn:xmpp:mam:2"
 DEFAULTS: Final = ("always", "never", "roster")
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.archive.query import Page, Query, fin, read_page, read_query, results
 from tests.storage.clocks import LoopClock
 from xmppd.contracts.archive import LOG
 from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, JidMalformed, StanzaError
 from xmppd.jid import JID
+from xmppd.mam import Page, Query, fin, read_page, read_query, results
 from xmppd.storage import open_storage
 from xmppd.storage.api import Entry, Flags
 from xmppd.storage.store import Store

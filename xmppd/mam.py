@@ -1,21 +1,21 @@
-"""XEP-0313 section 4: what a query asks for, the page it gets, and how that is said."""
+"""XEP-0313 section 4: what a query asks for, the page it gets, and how that is said. For accounts and rooms alike."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from xmppd import rsm
-from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound
-from xmppd.forms import Field, Submitted, form, read_form
-from xmppd.jid import JID
-from xmppd.stanza import Kind, Stanza, embedded
-from xmppd.storage.api import Entry, Flags, Log, Range
-from xmppd.xep import DELAY_NS, parse_time, stamp
-from xmppd.xml import E, Element, find, quoted
+from . import rsm
+from .errors import BadRequest, FeatureNotImplemented, ItemNotFound
+from .forms import Field, Submitted, form, read_form
+from .jid import JID
+from .stanza import Kind, Stanza, embedded
+from .storage.api import Entry, Flags, Log, Range
+from .xep import DELAY_NS, parse_time, stamp
+from .xml import E, Element, find, quoted
 
-from .preferences import MAM_NS
-
+MAM_NS: Final = "urn:xmpp:mam:2"
 FORWARD_NS: Final = "urn:xmpp:forward:0"
 RESULT_TAG: Final = f"{MAM_NS}|result"
 IDS: Final = 250
@@ -166,8 +166,10 @@ async def read_page(log: Log, owner: str, query: Query) -> Page:
     return Page(entries, complete, len(entries) if complete and query.page == query.range else None)
 
 
-def results(owner: JID, to: JID, query: Query, page: Page) -> list[Stanza]:
-    """One message for each entry (section 4.2), made of bytes."""
+def results(
+    owner: JID, to: JID, query: Query, page: Page, shown: Callable[[bytes], bytes] | None = None
+) -> list[Stanza]:
+    """One message for each entry (section 4.2), made of bytes. `shown`: what of a body the asker may see."""
     head = f"<result xmlns='{MAM_NS}'" + (f" queryid='{quoted(query.id)}'" if query.id else "")
     found = []
     for entry in reversed(page.entries) if query.flip else page.entries:
@@ -175,7 +177,8 @@ def results(owner: JID, to: JID, query: Query, page: Page) -> list[Stanza]:
             f"{head} id='{entry.id}'><forwarded xmlns='{FORWARD_NS}'>"
             f"<delay xmlns='{DELAY_NS}' stamp='{stamp(entry.id)}'/>"
         )
-        inside = b"%s%s</forwarded></result>" % (opening.encode(), embedded(entry.body))
+        body = entry.body if shown is None else shown(entry.body)
+        inside = b"%s%s</forwarded></result>" % (opening.encode(), embedded(body))
         found.append(Stanza(Kind.MESSAGE, "normal", to, owner, "", inside, (RESULT_TAG,)))
     return found
 
