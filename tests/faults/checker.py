@@ -260,7 +260,8 @@ class _Judge:
         for other in self.ledger.devices.values():
             if other.account == device.account and other is not device and other.killed:
                 waited = message.attempts[0].at - other.killed_at
-                if waited < KEPT_FOR + GRACE and receipt.at > other.killed_at:
+                late = receipt.at - message.attempts[-1].at > 1.0
+                if late and waited < KEPT_FOR + GRACE and receipt.at > other.killed_at:
                     # Its session held it until it ended: then what it left goes to the others (point 6).
                     self.report.excused["left behind by a killed client"] += 1
                     return True
