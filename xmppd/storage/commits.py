@@ -198,11 +198,11 @@ class GroupCommit:
                 self._ask_turn()
         else:
             self._start_next()  # one without writes is decided at once, so not before these releases
+        self._relieve()
 
     def _gathers(self) -> bool:
         """What waits is so little that it waits for more."""
         return bool(self.limits.gather) and len(self._waiting) == 1 and self._waiting[0].rows < SMALL
-        self._relieve()
 
     def _apply(self, writes: Sequence[Write]) -> None:
         """Committed writes, before anything is released: the store brings its memory up to date here."""
