@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .delivery import Mailbox
 from .jid import JID
+from .mailbox import Mailbox
 from .stream.splitter import Names
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .contracts.routing import Lane
-from .delivery import Feed
+from .feed import Feed
 from .jid import JID
 from .stanza import Stanza
 from .storage.api import Counter

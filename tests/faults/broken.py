@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from xmppd.delivery import Feed
+from xmppd.feed import Feed
 from xmppd.router import Passage
 from xmppd.storage.api import Write
 from xmppd.storage.sqlite_write import Writer

@@ -1,0 +1,303 @@
+"""How far one session is in its account's log (DESIGN section 6, points 6 and 8).
+
+The archive is the offline store. A `Feed` is live (entries come as they are released) or reading (it lags: signing in,
+or its queue is full, and gets the entries from the log in pages).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from .contracts.archive import LOG
+from .errors import StorageUnavailable
+from .mailbox import Mailbox
+from .stanza import appended
+from .storage.api import Entry, Flags, Range
+from .stream.outbound import OutboundQueue
+from .xep import delay_bytes, stanza_id_bytes
+
+if TYPE_CHECKING:
+    from .account import Account
+    from .sessions import Session
+
+log = logging.getLogger("xmppd.delivery")
+
+PAGE: Final = 50
+
+
+class Feed:
+    """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
+
+    __slots__ = (
+        "_back",
+        "_drain_asked",
+        "_held",
+        "_missed",
+        "_reading",
+        "_takes_over",
+        "_unconfirmed",
+        "archive_read",
+        "live",
+        "paused",
+        "position",
+        "queue",
+        "reached",
+        "session",
+        "since",
+    )
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.queue: OutboundQueue | None = None
+        """Set once the client has enabled acknowledgements."""
+        self.live = True
+        self.paused = False
+        """The connection does not take more now."""
+        self.position = 0
+        """The last log entry that was sent or skipped."""
+        self.reached = 0
+        """The furthest that `position` was: it goes back for what another session leaves behind."""
+        self._back = -1
+        self.archive_read = 0
+        """The client read its archive itself, when this was the last id."""
+        self.since = 0
+        """From this log id on the session was online: what came later is for it, too."""
+        self._missed = 0
+        self._reading = False
+        self._takes_over = False
+        self._held: list[bytes] | None = None
+        self._unconfirmed: list[int] | None = None
+        self._drain_asked = False
+
+    # ---- sending
+
+    def send(self, data: bytes, stamp: int) -> None:
+        """In order: entries behind the position wait in the log while the feed lags."""
+        if stamp:
+            if stamp <= self.reached:
+                return  # read from the log already, between its commit and its release
+            if not self.live:
+                self._missed = max(self._missed, stamp)
+                if stamp <= self.since:
+                    self.since = stamp - 1  # its id is older than this session's presence, its release is not
+                self.session.account.mailbox.wait(stamp)
+                return
+            if self._full():
+                self._lag(stamp)
+                return
+            self.position = self.reached = stamp
+        elif not self.live or self._full():
+            if self.live:
+                self._lag_behind()
+            self._hold(data)
+            return
+        self._put(data, stamp)
+
+    def _put(self, data: bytes, stamp: int) -> None:
+        session = self.session
+        if stamp:
+            session.account.mailbox.hold(stamp)
+        queue = self.queue
+        if queue is not None:
+            queue.append(data, stamp)
+            if session.carrier is not None:
+                session.carrier.write(data)
+                limits = session.host.server.limits
+                if queue.sent - queue.asked >= limits.ask_every:
+                    self.ask()
+            return
+        if session.carrier is None:
+            if stamp:
+                session.account.mailbox.let_go((stamp,))
+            return
+        session.carrier.write(data)
+        if stamp:
+            if self._unconfirmed is None:
+                self._unconfirmed = []
+            self._unconfirmed.append(stamp)
+            if not self._drain_asked:
+                self._drain_asked = True
+                session.carrier.on_drained(self._drained)
+
+    def ask(self) -> None:
+        """Ask for an acknowledgement (<r/>)."""
+        queue, carrier = self.queue, self.session.carrier
+        if queue is not None and carrier is not None and queue.asked < queue.sent:
+            queue.asked = queue.sent
+            carrier.write(b"<r xmlns='urn:xmpp:sm:3'/>")
+
+    def _full(self) -> bool:
+        if self.paused:
+            return True
+        queue = self.queue
+        return queue is not None and len(queue) >= self.session.host.server.limits.queue
+
+    def _lag(self, stamp: int) -> None:
+        """From here on the log is the queue."""
+        self.live = False
+        self.position = self.reached or stamp - 1
+        self._missed = stamp
+        self.session.account.mailbox.wait(stamp)
+
+    def _lag_behind(self) -> None:
+        """The queue is full of what is not in the log, too: hold such things until there is room."""
+        self.live = False
+        self.position = self.reached or self.session.account.mailbox.position
+
+    def _hold(self, data: bytes) -> None:
+        """Not in the log, and behind entries that are: keep a few, in order, until they are sent."""
+        held = self._held
+        if held is None:
+            held = self._held = []
+        if len(held) < self.session.host.server.limits.queue:
+            held.append(data)
+        elif not data.startswith(b"<message"):
+            self.session.host.delivery.overflow(self.session)
+
+    # ---- acknowledgements
+
+    def acknowledge(self, h: int) -> None:
+        """The client has handled `h` stanzas. Raises HandledTooHigh."""
+        queue = self.queue
+        assert queue is not None
+        stamps = queue.acknowledge(h)
+        if stamps:
+            self.session.account.mailbox.settle(stamps)
+        self.go_on()
+
+    def _drained(self) -> None:
+        """Without acknowledgements the end of the write is the best that can be known."""
+        self._drain_asked = False
+        stamps, self._unconfirmed = self._unconfirmed, None
+        if stamps and not self.session.ended:
+            self.session.account.mailbox.settle(stamps)
+        self.go_on()
+
+    def pending(self) -> list[int]:
+        """Log entries that this client has not acknowledged."""
+        stamps = list(self._unconfirmed or ())
+        if self.queue is not None:
+            stamps += [stamp for _, stamp in self.queue.items if stamp]
+        return stamps
+
+    def held(self) -> list[bytes]:
+        """What is not in the log and waits behind it."""
+        return list(self._held or ())
+
+    def restore(self, live: bool, position: int, reached: int, held: list[bytes]) -> None:
+        """As it was before a restart. Nothing could come meanwhile; one that lagged reads on when it is resumed."""
+        self.live, self.position, self.reached = live, position, reached
+        self._missed = 0 if live else 1
+        self._held = held or None
+
+    # ---- reading the log
+
+    def start(self) -> None:
+        """The device is there for messages (available, priority not negative): send what is owed.
+
+        One that reads its archive, now or last time under this resource, takes the backlog over: it gets the
+        hidden entries, which no archive shows, and what came after its query (DESIGN section 6, point 6).
+        """
+        session = self.session
+        mailbox = session.account.mailbox
+        self.since = max(session.account.last_id, 1)
+        if self.archive_read:
+            mailbox.reads_archive(session.resource)
+        elif mailbox.gap and session.resource in mailbox.readers:
+            self._takes_over = True
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Send what is owed and waits in the log; live again when all is sent."""
+        mailbox = self.session.account.mailbox
+        start = mailbox.gap - 1 if mailbox.gap else self.reached
+        if self._reading:
+            self._back = min(self._back, start) if self._back >= 0 else start
+            return
+        if not mailbox.gap and self.live:
+            return
+        self.position = start if self.live else min(start, self.position)
+        self.live = False
+        self._missed = max(self._missed, 1)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """There may be room again."""
+        if not self.live and not self._reading and not self._full() and not self.session.ended:
+            self._reading = True
+            self.session.host.background.spawn(self._read(), f"feed {self.session.jid}")
+
+    async def _read(self) -> None:
+        session = self.session
+        mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
+        try:
+            if self._takes_over:
+                self.archive_read = await entries.last_id(session.account.bare)
+                self._takes_over = False
+            while not self._full() and not session.ended:
+                if self._back >= 0:
+                    self.position, self._back = min(self.position, self._back), -1
+                missed, start = self._missed, self.position
+                page = await entries.page(session.account.bare, self._wanted(), PAGE)
+                for entry in page:
+                    self._send_entry(entry, mailbox)
+                if not page and start < self.archive_read:
+                    self.position = self.archive_read
+                mailbox.read(start, self.position)
+                if page:
+                    self.ask()
+                elif start == self.position and self._missed == missed and self._back < 0:
+                    self._caught_up(mailbox)
+                    return
+        except StorageUnavailable:
+            # Not lost: it is in the log, and the next acknowledgement or sign-in reads on.
+            log.warning("cannot read what is owed to %s: the store is away", session.jid)
+            session.host.clock.call_later(2.0, self.go_on)
+        finally:
+            self._reading = False
+
+    def _wanted(self) -> Range:
+        """What comes next; of what the device has read itself only the hidden entries."""
+        if self.position < self.archive_read:
+            return Range(after=self.position, high=self.archive_read, flags=Flags.INCOMING | Flags.HIDDEN)
+        return Range(after=self.position, flags=Flags.INCOMING)
+
+    def _send_entry(self, entry: Entry, mailbox: Mailbox) -> None:
+        self.position = entry.id
+        fresh = entry.id > self.reached
+        self.reached = max(self.reached, entry.id)
+        hidden = bool(entry.flags & Flags.HIDDEN)
+        if entry.id <= self.archive_read and not hidden:
+            return
+        if mailbox.owed(entry.id) or (fresh and self._was_live(entry)):
+            if hidden:
+                mailbox.hidden.add(entry.id)
+            self._put(delayed(entry, self.session.account), entry.id)
+
+    def _was_live(self, entry: Entry) -> bool:
+        """It came while this session was online but lagged: it is for this session, whoever else has it."""
+        if not self.since or entry.id <= self.since:
+            return False
+        to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
+        return b"/" not in to or to == self.session.jid.full.encode()
+
+    def _caught_up(self, mailbox: Mailbox) -> None:
+        self.live = True
+        self._missed = 0
+        self.since = self.since or max(self.position, self.archive_read, 1)
+        self.reached = max(self.reached, self.position)
+        mailbox.read_all(self.position)
+        if self.archive_read and self.archive_read not in mailbox.hidden:
+            mailbox.settle((self.archive_read,))
+        held, self._held = self._held, None
+        for data in held or ():
+            self._put(data, 0)
+
+
+def delayed(entry: Entry, account: Account) -> bytes:
+    """A stored stanza as it is sent later (XEP-0203, XEP-0359)."""
+    extra = delay_bytes(account.host.domain, entry.id)
+    if not entry.flags & Flags.HIDDEN:
+        extra = stanza_id_bytes(account.bare, entry.id) + extra
+    return appended(entry.body, extra)
