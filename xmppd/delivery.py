@@ -1,4 +1,4 @@
-"""What moves the accounts' cursors to the disk (DESIGN section 6, point 6). The cursors are in `mailbox`."""
+"""What moves the accounts' cursors to the disk (docs/explanation/delivery.md). The cursors are in `mailbox`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far one session is in its account's log (DESIGN section 6, points 6 and 8).
+"""How far one session is in its account's log (docs/explanation/delivery.md).
 
 The archive is the offline store. A `Feed` is live (entries come as they are released) or reading (it lags: signing in,
 or its queue is full, and gets the entries from the log in pages).
@@ -197,7 +197,7 @@ class Feed:
         """The device is there for messages (available, priority not negative): send what is owed.
 
         One that reads its archive, now or last time under this resource, takes the backlog over: it gets the
-        hidden entries, which no archive shows, and what came after its query (DESIGN section 6, point 6).
+        hidden entries, which no archive shows, and what came after its query (docs/explanation/delivery.md).
         """
         session = self.session
         mailbox = session.account.mailbox

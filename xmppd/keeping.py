@@ -1,4 +1,4 @@
-"""Sessions outlive their process: kept at a graceful stop, there again at the next start (DESIGN section 6, point 4).
+"""Sessions outlive their process: kept at a graceful stop, there again at the next start (docs/explanation/delivery.md).
 
 Nobody who sees such a session is told of either; its client resumes it as if only the connection had been lost.
 """

@@ -1,4 +1,4 @@
-"""The path of a stanza: decide, commit, release (DESIGN section 5). The heart; keep it small."""
+"""The path of a stanza: decide, commit, release (docs/explanation/architecture.md). The heart; keep it small."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Session:
         self.received = 0
         """Stanzas taken from the client."""
         self.counter: Counter | None = None
-        """Makes the count of its stanzas durable, in the batches that hold them (DESIGN section 6, point 4)."""
+        """Makes the count of its stanzas durable, in the batches that hold them (docs/explanation/delivery.md)."""
         self.throttled = False
         self.resumable = 0.0
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""

@@ -1,7 +1,7 @@
 """Trees: lxml behind a few functions. The hot path never comes here (`Stanza` works on bytes).
 
 lxml keeps every element and attribute name for ever, so only names that the splitter has counted against a budget
-may reach `parse` (DESIGN section 5).
+may reach `parse` (docs/explanation/architecture.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which devices read their archive themselves (DESIGN section 6, point 6).
+"""Which devices read their archive themselves (docs/explanation/delivery.md).
 
 Such a device does not get as offline messages what it has just read. So nothing is lost, only what its queries
 really have given it counts: pages forward up to their last entry, pages backward once they reach down to what is

@@ -96,7 +96,7 @@ class Rooms:
         return rooms
 
     async def keep_seats(self) -> None:
-        """Who is still there at a stop has a session that can be resumed (DESIGN section 6, point 4)."""
+        """Who is still there at a stop has a session that can be resumed (docs/explanation/delivery.md)."""
         for live in list(self.live.values()):
             room = live.room
             if room is None or not room.seats:

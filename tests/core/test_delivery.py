@@ -1,4 +1,4 @@
-"""Stored, then seen; owed until acknowledged (DESIGN section 6), over a whole server."""
+"""Stored, then seen; owed until acknowledged (docs/explanation/delivery.md), over a whole server."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: H
 
 
 async def test_a_device_that_reads_its_archive_takes_the_backlog_over(server: Harness) -> None:
-    """DESIGN section 6, point 6; what is committed between its query and its presence still comes."""
+    """docs/explanation/delivery.md; what is committed between its query and its presence still comes."""
     await server.register("juliet")
     romeo = await server.login("romeo")
     say(romeo, "juliet@localhost", "in the archive")
@@ -351,7 +351,7 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(server: Harness) -> No
 
 
 async def test_after_a_kill_the_client_learns_what_is_on_disk(server: Harness) -> None:
-    """DESIGN section 6, point 4: `<failed h=…/>`, exact for messages; another's id is as unknown as ever."""
+    """docs/explanation/delivery.md: `<failed h=…/>`, exact for messages; another's id is as unknown as ever."""
     await server.register("juliet")
     romeo = await server.login("romeo")
     previous = await enable(romeo)

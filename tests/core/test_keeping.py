@@ -1,4 +1,4 @@
-"""Sessions, presence and rooms outlive a graceful restart (DESIGN section 6, point 4)."""
+"""Sessions, presence and rooms outlive a graceful restart (docs/explanation/delivery.md)."""
 
 from __future__ import annotations
 

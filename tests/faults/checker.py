@@ -1,4 +1,4 @@
-"""The promise (DESIGN section 6), clause by clause, over a ledger. A pure function: no clock, no server."""
+"""The promise (docs/explanation/delivery.md), clause by clause, over a ledger. A pure function: no clock, no server."""
 
 from __future__ import annotations
 

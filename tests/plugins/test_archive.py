@@ -81,7 +81,7 @@ async def test_the_results_come_before_the_answer(server: Harness) -> None:
 
 
 async def test_a_query_sees_what_was_sent_before_it(server: Harness) -> None:
-    """DESIGN section 6, point 2: also what is on its way to the disk."""
+    """docs/explanation/delivery.md: also what is on its way to the disk."""
     romeo = await server.login("romeo", "orchard", True)
     await server.register("juliet")
     server.backend.hold()
@@ -248,7 +248,7 @@ async def test_the_administrators_default(server: Harness) -> None:
     assert (await read(romeo))[0] == []
 
 
-# ---- devices that read their archive (DESIGN section 6, point 6)
+# ---- devices that read their archive (docs/explanation/delivery.md)
 
 
 async def offline_story(server: Harness, *texts: str) -> tuple[Client, Client]:

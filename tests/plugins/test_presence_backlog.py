@@ -1,4 +1,4 @@
-"""What initial presence starts: the hook, and the delivery of what is owed (DESIGN section 6, point 6)."""
+"""What initial presence starts: the hook, and the delivery of what is owed (docs/explanation/delivery.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client sends again after a broken stream (DESIGN section 6, point 5)."""
+"""What a client sends again after a broken stream (docs/explanation/delivery.md)."""
 
 from __future__ import annotations
 

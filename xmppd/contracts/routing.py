@@ -1,4 +1,4 @@
-"""The path of a stanza: decide, commit, release (DESIGN section 5)."""
+"""The path of a stanza: decide, commit, release (docs/explanation/architecture.md)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ SMALL = 64
 
 
 class GroupCommit:
-    """The write side of a store (DESIGN section 6, points 2 and 3)."""
+    """The write side of a store (docs/explanation/delivery.md)."""
 
     def __init__(self, backend: Backend, clock: Clock, limits: Limits) -> None:
         self.available = True

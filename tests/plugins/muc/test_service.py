@@ -180,7 +180,7 @@ async def test_nothing_falls_between_history_and_live_messages(server: Harness) 
 
 
 async def test_nobody_hears_what_is_not_stored(server: Harness) -> None:
-    """DESIGN section 6.1: stored, then seen."""
+    """docs/explanation/delivery.md: stored, then seen."""
     romeo, juliet = await tavern(server, "juliet")
     server.backend.hold()
     romeo.send(say("one"))
