@@ -1,4 +1,5 @@
-"""Sessions outlive their process: kept at a graceful stop, there again at the next start (docs/explanation/delivery.md).
+"""Sessions outlive their process: kept at a graceful stop, there again at the next start
+(docs/explanation/delivery.md).
 
 Nobody who sees such a session is told of either; its client resumes it as if only the connection had been lost.
 """

@@ -1,6 +1,7 @@
 """XEP-0313: Message Archive Management, with the preferences of XEP-0441 and the storage hints of XEP-0334.
 
-A message is written once for each owner before anybody sees it: the archive is the offline store (docs/explanation/delivery.md).
+A message is written once for each owner before anybody sees it: the archive is the offline store
+(docs/explanation/delivery.md).
 What is owed but not to be kept lies in the same log, hidden until a device has it.
 """
 
