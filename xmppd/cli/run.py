@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -108,7 +109,8 @@ def _welcome(config: ServerConfig, server: Server) -> None:
         for each, listener in zip(config.listeners, server.listeners, strict=True)
     )
     console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n")
-    console.print(f"Add an account:   xmppd user add romeo@{domain}")
+    command = "xmppd" if shutil.which("xmppd") else os.path.relpath(sys.argv[0])
+    console.print(f"Add an account:   {command} user add romeo@{domain}")
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
     console.print(f"port {server.listeners[0].port}, accept the self-signed certificate\n")
 
