@@ -138,6 +138,12 @@ class Mailbox:
             self.readers = (*self.readers, resource)[-READERS:]
             self._touch()
 
+    def reads_no_archive(self, resource: str) -> None:
+        """This device could not fetch its archive: it is sent what is owed, as one that never does."""
+        if resource in self.readers:
+            self.readers = tuple(each for each in self.readers if each != resource)
+            self._touch()
+
     def _touch(self) -> None:
         if not self.dirty:
             self.dirty = True

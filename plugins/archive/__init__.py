@@ -14,7 +14,7 @@ from xmppd.config import option
 from xmppd.contracts.archive import ARCHIVE, LOG, Worth
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND
-from xmppd.errors import ServiceUnavailable
+from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.mam import MAM_NS, fields, fin, metadata, read_page, read_query, results
 from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, Stanza, To, Xep, iq, on
 from xmppd.storage.api import Entry, Flags, LogAppend, Write
@@ -139,8 +139,12 @@ class MessageArchive(Plugin[Config]):
         most = min(self.config.largest_page, self.host.server.limits.queue // 2)
         query = read_query(request.payload, min(self.config.page, most), most)
         # Read first: all that the log holds up to here is committed, so the page cannot miss any of it.
-        last_id = await self.log.last_id(account.bare) if query.everybody else 0
-        page = await read_page(self.log, account.bare, query)
+        try:
+            last_id = await self.log.last_id(account.bare) if query.everybody else 0
+            page = await read_page(self.log, account.bare, query)
+        except StorageUnavailable:
+            account.mailbox.reads_no_archive(session.resource)  # it wanted to, and could not: it is sent what is owed
+            raise
         for stanza in results(account.jid, session.jid, query, page):
             session.send(stanza)
         reading.note(session, query, page, last_id)

@@ -474,3 +474,24 @@ async def test_memory_store_survivor_is_what_was_committed() -> None:
     clock = FakeClock()
     backend = MemoryBackend(clock)
     assert backend.survivor() is not backend
+
+
+async def test_a_device_that_could_not_read_its_archive_is_sent_what_is_owed(server: Harness) -> None:
+    """It did the last time; this time the store was away when it asked."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone")
+    await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")
+    phone.send("<presence/>")
+    await phone.receive_all()
+    phone.close()
+    await server.quiet()
+    say(romeo, "juliet@localhost", "owed")
+    await server.quiet()
+    phone = await server.login("juliet", "phone")
+    server.backend.unreachable = True
+    answer = await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")
+    assert condition(answer) == "resource-constraint"
+    server.backend.unreachable = False
+    phone.send("<presence/>")
+    assert bodies(await phone.receive_all()) == ["owed"]
