@@ -480,6 +480,8 @@ async def test_a_device_that_could_not_read_its_archive_is_sent_what_is_owed(ser
     """It did the last time; this time the store was away when it asked."""
     await server.register("juliet")
     romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "read")
+    await server.quiet()
     phone = await server.login("juliet", "phone")
     await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")
     phone.send("<presence/>")
