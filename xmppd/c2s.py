@@ -49,7 +49,6 @@ class ClientStream:
     """One connection of a client. A `Receiver` for its link, the `Carrier` of its session."""
 
     __slots__ = (
-        "_ending",
         "_held_back",
         "account",
         "born",
@@ -91,7 +90,6 @@ class ClientStream:
         self.shaped = False
         """It waits because it sent too much."""
         self._held_back = False
-        self._ending = False
 
     # ---- the link's side (net.link.Receiver)
 

@@ -343,14 +343,14 @@ class Router:
                 event.targets = [(session, stanza) for session in chosen_sessions]
             except StanzaError as error:
                 if not event.stamp and not stanza.answers:
-                    passage.reply(stanza.error(error))
+                    self._bounce(passage, stanza, error)
                     return
         elif to.resource:
             session = account.sessions.get(to.resource)
             if session is not None:
                 event.targets = [(session, stanza)]
             elif kind is Kind.IQ and not stanza.answers:
-                passage.reply(stanza.error(ServiceUnavailable()))
+                self._bounce(passage, stanza, ServiceUnavailable())
                 return
         else:
             event.targets = [(session, stanza) for session in account.available()]
@@ -360,6 +360,13 @@ class Router:
             account.mailbox.wait(stamp)
         for session, chosen in event.targets:
             session.feed.send(chosen.data, stamp if chosen is stanza else 0)
+
+    def _bounce(self, passage: Passage, stanza: Stanza, error: StanzaError) -> None:
+        """To who sent it; of what a service has passed on that is the service, which alone may know the address."""
+        if stanza.sender == passage.stanza.sender:
+            passage.reply(stanza.error(error))
+        else:
+            self.deliver(stanza.error(error))
 
     def release_out(self, event: Outbound) -> None:
         event.owner.host.tell(SENT, event, event.stanza.kind)

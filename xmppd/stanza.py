@@ -149,12 +149,8 @@ class Stanza:
             data = self._data = start.encode() + self.rest
         return data
 
-    def data_to(self, to: str) -> bytes:
-        """The same stanza to another address, without building it again (fan-out)."""
-        return f"{_OPEN[self.kind]} to='{quoted(to)}'".encode() + self.rest
-
     def data_for(self, address: bytes) -> bytes:
-        """`data_to` for an address that is escaped already."""
+        """The same stanza to another address (escaped already), without building it again (fan-out)."""
         return b"%b%b'%b" % (_OPEN_TO[self.kind], address, self.rest)
 
     # ---- others made from it

@@ -180,8 +180,11 @@ class GroupChat(Plugin[Config]):
             arrival.then(lambda: fan_out(out, room.everyone()))
             return
         if stanza.kind is Kind.MESSAGE:
-            effects = room.whisper(who, stanza)
-        elif stanza.answers:
+            arrival.behind(live.lane)
+            for effect in room.whisper(who, stanza):
+                self._hand_on(arrival, effect.stanza)
+            return
+        if stanza.answers:
             effects = room.answered(who, stanza)
         elif stanza.tags[0] == "urn:xmpp:ping|ping" and room.pinged(who, stanza):
             result = stanza.result()
@@ -191,6 +194,13 @@ class GroupChat(Plugin[Config]):
             effects = room.relayed(who, stanza)
         arrival.behind(live.lane)
         arrival.then(lambda: self.perform(effects))
+
+    def _hand_on(self, arrival: Arrival, stanza: Stanza) -> None:
+        """In the sender's batch: acknowledged means that the recipient's archive has it, too."""
+        try:
+            arrival.forward(stanza)
+        except StanzaError:  # not at home here, or refused: told by an error to the room, as any delivery
+            arrival.then(lambda: self.host.deliver(stanza))
 
     # ---- what changes a room
 

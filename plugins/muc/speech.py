@@ -114,7 +114,7 @@ class Speech(Entering):
 
     # ---- to one
 
-    def whisper(self, who: JID, stanza: Stanza) -> list[Effect]:
+    def whisper(self, who: JID, stanza: Stanza) -> list[Send]:
         """A private message (section 7.5), to all clients of the nick.
 
         Raises NotAcceptable (a stranger), ItemNotFound (no such occupant), Forbidden.
@@ -147,7 +147,7 @@ class Speech(Entering):
         if condition in GHOSTS or (condition == "service-unavailable" and not present):
             return self.leave(who, Stanza(Kind.PRESENCE, "unavailable"), (333,))
         if stanza.kind is Kind.MESSAGE and stanza.to.resource and self.named(stanza.to.resource) is not None:
-            effects = self.whisper(who, stanza)
+            effects: list[Effect] = [*self.whisper(who, stanza)]
             return Plan(apply=lambda: effects)
         return None
 

@@ -497,3 +497,24 @@ async def test_a_device_that_could_not_read_its_archive_is_sent_what_is_owed(ser
     server.backend.unreachable = False
     phone.send("<presence/>")
     assert bodies(await phone.receive_all()) == ["owed"]
+
+
+async def test_a_private_message_in_a_room_is_one_batch(server: Harness) -> None:
+    """The sender's copy and the recipient's are on disk together, before either is seen or acknowledged."""
+    room = "garden@conference.localhost"
+    juliet = await server.login("juliet", "phone")
+    juliet.send(f"<presence to='{room}/Julia'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await juliet.receive_all()
+    unlock = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
+    await juliet.iq(unlock, "set", to=room)
+    romeo = await server.login("romeo")
+    romeo.send(f"<presence to='{room}/Romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await romeo.receive_all()
+    await juliet.receive_all()
+    server.backend.hold()
+    say(romeo, f"{room}/Julia", "psst")
+    await juliet.silence()
+    owners = [write.owner for write in server.backend.held[0]]
+    assert sorted(owners) == ["juliet@localhost", "romeo@localhost"]
+    server.backend.release()
+    assert bodies(await juliet.receive_all()) == ["psst"]
