@@ -13,6 +13,7 @@ from ..storage.api import Batch, Write
 if TYPE_CHECKING:
     from ..account import Account
     from ..sessions import Session
+    from .messages import Treatment
 
 
 class Lane:
@@ -80,6 +81,10 @@ class MessageRules(Protocol):
 
     def targets(self, event: Inbound) -> list[Session]:
         """The sessions that get it, looked up now. Raises StanzaError for the error that section 8.5 asks for."""
+        ...
+
+    def treatment(self, stanza: Stanza) -> Treatment:
+        """What becomes of a message of this kind: by type, payloads and hints. A plain call, on the hot path."""
         ...
 
 

@@ -1,0 +1,86 @@
+"""Nodes and their items: publish-subscribe (XEP-0060) of a service, personal eventing (XEP-0163) of an account."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..hooks import Notify
+from ..jid import JID
+from ..service import Service
+from ..xml import Element
+
+if TYPE_CHECKING:
+    from ..sessions import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One item. `payload`: the serialised element, b"" for none. `at`: microseconds since 1970 UTC."""
+
+    id: str
+    payload: bytes
+    publisher: JID
+    at: int
+
+
+class Change(enum.Enum):
+    PUBLISH = "publish"
+    RETRACT = "retract"
+    PURGE = "purge"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChanged:
+    """`owner`: the bare JID of the account, or the address of the service. `session`: who did it, if it is local.
+
+    `items`: what was published; what was retracted has only its id. Empty for purge and delete.
+    """
+
+    owner: str
+    node: str
+    change: Change
+    items: tuple[Published, ...]
+    publisher: JID
+    session: Session | None
+
+
+NODE_CHANGED = Notify[NodeChanged]("node-changed")
+"""After the commit, before the notifications go out."""
+
+
+class PubSub(Protocol):
+    """What other plugins do with the nodes of a local account. Everything takes the owner's turn by itself.
+
+    An owner is a bare JID. All raise StorageUnavailable.
+    """
+
+    async def publish(
+        self, owner: JID, node: str, id: str, payload: Element, options: Mapping[str, str] | None = None
+    ) -> None:
+        """Publish in the name of the account, as its clients do: the node is made if it is not there, `options` are
+        its configuration then (`pubsub#access_model` …), subscribers and interested contacts are notified.
+
+        Raises StanzaError.
+        """
+        ...
+
+    async def retract(self, owner: JID, node: str, ids: tuple[str, ...]) -> None:
+        """Take items away, and tell the subscribers. What is not there is left out."""
+        ...
+
+    async def items(self, owner: JID, node: str, limit: int = 0) -> list[Published]:
+        """The newest items, oldest first; 0: all. An empty list for a node that is not there."""
+        ...
+
+    async def item(self, owner: JID, node: str, id: str) -> Published | None: ...
+
+    async def delete(self, owner: JID, node: str) -> None:
+        """Delete a node, and tell its subscribers. Nothing happens if it is not there."""
+        ...
+
+
+PUBSUB = Service[PubSub]("pubsub")
