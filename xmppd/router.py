@@ -93,7 +93,7 @@ class Passage:
                 batch = storage.join(self.writes, self)
                 self._took(batch)
                 if self.session is not None and self.session.counter is not None:
-                    batch.counts[self.session.counter] = self.session.accounted(self.session.received)
+                    batch.counts[self.session.counter] = self.session.accounted(self.number)
             except StorageUnavailable:
                 self.refuse(ResourceConstraint("the store does not answer now"))
             return
@@ -152,6 +152,8 @@ class Passage:
         if tail is None:
             self.committed()
         else:
+            if self.session is not None and self.stanza.kind is Kind.MESSAGE and not self.stanza.answers:
+                self.session.refusing(self.number)  # before the counts of what follows
             self.router.storage.follow(tail, self)
             self._took(tail)
 

@@ -139,18 +139,23 @@ class Session:
                 if not future.done():
                     future.set_result(None)
 
+    def refusing(self, number: int) -> None:
+        """Its stanza of that number will be refused, when all before it is released."""
+        if self.counter is not None:
+            self.refusals = [*(self.refusals or ()), (number, NEVER)]
+
     def refuse(self, number: int, error: Stanza) -> None:
         """Tell the client that its stanza of that number is refused. Until it has acknowledged that, no count that is
         told to a later stream covers the stanza: else nobody would ever hear of it."""
-        if self.refusals is None:
-            self.refusals = []
+        refusals = [entry for entry in self.refusals or () if entry[0] != number]
         if self.ended:
-            self.refusals.append((number, NEVER))
-            return
-        self.send(error)
-        if self.feed.queue is not None:
-            self.refusals.append((number, self.feed.covering()))
-            self.feed.ask()
+            refusals.append((number, NEVER))
+        else:
+            self.send(error)
+            if self.feed.queue is not None:
+                refusals.append((number, self.feed.covering()))
+                self.feed.ask()
+        self.refusals = refusals or None
 
     def accounted(self, count: int) -> int:
         """How many of the first `count` stanzas need not be sent again after the session is gone."""

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .checker import Expected, Report, check
+from .checker import Report, check
 from .ledger import Ledger
 from .trial import Plan, run
 
@@ -24,7 +24,6 @@ def main() -> int:
     parser.add_argument("--tls", default="none", choices=("none", "direct", "starttls"))
     parser.add_argument("--stops", type=float, default=0.1, help="how many of the ends of the server are SIGTERM")
     parser.add_argument("--build", default="", help="a broken build of tests/faults/broken.py")
-    parser.add_argument("--strict", action="store_true", help="excuse nothing that the server does not do yet")
     parser.add_argument("--keep", type=Path, help="a folder for the stores, logs and ledgers of all rounds")
     asked = parser.parse_args()
     total, begun, done, seed = Report(), time.monotonic(), 0, asked.seed
@@ -46,7 +45,7 @@ def main() -> int:
             ledger = run(place, plan)
             if asked.keep:
                 (place / "ledger.pickle").write_bytes(pickle.dumps(ledger))
-            report = check(ledger, Expected(asked.strict, asked.strict))
+            report = check(ledger)
         if not report.clean:
             sys.stderr.write(f"\nseed {seed}:\n{report.text()}\n")
         total.add(report)

@@ -1,4 +1,5 @@
-"""Servers that break the promise on purpose, and one that is only slow: what the checker must tell apart.
+"""Servers that break the promise on purpose, one that is only slow, one whose clock jumps: what the checker must tell
+apart.
 
 `python -m tests.faults.broken ack-before-commit run --config …`. Every commit takes `SLOW` seconds longer here, as on
 an old disk, so that a crash finds something in between; that alone breaks nothing.
@@ -9,8 +10,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from xmppd.feed import Feed
+from xmppd.net.loop import LoopClock
 from xmppd.router import Passage
 from xmppd.storage.api import Write
 from xmppd.storage.sqlite_write import Writer
@@ -27,6 +30,19 @@ def slow_disk() -> None:
         write(self, writes)
 
     Writer.write = later  # type: ignore[method-assign]
+
+
+def jumping_clock() -> None:
+    """The wall clock is wrong by what the file `clock` says: seconds. Nothing may rest on it."""
+    offset = Path("clock")
+
+    def now() -> float:
+        try:
+            return time.time() + float(offset.read_text() or 0)
+        except FileNotFoundError:
+            return time.time()
+
+    LoopClock.now = staticmethod(now)
 
 
 def ack_before_commit() -> None:
@@ -70,6 +86,7 @@ def cursor_at_write() -> None:
 
 BUILDS: dict[str, Callable[[], None]] = {
     "slow-disk": lambda: None,
+    "jumping-clock": jumping_clock,
     "ack-before-commit": ack_before_commit,
     "delivery-before-commit": delivery_before_commit,
     "cursor-at-write": cursor_at_write,

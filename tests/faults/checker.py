@@ -30,21 +30,9 @@ KEPT_FOR = 4.0
 """Seconds that the server of a trial keeps a session for its client (`trial.RESUME`)."""
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the server does not do yet. What it excuses is counted apart, never dropped.
-
-    `recognises_resends`: a message that had to be sent again blindly is in the archive once.
-    `sessions_survive_restart`: after SIGTERM nothing comes again to a client with XEP-0198.
-    """
-
-    recognises_resends: bool = False
-    sessions_survive_restart: bool = False
-
-
 @dataclass
 class Report:
-    """`totals`: by clause. `excused`: what the promise or `Expected` allows. `cases`: a few of each, to look at."""
+    """`totals`: by clause. `excused`: what the promise allows. `cases`: a few of each, to look at."""
 
     totals: Counter[str] = field(default_factory=Counter)
     excused: Counter[str] = field(default_factory=Counter)
@@ -76,10 +64,10 @@ class Report:
         return "\n".join(lines)
 
 
-def check(ledger: Ledger, expected: Expected | None = None) -> Report:
+def check(ledger: Ledger) -> Report:
     """Judge a finished trial: all archives read, every device that was not killed back and at rest."""
     report = Report()
-    judge = _Judge(ledger, expected or Expected(), report)
+    judge = _Judge(ledger, report)
     judge.archives()
     judge.deliveries()
     for device in ledger.devices.values():
@@ -98,8 +86,8 @@ def check(ledger: Ledger, expected: Expected | None = None) -> Report:
 
 
 class _Judge:
-    def __init__(self, ledger: Ledger, expected: Expected, report: Report) -> None:
-        self.ledger, self.expected, self.report = ledger, expected, report
+    def __init__(self, ledger: Ledger, report: Report) -> None:
+        self.ledger, self.report = ledger, report
         self.present = {owner: {str(id): key for id, key in entries} for owner, entries in ledger.archives.items()}
         """By owner: what is in the archive at the end."""
         self.first: dict[str, dict[str, list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
@@ -108,12 +96,9 @@ class _Judge:
             for receipt in device.receipts:
                 if receipt.how is not How.ROOM:
                     self.first[device.account][receipt.key].append((receipt.epoch, device.name))
-        self.earliest: dict[tuple[str, str], str] = {}
-        """By owner and message: the first id of it."""
-        for owner, entries in ledger.archives.items():
-            for id, key in entries:
-                self.earliest.setdefault((owner, key), str(id))
         self.keys = {owner: set(entries.values()) for owner, entries in self.present.items()}
+        self.refusing = {message.to for message in ledger.messages.values() if message.refused}
+        """Addresses with a quota that was reached."""
 
     # ---- archives
 
@@ -147,18 +132,10 @@ class _Judge:
                 self.report.bad("doubled in archive", f"id {id} of {owner}, {count} times")
         for key, count in Counter(key for _, key in entries).items():
             message = self.ledger.messages[key]
-            if count > 1:
-                self._copies(message, count - 1, "doubled in archive", f"{key} of {owner}, {count} times: {message}")
+            for _ in range(count - 1):
+                self.report.bad("doubled in archive", f"{key} of {owner}, {count} times: {message}")
             if not message.kept:
                 self.report.bad("kept against its hint", f"{key} in {owner}")
-
-    def _copies(self, message: Message, more: int, clause: str, case: str) -> None:
-        """More of it than one: what blind resends explain is excused as long as the server does not know them."""
-        excused = 0 if self.expected.recognises_resends else min(more, message.resent_blindly)
-        if excused:
-            self.report.excused["resent twice"] += excused
-        for _ in range(more - excused):
-            self.report.bad(clause, case)
 
     def _in_order(self, owner: str, entries: list[tuple[int, str]]) -> None:
         if entries != sorted(entries, key=lambda entry: entry[0]):
@@ -176,7 +153,12 @@ class _Judge:
             seen.add(key)
             message = self.ledger.messages[key]
             if message.number < last.get(message.author, -1):
-                yield f"{key} behind {message.author} {last[message.author]}"
+                if len(message.attempts) > 1 and message.to in self.refusing:
+                    # What was refused is not known to the server: sent again, because the refusal was lost with a
+                    # connection, it is a new message, and there may be room for it now.
+                    self.report.excused["refused at first"] += 1
+                else:
+                    yield f"{key} behind {message.author} {last[message.author]}"
             else:
                 last[message.author] = message.number
 
@@ -246,11 +228,8 @@ class _Judge:
             self._gaps(device, sitting)
 
     def _repeated(self, device: Device, receipt: Receipt) -> bool:
-        """It comes late because it comes again: another device of the account had it before the server was killed, or
-        the server did not know a resend."""
+        """It comes late because it comes again: another device of the account had it before the server was killed."""
         message = self.ledger.messages[receipt.key]
-        if message.resent_blindly and self.earliest.get((self.owner(device, receipt), receipt.key)) != receipt.id:
-            return True  # the copy of a resend, which is counted in the archive
         if receipt.how is not How.LIVE:
             return False
         if device.kind is Kind.BARE and self.ledger.crashed(message.attempts[0].epoch, receipt.epoch):
@@ -293,12 +272,16 @@ class _Judge:
             if message.kept:
                 for first, second in pairwise(same):
                     self._again(device, message, first, second, case)
-        if not message.kept:  # it has no id: copies of a resend cannot be told from a second delivery
-            excused = 0 if self.expected.recognises_resends else message.resent_blindly
-            self.report.excused["resent twice"] += min(excused, len(receipts) - 1)
-            for first, second in list(pairwise(receipts))[excused:]:
+        if not message.kept:
+            for first, second in list(pairwise(receipts))[self._sent_again(message) :]:
                 self._again(device, message, first, second, case)
         # Other ids are other archive entries, and counted there.
+
+    def _sent_again(self, message: Message) -> int:
+        """How often its sender wrote it anew after a crash. What is in no archive is not recognised then."""
+        again = sum(self.ledger.crashed(first.epoch, second.epoch) for first, second in pairwise(message.attempts))
+        self.report.excused["in no archive, sent again after a crash"] += again
+        return again
 
     def _again(self, device: Device, message: Message, first: Receipt, second: Receipt, case: str) -> None:
         """The same entry twice: only after a crash, and only where no archive says what is known already."""
@@ -308,8 +291,6 @@ class _Judge:
             self.report.excused["again after a crash"] += 1
         elif delivered and device.kind is Kind.BARE and first.stream != second.stream:
             self.report.excused["again without XEP-0198"] += 1
-        elif delivered and not reads and first.epoch != second.epoch and not self.expected.sessions_survive_restart:
-            self.report.excused["again after a stop"] += 1
         else:
             self.report.bad("doubled", case)
 

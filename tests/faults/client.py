@@ -80,7 +80,7 @@ class Actor:
         """All stanzas since <enable/> that `h` has not covered; None for what is no message."""
         self._pending: list[Message] = []
         """Of sessions that cannot be resumed: to be sent again once the new one has begun."""
-        self._blind = self._begun = self._fetching = False
+        self._begun = self._fetching = False
         self._seen = 0
         self._sent = self._handled = self._covered = 0
         self._previous = ""
@@ -207,7 +207,6 @@ class Actor:
         if answer.tag == f"{{{SM}}}resumed":
             return True
         self._previous = ""
-        self._blind = self._blind or told is None
         return False
 
     async def _begin(self, link: Link) -> None:
@@ -223,9 +222,9 @@ class Actor:
             self._stanza(link, f"<presence to='{ROOM}/{nick}'>{inside}</presence>")
             async with asyncio.timeout(PATIENCE):
                 await self._room_moved.wait()
-        again, blind, self._pending, self._blind = self._pending, self._blind, [], False
+        again, self._pending = self._pending, []
         for message in again:
-            self._write(link, message, blind)
+            self._write(link, message)
 
     async def _fetch(self, link: Link) -> None:
         """What came behind the last id that is known (XEP-0313 section 4.3.3), page by page.
@@ -282,10 +281,10 @@ class Actor:
         to = ROOM if room else self.chance.choice(self.peers)
         kept = room or self.chance.random() > 0.08
         key = f"{device.name}#{self._number}"
-        self._write(link, Message(key, device.name, device.account, to, self._number, kept, room), blind=False)
+        self._write(link, Message(key, device.name, device.account, to, self._number, kept, room))
 
-    def _write(self, link: Link, message: Message, blind: bool) -> None:
-        self.ledger.sent(message, Attempt(self._epoch, time.monotonic(), blind))
+    def _write(self, link: Link, message: Message) -> None:
+        self.ledger.sent(message, Attempt(self._epoch, time.monotonic()))
         hint = "" if message.kept else "<no-permanent-store xmlns='urn:xmpp:hints'/>"
         self._stanza(
             link,
@@ -301,7 +300,7 @@ class Actor:
             if message is None:
                 self._stanza(link, f"<presence to='{self.device.account}/nobody'/>")
             else:
-                self._write(link, message, blind=False)
+                self._write(link, message)
 
     def _settle(self, h: int) -> None:
         new = h - self._covered

@@ -30,11 +30,10 @@ class How(Enum):
 
 @dataclass(slots=True)
 class Attempt:
-    """One time that a client wrote a message. `blind`: it had to, not told what the server had of a lost stream."""
+    """One time that a client wrote a message."""
 
     epoch: int
     at: float
-    blind: bool = False
 
 
 @dataclass(slots=True)
@@ -59,10 +58,6 @@ class Message:
     def accepted(self) -> bool:
         """The server has taken responsibility for it."""
         return self.acked_at is not None and not self.refused
-
-    @property
-    def resent_blindly(self) -> int:
-        return sum(attempt.blind for attempt in self.attempts)
 
 
 @dataclass(slots=True)

@@ -29,24 +29,28 @@ async def trial(folder: Path, plan: Plan) -> Report:
     return report
 
 
-@pytest.mark.trial
 async def test_thirty_kills(tmp_path: Path) -> None:
     """SIGKILL, SIGTERM, SIGSTOP, cut connections, killed clients; SQLite on disk."""
     report = await trial(tmp_path, Plan(kills=KILLS, seed=198, calm=(0.1, 0.9)))
     assert report.clean, report.text()
 
 
-@pytest.mark.trial
 async def test_over_tls(tmp_path: Path) -> None:
     report = await trial(tmp_path, Plan(kills=4, seed=5, tls="direct"))
     assert report.clean, report.text()
 
 
-@pytest.mark.trial
 async def test_a_slow_disk_breaks_nothing(tmp_path: Path) -> None:
     """The control of the next test: what they have in common is not what fails."""
     report = await trial(tmp_path, Plan(kills=5, seed=6, build="slow-disk"))
     assert report.clean, report.text()
+
+
+async def test_a_clock_that_jumps(tmp_path: Path) -> None:
+    """Forward and back by hours: log ids still rise, nothing is hidden behind an id of the future."""
+    report = await trial(tmp_path, Plan(kills=6, seed=8, build="jumping-clock", jumps=True, stops=0.0))
+    assert report.clean, report.text()
+    assert (tmp_path / "clock").exists(), "it never jumped"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,6 @@ def volume(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.trial
 async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
     plan = Plan(kills=5, seed=9, storage=f"sqlite:///{volume}/xmppd.db", volume=volume, calm=(1.0, 2.0))
     report = await trial(tmp_path, plan)
@@ -99,7 +102,6 @@ async def mongo(mongodb_server: MongoServer) -> AsyncIterator[MongoServer]:
 
 
 @pytest.mark.mongodb
-@pytest.mark.trial
 async def test_a_database_that_stops_and_starts(tmp_path: Path, mongo: MongoServer, mongodb_database: str) -> None:
     plan = Plan(kills=4, seed=11, storage=mongodb_database, mongo=mongo, calm=(1.0, 2.0), pace=0.2)
     report = await trial(tmp_path, plan)

@@ -63,7 +63,8 @@ class Plan:
     """`kills` of the server in the whole; `calm`: seconds between two of them, at least and at most.
 
     `between`: chance of each smaller fault in such a time. `storage`: None for SQLite. `mongo`: a database server to
-    stop and start. `volume`: a small file system for the store, to be filled.
+    stop and start. `volume`: a small file system for the store, to be filled. `jumps`: the server's clock is set
+    forward and back (the build "jumping-clock").
     """
 
     kills: int = 30
@@ -74,6 +75,7 @@ class Plan:
     storage: str = "sqlite:///var/xmppd.db"
     mongo: MongoServer | None = None
     volume: Path | None = None
+    jumps: bool = False
     stops: float = 0.1
     """How many of the ends of the server are SIGTERM, beside the kills."""
     absences: float = 0.1
@@ -87,7 +89,7 @@ class Trial:
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan, self.chance, self.ledger = plan, random.Random(plan.seed), Ledger()
-        self.port = _free_port()
+        self.folder, self.port = folder, _free_port()
         self.process = Process(folder, self.port, plan.storage, plan.tls, plan.build)
         self.actors: list[Actor] = []
         self.tasks: dict[Actor, asyncio.Task[None]] = {}
@@ -149,7 +151,7 @@ class Trial:
             await asyncio.sleep(min(left, self.chance.uniform(0.02, 0.3)))
             self._failed()
             fault = self.chance.choices(
-                (self._cut, self._away, self._replace, self._freeze, self._starve), (8, 3, 1, 1, 1)
+                (self._cut, self._away, self._replace, self._freeze, self._starve, self._jump), (8, 3, 1, 1, 1, 1)
             )[0]
             await fault()
         for actor in self.actors:
@@ -205,6 +207,13 @@ class Trial:
             await asyncio.to_thread(mongo.stop)
             await asyncio.sleep(self.chance.uniform(0.1, 0.8))
             await asyncio.to_thread(mongo.start)
+
+    async def _jump(self) -> None:
+        """The clock is set."""
+        if self.plan.jumps:
+            new = self.folder / "clock.new"
+            new.write_text(str(self.chance.choice((0, -90_000, -3_600, -7, 7, 3_600, 90_000))))
+            new.rename(self.folder / "clock")
 
     async def _end(self) -> None:
         """The process ends and another one begins."""
