@@ -73,6 +73,7 @@ class Binder:
         session.carrier = carrier
 
     def resumed(self, session: Session) -> None:
+        self.server.counts.resumed += 1
         session.host.tell(SESSION_RESUMED, session)
 
     def leave(self, session: Session) -> None:
@@ -100,6 +101,7 @@ class Binder:
             presence.gone(session)
         session.ended = True
         session.presence = None
+        self.server.counts.delivered += session.delivered
         self.detached.pop(session, None)
         if account.sessions.get(session.resource) is session:
             del account.sessions[session.resource]

@@ -287,6 +287,7 @@ class ClientStream:
         if stanza.claimed and stanza.claimed != session.jid.full:
             _check_from(stanza.claimed, session.jid)
         session.received += 1
+        self.server.counts.received[stanza.kind] += 1
         wait = self.server.router.receive(session, stanza)
         if wait is not None:
             self.wait(wait)

@@ -75,5 +75,6 @@ class Delivery:
 
     def overflow(self, session: Session) -> None:
         """More than may be held for a client that does not read, and none of it can be dropped."""
+        session.host.server.counts.overflows += 1
         log.warning("%s does not read: the session ends", session.jid)
         session.host.server.binder.end(session, "resource-constraint")

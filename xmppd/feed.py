@@ -99,6 +99,7 @@ class Feed:
 
     def _put(self, data: bytes, stamp: int) -> None:
         session = self.session
+        session.delivered += 1
         if stamp:
             session.account.mailbox.hold(stamp)
         queue = self.queue
@@ -139,12 +140,14 @@ class Feed:
     def _lag(self, stamp: int) -> None:
         """From here on the log is the queue."""
         self.live = False
+        self.session.host.server.counts.lagging += 1
         self.position = self.reached or stamp - 1
         self.session.account.mailbox.wait(stamp)
 
     def _lag_behind(self) -> None:
         """The queue is full of what is not in the log, too: hold such things until there is room."""
         self.live = False
+        self.session.host.server.counts.lagging += 1
         self.position = self.reached or self.session.account.mailbox.position
 
     def _hold(self, data: bytes) -> None:
@@ -156,6 +159,8 @@ class Feed:
             held.append(data)
         elif not data.startswith(b"<message"):
             self.session.host.delivery.overflow(self.session)
+        else:
+            self.session.host.server.counts.dropped += 1
 
     # ---- acknowledgements
 

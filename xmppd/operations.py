@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from .accounts import AccountExists, Accounts, NoSuchAccount
@@ -20,10 +20,10 @@ class Runner(Protocol):
 
 
 class Operations:
-    """`domains`: those of type accounts. `reload`: reads the configuration again, where a server runs."""
+    """`domains`: those of type accounts. `more`: what only a running server can do, by name of the command."""
 
     def __init__(
-        self, accounts: Accounts, domains: Iterable[str], reload: Callable[[], Awaitable[list[str]]] | None = None
+        self, accounts: Accounts, domains: Iterable[str], more: Mapping[str, Callable[[], Awaitable[Any]]] | None = None
     ) -> None:
         self.accounts = accounts
         self.domains = frozenset(JID.parse(domain).domain for domain in domains)
@@ -33,9 +33,8 @@ class Operations:
             "user passwd": self.passwd,
             "user del": self.delete,
             "ping": self.ping,
+            **(more or {}),
         }
-        if reload is not None:
-            self._commands["reload"] = reload
 
     async def run(self, command: str, arguments: dict[str, Any]) -> Any:
         """Raises OperationError."""

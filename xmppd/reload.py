@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.reload")
 
-AT_START = ("listeners", "storage", "var", "control", "plugin_path")
+AT_START = ("listeners", "metrics", "storage", "var", "control", "plugin_path")
 """Options of the file that only a start can change."""
 
 

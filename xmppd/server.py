@@ -23,6 +23,7 @@ from .host import Host
 from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, choose, discover
+from .observe.metrics import Counts
 from .router import Router
 from .stanza import iq
 from .storage.store import Store
@@ -103,6 +104,7 @@ class Server:
         self.hashing = Hashing()
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
+        self.counts = Counts()
         self.router = Router(storage)
         self.binder = Binder(self)
         self.streams: set[ClientStream] = set()
@@ -234,12 +236,13 @@ class Server:
     # ---- time
 
     def _arm(self) -> None:
-        self._sweep = self.clock.call_later(SWEEP, self._swept)
+        self._sweep = self.clock.call_later(SWEEP, partial(self._swept, self.clock.monotonic() + SWEEP))
 
-    def _swept(self) -> None:
+    def _swept(self, due: float) -> None:
         """One timer for all connections: late sign-ins, silent clients, idle parsers, detached sessions."""
         self._arm()
         now = self.clock.monotonic()
+        self.counts.lag.observe(max(0.0, now - due))
         for stream in list(self.streams):
             try:
                 self._look_at(stream, now)

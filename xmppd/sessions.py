@@ -58,6 +58,7 @@ class Session:
         "address",
         "carrier",
         "counter",
+        "delivered",
         "ended",
         "feed",
         "handled",
@@ -89,6 +90,8 @@ class Session:
         """Stanzas taken from the client."""
         self.counter: Counter | None = None
         """Makes the count of its stanzas durable, in the batches that hold them (docs/explanation/delivery.md)."""
+        self.delivered = 0
+        """Stanzas to the client that were sent, or queued for it."""
         self.throttled = False
         self.resumable = 0.0
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""

@@ -177,6 +177,7 @@ class SignIn:
         data = encode(success.data) if success.data else ""
         self.stream.write(f"<success xmlns='{SASL_NS}'>{data}</success>".encode())
         log.info("%s signed in from %s by %s", account.bare, self.stream.peer, self.mechanism)
+        self.stream.server.counts.sign_ins += 1
         self.stream.server.guard.succeeded(self.stream.peer, account.bare)
         self.stream.signed_in(account)
 
@@ -187,6 +188,7 @@ class SignIn:
         self.account = None
         self.claimed = ""
         self.failures += 1
+        self.stream.server.counts.sign_ins_failed += 1
         log.info("sign-in from %s failed: %s", self.stream.peer, failure.condition)
         self.stream.write(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>".encode())
         if self.failures >= self.stream.server.limits.sasl_attempts:

@@ -1,4 +1,4 @@
-"""The command line `xmppd`: run · reload · check · user."""
+"""The command line `xmppd`: run · reload · metrics · check · user."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .metrics import metrics
 from .run import check, reload, run
 from .user import users
 
@@ -14,6 +15,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(reload)
+app.command()(metrics)
 app.command()(check)
 app.add_typer(users, name="user")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from ..config import ConfigError, ServerConfig, find_config, load_config
+from ..control import ControlClient
+from ..operations import OperationError
 
 ConfigOption = Annotated[
     Path | None,
@@ -38,3 +41,21 @@ def configuration(path: Path | None) -> ServerConfig:
         return load_config(find_config(path, os.environ))
     except ConfigError as error:
         fail(str(error), 2)
+
+
+def ask_server(config: ServerConfig, command: str) -> Any:
+    """The running server's answer to a command; ends the program when there is none."""
+
+    async def ask() -> Any:
+        client = await ControlClient.connect(config.control_socket)
+        if client is None:
+            raise OperationError(f"no server is running here ({config.control_socket})")
+        try:
+            return await client.run(command, {})
+        finally:
+            client.close()
+
+    try:
+        return asyncio.run(ask())
+    except OperationError as error:
+        fail(str(error))

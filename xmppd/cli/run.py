@@ -15,19 +15,21 @@ from typing import Annotated
 import typer
 
 from ..config import ConfigError, ServerConfig, effective, find_config
-from ..control import ControlClient, ControlServer, ensure_free
+from ..control import ControlServer, ensure_free
 from ..errors import LocalError
 from ..loader import PluginError, choose, discover
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
+from ..net.metrics import MetricsListener
 from ..net.tls import CertificateError
+from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
 from ..operations import OperationError, Operations
 from ..reload import Reloader, load_certificates
 from ..server import Server, server_secret
 from ..storage import open_storage
 from ..storage.api import StoreError
-from .common import ConfigOption, configuration, console, fail
+from .common import ConfigOption, ask_server, configuration, console, fail
 
 log = logging.getLogger("xmppd")
 
@@ -64,11 +66,17 @@ async def _serve(config: ServerConfig, path: Path) -> None:
         raise
     domains = [host.domain for host in server.hosts.values() if host.type == "accounts"]
     reloader = Reloader(server, path)
-    control = ControlServer(config.control_socket, Operations(server.accounts, domains, reloader.command))
+    numbers = Exposition(server)
+    more = {"reload": reloader.command, "metrics": numbers.command}
+    control = ControlServer(config.control_socket, Operations(server.accounts, domains, more))
+    scraped = MetricsListener(numbers.text, CONTENT_TYPE)
     try:
         await server.start()
         await server.listen()
         await control.start()
+        if config.metrics.port is not None:
+            await scraped.start(config.metrics.address, config.metrics.port)
+            log.info("metrics at http://%s:%d/metrics", config.metrics.address, scraped.port)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
         _freeze()
         log.info("ready; commands are taken at %s", config.control_socket)
@@ -77,6 +85,7 @@ async def _serve(config: ServerConfig, path: Path) -> None:
         log.info("stopping")
     finally:
         await control.stop()
+        await scraped.stop()
         await reloader.stop()
         await server.stop()
     log.info("stopped")
@@ -117,23 +126,7 @@ def _welcome(config: ServerConfig, server: Server) -> None:
 
 def reload(config: ConfigOption = None) -> None:
     """Let the running server read its configuration and certificates again."""
-    loaded = configuration(config)
-
-    async def ask() -> list[str]:
-        client = await ControlClient.connect(loaded.control_socket)
-        if client is None:
-            raise OperationError(f"no server is running here ({loaded.control_socket})")
-        try:
-            told: list[str] = await client.run("reload", {})
-            return told
-        finally:
-            client.close()
-
-    try:
-        told = asyncio.run(ask())
-    except OperationError as error:
-        fail(str(error))
-    for line in told:
+    for line in ask_server(configuration(config), "reload"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -156,6 +156,20 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class MetricsConfig:
+    """Where a monitoring system reads the numbers of the server (`/metrics`, OpenMetrics; no TLS, no password)."""
+
+    address: str = option("127.0.0.1", "IP address; whoever reaches it can read the numbers.")
+    port: int | None = option(None, "TCP port; 0 takes any free one; null: not served.", low=0, high=65_535)
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            yield "address", f"expected an IP address such as '127.0.0.1' or '::1', got {self.address!r}"
+
+
+@dataclass(frozen=True)
 class ListenerConfig:
     """One address that clients connect to."""
 
@@ -245,6 +259,7 @@ class ServerConfig:
     plugin_path: tuple[Path, ...] = option((), "More folders with plugins.")
     limits: LimitsConfig = option(LimitsConfig(), "What one peer may cost.")
     log: LogConfig = option(LogConfig(), "What is written down about the running server.")
+    metrics: MetricsConfig = option(MetricsConfig(), "Where a monitoring system reads the numbers of the server.")
 
     @property
     def control_socket(self) -> Path:

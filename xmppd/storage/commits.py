@@ -11,6 +11,7 @@ from itertools import chain
 
 from xmppd.clock import Clock, Timer
 from xmppd.errors import LocalError, StorageUnavailable
+from xmppd.observe.metrics import StoreCounts
 from xmppd.storage.api import Backend, Batch, DataError, LogAppend, Release, Write
 
 log = logging.getLogger("xmppd.storage")
@@ -51,6 +52,7 @@ class GroupCommit:
         self.backend = backend
         self.clock = clock
         self.limits = limits
+        self.counts = StoreCounts()
         self._rows, self._size = limits.rows, limits.size
         self._open: Batch | None = None
         self._waiting: deque[Batch] = deque()
@@ -58,6 +60,9 @@ class GroupCommit:
         self._parts: list[tuple[int, int]] = []
         self._turn_asked = False
         self._since = 0.0
+        self._submitted = 0.0
+        self._writing = (0, 0)
+        """Rows of the commit under way, and how many of them are log entries."""
         self._outage: float | None = None
         self._delay = FIRST_RETRY
         self._retry_timer: Timer | None = None
@@ -100,7 +105,7 @@ class GroupCommit:
         """A new open batch, or StorageUnavailable when the store is down, closing, or too much waits."""
         if self._closing or not self.available:
             raise StorageUnavailable("the store is closing" if self._closing else "the store does not answer")
-        rows, size = self._queued()
+        rows, size = self.queued()
         if rows >= self.limits.queue_rows or size >= self.limits.queue_size:
             raise StorageUnavailable("too much waits for the store")
         if rows * 2 >= self.limits.queue_rows or size * 2 >= self.limits.queue_size:
@@ -119,7 +124,7 @@ class GroupCommit:
         else:
             self.clock.call_soon(self._turn)
 
-    def _queued(self) -> tuple[int, int]:
+    def queued(self) -> tuple[int, int]:
         """Rows and bytes of all that is not decided."""
         batches = list(self._waiting)
         if self._flying is not None:
@@ -157,6 +162,8 @@ class GroupCommit:
         if not writes:
             self._settle(None)
             return
+        self._submitted = self.clock.monotonic()
+        self._writing = (len(writes), sum(type(write) is LogAppend for write in writes))
         try:
             self.backend.commit(writes, self._decided)
         except Exception as error:
@@ -168,11 +175,20 @@ class GroupCommit:
         if self._outage is not None and not isinstance(error, StorageUnavailable):
             self._recovered()
         if error is None:
+            self._count()
             self._settle(None)
         elif isinstance(error, StorageUnavailable):
             self._try_later(error)
         else:
             self._split(error)
+
+    def _count(self) -> None:
+        counts = self.counts
+        rows, entries = self._writing
+        counts.commits += 1
+        counts.rows += rows
+        counts.entries += entries
+        counts.seconds.observe(self.clock.monotonic() - self._submitted)
 
     def _settle(self, failure: Exception | None) -> None:
         """The leftmost part is decided: caches first, then the next commit (the disk works), releases."""
@@ -230,7 +246,7 @@ class GroupCommit:
             self._idle.set_result(None)
         if not self.congested:
             return
-        rows, size = self._queued()
+        rows, size = self.queued()
         if rows * 4 < self.limits.queue_rows and size * 4 < self.limits.queue_size:
             self.congested = False
             callbacks, self._relief = self._relief, []
@@ -253,12 +269,14 @@ class GroupCommit:
             self._parts[-1:] = [(middle, end), (start, middle)]
             self._submit()
             return
+        self.counts.refused += 1
         culprit = batch.items[bearing[0]][0]
         what = ", ".join(sorted({f"{type(w).__name__} of {w.owner}" for w in culprit}))
         log.error("the store refuses %s: %r", what, error, exc_info=None if isinstance(error, DataError) else error)
         self._settle(error)
 
     def _try_later(self, error: StorageUnavailable) -> None:
+        self.counts.failed += 1
         if self._closing and self._idle is None:
             return
         if self._outage is None:
@@ -286,6 +304,7 @@ class GroupCommit:
         waiting, self._open = list(self._waiting), None
         self._waiting.clear()
         refused = sum(len(batch.items) for batch in waiting)
+        self.counts.refused += refused
         log.error(
             "the store has not answered for %.0f s: writes are refused (%d failed, one batch still tried)",
             self.clock.monotonic() - self._outage,
@@ -311,6 +330,11 @@ class GroupCommit:
         self.available = True
         if self._watch_timer is None:
             self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
+
+    @property
+    def outage(self) -> float:
+        """Seconds since commits began to fail; 0: they do not."""
+        return self.clock.monotonic() - self._outage if self._outage is not None else 0.0
 
     # --- the end ---
 

@@ -1,0 +1,142 @@
+"""The numbers of a running server in the OpenMetrics text format. Nothing is counted here: all is read when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from ..stanza import NAMES
+from .metrics import SECONDS, Histogram
+
+if TYPE_CHECKING:
+    from ..server import Server
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class ServerCollector(Collector):
+    """Reads the attributes of a server and its store."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._store()
+        yield from self._sessions()
+        yield from self._counts()
+        yield from self._process()
+
+    def _store(self) -> Iterator[Metric]:
+        store = self.server.storage
+        counts = store.counts
+        rows, size = store.queued()
+        yield gauge("xmppd_store_available", "1: the store takes writes; 0: they are refused.", store.available)
+        yield gauge("xmppd_store_congested", "1: clients are not read until the store has caught up.", store.congested)
+        yield gauge("xmppd_store_outage_seconds", "For how long no commit has succeeded; 0: none fails.", store.outage)
+        yield gauge("xmppd_store_queued_rows", "Writes that are not decided yet.", rows)
+        yield gauge("xmppd_store_queued_bytes", "Their approximate size.", size)
+        yield counter("xmppd_store_commits", "Batches, or parts of them, that were committed.", counts.commits)
+        yield counter(
+            "xmppd_store_commits_failed", "Commits that failed because the store did not answer.", counts.failed
+        )
+        yield counter("xmppd_store_writes_refused", "Items that were answered with an error.", counts.refused)
+        yield counter("xmppd_store_rows", "Writes that were committed.", counts.rows)
+        yield counter(
+            "xmppd_messages_stored", "Of them entries in logs: archived, or owed to somebody.", counts.entries
+        )
+        yield histogram("xmppd_store_commit_seconds", "Time until a commit was on disk.", counts.seconds)
+
+    def _sessions(self) -> Iterator[Metric]:
+        server = self.server
+        detached = server.binder.detached
+        attached = {stream.session for stream in server.streams if stream.session is not None} - detached.keys()
+        yield gauge("xmppd_connections", "Open connections of clients, signed in or not.", len(server.streams))
+        sessions = GaugeMetricFamily("xmppd_sessions", "Sessions, by whether a client is connected.", labels=["state"])
+        sessions.add_metric(["attached"], len(attached))
+        sessions.add_metric(["detached"], len(detached))
+        yield sessions
+        everybody = [*attached, *detached]
+        behind = sum(not session.feed.live for session in everybody)
+        yield gauge("xmppd_sessions_behind", "Sessions for which messages wait in the log.", behind)
+        held = sum(len(session.feed.queue or ()) for session in everybody)
+        yield gauge("xmppd_queued_stanzas", "Stanzas sent and not acknowledged (XEP-0198).", held)
+        delivered = server.counts.delivered + sum(session.delivered for session in everybody)
+        yield counter("xmppd_stanzas_delivered", "Stanzas sent to clients, or queued for their return.", delivered)
+
+    def _counts(self) -> Iterator[Metric]:
+        counts = self.server.counts
+        received = CounterMetricFamily("xmppd_stanzas_received", "Stanzas from clients.", labels=["kind"])
+        for name, count in zip(NAMES, counts.received, strict=True):
+            received.add_metric([name], count)
+        yield received
+        yield counter("xmppd_sessions_resumed", "Sessions whose client came back (XEP-0198).", counts.resumed)
+        sign_ins = CounterMetricFamily("xmppd_sign_ins", "Exchanges of credentials that ended.", labels=["result"])
+        sign_ins.add_metric(["ok"], counts.sign_ins)
+        sign_ins.add_metric(["failed"], counts.sign_ins_failed)
+        yield sign_ins
+        yield counter("xmppd_queue_full", "How often a session's queue was full and it fell behind.", counts.lagging)
+        yield counter(
+            "xmppd_messages_dropped", "Messages in no log for which a full queue had no room.", counts.dropped
+        )
+        yield counter("xmppd_queue_overflow", "Sessions ended because their client does not read.", counts.overflows)
+
+    def _process(self) -> Iterator[Metric]:
+        server = self.server
+        refused = sum(listener.refused for listener in server.listeners)
+        yield counter("xmppd_connections_refused", "Connections closed at once, for their number.", refused)
+        yield histogram("xmppd_loop_lag_seconds", "How late the event loop runs its timers.", server.counts.lag)
+        times = SummaryMetricFamily(
+            "xmppd_handler_seconds", "Time in handlers of plugins: one in 64 is timed.", labels=["host", "handler"]
+        )
+        for host in server.hosts.values():
+            for name, (count, seconds) in sorted(host.times.seconds.items()):
+                times.add_metric([host.domain, name], count_value=count, sum_value=seconds)
+        yield times
+
+
+def gauge(name: str, doc: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, doc, value=float(value))
+
+
+def counter(name: str, doc: str, value: float) -> Metric:
+    return CounterMetricFamily(name, doc, value=float(value))
+
+
+def histogram(name: str, doc: str, found: Histogram) -> Metric:
+    bounds = [*map(str, SECONDS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(found.counts), strict=True))
+    return HistogramMetricFamily(name, doc, buckets=buckets, sum_value=found.sum)
+
+
+class Exposition:
+    """One server's numbers and its process's, in a registry of their own."""
+
+    def __init__(self, server: Server) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ServerCollector(server))
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """OpenMetrics 1.0, UTF-8."""
+        page: bytes = generate_latest(self._registry)  # type: ignore[no-untyped-call]
+        return page
+
+    async def command(self) -> str:
+        """For the control socket."""
+        return self.text().decode()
+
+    def families(self) -> dict[str, Metric]:
+        """By name, now."""
+        return {family.name: family for family in self._registry.collect()}
