@@ -160,6 +160,10 @@ class ClientStream:
     def peer(self) -> str:
         return self.link.peer
 
+    @property
+    def last_read(self) -> float:
+        return self.link.last_read
+
     def write(self, data: bytes) -> None:
         self.link.write(data)
 
@@ -271,6 +275,8 @@ class ClientStream:
             if type(item) is StreamOpen:
                 self._open(item)
                 return self.state is not State.CLOSED
+            if self.session is not None:
+                self.session.feed.goodbye()
             self.close()
         except StreamError as error:
             self.fail(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from .confirming import Confirming
 from .contracts.archive import LOG
 from .errors import StorageUnavailable
 from .mailbox import Mailbox
@@ -31,11 +32,10 @@ class Feed:
 
     __slots__ = (
         "_back",
+        "_confirming",
         "_copies",
-        "_drain_asked",
         "_held",
         "_reading",
-        "_unconfirmed",
         "archive_read",
         "live",
         "paused",
@@ -66,8 +66,7 @@ class Feed:
         self._copies: set[int] | None = None
         """What it got as carbons before it was there for messages."""
         self._held: list[bytes] | None = None
-        self._unconfirmed: list[int] | None = None
-        self._drain_asked = False
+        self._confirming: Confirming | None = None
 
     # ---- sending
 
@@ -117,12 +116,9 @@ class Feed:
             return
         session.carrier.write(data)
         if stamp:
-            if self._unconfirmed is None:
-                self._unconfirmed = []
-            self._unconfirmed.append(stamp)
-            if not self._drain_asked:
-                self._drain_asked = True
-                session.carrier.on_drained(self._drained)
+            if self._confirming is None:
+                self._confirming = Confirming(session)
+            self._confirming.wrote(stamp)
 
     def ask(self) -> None:
         """Ask for an acknowledgement (<r/>)."""
@@ -134,7 +130,7 @@ class Feed:
     def _full(self) -> bool:
         if self.paused:
             return True
-        queue = self.queue
+        queue = self.queue if self.queue is not None else self._confirming
         return queue is not None and len(queue) >= self.session.host.server.limits.queue
 
     def _lag(self, stamp: int) -> None:
@@ -184,17 +180,14 @@ class Feed:
             return True
         return queue.acknowledged >= count if count >= 0 else not queue.items and self._held is None
 
-    def _drained(self) -> None:
-        """Without acknowledgements the end of the write is the best that can be known."""
-        self._drain_asked = False
-        stamps, self._unconfirmed = self._unconfirmed, None
-        if stamps and not self.session.ended:
-            self.session.account.mailbox.settle(stamps)
-        self.go_on()
+    def goodbye(self) -> None:
+        """The client closes its stream."""
+        if self._confirming is not None:
+            self._confirming.goodbye()
 
     def pending(self) -> list[int]:
         """Log entries that this client has not acknowledged."""
-        stamps = list(self._unconfirmed or ())
+        stamps = self._confirming.pending if self._confirming is not None else []
         if self.queue is not None:
             stamps += [stamp for _, stamp in self.queue.items if stamp]
         return stamps

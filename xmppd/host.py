@@ -252,6 +252,11 @@ class Host:
 
         Only an answer from exactly `to` counts (an IQ result may come from anybody).
         """
+        id = self.expect(to, answered, ASK_TIMEOUT)
+        self.router.deliver(iq("get", id, payload, to=to, sender=self.jid))
+
+    def expect(self, to: JID, answered: Callable[[Stanza | None], None], within: float) -> str:
+        """The id for an IQ get of the host's own that the caller sends to `to`; `answered` as in `ask`."""
         self._asked += 1
         id = f"{self._ask_prefix}{self._asked}"
 
@@ -259,8 +264,8 @@ class Host:
             if self._asks.pop(id, None) is not None:
                 answered(None)
 
-        self._asks[id] = (to.full, answered, self.clock.call_later(ASK_TIMEOUT, expired))
-        self.router.deliver(iq("get", id, payload, to=to, sender=self.jid))
+        self._asks[id] = (to.full, answered, self.clock.call_later(within, expired))
+        return id
 
     def answered(self, stanza: Stanza) -> None:
         """A result or error came to the host."""

@@ -61,6 +61,7 @@ class RuntimeLimits:
     ping_after: float
     ping_timeout: float
     resume_time: float
+    answer_time: float
 
     @classmethod
     def of(cls, config: LimitsConfig) -> RuntimeLimits:
@@ -77,6 +78,7 @@ class RuntimeLimits:
             float(config.idle_ping),
             float(config.ping_timeout),
             float(config.resume_time),
+            float(config.answer_time),
         )
 
 

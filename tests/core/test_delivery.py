@@ -271,6 +271,60 @@ async def test_without_acknowledgements_the_end_of_the_write_counts(server: Harn
     assert bodies(await fine.receive_all()) == ["0", "1", "2", "3", "4"]
 
 
+async def test_without_acknowledgements_a_ping_asks_behind_a_burst(server: Harness) -> None:
+    """What no answer has confirmed when the connection breaks is owed to the next device."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone", presence=True)
+    say(romeo, "juliet@localhost", "one")
+    say(romeo, "juliet@localhost", "two")
+    assert bodies(await phone.receive_all()) == ["one", "two"]
+    await server.quiet()
+    assert phone.pings == 1, "one for the burst"
+    phone.answers_pings = False
+    say(romeo, "juliet@localhost", "three")
+    say(romeo, "juliet@localhost", "four")
+    assert bodies(await phone.receive_all()) == ["three", "four"]
+    phone.cut()
+    await server.quiet()
+    tablet = await server.login("juliet", "tablet")
+    tablet.send("<presence/>")
+    assert bodies(await tablet.receive_all()) == ["three", "four"]
+
+
+async def test_a_client_that_answers_no_pings_is_asked_once(server: Harness) -> None:
+    """It is alive, so the end of the write counts from then on."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone", presence=True)
+    phone.answers_pings = False
+    say(romeo, "juliet@localhost", "one")
+    await phone.receive_all()
+    for _ in range(4):
+        await server.advance(10)
+        phone.send(" ")
+        await server.quiet()
+    say(romeo, "juliet@localhost", "two")
+    assert bodies(await phone.receive_all()) == ["two"]
+    assert phone.pings == 1
+    phone.cut()
+    await server.quiet()
+    tablet = await server.login("juliet", "tablet")
+    tablet.send("<presence/>")
+    assert bodies(await tablet.receive_all()) == []
+
+
+async def test_who_says_goodbye_has_what_was_written(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone", presence=True)
+    phone.answers_pings = False
+    say(romeo, "juliet@localhost", "one")
+    await phone.receive_all()
+    phone.close()
+    await server.quiet()
+    tablet = await server.login("juliet", "tablet")
+    tablet.send("<presence/>")
+    assert bodies(await tablet.receive_all()) == []
+
+
 @pytest.mark.server(more="limits: {queue: 50, ask_every: 10}")
 async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: Harness) -> None:
     """T38 in small: the log is the queue, and everything arrives in the end, once and in order."""
@@ -373,6 +427,37 @@ async def test_after_a_kill_the_client_learns_what_is_on_disk(server: Harness) -
     finally:
         await second.stop()
         server.backend.release()
+
+
+@pytest.mark.server(plugins={"limits": {"waiting_messages": 1}})
+@pytest.mark.parametrize("told", [False, True])
+async def test_after_a_kill_the_count_does_not_cover_a_refusal_nobody_heard(server: Harness, told: bool) -> None:
+    """Else the client takes the message for delivered. What it has acknowledged the error of is over."""
+    await server.register("grace")
+    await server.login("juliet", presence=True)
+    romeo = await server.login("romeo")
+    previous = await enable(romeo)
+    say(romeo, "grace@localhost", "first")
+    await server.quiet()
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "stored")
+    say(romeo, "grace@localhost", "refused")
+    say(romeo, "juliet@localhost", "stored, too")
+    server.backend.release()
+    assert [condition(each) for each in await romeo.receive_all() if each.get("type") == "error"]
+    if told:
+        romeo.send(f"<a xmlns='{SM}' h='1'/>")
+        say(romeo, "juliet@localhost", "and now")
+        await server.quiet()
+    second = await restarted(server)
+    try:
+        client = second.connect()
+        await client.sign_in("romeo")
+        client.send(f"<resume xmlns='{SM}' previd='{previous}' h='0'/>")
+        answer = await client.receive()
+        assert (answer.tag, answer.get("h")) == (f"{{{SM}}}failed", "5" if told else "2")
+    finally:
+        await second.stop()
 
 
 async def test_a_count_goes_with_its_session(server: Harness) -> None:
@@ -518,3 +603,63 @@ async def test_a_private_message_in_a_room_is_one_batch(server: Harness) -> None
     assert sorted(owners) == ["juliet@localhost", "romeo@localhost"]
     server.backend.release()
     assert bodies(await juliet.receive_all()) == ["psst"]
+
+
+async def test_two_devices_that_sign_in_at_once_both_get_what_comes_then(server: Harness) -> None:
+    """One reads its archive and one does not, while messages come: each has each of them once."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "owed")
+    await romeo.silence()
+    reader = await server.login("juliet", "reader")
+    await enable(reader)
+    plain = await server.login("juliet", "plain")
+    await enable(plain)
+    reader.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    fetched = [each.findtext(f".//{BODY}") for each in await reader.receive_all()]
+    assert fetched == ["owed", None]
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "while both come")
+    plain.send("<presence/>")
+    reader.send("<presence/>")
+    await server.quiet()
+    server.backend.release()
+    assert bodies(await reader.receive_all()) == ["while both come"]
+    assert bodies(await plain.receive_all())[-1:] == ["while both come"]
+
+
+async def test_an_archive_shows_nothing_that_was_not_sent_yet(server: Harness) -> None:
+    """A query ends at what is released: what is committed right then comes live, and only live."""
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "warm up")
+    await server.register("juliet")
+    juliet = await server.login("juliet", "reader")
+    await enable(juliet)
+    say(romeo, "juliet@localhost", "one")
+    await server.quiet()
+    server.backend.hold()
+    say(romeo, "juliet@localhost", "two")
+    juliet.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    await server.quiet()
+    server.backend.release()
+    found = [each.findtext(f".//{BODY}") for each in await juliet.receive_all()]
+    juliet.send("<presence/>")
+    found += [each.findtext(BODY) for each in await juliet.receive_all()]
+    assert found.count("two") == 1
+    assert found.count("one") == 1
+
+
+async def test_a_copy_is_not_sent_again_as_the_message(server: Harness) -> None:
+    """Carbons that came before the first presence (XEP-0280) are what the device has."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone", presence=True)
+    tablet = await server.login("juliet", "tablet")
+    await enable(tablet)
+    tablet.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+    tablet.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    await tablet.receive_all()
+    say(romeo, phone.jid, "said")
+    copies = await tablet.receive_all()
+    assert [each.findtext(f".//{BODY}") for each in copies] == ["said"]
+    tablet.send("<presence/>")
+    assert bodies(await tablet.receive_all()) == []

@@ -40,7 +40,7 @@ async def test_stanzas_and_sessions_are_counted(server: Harness) -> None:
     after = values(server)
     grown = {name: after[name] - before.get(name, 0) for name in after}
     assert grown['xmppd_stanzas_received_total{kind="message"}'] == 2
-    assert grown['xmppd_stanzas_received_total{kind="iq"}'] == 0
+    assert grown['xmppd_stanzas_received_total{kind="iq"}'] == 1, "juliet answered the ping behind them"
     assert grown["xmppd_stanzas_delivered_total"] == 2
     assert grown["xmppd_messages_stored_total"] == 4, "one entry for each side"
     assert grown["xmppd_store_commits_total"] == grown["xmppd_store_commit_seconds_count"] >= 1

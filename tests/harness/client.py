@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -22,6 +23,8 @@ HEADER = (
     "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' "
     "to='{domain}' version='1.0'>"
 )
+HOSTS_OWN = re.compile(r"[0-9a-f]{8}-\d+")
+"""The ids of IQs that a host sends."""
 _serial = count(1)
 
 
@@ -104,6 +107,9 @@ class Client:
         self.closed = False
         """The server has closed the stream."""
         self.secured = False
+        self.answers_pings = True
+        """The pings behind messages are answered and not shown, as a client's library does it (`pings` counts)."""
+        self.pings = 0
         self._unsent: deque[bytes] = deque()
         self._fresh()
         self._gone = False
@@ -125,9 +131,21 @@ class Client:
                 continue
             self._depth -= 1
             if self._depth == 1:
-                self.inbox.append(element)
+                if not self._pinged(element):
+                    self.inbox.append(element)
             elif self._depth == 0:
                 self.closed = True
+
+    def _pinged(self, element: Element) -> bool:
+        """Whether it is the ping behind a burst of messages, which asks for no more than an answer."""
+        id = str(element.get("id"))
+        if element.find("{urn:xmpp:ping}ping") is None or not HOSTS_OWN.fullmatch(id):
+            return False
+        self.pings += 1
+        if self.answers_pings:
+            answer = f"<iq type='result' id='{id}' to='{element.get('from')}'/>"
+            asyncio.get_running_loop().call_soon(self.send, answer)
+        return True
 
     def send(self, text: str | bytes) -> None:
         """Bytes on their way to the server (held while the server does not read)."""

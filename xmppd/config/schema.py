@@ -121,6 +121,13 @@ class LimitsConfig:
         low=0,
         high=604_800,
     )
+    answer_time: Duration = option(
+        Duration("30 seconds"),
+        "A client without XEP-0198 is asked by a ping whether it has its messages. If it is alive and has not answered "
+        "for so long, it counts as one that never does, and the end of the write as its answer. 0: none is asked.",
+        low=0,
+        high=3600,
+    )
     per_connection: ShapingLimits = option(ShapingLimits(), "What one connection may send per second.")
     per_account: ShapingLimits = option(
         ShapingLimits(Size("1 MiB"), Size("4 MiB"), 400, 2000),

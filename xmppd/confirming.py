@@ -1,0 +1,106 @@
+"""Without XEP-0198: a ping behind what was written asks whether it has arrived (docs/explanation/delivery.md).
+
+XML is one order, so any answer to the ping says that the client has taken all that was written before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .stanza import Stanza, iq
+from .xml import E
+
+if TYPE_CHECKING:
+    from .sessions import Session
+
+PING: Final = E("ping", "urn:xmpp:ping")
+
+
+class Confirming:
+    """What one client was sent of its account's log, and has not confirmed. One ping at a time is on its way."""
+
+    __slots__ = ("_asked", "_asked_at", "_drain_asked", "_mute", "_written", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._written: list[int] = []
+        """Log ids that no ping is behind yet."""
+        self._asked: list[int] = []
+        """Those that the ping on its way is behind."""
+        self._asked_at = 0.0
+        self._drain_asked = False
+        self._mute = False
+        """It is alive and answers no pings: the end of the write is the best that can be known."""
+
+    @property
+    def pending(self) -> list[int]:
+        return self._asked + self._written
+
+    def __len__(self) -> int:
+        return len(self._asked) + len(self._written)
+
+    def wrote(self, stamp: int) -> None:
+        """A log entry went out. All that is written in one burst is asked for at once, when the socket has taken it."""
+        self._written.append(stamp)
+        carrier = self.session.carrier
+        if not self._drain_asked and carrier is not None:
+            self._drain_asked = True
+            carrier.on_drained(self._drained)
+
+    def _drained(self) -> None:
+        self._drain_asked = False
+        if self._mute or not self.session.host.server.limits.answer_time:
+            self._settle(self._written)
+            self._written = []
+            self.session.feed.go_on()
+        elif not self._asked:
+            self._ask()
+
+    def _ask(self) -> None:
+        if not self._written or self.session.ended or self.session.carrier is None:
+            return
+        self._asked, self._written = self._written, []
+        self._asked_at = self.session.host.clock.monotonic()
+        self._ping()
+
+    def _ping(self) -> None:
+        session = self.session
+        assert session.carrier is not None
+        host = session.host
+        id = host.expect(session.jid, self._answered, host.server.limits.answer_time)
+        data = iq("get", id, PING, to=session.jid, sender=host.jid).data
+        # A client may have begun to count meanwhile (XEP-0198): then this counts, too.
+        if session.feed.queue is not None:
+            session.feed.queue.append(data, 0)
+        session.carrier.write(data)
+
+    def _answered(self, answer: Stanza | None) -> None:
+        session = self.session
+        if session.ended or not self._asked:
+            return
+        if answer is None:
+            carrier = session.carrier
+            if carrier is None:
+                return  # its session waits for it; what is not confirmed is given back when that ends
+            if carrier.last_read < self._asked_at + session.host.server.limits.answer_time / 2:
+                self._ping()  # not a word since: the connection may be dead, and what it was sent lost
+                return
+            self._mute = True
+        self._settle(self._asked)
+        self._asked = []
+        if self._mute and not self._drain_asked:
+            self._settle(self._written)
+            self._written = []
+        elif not self._drain_asked:
+            self._ask()
+        session.feed.go_on()
+
+    def goodbye(self) -> None:
+        """It closes its stream. Who does takes what still comes until the other side has closed, too (RFC 6120
+        section 4.4), so this answers the ping. What the socket has not taken yet stays owed."""
+        self._settle(self._asked)
+        self._asked = []
+
+    def _settle(self, stamps: list[int]) -> None:
+        if stamps and not self.session.ended:
+            self.session.account.mailbox.settle(stamps)
