@@ -9,8 +9,9 @@ from itertools import pairwise
 import pytest
 
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
+from xmppd.delivery import LOG
 from xmppd.errors import StorageUnavailable
-from xmppd.storage.api import DataError
+from xmppd.storage.api import DataError, Entry, Flags
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -629,24 +630,22 @@ async def test_two_devices_that_sign_in_at_once_both_get_what_comes_then(server:
 
 
 async def test_an_archive_shows_nothing_that_was_not_sent_yet(server: Harness) -> None:
-    """A query ends at what is released: what is committed right then comes live, and only live."""
+    """A query ends at what is released: what is on disk and not released yet comes live, and only live."""
     romeo = await server.login("romeo")
-    say(romeo, "juliet@localhost", "warm up")
-    await server.register("juliet")
-    juliet = await server.login("juliet", "reader")
-    await enable(juliet)
-    say(romeo, "juliet@localhost", "one")
+    juliet = await server.login("juliet", "reader", presence=True)
+    say(romeo, "juliet@localhost", "released")
     await server.quiet()
-    server.backend.hold()
-    say(romeo, "juliet@localhost", "two")
+    account = server.host.account("juliet@localhost")
+    body = b"<message to='juliet@localhost' from='romeo@localhost/x' type='chat'><body>on disk</body></message>"
+    entry = Entry(account.released + 1, "romeo@localhost", "x", Flags.INCOMING, body)
+    await server.storage.commit([server.storage.log(LOG).append("juliet@localhost", entry)])
     juliet.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
-    await server.quiet()
-    server.backend.release()
-    found = [each.findtext(f".//{BODY}") for each in await juliet.receive_all()]
-    juliet.send("<presence/>")
-    found += [each.findtext(BODY) for each in await juliet.receive_all()]
-    assert found.count("two") == 1
-    assert found.count("one") == 1
+    found = [each.findtext(f".//{{urn:xmpp:forward:0}}forwarded//{BODY}") for each in await juliet.receive_all()]
+    assert "released" in found
+    assert "on disk" not in found
+    account.released = entry.id
+    juliet.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    assert "on disk" in [each.findtext(f".//{BODY}") for each in await juliet.receive_all()]
 
 
 async def test_a_copy_is_not_sent_again_as_the_message(server: Harness) -> None:
@@ -658,7 +657,8 @@ async def test_a_copy_is_not_sent_again_as_the_message(server: Harness) -> None:
     tablet.send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
     tablet.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
     await tablet.receive_all()
-    say(romeo, phone.jid, "said")
+    say(romeo, "juliet@localhost", "said")
+    assert bodies(await phone.receive_all()) == ["said"]
     copies = await tablet.receive_all()
     assert [each.findtext(f".//{BODY}") for each in copies] == ["said"]
     tablet.send("<presence/>")
