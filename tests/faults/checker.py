@@ -178,22 +178,11 @@ class _Judge:
                 continue
             if not message.accepted and message.key not in self.keys[message.to]:
                 continue
-            devices = by_account[message.to]
-            if message.key not in seen[message.to] and not self._on_its_way(message, devices):
+            if message.key not in seen[message.to]:
                 self.report.bad("not delivered", f"{message.key} to {message.to}: {message}")
         for device in self.ledger.devices.values():
             if device.kind is Kind.ARCHIVE and not device.killed:
                 self._complete(device)
-
-    def _on_its_way(self, message: Message, devices: list[Device]) -> bool:
-        """Without acknowledgements, what was written into a connection that broke is gone from live receipt."""
-        start = message.attempts[0].at - GRACE
-        end = (message.acked_at or message.attempts[-1].at) + GRACE
-        for device in devices:
-            if device.kind is Kind.BARE and any(start <= at <= end + GRACE for at in device.breaks):
-                self.report.excused["gone in a broken connection"] += 1
-                return True
-        return False
 
     def _complete(self, device: Device) -> None:
         """Its history has no hole, from where it began."""
@@ -232,10 +221,6 @@ class _Judge:
         message = self.ledger.messages[receipt.key]
         if receipt.how is not How.LIVE:
             return False
-        if device.kind is Kind.BARE and self.ledger.crashed(message.attempts[0].epoch, receipt.epoch):
-            # Written into a connection that broke, so done; the server that knew this was killed.
-            self.report.excused["late without XEP-0198"] += 1
-            return True
         for other in self.ledger.devices.values():
             if other.account == device.account and other is not device and other.killed:
                 waited = message.attempts[0].at - other.killed_at

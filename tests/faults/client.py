@@ -110,8 +110,6 @@ class Actor:
 
     def _broken(self) -> None:
         if self._link is not None:
-            if not self._leaving:
-                self.device.breaks.append(time.monotonic())
             self._link.cut()
         self._link, self.online = None, False
         for answer in self._answers.values():

@@ -79,10 +79,7 @@ class Receipt:
 
 @dataclass(slots=True)
 class Device:
-    """`since`: the archive id where what it knows begins. `killed`: it will not come back, with what it knew.
-
-    `breaks`: when its connections ended without a farewell.
-    """
+    """`since`: the archive id where what it knows begins. `killed`: it will not come back, with what it knew."""
 
     name: str
     account: str
@@ -91,7 +88,6 @@ class Device:
     killed: bool = False
     killed_at: float = 0.0
     receipts: list[Receipt] = field(default_factory=list)
-    breaks: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     denied: int = 0
     """How often the server did not know any more what it had sent (<handled-count-too-high/>)."""
