@@ -15,14 +15,6 @@ HINTS_NS: Final = "urn:xmpp:hints"
 MUC_USER_NS: Final = "http://jabber.org/protocol/muc#user"
 ROOM_MARK: Final = f"{MUC_USER_NS}|x"
 """In a normal message a mediated invitation; in a chat message the mark of a private message in a room."""
-SEALED: Final = frozenset(
-    (
-        "eu.siacs.conversations.axolotl|encrypted",
-        "urn:xmpp:omemo:1|encrypted",
-        "urn:xmpp:omemo:2|encrypted",
-    )
-)
-"""OMEMO: without a <payload/> it only brings keys (XEP-0384 section 5.6)."""
 
 _CALLS: Final = "urn:xmpp:jingle-message:0"
 _INVITES: Final = "urn:xmpp:call-invites:0"
@@ -59,8 +51,6 @@ _NOW, _LATER, _LATEST = Idle.NOW, Idle.LATER, Idle.LATEST
 UNKNOWN: Final = Row("unknown", (), _D, False, _NEVER, False, _NOW)
 """A payload that stands in no row: it may matter to a program, so it waits for it."""
 EMPTY: Final = Row("empty", (), _N, False, _NEVER, False, _LATER)
-KEYS: Final = Row("keys", (), _A, False, _NEVER, False, _LATER)
-"""In the place of "encrypted", where nothing is sealed."""
 
 TABLE: Final = (
     # What changes the meaning of something said: correction (XEP-0308), retraction (0424, moderated 0425), reaction
@@ -84,9 +74,10 @@ TABLE: Final = (
     Row("invitation", ("jabber:x:conference|x",),                   _A, True,  _ALERT,  True,  _NOW),
     Row("mediated",   (ROOM_MARK,),                                 _A, False, _ALERT,  True,  _NOW, ("normal",)),
 
-    # What people say; encrypted: OMEMO (XEP-0384), OpenPGP (0373, 0027)
+    # What people say; encrypted: OMEMO (XEP-0384; also what only brings keys), OpenPGP (0373, 0027)
     Row("body",       ("jabber:client|body",),                      _A, True,  _ALERT,  True,  _NOW),
-    Row("encrypted",  (*SEALED, "urn:xmpp:openpgp:0|openpgp", "jabber:x:encrypted|x"),
+    Row("encrypted",  ("eu.siacs.conversations.axolotl|encrypted", "urn:xmpp:omemo:1|encrypted",
+                       "urn:xmpp:omemo:2|encrypted", "urn:xmpp:openpgp:0|openpgp", "jabber:x:encrypted|x"),
                                                                     _A, True,  _ALERT,  True,  _NOW),
     Row("file",       ("jabber:x:oob|x", "urn:xmpp:sfs:0|file-sharing", "urn:xmpp:sims:1|media-sharing",
                        "urn:xmpp:reference:0|reference"),           _A, True,  _ALERT,  True,  _NOW),
@@ -100,7 +91,6 @@ TABLE: Final = (
                                                                     _A, True,  _NEVER,  False, _LATER),
 
     # What nobody reads
-    KEYS,
     UNKNOWN,
 
     # Of the moment: gone when nobody is there

@@ -19,7 +19,7 @@ from xmppd.contracts.archive import Worth
 from xmppd.contracts.messages import Idle, Push, Treatment
 from xmppd.stanza import Stanza
 
-from .kinds import EMPTY, HINTS_NS, KEYS, MUC_USER_NS, ROOM_MARK, SEALED, TABLE, UNKNOWN, Row
+from .kinds import EMPTY, HINTS_NS, MUC_USER_NS, ROOM_MARK, TABLE, UNKNOWN, Row
 
 NO_STORE: Final = f"{HINTS_NS}|no-store"
 NO_PERMANENT_STORE: Final = f"{HINTS_NS}|no-permanent-store"
@@ -48,40 +48,33 @@ _ROWS: Final = _by_tag()
 
 # ---- what names alone do not tell
 
+INVITES, FROM_BARE = 1, 2
+Look = Callable[[Stanza], int]
+"""Gives the facts that are so."""
 
-def _invites(stanza: Stanza) -> bool:
+
+def _invites(stanza: Stanza) -> int:
     room = stanza.child(MUC_USER_NS, "x")
-    return room is not None and room.find(f"{{{MUC_USER_NS}}}invite") is not None
+    return INVITES if room is not None and room.find(f"{{{MUC_USER_NS}}}invite") is not None else 0
 
 
-def _from_bare(stanza: Stanza) -> bool:
+def _from_bare(stanza: Stanza) -> int:
     """The error does not carry what it answers. From a bare address it answers what all devices have seen."""
-    return stanza.sender is not None and not stanza.sender.resource
+    return FROM_BARE if stanza.sender is not None and not stanza.sender.resource else 0
 
 
-def _only_keys(stanza: Stanza) -> bool:
-    return b"payload" not in stanza.inside
-
-
-INVITES, FROM_BARE, ONLY_KEYS = 1, 2, 4
-_LOOKS: Final[dict[int, Callable[[Stanza], bool]]] = {INVITES: _invites, FROM_BARE: _from_bare, ONLY_KEYS: _only_keys}
+_LOOKS: Final[dict[int, Look]] = {INVITES: _invites, FROM_BARE: _from_bare}
 
 
 class Choice:
     """A treatment that takes a look inside: for each combination of facts one."""
 
-    __slots__ = ("looks", "treatments")
+    __slots__ = ("look", "treatments")
 
     def __init__(self, type: str, tags: tuple[str, ...], looks: int) -> None:
-        self.looks = tuple((fact, look) for fact, look in _LOOKS.items() if fact & looks)
-        self.treatments = {facts: decide(type, tags, facts) for facts in range(8) if not facts & ~looks}
-
-    def treatment(self, stanza: Stanza) -> Treatment:
-        facts = 0
-        for fact, look in self.looks:
-            if look(stanza):
-                facts |= fact
-        return self.treatments[facts]
+        chosen = [look for fact, look in _LOOKS.items() if fact & looks]
+        self.look: Look = chosen[0] if len(chosen) == 1 else lambda stanza: sum(look(stanza) for look in chosen)
+        self.treatments = {facts: decide(type, tags, facts) for facts in range(4) if not facts & ~looks}
 
 
 class Treatments:
@@ -92,7 +85,7 @@ class Treatments:
 
     def treatment(self, stanza: Stanza) -> Treatment:
         found = self._known.get((stanza.type, stanza.tags)) or self._learn(stanza.type, stanza.tags)
-        return found if found.__class__ is Treatment else found.treatment(stanza)  # type: ignore[union-attr]
+        return found if type(found) is Treatment else found.treatments[found.look(stanza)]  # type: ignore[union-attr]
 
     def _learn(self, type: str, tags: tuple[str, ...]) -> Treatment | Choice:
         """Bounded in number and size: who sends ever new names makes it forget, and costs a few microseconds."""
@@ -101,8 +94,6 @@ class Treatments:
             looks |= INVITES
         if type == "error":
             looks |= FROM_BARE
-        if not SEALED.isdisjoint(tags):
-            looks |= ONLY_KEYS
         found = Choice(type, tags, looks) if looks else decide(type, tags, 0)
         if sum(map(len, tags)) <= LONGEST:
             if len(self._known) >= REMEMBERED:
@@ -118,8 +109,6 @@ def decide(type: str, tags: tuple[str, ...], facts: int) -> Treatment:
     """`facts`: what a look inside has told."""
     rows = _ROWS[type]
     kinds = [rows.get(name, UNKNOWN) for name in tags] or [EMPTY]
-    if facts & ONLY_KEYS:
-        kinds = [KEYS if row.kind == "encrypted" else row for row in kinds]
     leading = min(kinds, key=lambda row: _RANK[row.kind])
     worth = _worth(type, tags, max(row.worth for row in kinds))
     copied = any(row.copied for row in kinds)
