@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmppd.contracts.routing import ARRIVED, SENT
+from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT
 from xmppd.errors import NotAllowed
 from xmppd.plugin import (
     Inbound,
@@ -24,30 +24,17 @@ from xmppd.xep import stanza_id_bytes
 
 NS = "urn:xmpp:carbons:2"
 FORWARD_NS = "urn:xmpp:forward:0"
-MUC_USER_NS = "http://jabber.org/protocol/muc#user"
 MESSAGES = (Kind.MESSAGE,)
 ENABLED = SessionKey[bool]("carbons", False, durable=True)
-
-PRIVATE = frozenset((f"{NS}|private", "urn:xmpp:hints|no-copy"))
-"""Section 9, XEP-0334 section 4.3."""
-BODY = "jabber:client|body"
-ROOM_MARK = f"{MUC_USER_NS}|x"
-IM_PAYLOADS = frozenset(
-    (
-        "urn:xmpp:receipts|request",
-        "urn:xmpp:receipts|received",
-        *(f"http://jabber.org/protocol/chatstates|{name}" for name in ("active", "composing", "paused")),
-        *(f"http://jabber.org/protocol/chatstates|{name}" for name in ("inactive", "gone")),
-        *(f"urn:xmpp:chat-markers:0|{name}" for name in ("markable", "received", "displayed", "acknowledged")),
-        "jabber:x:conference|x",
-    )
-)
-"""Section 6.1: payloads of instant messaging, and direct invitations (XEP-0249)."""
 
 
 class Carbons(Plugin[NoConfig]):
     xeps = (Xep(280, "1.0.1", "of errors those are copied that answer for a bare address"),)
     features = (NS,)
+    uses = (MESSAGE_RULES,)
+
+    def setup(self) -> None:
+        self.rules = self.host.service(MESSAGE_RULES)
 
     @iq("set", NS, "enable", To.SELF)
     async def enable(self, request: Request) -> None:
@@ -68,7 +55,7 @@ class Carbons(Plugin[NoConfig]):
         if not targets and event.stamp:
             # It waits in the log. A device that has not come online yet gets it from there, so not twice.
             others = [each for each in others if each.presence is not None]
-        if others and eligible(event.stanza, sent=False):
+        if others and self.rules.treatment(event.stanza).carbon_received:
             event.targets.extend(copies("received", event.stanza, event.stanza.data, others))
 
     @on(SENT, kinds=MESSAGES)
@@ -78,28 +65,11 @@ class Carbons(Plugin[NoConfig]):
         if len(owner.sessions) < 2 or stanza.to is None or stanza.to.bare == owner.bare:
             return
         others = [each for each in owner.sessions.values() if each[ENABLED] and each is not event.session]
-        if others and eligible(stanza, sent=True):
+        if others and self.rules.treatment(stanza).carbon_sent:
             data = stanza.data
             if event.stamp:  # XEP-0313 section 3.4: where it is in the own archive
                 data = appended(data, stanza_id_bytes(owner.bare, event.stamp))
             event.targets.extend(copies("sent", stanza, data, others))
-
-
-def eligible(stanza: Stanza, sent: bool) -> bool:
-    """Section 6.1. What is said between two in a room comes to every device by the room itself."""
-    tags = stanza.tags
-    if not PRIVATE.isdisjoint(tags) or stanza.type in ("groupchat", "headline"):
-        return False
-    if ROOM_MARK in tags:
-        room = stanza.child(MUC_USER_NS, "x")
-        invites = room is not None and room.find(f"{{{MUC_USER_NS}}}invite") is not None
-        if invites or not sent:
-            return invites
-    if stanza.type == "error":
-        # The error does not carry what it answers. From a bare address it answers what all devices have seen.
-        sender = stanza.sender
-        return not sent and sender is not None and (not sender.resource or not IM_PAYLOADS.isdisjoint(tags))
-    return stanza.type == "chat" or BODY in tags or not IM_PAYLOADS.isdisjoint(tags)
 
 
 def copies(name: str, stanza: Stanza, data: bytes, sessions: list[Session]) -> list[tuple[Session, Stanza]]:

@@ -12,8 +12,8 @@ from itertools import takewhile
 
 from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
-from xmppd.contracts.archive import ARCHIVE, LOG, Worth
-from xmppd.contracts.routing import ARRIVED, INBOUND
+from xmppd.contracts.archive import LOG, Worth
+from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import SESSION_ENDED
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Plugin, Session, Stage, on
@@ -61,7 +61,10 @@ class Waiting:
 
 
 class Limits(Plugin[Config]):
+    uses = (MESSAGE_RULES,)
+
     def setup(self) -> None:
+        self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
         self.waiting: OrderedDict[str, Waiting] = OrderedDict()
 
@@ -78,8 +81,7 @@ class Limits(Plugin[Config]):
             return
         if stanza.sender is not None and stanza.sender.bare == owner.bare:
             return
-        archive = self.host.find(ARCHIVE)
-        if archive is None or archive.worth(stanza) is Worth.NOTHING:
+        if self.rules.treatment(stanza).worth is Worth.NOTHING:
             return
         waiting = self._waiting(owner)
         if waiting is not None and self._full(waiting):

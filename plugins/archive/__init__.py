@@ -13,16 +13,15 @@ from typing import Literal
 from xmppd.config import option
 from xmppd.contracts.archive import ARCHIVE, LOG, Worth
 from xmppd.contracts.roster import ROSTER
-from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND
+from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.mam import MAM_NS, fields, fin, metadata, read_page, read_query, results
-from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, Stanza, To, Xep, iq, on
+from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, To, Xep, iq, on
 from xmppd.storage.api import Entry, Flags, LogAppend, Write
 from xmppd.xep import SID_NS, stanza_id_bytes
 
 from . import reading
 from .preferences import Preferences, read_preferences, shown
-from .worth import worth
 
 EXTENDED = f"{MAM_NS}#extended"
 SID_TAG = f"{SID_NS}|stanza-id"
@@ -57,8 +56,10 @@ class MessageArchive(Plugin[Config]):
     )
     account_features = (MAM_NS, EXTENDED)
     provides = (ARCHIVE,)
+    uses = (MESSAGE_RULES,)
 
     def setup(self) -> None:
+        self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
         self.preferences = self.host.storage.map("archive-preferences", Preferences, resident=True)
         self.reconfigured()
@@ -71,9 +72,6 @@ class MessageArchive(Plugin[Config]):
         self.every(SWEEP, self.sweep, "sweep")
 
     # ---- contracts.archive.Archive
-
-    def worth(self, stanza: Stanza) -> Worth:
-        return worth(stanza)
 
     def wants(self, owner: str, resource: str, peer: str) -> bool:
         """XEP-0441 section 2."""
@@ -94,7 +92,7 @@ class MessageArchive(Plugin[Config]):
         """The sender's copy. Of a message to oneself there is one entry, the incoming one (section 4.1.1)."""
         stanza, owner = event.stanza, event.owner
         to = stanza.to
-        if to is None or to.bare == owner.bare or worth(stanza) is not Worth.ARCHIVE:
+        if to is None or to.bare == owner.bare or self.rules.treatment(stanza).worth is not Worth.ARCHIVE:
             return
         if self.wants(owner.bare, to.resource, to.bare):
             event.stamp = id = owner.next_id()
@@ -104,7 +102,7 @@ class MessageArchive(Plugin[Config]):
     def incoming(self, event: Inbound) -> None:
         """The recipient's copy; stored as it came, delivered with its archive id (section 3.4)."""
         stanza, owner = event.stanza, event.owner
-        kept = worth(stanza)
+        kept = self.rules.treatment(stanza).worth
         if kept is Worth.NOTHING:
             return
         sender, bare = stanza.sender or self.host.jid, owner.bare

@@ -6,12 +6,13 @@ from itertools import product
 
 import pytest
 
-from plugins.archive.worth import worth
+from plugins.message_rules.treatment import Treatments
 from tests.harness import Client, Element, Harness, condition
 from xmppd.contracts.archive import LOG, Worth
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Range
 
+TREATMENTS = Treatments()
 NOTHING, DELIVERY, ARCHIVE = Worth.NOTHING, Worth.DELIVERY, Worth.ARCHIVE
 STATES = "http://jabber.org/protocol/chatstates"
 
@@ -62,7 +63,7 @@ def test_worth(kind: str) -> None:
         for type in ("chat", "normal", "headline", "groupchat", "error"):
             stanza = parse_stanza(f"<message type='{type}'>{inside}{hints(names)}</message>".encode())
             wanted = change.get(plain, plain) if type in ("chat", "normal") else NOTHING
-            assert worth(stanza) is wanted, (names, type)
+            assert TREATMENTS.treatment(stanza).worth is wanted, (names, type)
 
 
 def test_the_room_mark_is_an_invitation_in_normal_messages_only() -> None:
@@ -74,7 +75,8 @@ def test_the_room_mark_is_an_invitation_in_normal_messages_only() -> None:
         ("chat", mark + "<body/>", ARCHIVE),
         ("normal", mark + hints("no-store"), NOTHING),
     ):
-        assert worth(parse_stanza(f"<message type='{type}'>{inside}</message>".encode())) is wanted
+        stanza = parse_stanza(f"<message type='{type}'>{inside}</message>".encode())
+        assert TREATMENTS.treatment(stanza).worth is wanted
 
 
 # ---- through the server

@@ -6,7 +6,6 @@ import enum
 from typing import Final, Protocol
 
 from ..service import Service
-from ..stanza import Stanza
 
 LOG: Final = "archive"
 """The name of the accounts' log. It holds what is archived and, hidden, what is only owed."""
@@ -24,10 +23,6 @@ class Worth(enum.IntEnum):
 
 
 class Archive(Protocol):
-    def worth(self, stanza: Stanza) -> Worth:
-        """By type, payloads and hints (XEP-0334); preferences of the owner do not count here. A plain call."""
-        ...
-
     def wants(self, owner: str, resource: str, peer: str) -> bool:
         """Whether the owner's preferences (XEP-0441) let messages with that other party be archived.
 

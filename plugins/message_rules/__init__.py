@@ -1,4 +1,4 @@
-"""RFC 6121 section 8.5: which sessions of an account get a message."""
+"""RFC 6121 section 8.5: which sessions of an account get a message; and what becomes of it by its kind (`kinds.py`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 from xmppd.contracts.routing import MESSAGE_RULES
 from xmppd.errors import ServiceUnavailable
 from xmppd.plugin import Inbound, NoConfig, Plugin, Session, Xep
+
+from .treatment import Treatments
 
 
 class Address(enum.IntEnum):
@@ -59,6 +61,9 @@ class MessageRulesPlugin(Plugin[NoConfig]):
 
     xeps = (Xep(160, "1.0.1", "with the archive as the offline store"),)
     provides = (MESSAGE_RULES,)
+
+    def setup(self) -> None:
+        self.treatment = Treatments().treatment
 
     def targets(self, event: Inbound) -> list[Session]:
         """Raises ServiceUnavailable where section 8.5 asks for it and the message is not kept."""
