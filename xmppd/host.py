@@ -247,8 +247,8 @@ class Host:
         answer: Element | None = await handler[1](request)
         return answer
 
-    def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None]) -> None:
-        """Send an IQ get of the host's own. `answered` gets the result or error, or None after a time-out.
+    def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None], type: str = "get") -> None:
+        """Send an IQ of the host's own. `answered` gets the result or error, or None after a time-out.
 
         Only an answer from exactly `to` counts (an IQ result may come from anybody).
         """
@@ -260,7 +260,7 @@ class Host:
                 answered(None)
 
         self._asks[id] = (to.full, answered, self.clock.call_later(ASK_TIMEOUT, expired))
-        self.router.deliver(iq("get", id, payload, to=to, sender=self.jid))
+        self.router.deliver(iq(type, id, payload, to=to, sender=self.jid))
 
     def answered(self, stanza: Stanza) -> None:
         """A result or error came to the host."""
