@@ -7,7 +7,7 @@ or its queue is full, and gets the entries from the log in pages).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .confirming import Confirming
 from .contracts.archive import LOG
@@ -27,6 +27,17 @@ log = logging.getLogger("xmppd.delivery")
 PAGE: Final = 50
 
 
+class Gate(Protocol):
+    """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
+
+    def __call__(self, data: bytes, stamp: int) -> bool:
+        """Whether it took the stanza. Only what is no log entry (`stamp` 0) may be held back."""
+        ...
+
+    def flush(self) -> None: ...
+    def held(self) -> list[bytes]: ...
+
+
 class Feed:
     """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
 
@@ -37,6 +48,7 @@ class Feed:
         "_held",
         "_reading",
         "archive_read",
+        "gate",
         "live",
         "paused",
         "position",
@@ -50,6 +62,8 @@ class Feed:
         self.session = session
         self.queue: OutboundQueue | None = None
         """Set once the client has enabled acknowledgements."""
+        self.gate: Gate | None = None
+        """Set while the client sleeps."""
         self.live = True
         self.paused = False
         """The connection does not take more now."""
@@ -72,6 +86,8 @@ class Feed:
 
     def send(self, data: bytes, stamp: int) -> None:
         """In order: entries behind the position wait in the log while the feed lags."""
+        if self.gate is not None and self.gate(data, stamp):
+            return
         if stamp:
             if not self.live:
                 self.session.account.mailbox.wait(stamp)
@@ -194,10 +210,12 @@ class Feed:
 
     def held(self) -> list[bytes]:
         """What is not in the log and waits behind it."""
-        return list(self._held or ())
+        return [*(self._held or ()), *(self.gate.held() if self.gate is not None else ())]
 
     def restore(self, live: bool, position: int, reached: int, held: list[bytes]) -> None:
-        """As it was before a restart. Nothing could come meanwhile; one that lagged reads on when it is resumed."""
+        """As it was before a restart. Nothing could come meanwhile; one that lagged, or for which something was held
+        back, reads on when it is resumed."""
+        live = live and not held
         self.live, self.position, self.reached = live, position, reached
         self._held = held or None
 

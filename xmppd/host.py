@@ -247,13 +247,13 @@ class Host:
         answer: Element | None = await handler[1](request)
         return answer
 
-    def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None]) -> None:
-        """Send an IQ get of the host's own. `answered` gets the result or error, or None after a time-out.
+    def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None], type: str = "get") -> None:
+        """Send an IQ of the host's own. `answered` gets the result or error, or None after a time-out.
 
         Only an answer from exactly `to` counts (an IQ result may come from anybody).
         """
         id = self.expect(to, answered, ASK_TIMEOUT)
-        self.router.deliver(iq("get", id, payload, to=to, sender=self.jid))
+        self.router.deliver(iq(type, id, payload, to=to, sender=self.jid))
 
     def expect(self, to: JID, answered: Callable[[Stanza | None], None], within: float) -> str:
         """The id for an IQ get of the host's own that the caller sends to `to`; `answered` as in `ask`."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import archive, idle, message, muc, offline, sign_in
+from . import archive, idle, inbox, message, muc, offline, sign_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ CASES = {
     "steady": Case(message.run_steady, message.ACCOUNTS, "the same at 2,000 messages a second, with latency"),
     "muc": Case(muc.run, muc.ACCOUNTS, "messages to a room of 200"),
     "archive": Case(archive.run, archive.ACCOUNTS, "pages of 100 from an archive of 20,000 messages"),
+    "inbox": Case(inbox.run, inbox.ACCOUNTS, "the list of 200 conversations"),
     "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
     "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),

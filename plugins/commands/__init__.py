@@ -10,7 +10,7 @@ from secrets import token_bytes, token_urlsafe
 from typing import Final
 
 from xmppd.config import Duration, option
-from xmppd.contracts.commands import COMMANDS, NS, Ask, Call, Command, CommandAsk, Done, Handler, Who
+from xmppd.contracts.commands import COMMANDS, NS, Call, Command, CommandAsk, Done, Handler, Who
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.sessions import SESSION_ENDED
 from xmppd.errors import (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xmppd.feed import Feed
-from xmppd.net.loop import LoopClock
+from xmppd.net.loop import RealClock
 from xmppd.router import Passage
 from xmppd.storage.api import Write
 from xmppd.storage.sqlite_write import Writer
@@ -42,7 +42,7 @@ def jumping_clock() -> None:
         except FileNotFoundError:
             return time.time()
 
-    LoopClock.now = staticmethod(now)
+    RealClock.now = staticmethod(now)
 
 
 def ack_before_commit() -> None:

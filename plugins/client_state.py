@@ -1,0 +1,142 @@
+"""XEP-0352: Client State Indication. What a sleeping client need not see waits; something important brings it along.
+
+What is held is not in any log and was not sent, so no count of XEP-0198 covers it: it is counted when it goes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xmppd.config import option
+from xmppd.contracts.messages import Idle
+from xmppd.contracts.routing import MESSAGE_RULES, MessageRules
+from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESUMED, FeatureAsk
+from xmppd.plugin import E, Element, Nonza, Plugin, Session, Xep, nonza, on
+from xmppd.stanza import Stanza, parse_stanza
+
+NS = "urn:xmpp:csi:0"
+EVENT_NS = "http://jabber.org/protocol/pubsub#event"
+EVENT_TAG = f"{EVENT_NS}|event"
+Key = tuple[str, ...] | int
+
+_PRESENCE = re.compile(rb"<presence(?: to='[^']*')?(?: from='([^']*)')?( type='unavailable')?(?: id=| xml:lang=|/?>)")
+"""The start tag of a presence that says whether somebody is there, as `Stanza.data` writes it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    held: int = option(500, "Stanzas that are held back for a sleeping client; at one more all go out.", low=1)
+    presence: bool = option(True, "Hold presence back, the last of each sender.")
+    messages: bool = option(True, "Hold back messages that are not important: typing notifications, events …")
+
+
+class Gate:
+    """In front of the feed of a sleeping client (`Feed.gate`). Bounded; has neither timer nor store."""
+
+    __slots__ = ("config", "held_back", "rules", "serial", "session")
+
+    def __init__(self, session: Session, rules: MessageRules, config: Config) -> None:
+        self.session = session
+        self.rules = rules
+        self.config = config
+        self.held_back: OrderedDict[Key, bytes] = OrderedDict()
+        self.serial = 0
+
+    def __call__(self, data: bytes, stamp: int) -> bool:
+        """True: it waits here. Otherwise all that waits goes out in front of it."""
+        key = self.key(data) if not stamp else None
+        if key is None:
+            self.flush()
+            return False
+        held = self.held_back
+        held[key] = data
+        held.move_to_end(key)
+        if len(held) > self.config.held:
+            self.flush()
+        return True
+
+    def key(self, data: bytes) -> Key | None:
+        """What a later stanza must share to take its place; None: it must not wait."""
+        if data.startswith(b"<presence"):
+            found = _PRESENCE.match(data) if self.config.presence else None
+            return ("presence", found[1].decode()) if found is not None and found[1] is not None else None
+        if not data.startswith(b"<message") or not self.config.messages:
+            return None
+        stanza = parse_stanza(data)
+        idle = self.rules.treatment(stanza).idle
+        if idle is Idle.NOW:
+            return None
+        if idle is Idle.LATEST:
+            return latest(stanza) or self._alone()
+        return self._alone()
+
+    def _alone(self) -> Key:
+        self.serial += 1
+        return self.serial
+
+    def flush(self) -> None:
+        """Send what waits, in order."""
+        if not self.held_back:
+            return
+        held, self.held_back = self.held_back, OrderedDict()
+        feed = self.session.feed
+        gate, feed.gate = feed.gate, None
+        try:
+            for data in held.values():
+                feed.send(data, 0)
+        finally:
+            feed.gate = gate
+
+    def held(self) -> list[bytes]:
+        """For a restart."""
+        return list(self.held_back.values())
+
+
+def latest(stanza: Stanza) -> Key | None:
+    """Of a sender the last chat state, of a node the last of each item; None where nothing takes its place."""
+    sender = stanza.sender.full if stanza.sender is not None else ""
+    if EVENT_TAG not in stanza.tags:
+        return "state", sender, stanza.type
+    event = stanza.child(EVENT_NS, "event")
+    items = event.find(f"{{{EVENT_NS}}}items") if event is not None else None
+    if items is None or len(items) != 1:
+        return None  # a purge, a deletion: what came before it must come before it
+    return "item", sender, str(items.get("node", "")), str(items[0].get("id", ""))
+
+
+class ClientState(Plugin[Config]):
+    xeps = (Xep(352, "1.0.0"),)
+    uses = (MESSAGE_RULES,)
+
+    @on(FEATURES)
+    def feature(self, ask: FeatureAsk) -> Iterable[Element]:
+        """Section 4.1."""
+        if ask.signed_in:
+            yield E("csi", NS)
+
+    @nonza(NS, "inactive")
+    def inactive(self, session: Session, nonza: Nonza) -> None:
+        if session.feed.gate is None:
+            session.feed.gate = Gate(session, self.host.service(MESSAGE_RULES), self.config)
+
+    @nonza(NS, "active")
+    def active(self, session: Session, nonza: Nonza) -> None:
+        """Section 5.1: all that waited is on its way before the next stanza is looked at."""
+        self._open(session)
+
+    @on(SESSION_RESUMED)
+    def resumed(self, session: Session) -> None:
+        """Section 5.2: a resumed stream begins active."""
+        self._open(session)
+
+    @on(SESSION_ENDED)
+    def ended(self, session: Session) -> None:
+        session.feed.gate = None
+
+    def _open(self, session: Session) -> None:
+        gate, session.feed.gate = session.feed.gate, None
+        if gate is not None:
+            gate.flush()

@@ -1,0 +1,297 @@
+"""The conversations of the accounts of a host: steps are noted in memory and stored about once a second."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+
+from xmppd.contracts.archive import LOG
+from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
+from xmppd.contracts.pubsub import PUBSUB
+from xmppd.errors import StorageUnavailable
+from xmppd.plugin import JID, Account, Host, Kind, Stanza
+from xmppd.stanza import parse_stanza
+from xmppd.storage.api import Entry, Flags, Range, Write
+
+from .model import NEW, Ask, Conversation, Step, Summary, What, advance
+from .reading import MDS_NODE, displayed_item
+
+log = logging.getLogger("xmppd.inbox")
+
+INTERVAL = 1.0
+PAGE = 100
+COUNTED = 1000
+"""So far back the log is asked for what is unread."""
+CACHED = 50_000
+MARGIN = 10_000_000
+"""Microseconds. An id is given when a message is decided, and seen when it is committed: the stored position stays this
+much behind, so that none falls between. What is read again changes nothing."""
+
+Classify = Callable[[Stanza, bool], "tuple[What, str]"]
+"""What a stanza of the archive is (True: it came in), and its text for `Step`."""
+
+
+class Ledger:
+    def __init__(self, host: Host, classify: Classify) -> None:
+        self.host = host
+        self.classify = classify
+        self.log = host.storage.log(LOG)
+        self.conversations = host.storage.map("inbox", Conversation)
+        self.summaries = host.storage.map("inbox-summary", Summary)
+        self.noted: dict[Account, dict[str, list[Step]]] = {}
+        self.known: OrderedDict[tuple[str, str], Conversation] = OrderedDict()
+        """By (owner, peer): what the store has."""
+        self.caught_up: OrderedDict[str, Summary] = OrderedDict()
+        """Owners whose log was counted to its end by this process; from then on `note` tells of all that comes."""
+        self._timer = False
+
+    # ---- on the path of a message
+
+    def note(self, account: Account, peer: str, step: Step) -> None:
+        """Remember it; stored later."""
+        noted = self.noted.get(account)
+        if noted is None:
+            noted = self.noted[account] = {}
+            self._arm()
+        steps = noted.get(peer)
+        if steps is None:
+            noted[peer] = [step]
+        else:
+            steps.append(step)
+
+    def _arm(self) -> None:
+        if not self._timer:
+            self._timer = True
+            self.host.clock.call_later(INTERVAL, self._due)
+
+    def _due(self) -> None:
+        self._timer = False
+        self.host.background.spawn(self.flush(), "inbox")
+
+    # ---- storing
+
+    async def flush(self) -> None:
+        """Store what was noted of all accounts."""
+        for account in list(self.noted):
+            try:
+                await self.settle(account)
+            except StorageUnavailable:
+                self._arm()
+                return
+            except Exception:
+                log.exception("the inbox of %s is counted anew from the archive", account.bare)
+                self.caught_up.pop(account.bare, None)
+
+    async def settle(self, account: Account) -> Summary:
+        """Count all that was released to this account, and store it. Raises StorageUnavailable."""
+        owner = account.bare
+        async with self.host.turns.take(f"inbox {owner}"):
+            noted = self.noted.pop(account, {})
+            work = _Work(self, owner, noted)
+            try:
+                summary = self.caught_up.get(owner)
+                if summary is None:
+                    summary = await work.catch_up()
+                elif not noted:
+                    return summary
+                for peer, steps in noted.items():
+                    for step in steps:
+                        await work.take(peer, step)
+                summary = await work.summary(summary)
+                if account.alive:
+                    await self.host.storage.commit(work.writes(summary))
+            except StorageUnavailable:
+                self._put_back(account, noted)
+                raise
+            work.remember(summary)
+        for peer, until in work.read.items():
+            self.host.tell(CONVERSATION_READ, ConversationRead(owner, peer, until))
+        return summary
+
+    def _put_back(self, account: Account, noted: dict[str, list[Step]]) -> None:
+        if not noted:
+            return
+        later = self.noted.get(account, {})
+        for peer, steps in later.items():
+            noted.setdefault(peer, []).extend(steps)
+        self.noted[account] = noted
+        self._arm()
+
+    def forget(self, owner: str) -> None:
+        """The account is gone."""
+        self.caught_up.pop(owner, None)
+        for key in [key for key in self.known if key[0] == owner]:
+            del self.known[key]
+
+    async def trim(self, account: Account, found: dict[str, Conversation], most: int) -> dict[str, Conversation]:
+        """At most so many conversations: the oldest go. What is stored is known now, so the sums are put right."""
+        owner = account.bare
+        summary = self.caught_up.get(owner, Summary())
+        kept = found
+        writes: list[Write] = []
+        if len(found) > most:
+            order = sorted(found, key=lambda peer: found[peer].newest, reverse=True)
+            kept = {peer: found[peer] for peer in order[:most]}
+            for peer in order[most:]:
+                writes.append(self.conversations.delete(owner, peer))
+                self.known.pop((owner, peer), None)
+        right = replace(summary, unread=sum(each.unread for each in kept.values()), conversations=len(kept))
+        if writes or right != summary:
+            await self.host.storage.commit([*writes, self.summaries.put(owner, "", right)])
+            if owner in self.caught_up:
+                self.caught_up[owner] = right
+        return kept
+
+
+class _Work:
+    """One account's steps, counted."""
+
+    def __init__(self, ledger: Ledger, owner: str, noted: dict[str, list[Step]]) -> None:
+        self.ledger = ledger
+        self.owner = owner
+        self.noted = noted
+        self.changed: dict[str, Conversation] = {}
+        self.before: dict[str, Conversation] = {}
+        self.read: dict[str, int] = {}
+        self.position = 0
+
+    # ---- what is stored
+
+    async def get(self, peer: str) -> Conversation:
+        found = self.changed.get(peer)
+        if found is not None:
+            return found
+        found = self.ledger.known.get((self.owner, peer))
+        if found is None:
+            found = await self.ledger.conversations.read(self.owner, peer) or NEW
+        self.before[peer] = found
+        return found
+
+    async def summary(self, old: Summary) -> Summary:
+        before, changed = self.before, self.changed
+        unread = sum(each.unread - before[peer].unread for peer, each in changed.items())
+        added = sum(not before[peer].newest for peer in changed)
+        newest = max((each.newest for each in changed.values()), default=0)
+        safe = min(max(newest, self.position), int(self.ledger.host.clock.now() * 1_000_000) - MARGIN)
+        return Summary(max(old.position, safe), max(0, old.unread + unread), old.conversations + added)
+
+    def writes(self, summary: Summary) -> list[Write]:
+        ledger, owner = self.ledger, self.owner
+        writes: list[Write] = [
+            ledger.conversations.put(owner, peer, each)
+            for peer, each in self.changed.items()
+            if each != self.before[peer]
+        ]
+        return [*writes, ledger.summaries.put(owner, "", summary)]
+
+    def remember(self, summary: Summary) -> None:
+        """Committed."""
+        ledger, owner = self.ledger, self.owner
+        for peer, each in self.changed.items():
+            ledger.known[owner, peer] = each
+            ledger.known.move_to_end((owner, peer))
+        ledger.caught_up[owner] = summary
+        ledger.caught_up.move_to_end(owner)
+        for cache in (ledger.known, ledger.caught_up):
+            while len(cache) > CACHED:
+                cache.popitem(last=False)
+
+    # ---- counting
+
+    async def take(self, peer: str, step: Step) -> None:
+        old = await self.get(peer)
+        new, ask = advance(old, step)
+        if ask is Ask.FIND:
+            id = await self.find(peer, new, step.text)
+            if id <= new.read:
+                ask = None
+            else:
+                new, ask = advance(new, Step(What.READ, id))
+        if ask is Ask.COUNT:
+            new = await self.count(peer, new)
+        if not new.newest:
+            return  # nothing was said there
+        self.changed[peer] = new
+        if new.read > old.read and old.unread:
+            self.read[peer] = new.read
+
+    async def find(self, peer: str, old: Conversation, text: str) -> int:
+        """The entry whose stanza has that id, 0 if it is not among the unread."""
+        before: int | None = None
+        for _ in range(COUNTED // PAGE):
+            page = await self.page(peer, Range(after=old.read, before=before, flags=Flags.INCOMING), backwards=True)
+            for entry in reversed(page):
+                if _stanza(entry).id == text:
+                    return entry.id
+            if len(page) < PAGE:
+                break
+            before = page[0].id
+        return 0
+
+    async def count(self, peer: str, old: Conversation) -> Conversation:
+        """How many came behind what was read."""
+        after, unread = old.read, 0
+        last, mark = old.last, old.mark
+        while unread < COUNTED:
+            page = await self.page(peer, Range(after=after, flags=Flags.INCOMING), backwards=False)
+            for entry in page:
+                what, text = self.ledger.classify(_stanza(entry), True)
+                if what is What.CAME:
+                    unread += 1
+                    if entry.id >= last:
+                        last, mark = entry.id, text
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+        return replace(old, unread=unread, last=last, newest=max(old.newest, last), mark=mark)
+
+    async def page(self, peer: str, range: Range, backwards: bool) -> list[Entry]:
+        bare, _, resource = peer.partition("/")
+        wanted = replace(range, peer=bare, resource=resource or None, without=Flags.HIDDEN)
+        return await self.ledger.log.page(self.owner, wanted, PAGE, backwards)
+
+    async def catch_up(self) -> Summary:
+        """What this process was not told: read the log from the stored position on."""
+        ledger, owner = self.ledger, self.owner
+        summary = await ledger.summaries.read(owner, "") or Summary()
+        after = summary.position
+        while page := await ledger.log.page(owner, Range(after=after, without=Flags.HIDDEN), PAGE):
+            for entry in page:
+                await self.take_entry(entry)
+            after = self.position = page[-1].id
+        pubsub = ledger.host.find(PUBSUB)
+        if pubsub is not None:
+            for item in await pubsub.items(JID.parse(owner), MDS_NODE):
+                until = displayed_item(owner, item.payload)
+                if until:
+                    await self.take(item.id, Step(What.READ, until))
+        return summary
+
+    async def take_entry(self, entry: Entry) -> None:
+        stanza = _stanza(entry)
+        came = bool(entry.flags & Flags.INCOMING) and entry.peer != self.owner
+        what, text = self.ledger.classify(stanza, came)
+        await self.take(place(self.ledger.host, stanza, entry.peer, entry.resource), Step(what, entry.id, text))
+
+
+ROOM_MARK = "http://jabber.org/protocol/muc#user|x"
+
+
+def place(host: Host, stanza: Stanza, peer: str, resource: str) -> str:
+    """The conversation that a message belongs to: the bare address, in rooms the occupant's (private messages)."""
+    if not resource or stanza.type != "chat":
+        return peer
+    if ROOM_MARK not in stanza.tags:
+        home = host.router.hosts.get(peer.partition("@")[2])
+        if home is None or home.type != "rooms":
+            return peer
+    return f"{peer}/{resource}"
+
+
+def _stanza(entry: Entry) -> Stanza:
+    try:
+        return parse_stanza(entry.body)
+    except ValueError:
+        return Stanza(Kind.MESSAGE)

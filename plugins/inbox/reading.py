@@ -1,0 +1,44 @@
+"""What says that something was read: markers (XEP-0333), displayed synchronisation (XEP-0490)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xmppd.plugin import Stanza
+from xmppd.xep import SID_NS
+from xmppd.xml import children, find, parse
+
+MARKERS_NS: Final = "urn:xmpp:chat-markers:0"
+MARKERS: Final = ("displayed", "acknowledged")
+"""XEP-0430 section 4."""
+MARKER_TAGS: Final = frozenset(f"{MARKERS_NS}|{name}" for name in MARKERS)
+MDS_NODE: Final = "urn:xmpp:mds:displayed:0"
+
+
+def marked(stanza: Stanza) -> str:
+    """The id that a marker names, "" if there is none."""
+    for name in MARKERS:
+        marker = stanza.child(MARKERS_NS, name)
+        if marker is not None:
+            return str(marker.get("id", ""))
+    return ""
+
+
+def displayed_item(owner: str, payload: bytes) -> int:
+    """XEP-0490 section 3.1: the entry of the owner's archive that was displayed last, 0 for none.
+
+    In a room the id is one of the room's archive: that says nothing here.
+    """
+    if not payload:
+        return 0
+    try:
+        tree = parse(payload)
+    except ValueError:
+        return 0
+    if tree.tag != f"{{{MDS_NODE}}}displayed" or find(tree, SID_NS, "stanza-id") is None:
+        return 0
+    for each in children(tree, SID_NS, "stanza-id"):
+        id = str(each.get("id", ""))
+        if each.get("by") == owner and id.isascii() and id.isdigit() and len(id) < 19:
+            return int(id)
+    return 0

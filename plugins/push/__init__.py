@@ -1,0 +1,189 @@
+"""XEP-0357: Push Notifications. Wakes devices that are not connected, by way of their app servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from xmppd.config import option
+from xmppd.contracts.inbox import INBOX
+from xmppd.contracts.messages import Push
+from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES
+from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
+from xmppd.forms import read_form
+from xmppd.plugin import JID, Inbound, Kind, Plugin, Request, Stanza, To, Xep, iq, on
+from xmppd.stanza import parse_stanza
+from xmppd.storage.api import Write
+from xmppd.xml import find, text_of, to_bytes
+
+from .model import NS, OPTIONS, PERMANENT, Device, Job, merged, notification
+from .outbox import Outbox
+
+
+@dataclass(frozen=True)
+class Config:
+    devices: int = option(20, "Devices of an account that can be woken.", low=1, high=1000)
+    sender: bool = option(False, "Tell app servers who wrote.")
+    body: bool = option(False, "Tell app servers what was written.")
+    delay: float = option(10.0, "Seconds that a notification waits while another device is in use.", low=0, high=600)
+    attempts: int = option(10, "Times that a notification is tried, with longer and longer breaks.", low=1, high=50)
+    failures: int = option(5, "Notifications in a row that fail until a device is forgotten.", low=1, high=1000)
+
+
+class PushNotifications(Plugin[Config]):
+    xeps = (Xep(357, "0.4.1", "app servers of this server only, until there is routing to others"),)
+    account_features = (NS,)
+    uses = (MESSAGE_RULES,)
+
+    def setup(self) -> None:
+        self.devices = self.host.storage.map("push-device", Device, resident=True)
+        self.outbox = Outbox(self.host, self.send)
+
+    async def start(self) -> None:
+        self.rules = self.host.service(MESSAGE_RULES)
+        await self.outbox.start()
+
+    # ---- the account's devices (sections 5 and 6)
+
+    @iq("set", NS, "enable", To.SELF)
+    async def enable(self, request: Request) -> None:
+        payload, owner = request.payload, request.account.bare
+        form = find(payload, "jabber:x:data", "x")
+        submitted = read_form(payload)
+        if submitted is not None and submitted.form_type != OPTIONS:
+            raise BadRequest("not a form of publish options")
+        text = to_bytes(form).decode() if form is not None else ""
+        resource = request.session.resource if request.session is not None else ""
+        device = Device(_address(request), str(payload.get("node", "")), text, resource)
+        if len(text) > 4096 or len(device.node) > 1024:
+            raise NotAcceptable("too long")
+        async with self.host.turns.take(owner):
+            known = self.devices.get(owner)
+            if device.key not in known and len(known) >= self.config.devices:
+                raise ResourceConstraint("too many devices")
+            await self.host.storage.commit([self.devices.put(owner, device.key, device)])
+
+    @iq("set", NS, "disable", To.SELF)
+    async def disable(self, request: Request) -> None:
+        """Without a node: all of that app server."""
+        jid, node, owner = _address(request), request.payload.get("node"), request.account.bare
+        async with self.host.turns.take(owner):
+            gone = [
+                key
+                for key, each in self.devices.get(owner).items()
+                if each.jid == jid and (node is None or each.node == node)
+            ]
+            await self._remove(owner, gone)
+
+    async def _remove(self, owner: str, keys: list[str]) -> None:
+        writes: list[Write] = [self.devices.delete(owner, key) for key in keys]
+        for key in keys:
+            writes.append(self.outbox.drop(owner, key))
+        if writes:
+            await self.host.storage.commit(writes)
+
+    # ---- what wakes them
+
+    @on(ARRIVED, kinds=(Kind.MESSAGE,))
+    def arrived(self, event: Inbound) -> None:
+        owner, stanza = event.owner, event.stanza
+        devices = self.devices.get(owner.bare)
+        if not devices or not event.stamp or (stanza.sender is not None and stanza.sender.bare == owner.bare):
+            return
+        level = self.rules.treatment(stanza).push
+        if level is Push.NEVER:
+            return
+        away, in_use = [], False
+        for device in devices.values():
+            session = owner.sessions.get(device.resource)
+            if session is None or session.carrier is None:
+                away.append(device)
+        if not away:
+            return
+        for session in owner.sessions.values():
+            in_use = in_use or (session.carrier is not None and session.feed.gate is None)
+        wait = self.config.delay if in_use and level is not Push.URGENT else 0.0
+        job = Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza))
+        for device in away:
+            self.outbox.add(owner.bare, device.key, job)
+
+    def _about(self, stanza: Stanza) -> tuple[str, str]:
+        """What the app server may be told."""
+        sender = stanza.sender.full if stanza.sender is not None and self.config.sender else ""
+        body = stanza.child("jabber:client", "body") if self.config.body else None
+        return sender, text_of(body)[:500]
+
+    # ---- sending
+
+    async def send(self, owner: str, key: str, job: Job) -> None:
+        """A job is due. Raises StorageUnavailable."""
+        account = await self.host.open_account(JID.parse(owner))
+        device = self.devices.get(owner).get(key) if account is not None else None
+        if device is None:
+            await self.outbox.done(owner, key)
+            return
+        inbox = self.host.find(INBOX)
+        count = await inbox.unread(owner) if inbox is not None else 1
+        if inbox is not None and not count and job.level == Push.ALERT:
+            await self.outbox.done(owner, key)  # read on another device meanwhile
+            return
+        payload = notification(device, job, count, self.config.sender, self.config.body)
+        self.host.ask(JID.parse(device.jid), payload, partial(self._answered, owner, device, job), "set")
+
+    def _answered(self, owner: str, device: Device, job: Job, answer: Stanza | None) -> None:
+        self.spawn(self._settle(owner, device, job, answer), "answer")
+
+    async def _settle(self, owner: str, device: Device, job: Job, answer: Stanza | None) -> None:
+        try:
+            if answer is not None and not answer.is_error:
+                await self.outbox.done(owner, device.key, job)
+                if device.failures:
+                    await self._mark(owner, device, 0)
+                return
+            condition = _condition(answer)
+            if condition in PERMANENT:
+                self.outbox.log.warning("%s wakes %s no more: its app server says %s", device.jid, owner, condition)
+                async with self.host.turns.take(owner):
+                    await self._remove(owner, [device.key])
+            elif job.attempts + 1 < self.config.attempts:
+                await self.outbox.again(owner, device.key, job)
+            else:
+                self.outbox.log.warning("%s could not be told about a message for %s: %s", device.jid, owner, condition)
+                await self.outbox.done(owner, device.key, job)
+                await self._mark(owner, device, device.failures + 1)
+        except StorageUnavailable:
+            self.outbox.later(owner, device.key, job)
+
+    async def _mark(self, owner: str, device: Device, failures: int) -> None:
+        async with self.host.turns.take(owner):
+            known = self.devices.get(owner).get(device.key)
+            if known is None:
+                return
+            if failures >= self.config.failures:
+                self.outbox.log.warning("%s is forgotten for %s: it fails again and again", device.jid, owner)
+                await self._remove(owner, [device.key])
+            else:
+                changed = replace(known, failures=failures)
+                await self.host.storage.commit([self.devices.put(owner, device.key, changed)])
+
+
+def _address(request: Request) -> str:
+    """Raises BadRequest, JidMalformed."""
+    text = request.payload.get("jid")
+    if not text:
+        raise BadRequest("which app server?")
+    try:
+        return JID.parse(str(text)).full
+    except MalformedJid:
+        raise JidMalformed() from None
+
+
+def _condition(answer: Stanza | None) -> str:
+    if answer is None:
+        return "nothing"
+    for each in parse_stanza(answer.data).xml.iter("{urn:ietf:params:xml:ns:xmpp-stanzas}*"):
+        return str(each.tag).rpartition("}")[2]
+    return "an error"
+
+
+__all__ = ["PushNotifications", "merged"]

@@ -1,0 +1,113 @@
+"""What is owed to devices: stored, sent when due, tried again, there again after a restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from xmppd.errors import StorageUnavailable
+from xmppd.plugin import Host
+from xmppd.storage.api import Write
+
+from .model import Job, merged
+
+FIRST_BREAK: Final = 10.0
+LONGEST_BREAK: Final = 3600.0
+Key = tuple[str, str]
+"""The account's bare JID and the device's key."""
+
+
+class Outbox:
+    """At most one job for a device: what comes while one waits is merged into it; what comes while one is being
+    sent waits behind it. `send` starts to deliver a job and calls `done` or `again`."""
+
+    log = logging.getLogger("xmppd.push")
+
+    def __init__(self, host: Host, send: Callable[[str, str, Job], Awaitable[None]]) -> None:
+        self.host = host
+        self.send = send
+        self.jobs = host.storage.map("push-outbox", Job)
+        self.waiting: dict[Key, Job] = {}
+        self.sending: dict[Key, Job] = {}
+        self._dirty: set[Key] = set()
+
+    async def start(self) -> None:
+        """Jobs of the last process. Raises StorageUnavailable."""
+        after = ""
+        while owners := await self.jobs.owners(self.host.domain, after):
+            for owner in owners:
+                for key, job in (await self.jobs.read_all(owner)).items():
+                    self._wait(owner, key, job)
+            after = owners[-1]
+
+    def add(self, owner: str, key: str, job: Job) -> None:
+        """Stored in this turn of the loop, with what else comes."""
+        self.waiting[owner, key] = merged(self.waiting.get((owner, key)), job)
+        if not self._dirty:
+            self.host.background.spawn(self._store(), "push")
+        self._dirty.add((owner, key))
+
+    async def _store(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        jobs = {each: self.waiting[each] for each in dirty if each in self.waiting}
+        try:
+            writes: list[Write] = [self.jobs.put(owner, key, job) for (owner, key), job in jobs.items()]
+            await self.host.storage.commit(writes)
+        except StorageUnavailable:
+            self.log.warning("%d notifications are not stored: the store is away", len(jobs))
+        for (owner, key), job in jobs.items():
+            self._wait(owner, key, job)
+
+    def _wait(self, owner: str, key: str, job: Job) -> None:
+        self.waiting[owner, key] = merged(self.waiting.get((owner, key)), job)
+        wait = max(0.0, job.due - self.host.clock.now())
+        if wait:
+            self.host.clock.call_later(wait, lambda: self._due(owner, key))
+        else:
+            self._due(owner, key)
+
+    def _due(self, owner: str, key: str) -> None:
+        job = self.waiting.get((owner, key))
+        if job is None or (owner, key) in self.sending or job.due > self.host.clock.now():
+            return
+        self.sending[owner, key] = self.waiting.pop((owner, key))
+        self.host.background.spawn(self._send(owner, key, job), "push")
+
+    async def _send(self, owner: str, key: str, job: Job) -> None:
+        try:
+            await self.send(owner, key, job)
+        except StorageUnavailable:
+            self.later(owner, key, job)
+
+    # ---- how it went
+
+    async def done(self, owner: str, key: str, job: Job | None = None) -> None:
+        """Raises StorageUnavailable."""
+        self.sending.pop((owner, key), None)
+        if (owner, key) in self.waiting:
+            self._due(owner, key)
+        else:
+            await self.host.storage.commit([self.jobs.delete(owner, key)])
+
+    async def again(self, owner: str, key: str, job: Job) -> None:
+        """Later, with what came meanwhile. Raises StorageUnavailable."""
+        pause = min(LONGEST_BREAK, FIRST_BREAK * 2**job.attempts)
+        self.sending.pop((owner, key), None)
+        newer = self.waiting.pop((owner, key), None)
+        job = replace(merged(job, newer) if newer is not None else job, attempts=job.attempts + 1)
+        job = replace(job, due=self.host.clock.now() + pause)
+        await self.host.storage.commit([self.jobs.put(owner, key, job)])
+        self._wait(owner, key, job)
+
+    def later(self, owner: str, key: str, job: Job) -> None:
+        """The store is away."""
+        self.sending.pop((owner, key), None)
+        self._wait(owner, key, replace(job, due=self.host.clock.now() + FIRST_BREAK))
+
+    def drop(self, owner: str, key: str) -> Write:
+        """The device is gone."""
+        self.waiting.pop((owner, key), None)
+        self.sending.pop((owner, key), None)
+        return self.jobs.delete(owner, key)

@@ -1,0 +1,181 @@
+"""XEP-0357: who is woken, when, and what an app server is told."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from tests.harness import Client, Harness, condition
+from xmppd.storage.store import Store
+
+NS = "urn:xmpp:push:0"
+APP = "app@localhost/server"
+X = "{jabber:x:data}"
+
+
+def enabling(node: str = "n1", more: str = "", jid: str = APP) -> str:
+    return f"<enable xmlns='{NS}' jid='{jid}' node='{node}'>{more}</enable>"
+
+
+async def away(server: Harness, more: str = "", node: str = "n1") -> Client:
+    """romeo's phone has enabled push and is offline; its app server."""
+    app = await server.login("app", "server")
+    romeo = await server.login("romeo", "phone", presence=True)
+    answer = await romeo.iq(enabling(node, more), "set")
+    assert answer.get("type") == "result"
+    romeo.close()
+    await server.quiet()
+    return app
+
+
+def say(client: Client, body: str = "hello") -> None:
+    client.send(f"<message to='romeo@localhost' type='chat'><body>{body}</body></message>")
+
+
+def fields(push: etree._Element) -> dict[str, str]:
+    form = push.find(f".//{{{NS}}}notification/{X}x")
+    assert form is not None, etree.tostring(push)
+    return {str(each.get("var")): each.findtext(f"{X}value") or "" for each in form.findall(f"{X}field")}
+
+
+def answer(app: Client, push: etree._Element, error: str = "", type: str = "cancel") -> None:
+    inside = f"<error type='{type}'><{error} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>" if error else ""
+    app.send(f"<iq type='{'error' if error else 'result'}' id='{push.get('id')}' to='localhost'>{inside}</iq>")
+
+
+async def test_a_device_that_is_offline_is_woken(server: Harness) -> None:
+    app = await away(server)
+    juliet = await server.login("juliet")
+    say(juliet)
+    push = await app.receive()
+    assert (push.get("from"), push.get("type")) == ("localhost", "set")
+    assert push.find(".//{http://jabber.org/protocol/pubsub}publish").get("node") == "n1"  # type: ignore[union-attr]
+    assert fields(push) == {"FORM_TYPE": "urn:xmpp:push:summary", "message-count": "1"}
+    answer(app, push)
+    await app.silence()
+    assert await server.host.plugins["push"].outbox.jobs.read_all("romeo@localhost") == {}
+
+
+async def test_publish_options_are_sent_along(server: Harness) -> None:
+    kind = "http://jabber.org/protocol/pubsub#publish-options"
+    form = (
+        f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>{kind}</value></field>"
+        "<field var='secret'><value>s3</value></field></x>"
+    )
+    app = await away(server, form)
+    say(await server.login("juliet"))
+    push = await app.receive()
+    assert (
+        push.findtext(f".//{{http://jabber.org/protocol/pubsub}}publish-options/{X}x/{X}field[@var='secret']/{X}value")
+        == "s3"
+    )
+
+
+async def test_a_device_that_is_connected_is_not(server: Harness) -> None:
+    app = await server.login("app", "server")
+    romeo = await server.login("romeo", "phone", presence=True)
+    await romeo.iq(enabling(), "set")
+    say(await server.login("juliet"))
+    await server.advance(60)
+    await app.silence()
+
+
+async def test_what_another_device_reads_wakes_nobody(server: Harness) -> None:
+    app = await away(server)
+    desk = await server.login("romeo", "desk", presence=True)
+    juliet = await server.login("juliet")
+    juliet.send("<message to='romeo@localhost' type='chat' id='m1'><body>hello</body></message>")
+    await server.advance(3)
+    await app.silence()
+    desk.send("<message to='juliet@localhost'><displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/></message>")
+    await server.advance(60)
+    await app.silence()
+    say(juliet)
+    await server.advance(15)
+    assert fields(await app.receive())["message-count"] == "1"
+
+
+async def test_a_call_rings_at_once(server: Harness) -> None:
+    app = await away(server)
+    await server.login("romeo", "desk", presence=True)
+    juliet = await server.login("juliet")
+    juliet.send(
+        "<message to='romeo@localhost' type='chat'><propose xmlns='urn:xmpp:jingle-message:0' id='c'/></message>"
+    )
+    assert (await app.receive()).find(".//{tigase:push:priority:0}priority").text == "high"  # type: ignore[union-attr]
+
+
+async def test_a_burst_is_merged_while_one_is_on_its_way(server: Harness) -> None:
+    app = await away(server)
+    juliet = await server.login("juliet")
+    say(juliet)
+    first = await app.receive()
+    for _ in range(5):
+        say(juliet)
+    await app.silence()
+    answer(app, first)
+    second = await app.receive()
+    assert fields(second)["message-count"] == "6"
+    answer(app, second)
+    await app.silence()
+
+
+@pytest.mark.parametrize("error", ["item-not-found", "gone", "forbidden"])
+async def test_a_device_that_is_gone_is_forgotten(server: Harness, error: str) -> None:
+    app = await away(server)
+    juliet = await server.login("juliet")
+    say(juliet)
+    answer(app, await app.receive(), error)
+    await server.quiet()
+    say(juliet)
+    await server.advance(3600)
+    assert not [each for each in await app.receive_all() if each.find(f".//{{{NS}}}notification") is not None]
+
+
+async def test_what_fails_for_now_is_tried_again(server: Harness) -> None:
+    app = await away(server)
+    say(await server.login("juliet"))
+    answer(app, await app.receive(), "resource-constraint", "wait")
+    await server.advance(5)
+    await app.silence()
+    await server.advance(6)
+    answer(app, await app.receive())
+
+
+async def test_a_job_outlives_the_process(server: Harness) -> None:
+    app = await away(server)
+    say(await server.login("juliet"))
+    answer(app, await app.receive(), "resource-constraint", "wait")
+    await server.quiet()
+    second = await Harness(store=Store(server.backend, server.clock), clock=server.clock).start()
+    again = await second.login("app", "server")
+    await second.advance(11)
+    assert fields(await again.receive())["message-count"] == "1"
+    await second.stop()
+
+
+async def test_disabling(server: Harness) -> None:
+    app = await server.login("app", "server")
+    romeo = await server.login("romeo", "phone")
+    for node in ("n1", "n2", "n3"):
+        await romeo.iq(enabling(node), "set")
+    await romeo.iq(f"<disable xmlns='{NS}' jid='{APP}' node='n1'/>", "set")
+    assert len(server.host.plugins["push"].devices.get("romeo@localhost")) == 2
+    await romeo.iq(f"<disable xmlns='{NS}' jid='{APP}'/>", "set")
+    assert not server.host.plugins["push"].devices.get("romeo@localhost")
+    await app.silence()
+
+
+@pytest.mark.server(plugins={"push": {"devices": 2}})
+async def test_bad_requests(server: Harness) -> None:
+    """T40: bounded; and nobody enables push for somebody else."""
+    romeo = await server.login("romeo", "phone")
+    assert condition(await romeo.iq(f"<enable xmlns='{NS}'/>", "set")) == "bad-request"
+    assert condition(await romeo.iq(enabling(jid="@"), "set")) == "jid-malformed"
+    assert condition(await romeo.iq(enabling("n" * 2000), "set")) == "not-acceptable"
+    form = "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>x</value></field></x>"
+    assert condition(await romeo.iq(enabling("n", form), "set")) == "bad-request"
+    for node in ("n1", "n2", "n1"):
+        assert (await romeo.iq(enabling(node), "set")).get("type") == "result"
+    assert condition(await romeo.iq(enabling("n3"), "set")) == "resource-constraint"
+    assert condition(await romeo.iq(enabling(), "set", "juliet@localhost")) == "service-unavailable"
