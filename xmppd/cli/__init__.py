@@ -1,4 +1,4 @@
-"""The command line `xmppd`: run · reload · check · user."""
+"""The command line `xmppd`: run · reload · check · user · doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .doctor import doctor
 from .run import check, reload, run
 from .user import users
 
@@ -15,6 +16,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(reload)
 app.command()(check)
+app.command()(doctor)
 app.add_typer(users, name="user")
 
 
