@@ -168,7 +168,7 @@ class StreamManagement(Plugin[Config]):
             return  # gone while it waited: the session goes on waiting for its client
         queue = session.feed.queue
         if session.ended or queue is None:
-            stream.write(failed("item-not-found", handled(session)))
+            stream.write(failed("item-not-found", accounted(session)))
             return
         new = (h - queue.acknowledged) % WRAP
         if new > len(queue):
@@ -176,7 +176,7 @@ class StreamManagement(Plugin[Config]):
                 raise too_high(h, queue.sent % WRAP)
             # It acknowledged more before than it remembers now. What lies between is not here any more, so going
             # on would leave a gap; a new session reads its archive.
-            stream.write(failed("item-not-found", handled(session)))
+            stream.write(failed("item-not-found", accounted(session)))
             return
         session.feed.acknowledge(h)
         self._carry_on(session, stream, id)
@@ -226,7 +226,7 @@ class StreamManagement(Plugin[Config]):
             session.counter = None
             self.spawn(self._forget(session.account.bare, [enabled.id]), "forget")
         key = (session.account.bare, enabled.id)
-        self.ended[key] = handled(session) if session.handled >= session.received else session
+        self.ended[key] = accounted(session) if session.handled >= session.received else session
         if session.handled < session.received:
             self.spawn(self._count(key, session), "count")
         while len(self.ended) > ENDED_KEPT:
@@ -246,7 +246,7 @@ class StreamManagement(Plugin[Config]):
     async def _count(self, key: tuple[str, str], session: Session) -> None:
         await session.all_settled()
         if key in self.ended:
-            self.ended[key] = handled(session)
+            self.ended[key] = accounted(session)
 
     async def _handled(self, account: Account, id: str) -> int | None:
         """What an ended session of this account has handled. None: not known, or not this account's."""
@@ -257,7 +257,7 @@ class StreamManagement(Plugin[Config]):
         if isinstance(found, int):
             return found
         await found.all_settled()
-        return handled(found)
+        return accounted(found)
 
 
 class _FollowUp:
@@ -305,6 +305,13 @@ def handled(session: Session) -> int:
     enabled = session[ENABLED]
     assert enabled is not None
     return max(0, session.handled - enabled.base) % WRAP
+
+
+def accounted(session: Session) -> int:
+    """The `h` for a client whose session is gone (section 5): what it need not send again."""
+    enabled = session[ENABLED]
+    assert enabled is not None
+    return max(0, session.accounted(session.handled) - enabled.base) % WRAP
 
 
 def acknowledgement(session: Session) -> bytes:

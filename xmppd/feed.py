@@ -31,11 +31,10 @@ class Feed:
 
     __slots__ = (
         "_back",
+        "_copies",
         "_drain_asked",
         "_held",
-        "_missed",
         "_reading",
-        "_takes_over",
         "_unconfirmed",
         "archive_read",
         "live",
@@ -62,10 +61,10 @@ class Feed:
         self.archive_read = 0
         """The client read its archive itself, when this was the last id."""
         self.since = 0
-        """From this log id on the session was online: what came later is for it, too."""
-        self._missed = 0
+        """From this log id on the session was online, or had not read its archive: what came later is for it, too."""
         self._reading = False
-        self._takes_over = False
+        self._copies: set[int] | None = None
+        """What it got as carbons before it was there for messages."""
         self._held: list[bytes] | None = None
         self._unconfirmed: list[int] | None = None
         self._drain_asked = False
@@ -75,12 +74,7 @@ class Feed:
     def send(self, data: bytes, stamp: int) -> None:
         """In order: entries behind the position wait in the log while the feed lags."""
         if stamp:
-            if stamp <= self.reached:
-                return  # read from the log already, between its commit and its release
             if not self.live:
-                self._missed = max(self._missed, stamp)
-                if stamp <= self.since:
-                    self.since = stamp - 1  # its id is older than this session's presence, its release is not
                 self.session.account.mailbox.wait(stamp)
                 return
             if self._full():
@@ -93,6 +87,15 @@ class Feed:
             self._hold(data)
             return
         self._put(data, stamp)
+
+    def copied(self, stamp: int) -> None:
+        """A carbon of this entry went to a session that is not there for messages yet."""
+        copies = self._copies
+        if copies is None:
+            copies = self._copies = set()
+        copies.add(stamp)
+        if len(copies) > self.session.host.server.limits.queue:
+            copies.discard(min(copies))
 
     def _put(self, data: bytes, stamp: int) -> None:
         session = self.session
@@ -137,7 +140,6 @@ class Feed:
         """From here on the log is the queue."""
         self.live = False
         self.position = self.reached or stamp - 1
-        self._missed = stamp
         self.session.account.mailbox.wait(stamp)
 
     def _lag_behind(self) -> None:
@@ -166,6 +168,17 @@ class Feed:
             self.session.account.mailbox.settle(stamps)
         self.go_on()
 
+    def covering(self) -> int:
+        """The count of acknowledged stanzas that covers what was sent last; -1 while that waits behind the log."""
+        return self.queue.sent if self.queue is not None and self._held is None else -1
+
+    def covered(self, count: int) -> bool:
+        """Whether the client has acknowledged so much (of `covering`)."""
+        queue = self.queue
+        if queue is None:
+            return True
+        return queue.acknowledged >= count if count >= 0 else not queue.items and self._held is None
+
     def _drained(self) -> None:
         """Without acknowledgements the end of the write is the best that can be known."""
         self._drain_asked = False
@@ -188,7 +201,6 @@ class Feed:
     def restore(self, live: bool, position: int, reached: int, held: list[bytes]) -> None:
         """As it was before a restart. Nothing could come meanwhile; one that lagged reads on when it is resumed."""
         self.live, self.position, self.reached = live, position, reached
-        self._missed = 0 if live else 1
         self._held = held or None
 
     # ---- reading the log
@@ -201,25 +213,28 @@ class Feed:
         """
         session = self.session
         mailbox = session.account.mailbox
-        self.since = max(session.account.last_id, 1)
         if self.archive_read:
             mailbox.reads_archive(session.resource)
         elif mailbox.gap and session.resource in mailbox.readers:
-            self._takes_over = True
-        self.catch_up()
+            self.archive_read = session.account.released
+        released = session.account.released
+        self.since = self.archive_read or max(released, 1)
+        self.reached = max(self.reached, self.since)
+        self.catch_up(behind=self.since < released)
 
-    def catch_up(self) -> None:
-        """Send what is owed and waits in the log; live again when all is sent."""
+    def catch_up(self, behind: bool = False) -> None:
+        """Send what is owed and waits in the log; live again when all is sent. `behind`: there is more for it."""
         mailbox = self.session.account.mailbox
         start = mailbox.gap - 1 if mailbox.gap else self.reached
+        if behind:
+            start = min(start, self.since)
         if self._reading:
             self._back = min(self._back, start) if self._back >= 0 else start
             return
-        if not mailbox.gap and self.live:
+        if not mailbox.gap and not behind and self.live:
             return
         self.position = start if self.live else min(start, self.position)
         self.live = False
-        self._missed = max(self._missed, 1)
         self.go_on()
 
     def go_on(self) -> None:
@@ -232,22 +247,20 @@ class Feed:
         session = self.session
         mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
         try:
-            if self._takes_over:
-                self.archive_read = await entries.last_id(session.account.bare)
-                self._takes_over = False
             while not self._full() and not session.ended:
                 if self._back >= 0:
                     self.position, self._back = min(self.position, self._back), -1
-                missed, start = self._missed, self.position
-                page = await entries.page(session.account.bare, self._wanted(), PAGE)
+                start, wanted = self.position, self._wanted()
+                page = await entries.page(session.account.bare, wanted, PAGE)
                 for entry in page:
                     self._send_entry(entry, mailbox)
-                if not page and start < self.archive_read:
-                    self.position = self.archive_read
+                if len(page) < PAGE and wanted.high is not None:
+                    self.position = max(self.position, wanted.high)
+                    self.reached = max(self.reached, self.position)
                 mailbox.read(start, self.position)
                 if page:
                     self.ask()
-                elif start == self.position and self._missed == missed and self._back < 0:
+                if self.position >= session.account.released and self._back < 0:
                     self._caught_up(mailbox)
                     return
         except StorageUnavailable:
@@ -261,7 +274,7 @@ class Feed:
         """What comes next; of what the device has read itself only the hidden entries."""
         if self.position < self.archive_read:
             return Range(after=self.position, high=self.archive_read, flags=Flags.INCOMING | Flags.HIDDEN)
-        return Range(after=self.position, flags=Flags.INCOMING)
+        return Range(after=self.position, high=self.session.account.released, flags=Flags.INCOMING)
 
     def _send_entry(self, entry: Entry, mailbox: Mailbox) -> None:
         self.position = entry.id
@@ -270,24 +283,23 @@ class Feed:
         hidden = bool(entry.flags & Flags.HIDDEN)
         if entry.id <= self.archive_read and not hidden:
             return
-        if mailbox.owed(entry.id) or (fresh and self._was_live(entry)):
+        if mailbox.owed(entry.id) or (fresh and self._is_mine(entry)):
             if hidden:
                 mailbox.hidden.add(entry.id)
             self._put(delayed(entry, self.session.account), entry.id)
 
-    def _was_live(self, entry: Entry) -> bool:
-        """It came while this session was online but lagged: it is for this session, whoever else has it."""
-        if not self.since or entry.id <= self.since:
+    def _is_mine(self, entry: Entry) -> bool:
+        """It came while this session was online but lagged, or behind what its device has read of the archive: it is
+        for this session, whoever else has it."""
+        if not self.since or entry.id <= self.since or (self._copies is not None and entry.id in self._copies):
             return False
         to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
         return b"/" not in to or to == self.session.jid.full.encode()
 
     def _caught_up(self, mailbox: Mailbox) -> None:
         self.live = True
-        self._missed = 0
+        self._copies = None
         self.since = self.since or max(self.position, self.archive_read, 1)
-        self.reached = max(self.reached, self.position)
-        mailbox.read_all(self.position)
         if self.archive_read and self.archive_read not in mailbox.hidden:
             mailbox.settle((self.archive_read,))
         held, self._held = self._held, None

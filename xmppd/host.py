@@ -297,8 +297,11 @@ class Host:
         if known is not None:
             return known
         last_id = await self.storage.log(LOG).last_id(bare)
+        cursor = self.delivery.cursors.get(bare).get("")
+        if cursor is not None:  # the entry of the highest id may be deleted, and the clock may have been set back
+            last_id = max(last_id, cursor.position, *cursor.settled)
         account = Account(self, jid, last_id, self.server.limits.names)
-        account.mailbox.restore(self.delivery.cursors.get(bare).get(""), last_id)
+        account.mailbox.restore(cursor, last_id)
         self._keep(bare, account)
         return account
 
@@ -312,7 +315,7 @@ class Host:
         if len(accounts) > ACCOUNTS_KEPT:
             for name in list(accounts)[: ACCOUNTS_KEPT // 10]:
                 old = accounts[name]
-                if old is None or not (old.sessions or old.mailbox.dirty):
+                if old is None or not (old.sessions or old.mailbox.dirty or old.last_id > old.released):
                     del accounts[name]
 
     def forget(self, bare: str) -> None:

@@ -105,13 +105,8 @@ class Mailbox:
     def read(self, start: int, end: int) -> None:
         """Everything behind `start` and up to `end` is in flight or settled."""
         if start < self.gap <= end:
-            self.gap = end + 1
-
-    def read_all(self, end: int) -> None:
-        """The log has nothing behind `end`."""
-        if self.gap > end:
-            self.gap = 0
-        self._advance()
+            self.gap = end + 1 if end < self.account.released else 0
+            self._advance()
 
     def _advance(self) -> None:
         settled = self.settled

@@ -53,6 +53,14 @@ class Query:
         wanted = self.range
         return wanted.peer is None and wanted.ids is None and wanted.before is None and wanted.high is None
 
+    def until(self, id: int) -> Query:
+        """The same, of the log up to this id."""
+        return replace(self, range=_until(self.range, id), page=_until(self.page, id))
+
+
+def _until(wanted: Range, id: int) -> Range:
+    return replace(wanted, high=id if wanted.high is None else min(id, wanted.high))
+
 
 def fields() -> Element:
     """Section 4.1.5."""

@@ -48,13 +48,15 @@ PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTION
 class Passage:
     """One stanza from decision to release. Implements `Arrival` for service hosts and `Release` for the store."""
 
-    __slots__ = ("actions", "inbound", "lane", "other", "outbound", "router", "session", "stanza", "writes")
+    __slots__ = ("actions", "inbound", "lane", "number", "other", "outbound", "router", "session", "stanza", "writes")
 
     def __init__(self, router: Router, stanza: Stanza, session: Session | None, lane: Lane) -> None:
         self.router = router
         self.stanza = stanza
         self.session = session
         self.lane = lane
+        self.number = session.received if session is not None else 0
+        """Its place among the stanzas of its session."""
         self.other: Lane | None = None
         self.writes: list[Write] = []
         self.outbound: Outbound | None = None
@@ -91,7 +93,7 @@ class Passage:
                 batch = storage.join(self.writes, self)
                 self._took(batch)
                 if self.session is not None and self.session.counter is not None:
-                    batch.counts[self.session.counter] = self.session.received
+                    batch.counts[self.session.counter] = self.session.accounted(self.session.received)
             except StorageUnavailable:
                 self.refuse(ResourceConstraint("the store does not answer now"))
             return
@@ -160,7 +162,9 @@ class Passage:
     def reply(self, stanza: Stanza) -> None:
         """Answer the sender."""
         if self.session is not None:
-            if not self.session.ended:
+            if stanza.kind is Kind.MESSAGE:
+                self.session.refuse(self.number, stanza)
+            elif not self.session.ended:
                 self.session.send(stanza)
         elif stanza.to is not None and stanza.to.domain in self.router.hosts:
             self.router.deliver(stanza)
@@ -335,14 +339,16 @@ class Router:
         stanza, account = event.stanza, event.owner
         host, to = account.host, stanza.to
         assert to is not None
-        kind = stanza.kind
+        kind, stamp = stanza.kind, event.stamp
+        if stamp:
+            account.released = stamp
         if kind is Kind.MESSAGE:
             try:
                 rules = host.find(MESSAGE_RULES)
                 chosen_sessions = rules.targets(event) if rules is not None else account.available()
                 event.targets = [(session, stanza) for session in chosen_sessions]
             except StanzaError as error:
-                if not event.stamp and not stanza.answers:
+                if not stamp and not stanza.answers:
                     self._bounce(passage, stanza, error)
                     return
         elif to.resource:
@@ -355,11 +361,18 @@ class Router:
         else:
             event.targets = [(session, stanza) for session in account.available()]
         host.tell(ARRIVED, event, kind)
-        stamp = event.stamp
         if stamp and not any(chosen is stanza for _, chosen in event.targets):
             account.mailbox.wait(stamp)
+        self._send(event, stanza, stamp)
+
+    def _send(self, event: Inbound, stanza: Stanza, stamp: int) -> None:
         for session, chosen in event.targets:
-            session.feed.send(chosen.data, stamp if chosen is stanza else 0)
+            if chosen is stanza:
+                session.feed.send(chosen.data, stamp)
+            else:
+                session.feed.send(chosen.data, 0)
+                if stamp and session.presence is None:
+                    session.feed.copied(stamp)
 
     def _bounce(self, passage: Passage, stanza: Stanza, error: StanzaError) -> None:
         """To who sent it; of what a service has passed on that is the service, which alone may know the address."""
@@ -369,6 +382,8 @@ class Router:
             self.deliver(stanza.error(error))
 
     def release_out(self, event: Outbound) -> None:
+        if event.stamp:
+            event.owner.released = event.stamp
         event.owner.host.tell(SENT, event, event.stanza.kind)
         for session, stanza in event.targets:
             session.send(stanza)

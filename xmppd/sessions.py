@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+REFUSALS = 50
+"""A refusal that the client has not acknowledged holds the count back for so many stanzas. What it sends again then
+must still be recognised."""
+NEVER = 1 << 62
 LANE_BOUND = 500
 """So many stanzas of one stream may wait for their commit; then the stream is not read."""
 
@@ -62,6 +66,7 @@ class Session:
         "presence",
         "priority",
         "received",
+        "refusals",
         "resource",
         "resumable",
         "throttled",
@@ -89,6 +94,8 @@ class Session:
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
         self.handled = 0
         """Stanzas of the client whose outcome is settled: durable where they are kept (the `h` of XEP-0198)."""
+        self.refusals: list[tuple[int, int]] | None = None
+        """Messages that were answered with an error: their places, and the count of the feed that covers the error."""
         self.feed = Feed(self)
         self.values: dict[str, Any] | None = None
         self.ended = False
@@ -131,6 +138,31 @@ class Session:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
+
+    def refuse(self, number: int, error: Stanza) -> None:
+        """Tell the client that its stanza of that number is refused. Until it has acknowledged that, no count that is
+        told to a later stream covers the stanza: else nobody would ever hear of it."""
+        if self.refusals is None:
+            self.refusals = []
+        if self.ended:
+            self.refusals.append((number, NEVER))
+            return
+        self.send(error)
+        if self.feed.queue is not None:
+            self.refusals.append((number, self.feed.covering()))
+            self.feed.ask()
+
+    def accounted(self, count: int) -> int:
+        """How many of the first `count` stanzas need not be sent again after the session is gone."""
+        refusals = self.refusals
+        if not refusals:
+            return count
+        refusals = self.refusals = [
+            (number, covering)
+            for number, covering in refusals
+            if not self.feed.covered(covering) and count - number < REFUSALS
+        ]
+        return min([count, *(number - 1 for number, _ in refusals)])
 
     async def all_settled(self) -> None:
         """Wait until everything taken from the client has found its end."""

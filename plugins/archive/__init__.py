@@ -138,16 +138,16 @@ class MessageArchive(Plugin[Config]):
         # A page and its answer must find room in the queue of a session that has not acknowledged anything yet.
         most = min(self.config.largest_page, self.host.server.limits.queue // 2)
         query = read_query(request.payload, min(self.config.page, most), most)
-        # Read first: all that the log holds up to here is committed, so the page cannot miss any of it.
+        # What is on its way to its release comes to this session then: it must not be in the page, too.
+        released = account.released
         try:
-            last_id = await self.log.last_id(account.bare) if query.everybody else 0
-            page = await read_page(self.log, account.bare, query)
+            page = await read_page(self.log, account.bare, query.until(released))
         except StorageUnavailable:
             account.mailbox.reads_no_archive(session.resource)  # it wanted to, and could not: it is sent what is owed
             raise
         for stanza in results(account.jid, session.jid, query, page):
             session.send(stanza)
-        reading.note(session, query, page, last_id)
+        reading.note(session, query, page, released)
         return fin(page)
 
     @iq("get", MAM_NS, "query", To.SELF)

@@ -14,15 +14,15 @@ PAGED = SessionKey[tuple[int, int]]("archive-paged", (0, 0))
 """Paging backwards from the newest: the newest id, and how far down the pages have come."""
 
 
-def note(session: Session, query: Query, page: Page, last_id: int) -> None:
-    """A query was answered; `last_id` was the last committed id of the log before it was.
+def note(session: Session, query: Query, page: Page, released: int) -> None:
+    """A query was answered, of the log up to the id `released`.
 
     Before initial presence the feed begins where the reading ended. After it, paging forward or a finished catch-up
     shows that this device will read its archive again when it comes back under its resource.
     """
     if not query.everybody or query.most == 0:
         return
-    read = _until(session, query, page, last_id)
+    read = _until(session, query, page, max(released, 1))
     if not read:
         return
     if session.presence is None:
@@ -31,11 +31,9 @@ def note(session: Session, query: Query, page: Page, last_id: int) -> None:
         session.account.mailbox.reads_archive(session.resource)
 
 
-def _until(session: Session, query: Query, page: Page, last_id: int) -> int:
+def _until(session: Session, query: Query, page: Page, newest: int) -> int:
     """The id up to which the device has now read what is owed to it, 0 for not yet."""
     entries = page.entries
-    # The page may show what was committed after `last_id` was read. Ids become visible in order, so that is all.
-    newest = max(last_id, entries[-1].id) if entries else last_id
     if not query.backwards:
         return newest if page.complete else entries[-1].id
     before = query.page.before

@@ -1,4 +1,4 @@
-"""What becomes of a message by its kind: one table for the archive, carbons, push, unread counts and sleeping clients."""
+"""What becomes of a message by its kind: one table for archive, carbons, push, unread counts and sleeping clients."""
 
 from __future__ import annotations
 
