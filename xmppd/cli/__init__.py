@@ -1,4 +1,4 @@
-"""The command line `xmppd`: run · reload · metrics · check · user."""
+"""The command line `xmppd`: run · reload · metrics · check · user · doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .doctor import doctor
 from .metrics import metrics
 from .run import check, reload, run
 from .user import users
@@ -17,6 +18,7 @@ app.command()(run)
 app.command()(reload)
 app.command()(metrics)
 app.command()(check)
+app.command()(doctor)
 app.add_typer(users, name="user")
 
 
