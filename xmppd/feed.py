@@ -44,10 +44,10 @@ class Feed:
     __slots__ = (
         "_back",
         "_confirming",
-        "_copies",
         "_held",
         "_reading",
         "archive_read",
+        "copies",
         "gate",
         "live",
         "paused",
@@ -77,7 +77,7 @@ class Feed:
         self.since = 0
         """From this log id on the session was online, or had not read its archive: what came later is for it, too."""
         self._reading = False
-        self._copies: set[int] | None = None
+        self.copies: set[int] | None = None
         """What it got as carbons before it was there for messages."""
         self._held: list[bytes] | None = None
         self._confirming: Confirming | None = None
@@ -103,11 +103,19 @@ class Feed:
             return
         self._put(data, stamp)
 
-    def copied(self, stamp: int) -> None:
-        """A carbon of this entry went to a session that is not there for messages yet."""
-        copies = self._copies
+    def copy(self, data: bytes, stamp: int) -> None:
+        """A carbon of an entry that went to another device (XEP-0280): acknowledged, it delivers the entry as well."""
+        if not stamp or not self.live or self._full():
+            self.send(data, 0)
+            return
+        if self.session.presence is None:
+            self._copied(stamp)
+        self._put(data, stamp)
+
+    def _copied(self, stamp: int) -> None:
+        copies = self.copies
         if copies is None:
-            copies = self._copies = set()
+            copies = self.copies = set()
         copies.add(stamp)
         if len(copies) > self.session.host.server.limits.queue:
             copies.discard(min(copies))
@@ -307,14 +315,14 @@ class Feed:
     def _is_mine(self, entry: Entry) -> bool:
         """It came while this session was online but lagged, or behind what its device has read of the archive: it is
         for this session, whoever else has it."""
-        if not self.since or entry.id <= self.since or (self._copies is not None and entry.id in self._copies):
+        if not self.since or entry.id <= self.since or (self.copies is not None and entry.id in self.copies):
             return False
         to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
         return b"/" not in to or to == self.session.jid.full.encode()
 
     def _caught_up(self, mailbox: Mailbox) -> None:
         self.live = True
-        self._copies = None
+        self.copies = None
         self.since = self.since or max(self.position, self.archive_read, 1)
         if self.archive_read and self.archive_read not in mailbox.hidden:
             mailbox.settle((self.archive_read,))

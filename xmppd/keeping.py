@@ -43,6 +43,7 @@ class KeptFeed:
     reached: int = 0
     since: int = 0
     archive_read: int = 0
+    copies: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ def _feed_record(session: Session) -> KeptFeed:
         feed.reached,
         feed.since,
         feed.archive_read,
+        tuple(feed.copies or ()),
     )
 
 
@@ -168,6 +170,7 @@ def _fill(session: Session, record: KeptSession) -> None:
     mailbox.hidden.update(kept.hidden)
     feed.restore(kept.live, kept.position, kept.reached, [text.encode() for text in kept.held])
     feed.since, feed.archive_read = kept.since, kept.archive_read
+    feed.copies = set(kept.copies) or None
 
 
 def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:

@@ -372,9 +372,7 @@ class Router:
             if chosen is stanza:
                 session.feed.send(chosen.data, stamp)
             else:
-                session.feed.send(chosen.data, 0)
-                if stamp and session.presence is None:
-                    session.feed.copied(stamp)
+                session.feed.copy(chosen.data, stamp)
 
     def _bounce(self, passage: Passage, stanza: Stanza, error: StanzaError) -> None:
         """To who sent it; of what a service has passed on that is the service, which alone may know the address."""

@@ -663,3 +663,39 @@ async def test_a_copy_is_not_sent_again_as_the_message(server: Harness) -> None:
     assert [each.findtext(f".//{BODY}") for each in copies] == ["said"]
     tablet.send("<presence/>")
     assert bodies(await tablet.receive_all()) == []
+
+
+CARBONS = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+async def test_a_copy_that_was_acknowledged_has_delivered_the_message(server: Harness, acknowledged: bool) -> None:
+    """The device that it was for is lost with it: nobody gets it twice, and it is not lost with both."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone")
+    await enable(phone)
+    phone.send("<presence/>")
+    tablet = await server.login("juliet", "tablet")
+    await enable(tablet)
+    tablet.send(CARBONS + "<presence/>")
+    reader = Reader(tablet)
+    await reader.read()
+    await phone.receive_all()
+    say(romeo, phone.jid, "said")
+    copies = await tablet.receive_all()
+    assert [each.findtext(f".//{BODY}") for each in copies if each.tag == "{jabber:client}message"] == ["said"]
+    if acknowledged:
+        tablet.send(f"<a xmlns='{SM}' h='{reader.h + 1}'/>")
+    await server.quiet()
+    phone.cut()
+    again: list[str] = []
+    for _ in range(20):
+        await server.advance(200)
+        tablet.send(" ")
+        again += bodies(await tablet.receive_all())
+    assert again == []
+    tablet.cut()
+    await server.advance(4000)
+    third = await server.login("juliet", "third")
+    third.send("<presence/>")
+    assert bodies(await third.receive_all()) == ([] if acknowledged else ["said"])
