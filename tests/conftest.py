@@ -14,7 +14,7 @@ __all__ = ["mongodb_uri"]
 
 @pytest.fixture
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
-    """A running server. `@pytest.mark.server(plugins=…, more=…, rooms=…)` sets it up (see `Harness`)."""
+    """A running server. `@pytest.mark.server(plugins=…, more=…, rooms=…, hosts=…)` sets it up (see `Harness`)."""
     marker = request.node.get_closest_marker("server")
     harness = Harness(**(marker.kwargs if marker else {}))
     await harness.start()

@@ -44,7 +44,7 @@ Handler = tuple[str, Callable[..., Any]]
 
 
 class Host:
-    """A virtual host. `type`: "accounts" or "rooms"."""
+    """A virtual host. `type`: as in the configuration (`HostConfig.type`)."""
 
     def __init__(
         self,

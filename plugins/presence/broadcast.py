@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from xmppd.contracts.blocking import BLOCKLIST
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
-from xmppd.contracts.sessions import AVAILABLE
+from xmppd.contracts.sessions import AVAILABLE, SHOWN
 from xmppd.errors import BadRequest, StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
@@ -65,6 +65,7 @@ class Broadcaster:
         if first:
             self._greet(session)
             self.host.tell(AVAILABLE, session)
+        self.host.tell(SHOWN, session)
         if session.priority >= 0 and not served and not session.ended:
             session.feed.start()
 

@@ -276,8 +276,16 @@ class _Judge:
             self.report.excused["again after a crash"] += 1
         elif delivered and device.kind is Kind.BARE and first.stream != second.stream:
             self.report.excused["again without XEP-0198"] += 1
+        elif delivered and not reads and first.stream != second.stream and self._away(device, second) >= KEPT_FOR:
+            # Its acknowledgement was on its way when the connection broke, and nobody came back for the session.
+            self.report.excused["again after its session ended"] += 1
         else:
             self.report.bad("doubled", case)
+
+    def _away(self, device: Device, receipt: Receipt) -> float:
+        """Seconds without a sign of life on an earlier stream."""
+        before = [each.at for each in device.receipts if each.stream < receipt.stream]
+        return receipt.at - max(before, default=receipt.at)
 
     def _read_and_sent(self, device: Device) -> None:
         """What it had fetched itself is not sent to it any more."""

@@ -111,6 +111,18 @@ def test_again_after_a_stop(ledger: Ledger) -> None:
     assert broken(ledger) == {"doubled": 1}
 
 
+def test_again_when_nobody_came_back_for_the_session(ledger: Ledger) -> None:
+    ledger.ends = []
+    ledger.devices[ACKS].receipts.append(live(3, 0, 2))
+    ledger.devices[ACKS].receipts[-1].at = 5.9
+    assert broken(ledger) == {"doubled": 1}
+    ledger.devices[ACKS].receipts[-1].at = 6.1
+    assert broken(ledger) == {}, "a session is kept for 4 seconds"
+    ledger.devices[PHONE].receipts.append(live(3, 0, 2))
+    ledger.devices[PHONE].receipts[-1].at = 6.1
+    assert broken(ledger) == {"doubled": 1}, "it reads its archive"
+
+
 def test_what_is_in_no_archive_may_come_twice_if_it_was_sent_twice_around_a_crash(ledger: Ledger) -> None:
     for owner in (A, B):
         ledger.archives[owner].pop()

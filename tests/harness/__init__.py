@@ -45,17 +45,20 @@ def xml(element: Element) -> str:
     return etree.tostring(element).decode()
 
 
-def configuration(plugins: dict[str, dict[str, Any]] | None = None, more: str = "", rooms: Any = None) -> str:
+def configuration(
+    plugins: dict[str, dict[str, Any]] | None = None, more: str = "", rooms: Any = None, hosts: Any = None
+) -> str:
     """A configuration as YAML text (JSON is YAML)."""
     import json
 
     plugins_json = json.dumps({name: options for name, options in (plugins or {}).items()})
     rooms_json = json.dumps(rooms or {})
+    others = "".join(f"  {name}: {json.dumps(host)}\n" for name, host in (hosts or {}).items())
     return f"""
 hosts:
   localhost: {{plugins: {plugins_json}, admins: [admin@localhost]}}
   conference.localhost: {{type: rooms, plugins: {rooms_json}}}
-listeners:
+{others}listeners:
   - {{address: 127.0.0.1, port: 5222, tls: none}}
 storage: "memory:"
 {more}
@@ -88,11 +91,12 @@ class Harness:
         plugins: dict[str, dict[str, Any]] | None = None,
         more: str = "",
         rooms: dict[str, Any] | None = None,
+        hosts: dict[str, Any] | None = None,
         store: Store | None = None,
         clock: FakeClock | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
-        self.config = parse_config(configuration(plugins, more, rooms), "test.yaml")
+        self.config = parse_config(configuration(plugins, more, rooms, hosts), "test.yaml")
         self.storage = store or Store(MemoryBackend(self.clock), self.clock)
         self.server: Server
         self.clients: list[Client] = []

@@ -86,5 +86,7 @@ class PresenceRules(Protocol):
 
 PRESENCE = Service[PresenceRules]("presence")
 
+SHOWN = Notify["Session"]("shown", plain=True)
+"""A session has broadcast available presence, its first or another; `session.presence` is it."""
 AVAILABLE = Notify["Session"]("available", plain=True)
 """A session has sent its initial presence (RFC 6121 section 4.2), after the broadcast."""

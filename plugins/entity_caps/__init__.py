@@ -1,0 +1,150 @@
+"""XEP-0115: Entity Capabilities: of the server itself, in its stream features, and of its clients."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from xmppd.config import option
+from xmppd.contracts.caps import CAPS, INTERESTED, Interest
+from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
+from xmppd.contracts.sessions import AVAILABLE, FEATURES, SHOWN, FeatureAsk
+from xmppd.plugin import E, Element, Plugin, Session, SessionKey, Stanza, Xep, on
+
+from .verify import HASHES, INFO_NS, believable, features, verification
+
+NS = "http://jabber.org/protocol/caps"
+REFRESH = 300.0
+NOTIFY = "+notify"
+LONGEST = 500
+NAMES = 200
+"""So many interests of one client are remembered."""
+VER = SessionKey[str]("caps-ver", "", durable=True)
+"""What the session has announced last: hash, node and ver."""
+NOTHING: tuple[str, ...] = ()
+INTERESTS = SessionKey[tuple[str, ...]]("caps-interests", NOTHING, durable=True)
+
+
+@dataclass(frozen=True)
+class Config:
+    node: str = option("https://xmppd.example/", "The address that names this software (section 4).", low=1, high=500)
+    known: int = option(10_000, "Kinds of clients that are remembered.", low=1, high=1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a verified hash stands for: its interests. `at`: seconds since 1970 UTC."""
+
+    interests: tuple[str, ...]
+    at: float
+
+
+class EntityCaps(Plugin[Config]):
+    """Implements `contracts.caps.Caps`."""
+
+    xeps = (Xep(115, "1.6.0", "of clients: interests (+notify); what cannot be verified counts for one session"),)
+    features = (NS,)
+    uses = (DISCO,)
+    provides = (CAPS,)
+
+    def setup(self) -> None:
+        self.ver = ""
+        self.stored = self.host.storage.map("caps", Known)
+        self.known: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._sets: dict[tuple[str, ...], frozenset[str]] = {}
+
+    async def start(self) -> None:
+        for key, known in (await self.stored.read_all(self.host.domain)).items():
+            self.known[key] = frozenset(known.interests)
+        await self.refresh()
+        # Plugins that start later, or a changed configuration, may add to what the host shows.
+        self.every(REFRESH, self.refresh, "refresh")
+
+    async def refresh(self) -> None:
+        info = await self.host.service(DISCO).info(DiscoAsk(self.host.jid))
+        self.ver = verification(info)
+
+    # ---- the server's own
+
+    @on(FEATURES)
+    def stream_feature(self, ask: FeatureAsk) -> Iterable[Element]:
+        """Section 6.3."""
+        if ask.signed_in and self.ver:
+            yield E("c", NS, {"hash": "sha-1", "node": self.config.node, "ver": self.ver})
+
+    @on(DISCO_ALIASES)
+    def alias(self, ask: DiscoAsk) -> Iterable[str]:
+        """Section 6.2: who has seen the <c/> asks for its node and ver."""
+        if ask.account is None and ask.node == f"{self.config.node}#{self.ver}":
+            yield ""
+
+    # ---- those of the clients
+
+    def interests(self, session: Session) -> frozenset[str]:
+        """See contracts.caps."""
+        found = session[INTERESTS]
+        if not found or session.presence is None:
+            return frozenset()
+        known = self._sets.get(found)
+        if known is None:
+            if len(self._sets) > 1000:
+                self._sets.clear()
+            known = self._sets[found] = frozenset(found)
+        return known
+
+    @on(AVAILABLE)
+    def came(self, session: Session) -> None:
+        """Back from being unavailable: all of its interests are new."""
+        session[VER] = ""
+        session[INTERESTS] = NOTHING
+
+    @on(SHOWN)
+    def shown(self, session: Session) -> None:
+        """Only a <c/> that is new costs more than a look at the names."""
+        presence = session.presence
+        if presence is None or f"{NS}|c" not in presence.tags:
+            return
+        c = presence.child(NS, "c")
+        assert c is not None
+        hash, node, ver = (str(c.get(name, ""))[:LONGEST] for name in ("hash", "node", "ver"))
+        announced = f"{hash}\n{node}\n{ver}"
+        if session[VER] == announced:
+            return
+        session[VER] = announced
+        known = self.known.get(f"{hash} {ver}")
+        if known is not None:
+            self._learned(session, known)
+            return
+        query = E("query", INFO_NS, {"node": f"{node}#{ver}"} if node else {})
+        self.host.ask(session.jid, query, partial(self._told, session, announced, hash, ver))
+
+    def _told(self, session: Session, announced: str, hash: str, ver: str, answer: Stanza | None) -> None:
+        """Section 5.4: what is not verified counts for this session alone, so a forged hash deceives nobody else."""
+        if session.ended or session[VER] != announced or answer is None or answer.is_error:
+            return
+        info = answer.payload
+        if info is None:
+            return
+        names = {each.removesuffix(NOTIFY) for each in features(info) if each.endswith(NOTIFY)}
+        interests = frozenset(sorted(name for name in names if len(name) <= LONGEST)[:NAMES])
+        if hash in HASHES and believable(info, hash, ver):
+            self.spawn(self._keep(f"{hash} {ver}", interests), "keep")
+        self._learned(session, interests)
+
+    async def _keep(self, key: str, interests: frozenset[str]) -> None:
+        self.known[key] = interests
+        writes = [self.stored.put(self.host.domain, key, Known(tuple(sorted(interests)), self.host.clock.now()))]
+        while len(self.known) > self.config.known:
+            old, _ = self.known.popitem(last=False)
+            writes.append(self.stored.delete(self.host.domain, old))  # type: ignore[arg-type]
+        await self.host.storage.commit(writes)
+
+    def _learned(self, session: Session, interests: frozenset[str]) -> None:
+        before = session[INTERESTS]
+        new = interests.difference(before)
+        names: tuple[str, ...] = tuple(sorted(interests))
+        session[INTERESTS] = names
+        if new and session.presence is not None:
+            self.host.tell(INTERESTED, Interest(session, new))

@@ -1,0 +1,284 @@
+"""XEP-0060 and XEP-0163: Publish-Subscribe, of a service host and of every account.
+
+This module is wiring: who asks for what, under the owner's turn. Rules are in `access`, the configuration in `model`,
+items in `items`, what each request does in `publishing`, `subscribing` and `owning`, who is told in `notify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from xmppd.config import Size, option
+from xmppd.contracts.caps import INTERESTED, Interest
+from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
+from xmppd.contracts.pubsub import PUBSUB, Published
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.contracts.routing import OUTBOUND
+from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, ServiceUnavailable
+from xmppd.plugin import JID, Element, Kind, Outbound, Plugin, Request, To, Verdict, Xep, iq, on
+from xmppd.xml import children, name_of
+
+from . import discovery, owning, publishing, subscribing
+from .access import Asker, affiliation
+from .items import Items, published
+from .model import ERRORS_NS, NS, OWNER_NS, Node, Settings
+from .notify import Notifier
+
+__all__ = ["PubSubPlugin"]
+SWEEP: Final = 3600.0
+FORM: Final = "jabber:x:data|x"
+
+
+@dataclass(frozen=True)
+class Config:
+    item_size: Size = option(Size("256 KiB"), "Bytes of one item.", low=1024, high=1 << 24)
+    items: int = option(1000, "The most items of one node: what `max` stands for.", low=1, high=1_000_000)
+    nodes: int = option(250, "Nodes of one account.", low=1, high=100_000)
+    nodes_in_all: int = option(10_000, "Nodes of a service host.", low=1, high=1_000_000)
+    subscriptions: int = option(1000, "Subscriptions, and affiliations, of one node.", low=1, high=100_000)
+    create: Literal["anyone", "local", "admins"] = option(
+        "local", "Who may make nodes on a service host: anyone, people with an account here, or its admins."
+    )
+
+
+@dataclass(slots=True)
+class Ask:
+    """A request to the nodes of `owner`. `verb`: the element that says what is wanted; `name`: the node, or ""."""
+
+    request: Request
+    owner: str
+    verb: Element
+    name: str
+    stranger: bool
+
+    @property
+    def sender(self) -> JID:
+        return self.request.sender
+
+
+Handler = Callable[["PubSubPlugin", Ask], Awaitable[Element | None]]
+HANDLERS: Final[Mapping[tuple[str, str, str], Handler]] = {
+    ("get", NS, "items"): publishing.items,
+    ("get", NS, "default"): subscribing.no_options,
+    ("get", NS, "options"): subscribing.no_options,
+    ("get", NS, "subscriptions"): subscribing.own_subscriptions,
+    ("get", NS, "affiliations"): subscribing.own_affiliations,
+    ("set", NS, "publish"): publishing.publish,
+    ("set", NS, "retract"): publishing.retract,
+    ("set", NS, "subscribe"): subscribing.subscribe,
+    ("set", NS, "unsubscribe"): subscribing.unsubscribe,
+    ("set", NS, "options"): subscribing.no_options,
+    ("set", NS, "create"): owning.create,
+    ("get", OWNER_NS, "configure"): owning.configuration,
+    ("get", OWNER_NS, "default"): owning.defaults,
+    ("get", OWNER_NS, "subscriptions"): owning.subscriptions,
+    ("get", OWNER_NS, "affiliations"): owning.affiliations,
+    ("set", OWNER_NS, "configure"): owning.configure,
+    ("set", OWNER_NS, "delete"): owning.delete,
+    ("set", OWNER_NS, "purge"): owning.purge,
+    ("set", OWNER_NS, "subscriptions"): owning.set_subscriptions,
+    ("set", OWNER_NS, "affiliations"): owning.set_affiliations,
+}
+
+
+class PubSubPlugin(Plugin[Config]):
+    """Implements `contracts.pubsub.PubSub`."""
+
+    xeps = (
+        Xep(60, "1.26.0", "leaf nodes; no subscription options, no collections"),
+        Xep(163, "1.2.2"),
+        Xep(222, "1.0.2"),
+        Xep(223, "1.1.2"),
+        Xep(277, "0.6.3", "the nodes of it; what they hold is the clients' matter"),
+        Xep(384, "0.8.3", "the nodes that it needs"),
+        Xep(472, "0.3.0", "the nodes of it"),
+        Xep(501, "0.1.0", "stories end after a day unless the publisher says otherwise"),
+    )
+    provides = (PUBSUB,)
+    serves = ("accounts", "pubsub")
+
+    def setup(self) -> None:
+        self.personal = self.host.type == "accounts"
+        self.nodes = self.host.storage.map("pubsub-node", Node, resident=True)
+        self.store = Items(self.host)
+        self.notifier = Notifier(self)
+
+    async def start(self) -> None:
+        if not self.personal:
+            await self.host.storage.load(self.host.domain)
+            self.host.storage.pin(self.host.domain)
+        self.every(SWEEP, self.sweep, "expire")
+
+    # ---- who is who
+
+    def settings(self, node: Node) -> Settings:
+        return Settings(node.options, self.personal)
+
+    def is_master(self, owner: str, jid: JID) -> bool:
+        """Owner of every node: the account itself, an administrator of a service."""
+        return jid.bare == owner if self.personal else jid.bare in self.host.admins
+
+    def contact(self, owner: str, bare: str) -> RosterItem | None:
+        roster = self.host.find(ROSTER) if self.personal else None
+        return roster.item(owner, bare) if roster is not None else None
+
+    def asker(self, ask: Ask, node: Node) -> Asker:
+        master = self.is_master(ask.owner, ask.sender)
+        return Asker(ask.sender, affiliation(node, ask.sender, master), ask.stranger)
+
+    def node(self, ask: Ask) -> Node:
+        """Raises ItemNotFound, BadRequest without a name; what a stranger hears is ADR 0007's."""
+        if not ask.name:
+            raise BadRequest("which node?", (ERRORS_NS, "nodeid-required"))
+        node = self.nodes.get(ask.owner).get(ask.name)
+        if node is None:
+            raise ServiceUnavailable() if ask.stranger else ItemNotFound("there is no such node")
+        return node
+
+    # ---- requests
+
+    @iq("get", NS, "pubsub", To.HOST, To.ACCOUNT)
+    async def get(self, request: Request) -> Element | None:
+        return await self._answer(request, "get", NS)
+
+    @iq("set", NS, "pubsub", To.HOST, To.ACCOUNT)
+    async def set(self, request: Request) -> Element | None:
+        return await self._answer(request, "set", NS)
+
+    @iq("get", OWNER_NS, "pubsub", To.HOST, To.ACCOUNT)
+    async def get_owned(self, request: Request) -> Element | None:
+        return await self._answer(request, "get", OWNER_NS)
+
+    @iq("set", OWNER_NS, "pubsub", To.HOST, To.ACCOUNT)
+    async def set_owned(self, request: Request) -> Element | None:
+        return await self._answer(request, "set", OWNER_NS)
+
+    async def _answer(self, request: Request, type: str, ns: str) -> Element | None:
+        if self.personal and request.owner is None:
+            raise ServiceUnavailable()  # the domain of accounts is no service of that kind
+        for verb in children(request.payload):
+            found_ns, name = name_of(verb)
+            handler = HANDLERS.get((type, found_ns, name)) if found_ns == ns else None
+            if handler is not None:
+                break
+        else:
+            if len(request.payload) == 0:
+                raise BadRequest("nothing is asked for")
+            raise FeatureNotImplemented(extra=(ERRORS_NS, "unsupported", {"feature": name_of(request.payload[0])[1]}))
+        owner = request.account.bare if self.personal else self.host.domain
+        ask = Ask(request, owner, verb, str(verb.get("node", "")), self._stranger(request, owner))
+        if type == "get":
+            return await handler(self, ask)
+        async with self.host.turns.take(owner):
+            return await handler(self, ask)
+
+    def _stranger(self, request: Request, owner: str) -> bool:
+        """May not know whether the account exists (ADR 0007)."""
+        if not self.personal or request.sender.bare == owner:
+            return False
+        item = self.contact(owner, request.sender.bare)
+        return item is None or not item.sees_us
+
+    @on(OUTBOUND, kinds=(Kind.MESSAGE,))
+    def decided(self, event: Outbound) -> Verdict | None:
+        """An owner answers a request for a subscription (section 8.6)."""
+        stanza = event.stanza
+        if FORM not in stanza.tags or not self.personal:
+            return None
+        to = stanza.to or event.owner.jid
+        host = self.host.router.hosts.get(to.domain)
+        other = host.plugins.get(self.name) if host is not None else None
+        if not isinstance(other, PubSubPlugin) or (bool(to.local) != other.personal):
+            return None
+        decision = subscribing.decision(stanza)
+        if decision is None or stanza.sender is None:
+            return None
+        owner = to.bare if other.personal else other.host.domain
+        self.spawn(subscribing.decide(other, owner, stanza.sender, decision), "decide")
+        return Verdict.DROP
+
+    # ---- contracts.pubsub.PubSub
+
+    async def _open(self, owner: str) -> bool:
+        """Whether the owner exists; its nodes are in memory then."""
+        if not self.personal:
+            return owner == self.host.domain
+        return await self.host.open_account(JID.parse(owner)) is not None
+
+    async def publish(
+        self, owner: str, node: str, id: str, payload: Element, options: Mapping[str, str] | None = None
+    ) -> None:
+        if not await self._open(owner):
+            raise ItemNotFound("no such account")
+        wanted = {name.removeprefix("pubsub#"): (value,) for name, value in (options or {}).items()}
+        async with self.host.turns.take(owner):
+            await publishing.publish_own(self, owner, node, id, payload, wanted)
+
+    async def retract(self, owner: str, node: str, ids: tuple[str, ...]) -> None:
+        if not await self._open(owner):
+            return
+        async with self.host.turns.take(owner):
+            found = self.nodes.get(owner).get(node)
+            if found is not None:
+                await publishing.take_away(self, owner, node, found, ids, JID.parse(owner), None, True)
+
+    async def items(self, owner: str, node: str, limit: int = 0) -> list[Published]:
+        if not await self._open(owner):
+            return []
+        found = self.nodes.get(owner).get(node)
+        if found is None:
+            return []
+        return await self.store.newest(owner, node, self.settings(found), limit or self.config.items)
+
+    async def item(self, owner: str, node: str, id: str) -> Published | None:
+        if not await self._open(owner):
+            return None
+        found = self.nodes.get(owner).get(node)
+        entry = await self.store.find(owner, node, self.settings(found), id) if found is not None else None
+        return published(entry) if entry is not None else None
+
+    async def delete(self, owner: str, node: str) -> None:
+        if not await self._open(owner):
+            return
+        async with self.host.turns.take(owner):
+            found = self.nodes.get(owner).get(node)
+            if found is not None:
+                await owning.delete_node(self, owner, node, found, JID.parse(owner), None)
+
+    # ---- time and presence
+
+    @on(INTERESTED)
+    async def greet(self, interest: Interest) -> None:
+        await self.notifier.greet(interest.session, interest.names)
+
+    async def sweep(self) -> None:
+        """Expired items are deleted, read or not."""
+        after = ""
+        while owners := await self.nodes.owners(self.host.domain, after):
+            for owner in owners:
+                nodes = await self.nodes.read_all(owner)
+                for name, node in nodes.items():
+                    writes = await self.store.expired(owner, name, node, self.personal)
+                    if writes:
+                        await self.host.storage.commit(writes)
+            after = owners[-1]
+
+    # ---- discovery
+
+    @on(DISCO_FEATURES)
+    def features_of(self, ask: DiscoAsk) -> Iterable[str]:
+        return discovery.features(self, ask)
+
+    @on(DISCO_IDENTITIES)
+    def identities_of(self, ask: DiscoAsk) -> Iterable[Identity]:
+        return discovery.identities(self, ask)
+
+    @on(DISCO_ITEMS)
+    def nodes_of(self, ask: DiscoAsk) -> Iterable[Item]:
+        return discovery.nodes(self, ask)
+
+    @on(DISCO_FORMS)
+    async def forms_of(self, ask: DiscoAsk) -> Iterable[Element]:
+        return await discovery.forms(self, ask)

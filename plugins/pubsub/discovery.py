@@ -1,0 +1,94 @@
+"""What service discovery tells of nodes (XEP-0060 sections 5.1 to 5.5 and 10, XEP-0163 section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from xmppd.contracts.disco import DiscoAsk, Identity, Item
+from xmppd.forms import Field, form
+from xmppd.plugin import JID, Element
+
+from .model import META, NS, Node
+
+if TYPE_CHECKING:
+    from . import PubSubPlugin
+
+FEATURES: Final = tuple(
+    f"{NS}#{name}"
+    for name in (
+        "access-open", "access-authorize", "access-whitelist", "auto-create", "config-node", "config-node-max",
+        "create-and-configure", "create-nodes", "delete-items", "delete-nodes", "instant-nodes",
+        "item-ids", "last-published", "manage-subscriptions", "member-affiliation", "meta-data",
+        "modify-affiliations", "multi-items", "outcast-affiliation", "owner", "persistent-items", "publish",
+        "publish-only-affiliation", "publish-options", "publisher-affiliation", "purge-nodes", "retract-items",
+        "retrieve-affiliations", "retrieve-default", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe",
+        "subscription-notifications",
+    )
+)  # fmt: skip
+PERSONAL: Final = tuple(f"{NS}#{name}" for name in ("access-presence", "access-roster", "auto-subscribe",
+                                                    "filtered-notifications"))  # fmt: skip
+
+
+def _visible(plugin: PubSubPlugin, owner: str, node: Node, jid: JID) -> bool:
+    return plugin.notifier.may_read(owner, node, plugin.settings(node), jid)
+
+
+def _node(plugin: PubSubPlugin, ask: DiscoAsk) -> Node | None:
+    """The node that is asked for, if the requester may see it."""
+    owner = _owner(plugin, ask)
+    node = plugin.nodes.get(owner).get(ask.node) if owner and ask.node else None
+    return node if node is not None and _visible(plugin, owner, node, ask.requester) else None
+
+
+def _owner(plugin: PubSubPlugin, ask: DiscoAsk) -> str:
+    if plugin.personal:
+        return ask.account.bare if ask.account is not None else ""
+    return plugin.host.domain
+
+
+def features(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[str]:
+    if ask.node:
+        return (NS,) if _node(plugin, ask) is not None else ()
+    if not _owner(plugin, ask):
+        return ()
+    return (NS, *FEATURES, *(PERSONAL if plugin.personal else ()))
+
+
+def identities(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Identity]:
+    if ask.node:
+        node = _node(plugin, ask)
+        if node is not None:
+            yield Identity("pubsub", "leaf", plugin.settings(node).text("title"))
+    elif plugin.personal and ask.account is not None:
+        yield Identity("pubsub", "pep")
+    elif not plugin.personal:
+        yield Identity("pubsub", "service")
+
+
+def nodes(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Item]:
+    owner = _owner(plugin, ask)
+    if ask.node or not owner:
+        return
+    for name, node in sorted(plugin.nodes.get(owner).items()):
+        if _visible(plugin, owner, node, ask.requester):
+            yield Item(owner, plugin.settings(node).text("title"), name)
+
+
+async def forms(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Element]:
+    """The meta-data of a node (section 5.4)."""
+    node = _node(plugin, ask)
+    if node is None:
+        return ()
+    settings = plugin.settings(node)
+    count = await plugin.store.count(_owner(plugin, ask), ask.node, settings)
+    fields = (
+        Field("pubsub#title", "text-single", "", settings.values["title"]),
+        Field("pubsub#description", "text-single", "", settings.values["description"]),
+        Field("pubsub#type", "text-single", "", settings.values["type"]),
+        Field("pubsub#creator", "jid-single", "", (node.creator,)),
+        Field("pubsub#num_subscribers", "text-single", "", (str(len(node.subscriptions)),)),
+        Field("pubsub#num_items", "text-single", "", (str(count),)),
+        Field("pubsub#access_model", "list-single", "", settings.values["access_model"]),
+    )
+    return (form("result", META, fields),)

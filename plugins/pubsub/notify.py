@@ -1,0 +1,152 @@
+"""Who is told of a change, and how (XEP-0060 sections 7.1.2 and 12.7, XEP-0163 section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Final
+
+from xmppd.contracts.caps import CAPS
+from xmppd.contracts.pubsub import Published
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.plugin import JID, E, Element, Session
+from xmppd.stanza import Stanza, message
+from xmppd.xep import delay_bytes
+from xmppd.xml import parse
+
+from .access import Asker, Reading, affiliation, reading
+from .items import shown
+from .model import EVENT_NS, Node, Settings
+
+if TYPE_CHECKING:
+    from . import PubSubPlugin
+
+LAST_SENT: Final = 1
+
+
+class Notifier:
+    def __init__(self, plugin: PubSubPlugin) -> None:
+        self.plugin = plugin
+        self.host = plugin.host
+
+    # ---- what is said
+
+    def published(self, name: str, items: Iterable[Published], settings: Settings) -> Element:
+        payload = settings.flag("deliver_payloads")
+        return E("items", EVENT_NS, {"node": name}, *(shown(EVENT_NS, each, payload, True) for each in items))
+
+    def retracted(self, name: str, ids: Iterable[str]) -> Element:
+        return E("items", EVENT_NS, {"node": name}, *(E("retract", EVENT_NS, {"id": id}) for id in ids))
+
+    # ---- who hears it
+
+    def tell(self, owner: str, name: str, node: Node, said: Element) -> None:
+        """After the commit."""
+        settings = self.plugin.settings(node)
+        if not settings.flag("deliver_notifications"):
+            return
+        event = self._event(owner, settings, said)
+        implicit = self._interested(owner, name, node, settings) if self.plugin.personal else {}
+        explicit = self._subscribers(owner, node, settings)
+        if implicit:
+            bare = set(explicit)
+            self.host.router.fan_out(event, [jid for jid in implicit.values() if jid.bare not in bare])
+        for jid in explicit.values():
+            self.host.deliver(event.stamped(to=jid))
+
+    def _event(self, owner: str, settings: Settings, said: Element, extra: bytes = b"") -> Stanza:
+        inside = [E("event", EVENT_NS, {}, said)]
+        if extra:
+            inside.append(parse(extra))
+        made = message(settings.text("notification_type"), *inside, sender=JID.parse(owner))
+        made.id = token_urlsafe(9)
+        return made
+
+    def _subscribers(self, owner: str, node: Node, settings: Settings) -> dict[str, JID]:
+        """Who has subscribed and still may read: by the address as subscribed."""
+        found = {}
+        for text, subscription in node.subscriptions.items():
+            if subscription.state != "subscribed":
+                continue
+            jid = JID.parse(text)
+            if self.may_read(owner, node, settings, jid):
+                found[text] = jid
+        return found
+
+    def _interested(self, owner: str, name: str, node: Node, settings: Settings) -> dict[str, JID]:
+        """Sessions of the account and of contacts that have said "name+notify" in their caps."""
+        caps = self.host.find(CAPS)
+        account = self.host.account(owner)
+        if caps is None or account is None:
+            return {}
+        found = {
+            session.jid.full: session.jid for session in account.sessions.values() if name in caps.interests(session)
+        }
+        hosts = self.host.router.hosts
+        roster = self.host.find(ROSTER)
+        for contact, item in (roster.items(owner) if roster is not None else {}).items():
+            if not item.sees_us:
+                continue
+            domain = contact.rpartition("@")[2]
+            host = hosts.get(domain)
+            other = host.accounts.get(contact) if host is not None else None
+            if host is None or other is None or not other.sessions:
+                continue
+            theirs = caps if host is self.host else host.find(CAPS)
+            if theirs is None:
+                continue
+            wanted = [session for session in other.sessions.values() if name in theirs.interests(session)]
+            if wanted and self._may(node, settings, wanted[0].jid, item):
+                found.update((session.jid.full, session.jid) for session in wanted)
+        return found
+
+    def _may(self, node: Node, settings: Settings, jid: JID, item: RosterItem) -> bool:
+        who = Asker(jid, affiliation(node, jid, False), False)
+        return reading(node, settings, who, lambda _: item) is Reading.YES
+
+    def may_read(self, owner: str, node: Node, settings: Settings, jid: JID) -> bool:
+        who = Asker(jid, affiliation(node, jid, self.plugin.is_master(owner, jid)), False)
+        return reading(node, settings, who, lambda bare: self.plugin.contact(owner, bare)) is Reading.YES
+
+    # ---- the last item
+
+    async def last(self, owner: str, name: str, node: Node, to: Sequence[JID]) -> None:
+        """Send the newest item (section 6.1.7), with the time it was published."""
+        settings = self.plugin.settings(node)
+        items = await self.plugin.store.newest(owner, name, settings, LAST_SENT)
+        if not items:
+            return
+        said = self.published(name, items, settings)
+        event = self._event(owner, settings, said, delay_bytes(self.host.domain, items[-1].at))
+        for jid in to:
+            self.host.deliver(event.stamped(to=jid))
+
+    async def greet(self, session: Session, names: frozenset[str]) -> None:
+        """A session has come and is interested in nodes: of its own account, and of the contacts it sees
+        (XEP-0163 section 4.3.4)."""
+        account = session.account
+        await self._greet(account.bare, session, names)
+        roster = self.host.find(ROSTER)
+        if roster is None:
+            return
+        for contact in [jid for jid, item in roster.items(account.bare).items() if item.we_see]:
+            if session.ended:
+                return
+            host = self.host.router.hosts.get(contact.rpartition("@")[2])
+            other = host.plugins.get(self.plugin.name) if host is not None else None
+            if host is None or not isinstance(other, type(self.plugin)):
+                continue
+            if await host.open_account(JID.parse(contact)) is not None:
+                await other.notifier._greet(contact, session, names)
+
+    async def _greet(self, owner: str, session: Session, names: frozenset[str]) -> None:
+        nodes = self.plugin.nodes.get(owner)
+        for name in names.intersection(nodes) if nodes else ():
+            node = nodes[name]
+            settings = self.plugin.settings(node)
+            if settings.text("send_last_published_item") != "on_sub_and_presence":
+                continue
+            if not settings.flag("deliver_notifications"):
+                continue
+            if self.may_read(owner, node, settings, session.jid):
+                await self.last(owner, name, node, (session.jid,))

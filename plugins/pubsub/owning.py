@@ -1,0 +1,232 @@
+"""What the owner of a node does: create, configure, delete, purge, affiliations, subscriptions (XEP-0060 section 8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING
+
+from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
+from xmppd.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    JidMalformed,
+    MalformedJid,
+    NotAcceptable,
+    ResourceConstraint,
+    ServiceUnavailable,
+)
+from xmppd.forms import read_form
+from xmppd.plugin import JID, E, Element, Session
+from xmppd.xml import children, find
+
+from .access import affiliation
+from .model import (
+    AFFILIATIONS,
+    CONFIG,
+    ERRORS_NS,
+    EVENT_NS,
+    NS,
+    OWNER_NS,
+    Affiliation,
+    Node,
+    Settings,
+    Subscription,
+    initial,
+    read_options,
+)
+
+if TYPE_CHECKING:
+    from . import Ask, PubSubPlugin
+
+NAME_LENGTH = 1024
+
+
+# ---- making
+
+
+def may_create(plugin: PubSubPlugin, jid: JID) -> bool:
+    """On a service host."""
+    if plugin.config.create == "anyone" or jid.bare in plugin.host.admins:
+        return True
+    home = plugin.host.router.hosts.get(jid.domain)
+    return plugin.config.create == "local" and home is not None and home.type == "accounts"
+
+
+def new_node(plugin: PubSubPlugin, owner: str, name: str, creator: JID, options: dict[str, tuple[str, ...]]) -> Node:
+    """Raises ResourceConstraint, NotAcceptable."""
+    if len(name) > NAME_LENGTH:
+        raise NotAcceptable("the name is too long")
+    most = plugin.config.nodes if plugin.personal else plugin.config.nodes_in_all
+    if len(plugin.nodes.get(owner)) >= most:
+        raise ResourceConstraint("too many nodes", (ERRORS_NS, "max-nodes-exceeded"))
+    affiliations = {} if plugin.personal else {creator.bare: "owner"}
+    kept = {**initial(name, plugin.personal), **options}
+    return Node(plugin.host.clock.now(), creator.bare, kept, affiliations)
+
+
+async def create(plugin: PubSubPlugin, ask: Ask) -> Element | None:
+    """Section 8.1."""
+    if plugin.personal and ask.sender.bare != ask.owner:
+        raise ServiceUnavailable() if ask.stranger else Forbidden()
+    if not plugin.personal and not may_create(plugin, ask.sender):
+        raise Forbidden()
+    name = ask.name or token_urlsafe(18)  # an instant node (section 8.1.2)
+    if name in plugin.nodes.get(ask.owner):
+        raise Conflict("there is such a node")
+    options: dict[str, tuple[str, ...]] = {}
+    configure = find(ask.request.payload, NS, "configure")
+    submitted = read_form(configure) if configure is not None else None
+    if submitted is not None and submitted.type == "submit":
+        options = read_options(submitted, plugin.personal)
+    node = new_node(plugin, ask.owner, name, ask.sender, options)
+    await plugin.host.storage.commit([plugin.nodes.put(ask.owner, name, node)])
+    return None if ask.name else E("pubsub", NS, {}, E("create", NS, {"node": name}))
+
+
+def _owned(plugin: PubSubPlugin, ask: Ask) -> Node:
+    """Raises Forbidden for who is no owner."""
+    node = plugin.node(ask)
+    if plugin.asker(ask, node).affiliation is not Affiliation.OWNER:
+        raise ServiceUnavailable() if ask.stranger else Forbidden()
+    return node
+
+
+# ---- configuration (sections 8.2 and 8.3)
+
+
+async def configuration(plugin: PubSubPlugin, ask: Ask) -> Element:
+    node = _owned(plugin, ask)
+    shown = plugin.settings(node).shown("form")
+    return E("pubsub", OWNER_NS, {}, E("configure", OWNER_NS, {"node": ask.name}, shown))
+
+
+async def defaults(plugin: PubSubPlugin, ask: Ask) -> Element:
+    if ask.stranger:
+        raise ServiceUnavailable()
+    return E("pubsub", OWNER_NS, {}, E("default", OWNER_NS, {}, Settings({}, plugin.personal).shown("form")))
+
+
+async def configure(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = _owned(plugin, ask)
+    submitted = read_form(ask.verb)
+    if submitted is None:
+        raise BadRequest("where is the form?")
+    if submitted.type == "cancel":
+        return
+    if submitted.form_type not in ("", CONFIG):
+        raise BadRequest("not a form of a node")
+    changed = replace(node, options={**node.options, **read_options(submitted, plugin.personal)})
+    settings = plugin.settings(changed)
+    writes = [plugin.nodes.put(ask.owner, ask.name, changed)]
+    most = max(1, settings.number("max_items", plugin.config.items))
+    surplus = await plugin.store.surplus(ask.owner, ask.name, most + 1, "")
+    await plugin.host.storage.commit([*writes, *surplus])
+    if settings.flag("notify_config"):
+        inside = settings.shown("result") if settings.flag("deliver_payloads") else None
+        plugin.notifier.tell(ask.owner, ask.name, changed, E("configuration", EVENT_NS, {"node": ask.name}, inside))
+
+
+# ---- deleting (sections 8.4 and 8.5)
+
+
+async def delete(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = _owned(plugin, ask)
+    redirect = find(ask.verb, OWNER_NS, "redirect")
+    uri = str(redirect.get("uri", "")) if redirect is not None else ""
+    await delete_node(plugin, ask.owner, ask.name, node, ask.sender, ask.request.session, uri)
+
+
+async def delete_node(
+    plugin: PubSubPlugin, owner: str, name: str, node: Node, by: JID, session: Session | None, uri: str = ""
+) -> None:
+    """The caller holds the owner's turn."""
+    gone = await plugin.store.all_gone(owner, name)
+    await plugin.host.storage.commit([*gone, plugin.nodes.delete(owner, name)])
+    plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.DELETE, (), by, session))
+    if plugin.settings(node).flag("notify_delete"):
+        redirect = E("redirect", EVENT_NS, {"uri": uri}) if uri else None
+        plugin.notifier.tell(owner, name, node, E("delete", EVENT_NS, {"node": name}, redirect))
+
+
+async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = _owned(plugin, ask)
+    gone = await plugin.store.all_gone(ask.owner, ask.name)
+    if gone:
+        await plugin.host.storage.commit(gone)
+    session = ask.request.session
+    plugin.host.tell(NODE_CHANGED, NodeChanged(ask.owner, ask.name, Change.PURGE, (), ask.sender, session))
+    if plugin.settings(node).flag("notify_retract"):
+        plugin.notifier.tell(ask.owner, ask.name, node, E("purge", EVENT_NS, {"node": ask.name}))
+
+
+# ---- affiliations (section 8.9)
+
+
+async def affiliations(plugin: PubSubPlugin, ask: Ask) -> Element:
+    node = _owned(plugin, ask)
+    found = dict(node.affiliations)
+    if plugin.personal:
+        found[ask.owner] = "owner"
+    entries = [E("affiliation", OWNER_NS, {"jid": jid, "affiliation": text}) for jid, text in sorted(found.items())]
+    return E("pubsub", OWNER_NS, {}, E("affiliations", OWNER_NS, {"node": ask.name}, *entries))
+
+
+async def set_affiliations(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = _owned(plugin, ask)
+    found = dict(node.affiliations)
+    for each in children(ask.verb, OWNER_NS, "affiliation"):
+        wanted = AFFILIATIONS.get(str(each.get("affiliation", "")))
+        if wanted is None:
+            raise BadRequest("no such affiliation")
+        bare = _jid(each).bare
+        if wanted is Affiliation.NONE:
+            found.pop(bare, None)
+        else:
+            found[bare] = wanted.text
+    if len(found) > plugin.config.subscriptions:
+        raise ResourceConstraint("too many affiliations")
+    if not plugin.personal and "owner" not in found.values():
+        raise NotAcceptable("a node needs an owner")
+    changed = replace(node, affiliations=found)
+    for jid in [jid for jid in node.subscriptions if found.get(jid.partition("/")[0]) == "outcast"]:
+        changed = replace(changed, subscriptions={k: v for k, v in changed.subscriptions.items() if k != jid})
+    await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
+
+
+# ---- subscriptions (section 8.8)
+
+
+async def subscriptions(plugin: PubSubPlugin, ask: Ask) -> Element:
+    node = _owned(plugin, ask)
+    entries = [
+        E("subscription", OWNER_NS, {"jid": jid, "subscription": each.state, **({"subid": each.id} if each.id else {})})
+        for jid, each in sorted(node.subscriptions.items())
+    ]
+    return E("pubsub", OWNER_NS, {}, E("subscriptions", OWNER_NS, {"node": ask.name}, *entries))
+
+
+async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = _owned(plugin, ask)
+    found = dict(node.subscriptions)
+    for each in children(ask.verb, OWNER_NS, "subscription"):
+        state, jid = str(each.get("subscription", "")), _jid(each)
+        if state not in ("none", "subscribed", "pending"):
+            raise BadRequest("no such state")
+        if state == "none":
+            found.pop(jid.full, None)
+        else:
+            if affiliation(node, jid, False) is Affiliation.OUTCAST:
+                raise NotAcceptable("an outcast")
+            found[jid.full] = Subscription(state, token_urlsafe(9))
+    if len(found) > plugin.config.subscriptions:
+        raise ResourceConstraint("too many subscriptions")
+    await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=found))])
+
+
+def _jid(element: Element) -> JID:
+    try:
+        return JID.parse(str(element.get("jid", "")))
+    except MalformedJid:
+        raise JidMalformed() from None

@@ -1,0 +1,244 @@
+"""Items: publish, retract, retrieve (XEP-0060 sections 6.5, 7.1 and 7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING
+
+from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
+from xmppd.errors import BadRequest, Forbidden, ItemNotFound, NotAcceptable, ServiceUnavailable
+from xmppd.forms import Submitted, read_form
+from xmppd.plugin import JID, E, Element, Session
+from xmppd.rsm import answer as page_end
+from xmppd.rsm import read as read_rsm
+from xmppd.storage.api import Write
+from xmppd.xml import alone, children, find, to_bytes
+
+from . import owning
+from .access import Asker, Reading, may_publish, reading, refusal
+from .items import published, shown
+from .model import ERRORS_NS, NS, OPTIONS, Affiliation, Node, Settings, check_preconditions, read_options
+
+if TYPE_CHECKING:
+    from . import Ask, PubSubPlugin
+
+ID_LENGTH = 1024
+
+
+# ---- publishing (section 7.1)
+
+
+async def publish(plugin: PubSubPlugin, ask: Ask) -> Element:
+    if not ask.name:
+        raise BadRequest("which node?", (ERRORS_NS, "nodeid-required"))
+    items = list(children(ask.verb, NS, "item"))
+    if len(items) > 1:
+        raise BadRequest("one item at a time", (ERRORS_NS, "max-items-exceeded"))
+    submitted = _options(ask)
+    node = plugin.nodes.get(ask.owner).get(ask.name)
+    new = node is None
+    if node is None:
+        if not _may_make(plugin, ask):
+            raise ServiceUnavailable() if ask.stranger else ItemNotFound("there is no such node")
+        node = owning.new_node(plugin, ask.owner, ask.name, ask.sender, _initial(plugin, submitted))
+    settings = plugin.settings(node)
+    who = plugin.asker(ask, node)
+    if not new:
+        if not may_publish(node, settings, who):
+            raise ServiceUnavailable() if _hidden(plugin, ask, node, settings, who) else Forbidden()
+        if submitted is not None:
+            check_preconditions(submitted, settings)
+    item = await _new_item(plugin, ask.owner, settings, items[0] if items else None, ask.sender)
+    if not new and who.affiliation < Affiliation.PUBLISHER:
+        await _own_or_new(plugin, ask, settings, item.id)
+    await store(plugin, ask.owner, ask.name, node, item, ask.request.session, new)
+    return E("pubsub", NS, {}, E("publish", NS, {"node": ask.name}, E("item", NS, {"id": item.id})))
+
+
+def _options(ask: Ask) -> Submitted | None:
+    """The submitted publish options (section 7.1.5), None for none. Raises BadRequest."""
+    element = find(ask.request.payload, NS, "publish-options")
+    submitted = read_form(element) if element is not None else None
+    if submitted is not None and submitted.form_type not in ("", OPTIONS):
+        raise BadRequest("not a form of publish options")
+    return submitted
+
+
+def _initial(plugin: PubSubPlugin, submitted: Submitted | None) -> dict[str, tuple[str, ...]]:
+    """Publish options are the configuration of a node that is made by publishing."""
+    if submitted is None:
+        return {}
+    options = read_options(submitted, plugin.personal)
+    check_preconditions(submitted, Settings(options, plugin.personal))
+    return options
+
+
+def _may_make(plugin: PubSubPlugin, ask: Ask) -> bool:
+    """Auto-create (section 7.1.4): the own nodes of an account, or who may make nodes of a service."""
+    return ask.sender.bare == ask.owner if plugin.personal else owning.may_create(plugin, ask.sender)
+
+
+def _hidden(plugin: PubSubPlugin, ask: Ask, node: Node, settings: Settings, who: Asker) -> bool:
+    """A stranger who may not even read hears what is said of accounts that are not there."""
+    return (
+        ask.stranger and reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare)) is not Reading.YES
+    )
+
+
+async def _new_item(
+    plugin: PubSubPlugin, owner: str, settings: Settings, element: Element | None, publisher: JID
+) -> Published:
+    """Raises BadRequest, NotAcceptable, ItemNotFound (sections 7.1.3.5 to 7.1.3.7)."""
+    id = str(element.get("id", "")) if element is not None else ""
+    payloads = list(children(element)) if element is not None else []
+    if len(payloads) > 1:
+        raise BadRequest("one payload in an item", (ERRORS_NS, "invalid-payload"))
+    if not payloads and settings.flag("persist_items"):
+        raise BadRequest("nothing to keep", (ERRORS_NS, "payload-required" if element is not None else "item-required"))
+    if len(id) > ID_LENGTH:
+        raise NotAcceptable("the id is too long")
+    payload = to_bytes(alone(payloads[0])) if payloads else b""
+    if len(payload) > settings.number("max_payload_size", plugin.config.item_size):
+        raise NotAcceptable("the item is too large", (ERRORS_NS, "payload-too-big"))
+    return Published(id or token_urlsafe(12), payload, publisher, await plugin.store.next_id(owner))
+
+
+async def _own_or_new(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: str) -> None:
+    """Who may only publish replaces nobody's item. Raises Forbidden."""
+    entry = await plugin.store.find(ask.owner, ask.name, settings, id)
+    if entry is not None and published(entry).publisher.bare != ask.sender.bare:
+        raise Forbidden("it is another's item")
+
+
+async def store(
+    plugin: PubSubPlugin, owner: str, name: str, node: Node, item: Published, session: Session | None, new: bool
+) -> None:
+    """Commit and tell. The caller holds the owner's turn."""
+    settings = plugin.settings(node)
+    writes: list[Write] = [plugin.nodes.put(owner, name, node)] if new else []
+    if settings.flag("persist_items"):
+        most = max(1, settings.number("max_items", plugin.config.items))
+        if not new:
+            writes += await plugin.store.replaced(owner, name, item.id)
+            writes += await plugin.store.surplus(owner, name, most, item.id)
+        writes.append(plugin.store.append(owner, name, item))
+    if writes:
+        await plugin.host.storage.commit(writes)
+    changed = NodeChanged(owner, name, Change.PUBLISH, (item,), item.publisher, session)
+    plugin.host.tell(NODE_CHANGED, changed)
+    plugin.notifier.tell(owner, name, node, plugin.notifier.published(name, (item,), settings))
+
+
+async def publish_own(
+    plugin: PubSubPlugin, owner: str, name: str, id: str, payload: Element, options: Mapping[str, tuple[str, ...]]
+) -> None:
+    """In the name of the account (contracts.pubsub). The caller holds the owner's turn."""
+    me = JID.parse(owner)
+    node = plugin.nodes.get(owner).get(name)
+    new = node is None
+    if node is None:
+        node = owning.new_node(plugin, owner, name, me, dict(options))
+    item = await _new_item(plugin, owner, plugin.settings(node), E("item", NS, {"id": id}, payload), me)
+    await store(plugin, owner, name, node, item, None, new)
+
+
+# ---- retracting (section 7.2)
+
+
+async def retract(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = plugin.node(ask)
+    settings, who = plugin.settings(node), plugin.asker(ask, node)
+    ids = tuple(str(each.get("id", "")) for each in children(ask.verb, NS, "item"))
+    if len(ids) != 1 or not ids[0]:
+        raise BadRequest("which item?", (ERRORS_NS, "item-required"))
+    if not may_publish(node, settings, who):
+        raise ServiceUnavailable() if _hidden(plugin, ask, node, settings, who) else Forbidden()
+    entry = await plugin.store.find(ask.owner, ask.name, settings, ids[0])
+    if entry is None:
+        raise ItemNotFound("there is no such item")
+    if who.affiliation < Affiliation.PUBLISHER and published(entry).publisher.bare != ask.sender.bare:
+        raise Forbidden("it is another's item")
+    wanted = str(ask.verb.get("notify", "")).lower() in ("1", "true")
+    session = ask.request.session
+    await take_away(plugin, ask.owner, ask.name, node, ids, ask.sender, session, wanted)
+
+
+async def take_away(
+    plugin: PubSubPlugin, owner: str, name: str, node: Node, ids: tuple[str, ...], by: JID,
+    session: Session | None, notify: bool,
+) -> None:  # fmt: skip
+    """Delete items and tell. The caller holds the owner's turn."""
+    writes: list[Write] = []
+    gone = []
+    for id in ids:
+        found = await plugin.store.replaced(owner, name, id)
+        if found:
+            gone.append(id)
+            writes += found
+    if not writes:
+        return
+    await plugin.host.storage.commit(writes)
+    items = tuple(Published(id, b"", by, 0) for id in gone)
+    plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.RETRACT, items, by, session))
+    if notify or plugin.settings(node).flag("notify_retract"):
+        plugin.notifier.tell(owner, name, node, plugin.notifier.retracted(name, gone))
+
+
+# ---- retrieving (section 6.5)
+
+
+async def items(plugin: PubSubPlugin, ask: Ask) -> Element:
+    node = plugin.node(ask)
+    settings, who = plugin.settings(node), plugin.asker(ask, node)
+    found = reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare))
+    if found is not Reading.YES:
+        raise ServiceUnavailable() if ask.stranger else refusal(found)
+    answer = E("items", NS, {"node": ask.name})
+    ids = [str(each.get("id", "")) for each in children(ask.verb, NS, "item")]
+    if ids:
+        for id in ids[:100]:
+            entry = await plugin.store.find(ask.owner, ask.name, settings, id)
+            if entry is not None:
+                answer.append(shown(NS, published(entry), publisher=not plugin.personal))
+        return E("pubsub", NS, {}, answer)
+    return E("pubsub", NS, {}, answer, await _page(plugin, ask, settings, answer))
+
+
+async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings, answer: Element) -> Element | None:
+    """Section 6.5.4: the whole node, newest `max_items`, or a page of it (XEP-0059), newest first."""
+    asked = read_rsm(ask.request.payload)
+    most = _number(ask.verb.get("max_items"))
+    limit = min(plugin.config.items, most if most is not None else plugin.config.items)
+    paged = find(ask.request.payload, "http://jabber.org/protocol/rsm", "set") is not None
+    if paged and asked.max is not None:
+        limit = min(limit, asked.max)
+    after = before = None
+    if asked.after:
+        before = await _place(plugin, ask, settings, asked.after)
+    if asked.before:
+        after = await _place(plugin, ask, settings, asked.before)
+    entries = await plugin.store.page(ask.owner, ask.name, settings, after, before, limit, not asked.backwards)
+    if paged:  # a page is newest first, as publications are read
+        entries = entries[::-1]
+    for entry in entries:
+        answer.append(shown(NS, published(entry), publisher=not plugin.personal))
+    if not paged:
+        return None
+    count = await plugin.store.count(ask.owner, ask.name, settings)
+    return page_end(entries[0].resource if entries else "", entries[-1].resource if entries else "", count)
+
+
+async def _place(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: str) -> int:
+    entry = await plugin.store.find(ask.owner, ask.name, settings, id)
+    if entry is None:
+        raise ItemNotFound("there is no such item")
+    return entry.id
+
+
+def _number(text: object) -> int | None:
+    if text is None:
+        return None
+    if not (str(text).isascii() and str(text).isdigit()) or int(str(text)[:9]) == 0:
+        raise BadRequest("max_items is a positive number")
+    return int(str(text)[:9])

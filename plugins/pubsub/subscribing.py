@@ -1,0 +1,174 @@
+"""What subscribers do (XEP-0060 sections 5.6, 5.7, 6.1 and 6.2), and what owners answer them (section 8.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING
+
+from xmppd.errors import (
+    BadRequest,
+    FeatureNotImplemented,
+    Forbidden,
+    JidMalformed,
+    MalformedJid,
+    ResourceConstraint,
+    ServiceUnavailable,
+    StanzaError,
+    UnexpectedRequest,
+)
+from xmppd.forms import Field, form, read_form
+from xmppd.plugin import JID, E, Element, Stanza
+from xmppd.stanza import message
+
+from .access import Reading, affiliation, reading, refusal
+from .model import AUTHORIZE, ERRORS_NS, NS, Affiliation, Node, Subscription
+
+if TYPE_CHECKING:
+    from . import Ask, PubSubPlugin
+
+
+async def subscribe(plugin: PubSubPlugin, ask: Ask) -> Element:
+    node = plugin.node(ask)
+    jid = _whose(ask)
+    settings, who = plugin.settings(node), plugin.asker(ask, node)
+    found = reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare))
+    if found not in (Reading.YES, Reading.PENDING):
+        raise ServiceUnavailable() if ask.stranger else refusal(found)
+    known = node.subscriptions.get(jid.full)
+    state = "subscribed" if found is Reading.YES else "pending"
+    if known is None and len(node.subscriptions) >= plugin.config.subscriptions:
+        raise ResourceConstraint("too many subscriptions")
+    made = known if known is not None and known.state == state else Subscription(state, token_urlsafe(9))
+    if made is not known:
+        changed = replace(node, subscriptions={**node.subscriptions, jid.full: made})
+        await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
+        if state == "pending":
+            _ask_owners(plugin, ask.owner, ask.name, node, jid)
+        elif settings.text("send_last_published_item") != "never":
+            await plugin.notifier.last(ask.owner, ask.name, changed, (jid,))
+    return E("pubsub", NS, {}, _subscription(ask.name, jid.full, made))
+
+
+def _subscription(name: str, jid: str, found: Subscription) -> Element:
+    attributes = {"node": name, "jid": jid, "subscription": found.state}
+    if found.id:
+        attributes["subid"] = found.id
+    return E("subscription", NS, attributes)
+
+
+def _whose(ask: Ask) -> JID:
+    """The address to subscribe: one of the sender's own (section 6.1.3.1)."""
+    try:
+        jid = JID.parse(str(ask.verb.get("jid", "")))
+    except MalformedJid:
+        raise JidMalformed() from None
+    if jid.bare != ask.sender.bare or (jid.resource and jid != ask.sender):
+        raise BadRequest("it is not your address", (ERRORS_NS, "invalid-jid"))
+    return jid
+
+
+async def unsubscribe(plugin: PubSubPlugin, ask: Ask) -> None:
+    node = plugin.node(ask)
+    try:
+        jid = JID.parse(str(ask.verb.get("jid", "")))
+    except MalformedJid:
+        raise JidMalformed() from None
+    if jid.bare != ask.sender.bare:
+        raise ServiceUnavailable() if ask.stranger else Forbidden()
+    found = node.subscriptions.get(jid.full)
+    if found is None:
+        raise UnexpectedRequest("you are not subscribed", (ERRORS_NS, "not-subscribed"), type="cancel")
+    subid = str(ask.verb.get("subid", ""))
+    if subid and subid != found.id:
+        raise BadRequest("another subscription", (ERRORS_NS, "invalid-subid"))
+    rest = {key: value for key, value in node.subscriptions.items() if key != jid.full}
+    await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=rest))])
+
+
+async def no_options(plugin: PubSubPlugin, ask: Ask) -> Element:
+    raise FeatureNotImplemented(extra=(ERRORS_NS, "unsupported", {"feature": "subscription-options"}))
+
+
+async def own_subscriptions(plugin: PubSubPlugin, ask: Ask) -> Element:
+    """Section 5.6."""
+    if ask.name:
+        plugin.node(ask)
+    entries = [
+        _subscription(name, jid, found)
+        for name, node in sorted(plugin.nodes.get(ask.owner).items())
+        for jid, found in sorted(node.subscriptions.items())
+        if jid.partition("/")[0] == ask.sender.bare and ask.name in ("", name)
+    ]
+    if ask.stranger and not entries:
+        raise ServiceUnavailable()
+    return E("pubsub", NS, {}, E("subscriptions", NS, {"node": ask.name} if ask.name else {}, *entries))
+
+
+async def own_affiliations(plugin: PubSubPlugin, ask: Ask) -> Element:
+    """Section 5.7."""
+    entries = []
+    for name, node in sorted(plugin.nodes.get(ask.owner).items()):
+        found = plugin.asker(ask, node).affiliation
+        if found is not Affiliation.NONE and ask.name in ("", name):
+            entries.append(E("affiliation", NS, {"node": name, "affiliation": found.text}))
+    if ask.stranger and not entries:
+        raise ServiceUnavailable()
+    return E("pubsub", NS, {}, E("affiliations", NS, {"node": ask.name} if ask.name else {}, *entries))
+
+
+# ---- approval (section 8.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    node: str
+    subscriber: JID
+    allow: bool
+
+
+def _ask_owners(plugin: PubSubPlugin, owner: str, name: str, node: Node, jid: JID) -> None:
+    fields = (
+        Field("pubsub#node", "text-single", "Node", (name,)),
+        Field("pubsub#subscriber_jid", "jid-single", "Who wants to subscribe", (jid.full,)),
+        Field("pubsub#allow", "boolean", "Allow it?", ("false",)),
+    )
+    asked = form("form", AUTHORIZE, fields, "A request for a subscription")
+    owners = [owner] if plugin.personal else [bare for bare, text in node.affiliations.items() if text == "owner"]
+    for bare in owners:
+        plugin.host.deliver(message("normal", asked, to=JID.parse(bare), sender=JID.parse(owner)))
+
+
+def decision(stanza: Stanza) -> Decision | None:
+    """What an owner has decided; None for any other form."""
+    try:
+        submitted = read_form(stanza.xml)
+        if submitted is None or submitted.form_type != AUTHORIZE or submitted.type != "submit":
+            return None
+        jid = submitted.jid("pubsub#subscriber_jid")
+        if jid is None:
+            return None
+        return Decision(submitted.text("pubsub#node") or "", jid, bool(submitted.boolean("pubsub#allow")))
+    except StanzaError:
+        return None
+
+
+async def decide(plugin: PubSubPlugin, owner: str, by: JID, found: Decision) -> None:
+    """Approve or reject. Who is no owner, or decides on what nobody asked for, changes nothing."""
+    async with plugin.host.turns.take(owner):
+        node = plugin.nodes.get(owner).get(found.node)
+        if node is None or affiliation(node, by, plugin.is_master(owner, by)) is not Affiliation.OWNER:
+            return
+        known = node.subscriptions.get(found.subscriber.full)
+        if known is None or known.state != "pending":
+            return
+        rest = {key: value for key, value in node.subscriptions.items() if key != found.subscriber.full}
+        if found.allow:
+            rest[found.subscriber.full] = Subscription("subscribed", known.id)
+        changed = replace(node, subscriptions=rest)
+        await plugin.host.storage.commit([plugin.nodes.put(owner, found.node, changed)])
+    state = Subscription("subscribed" if found.allow else "none", known.id)
+    told = E("pubsub", NS, {}, _subscription(found.node, found.subscriber.full, state))
+    plugin.host.deliver(message("headline", told, to=found.subscriber, sender=JID.parse(owner)))
+    if found.allow and plugin.settings(changed).text("send_last_published_item") != "never":
+        await plugin.notifier.last(owner, found.node, changed, (found.subscriber,))

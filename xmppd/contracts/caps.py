@@ -1,0 +1,33 @@
+"""What the clients of this server say they are interested in (XEP-0115, XEP-0163 section 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..hooks import Notify
+from ..service import Service
+
+if TYPE_CHECKING:
+    from ..sessions import Session
+
+
+class Caps(Protocol):
+    def interests(self, session: Session) -> frozenset[str]:
+        """The nodes N of which an available session has announced the feature "N+notify"; a plain call."""
+        ...
+
+
+CAPS = Service[Caps]("caps")
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """`names`: what is new since the session's last presence."""
+
+    session: Session
+    names: frozenset[str]
+
+
+INTERESTED = Notify[Interest]("interested")
+"""An available session has become interested in nodes: with its initial presence, or later."""
