@@ -36,7 +36,8 @@ class StableIds(Plugin[NoConfig]):
         """All copies go that carry the owner's address in any spelling (section 5)."""
         stanza = event.stanza
         if not MARKS.isdisjoint(stanza.tags):
-            trusted = stanza.sender is not None and stanza.sender.full == self.host.domain
+            # Only the server speaks for the domain, and for an account's bare address.
+            trusted = stanza.sender is not None and stanza.sender.full in (self.host.domain, event.owner.bare)
             event.stanza = self._cleaned(stanza, event.owner.bare, trusted)
 
     def _cleaned(self, stanza: Stanza, owner: str, trusted: bool) -> Stanza:

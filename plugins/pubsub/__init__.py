@@ -201,51 +201,51 @@ class PubSubPlugin(Plugin[Config]):
 
     # ---- contracts.pubsub.PubSub
 
-    async def _open(self, owner: str) -> bool:
+    async def _open(self, owner: JID) -> bool:
         """Whether the owner exists; its nodes are in memory then."""
         if not self.personal:
-            return owner == self.host.domain
-        return await self.host.open_account(JID.parse(owner)) is not None
+            return owner == self.host.jid
+        return await self.host.open_account(owner) is not None
 
     async def publish(
-        self, owner: str, node: str, id: str, payload: Element, options: Mapping[str, str] | None = None
+        self, owner: JID, node: str, id: str, payload: Element, options: Mapping[str, str] | None = None
     ) -> None:
         if not await self._open(owner):
             raise ItemNotFound("no such account")
         wanted = {name.removeprefix("pubsub#"): (value,) for name, value in (options or {}).items()}
-        async with self.host.turns.take(owner):
-            await publishing.publish_own(self, owner, node, id, payload, wanted)
+        async with self.host.turns.take(owner.bare):
+            await publishing.publish_own(self, owner.bare, node, id, payload, wanted)
 
-    async def retract(self, owner: str, node: str, ids: tuple[str, ...]) -> None:
+    async def retract(self, owner: JID, node: str, ids: tuple[str, ...]) -> None:
         if not await self._open(owner):
             return
-        async with self.host.turns.take(owner):
-            found = self.nodes.get(owner).get(node)
+        async with self.host.turns.take(owner.bare):
+            found = self.nodes.get(owner.bare).get(node)
             if found is not None:
-                await publishing.take_away(self, owner, node, found, ids, JID.parse(owner), None, True)
+                await publishing.take_away(self, owner.bare, node, found, ids, owner, None, True)
 
-    async def items(self, owner: str, node: str, limit: int = 0) -> list[Published]:
+    async def items(self, owner: JID, node: str, limit: int = 0) -> list[Published]:
         if not await self._open(owner):
             return []
-        found = self.nodes.get(owner).get(node)
+        found = self.nodes.get(owner.bare).get(node)
         if found is None:
             return []
-        return await self.store.newest(owner, node, self.settings(found), limit or self.config.items)
+        return await self.store.newest(owner.bare, node, self.settings(found), limit or self.config.items)
 
-    async def item(self, owner: str, node: str, id: str) -> Published | None:
+    async def item(self, owner: JID, node: str, id: str) -> Published | None:
         if not await self._open(owner):
             return None
-        found = self.nodes.get(owner).get(node)
-        entry = await self.store.find(owner, node, self.settings(found), id) if found is not None else None
+        found = self.nodes.get(owner.bare).get(node)
+        entry = await self.store.find(owner.bare, node, self.settings(found), id) if found is not None else None
         return published(entry) if entry is not None else None
 
-    async def delete(self, owner: str, node: str) -> None:
+    async def delete(self, owner: JID, node: str) -> None:
         if not await self._open(owner):
             return
-        async with self.host.turns.take(owner):
-            found = self.nodes.get(owner).get(node)
+        async with self.host.turns.take(owner.bare):
+            found = self.nodes.get(owner.bare).get(node)
             if found is not None:
-                await owning.delete_node(self, owner, node, found, JID.parse(owner), None)
+                await owning.delete_node(self, owner.bare, node, found, owner, None)
 
     # ---- time and presence
 

@@ -117,7 +117,7 @@ class Notifier:
         if not items:
             return
         said = self.published(name, items, settings)
-        event = self._event(owner, settings, said, delay_bytes(self.host.domain, items[-1].at))
+        event = self._event(owner, settings, said, delay_bytes(owner, items[-1].at))
         for jid in to:
             self.host.deliver(event.stamped(to=jid))
 

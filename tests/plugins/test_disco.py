@@ -50,7 +50,7 @@ async def test_own_account(server: Harness) -> None:
     romeo = await server.login("romeo")
     for to in (None, "romeo@localhost"):
         answer = await romeo.iq(INFO, to=to)
-        assert identities(answer) == [("account", "registered")]
+        assert identities(answer) == [("account", "registered"), ("pubsub", "pep")]
         assert "urn:xmpp:ping" in features(answer)
 
 
@@ -82,7 +82,7 @@ async def test_strangers_cannot_tell_an_account_from_none(server: Harness, query
 async def test_subscribers_see_the_account(server: Harness) -> None:
     juliet, romeo = await befriend(server, "juliet", "romeo")
     answer = await romeo.iq(INFO, to="juliet@localhost")
-    assert identities(answer) == [("account", "registered")]
+    assert identities(answer) == [("account", "registered"), ("pubsub", "pep")]
     assert condition(await juliet.iq(INFO, to="romeo@localhost")) == "service-unavailable"
 
 

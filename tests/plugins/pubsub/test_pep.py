@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plugins.entity_caps import verification
-from tests.harness import Client, Element, Harness, condition
+from tests.harness import Client, Element, Harness, condition, xml
 from xmppd.xml import parse
 
 from .test_access import CARD, NS, OWNER, befriend, ids, items, options, own, publish
@@ -110,7 +110,7 @@ async def test_the_last_item_comes_with_presence(server: Harness) -> None:
     assert sorted(events(found)) == ["2", "mine"]
     assert events(found, "closed") == []
     hers = [each for each in found if each.get("from") == "juliet@localhost" and events([each])]
-    assert [each.find("{urn:xmpp:delay}delay") is not None for each in hers] == [True]
+    assert [each.find("{urn:xmpp:delay}delay") is not None for each in hers] == [True], [xml(each) for each in hers]
 
 
 async def test_who_comes_back_gets_the_last_item_again(server: Harness) -> None:
