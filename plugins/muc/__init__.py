@@ -20,6 +20,7 @@ from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
 
+from .again import expect, said_before
 from .discovery import STABLE_ID
 from .entering import Entry
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation, Effect, Member, Plan, SaveMember, SaveRoom, Send, Settings
@@ -172,6 +173,12 @@ class GroupChat(Plugin[Config]):
         """Decide at once what changes nothing: it waits behind the room's writes, and meets who is there then."""
         stanza, who = arrival.stanza, self._sender(arrival)
         if stanza.kind is Kind.MESSAGE and stanza.type == "groupchat":
+            if live.sent:
+                again = said_before(live, stanza, who, self.host.clock.now())
+                if again is not None:
+                    arrival.behind(live.lane)
+                    arrival.then(lambda: self.host.deliver(again))
+                    return
             out, entry = room.say(who, stanza, self.now())
             if entry is not None:
                 arrival.write(self.rooms.log.append(room.jid.bare, entry))
@@ -223,7 +230,21 @@ class GroupChat(Plugin[Config]):
             if stanza.type == "groupchat":
                 await self.carry_out(live, room.change_subject(who, stanza, self.now()))
             else:
-                await self.carry_out(live, room.tell_room(who, stanza))
+                await self._tell_room(live, room, arrival)
+
+    async def _tell_room(self, live: Live, room: Room, arrival: Arrival) -> None:
+        """Invitations and answers to them: acknowledged means that the other side's archive has them, too."""
+        plan = room.tell_room(self._sender(arrival), arrival.stanza)
+        await self.rooms.save(room, plan)
+        effects = plan.apply()
+        for effect in effects:
+            to, host = effect.stanza.to, None
+            if isinstance(effect, Send) and effect.stanza.kind is Kind.MESSAGE and to is not None:
+                host = self.host.router.where(to)
+            if host is None or to is None or await host.open_account(to) is None:
+                self.perform((effect,))
+            else:
+                self._hand_on(arrival, effect.stanza)
 
     async def _presence(self, arrival: Arrival, to: JID) -> None:
         stanza, who = arrival.stanza, self._sender(arrival)
@@ -242,15 +263,16 @@ class GroupChat(Plugin[Config]):
                 self._count(live, who)
                 entry = room.read_entry(who, stanza, self.now())
                 await self.carry_out(
-                    live, room.present(who, stanza) if entry is None else await self._enter(room, entry)
+                    live, room.present(who, stanza) if entry is None else await self._enter(live, room, entry)
                 )
 
     def _count(self, live: Live, who: JID) -> None:
         live.pace.check(who.bare, self.host.clock.monotonic(), self.config.changes)
 
-    async def _enter(self, room: Room, entry: Entry) -> Plan:
+    async def _enter(self, live: Live, room: Room, entry: Entry) -> Plan:
         """History is read while nothing can come in between."""
         room.admit(entry)  # before anything is read for somebody who may not enter
+        await expect(self.host, live, self.rooms.log, room.jid, entry.who)
         wanted, most = room.history_range(entry)
         history = await self.rooms.log.page(room.jid.bare, wanted, most, backwards=True) if most else []
         return room.enter(entry, history)

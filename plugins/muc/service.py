@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from xmppd.errors import PolicyViolation
 from xmppd.jid import JID
 from xmppd.plugin import Lane
+from xmppd.resent import Sent
 from xmppd.storage.api import OwnerDelete, Write
 
 from .model import Keep, KeptSeat, Listing, Member, Plan, SaveMember, SaveRoom, Settings, StoredRoom
@@ -49,13 +50,15 @@ class Pace:
 class Live:
     """A room in memory, or a place where one is being made. `users`: those who change it now or wait to."""
 
-    __slots__ = ("lane", "pace", "room", "users")
+    __slots__ = ("lane", "pace", "room", "sent", "users")
 
     def __init__(self) -> None:
         self.room: Room | None = None
         self.lane = Lane()
         self.users = 0
         self.pace = Pace()
+        self.sent: dict[str, Sent] = {}
+        """By full JID: what an occupant that came back after a broken stream may say again."""
 
 
 class Rooms:

@@ -274,6 +274,8 @@ class _Judge:
         delivered = first.how is How.LIVE and second.how is How.LIVE
         if second.how is How.LIVE and not reads and self.ledger.crashed(first.epoch, second.epoch):
             self.report.excused["again after a crash"] += 1
+        elif second.how is How.ROOM and self._reflected(device, second):
+            self.report.excused["seen again by who said it again"] += 1
         elif delivered and device.kind is Kind.BARE and first.stream != second.stream:
             self.report.excused["again without XEP-0198"] += 1
         elif delivered and not reads and first.stream != second.stream and self._away(device, second) >= KEPT_FOR:
@@ -281,6 +283,11 @@ class _Judge:
             self.report.excused["again after its session ended"] += 1
         else:
             self.report.bad("doubled", case)
+
+    def _reflected(self, device: Device, receipt: Receipt) -> bool:
+        """Who says something again in a room sees that it has arrived."""
+        message = self.ledger.messages[receipt.key]
+        return message.author == device.name and len(message.attempts) > 1
 
     def _away(self, device: Device, receipt: Receipt) -> float:
         """Seconds without a sign of life on an earlier stream."""
@@ -300,9 +307,10 @@ class _Judge:
         """Between the first and the last message of a stay in a room nothing is missing."""
         owner = self.ledger.messages[sitting[0].key].to
         got = {int(receipt.id) for receipt in sitting if receipt.id}
-        if not got:
+        new = [int(receipt.id) for receipt in sitting if receipt.id and not self._reflected(device, receipt)]
+        if not new:
             return
-        first, last = min(got), max(got)
+        first, last = min(new), max(new)
         for id, key in self.ledger.archives[owner]:
             if first < id < last and id not in got:
                 self.report.bad("room gap", f"{key} ({id}) at {device.name}")

@@ -1,0 +1,44 @@
+"""What an occupant says again after its stream broke (docs/explanation/delivery.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xmppd.contracts.resends import RESENDS
+from xmppd.jid import JID
+from xmppd.plugin import Host, Stanza
+from xmppd.resent import Sent
+from xmppd.stanza import parse_stanza
+from xmppd.storage.api import Flags, Log, Range
+from xmppd.xml import quoted
+
+from .entering import visible
+from .service import Live
+
+LOOKED_AT: Final = 100
+"""So many of a room's last messages."""
+
+
+async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
+    """Somebody enters whose last session broke: what it said then may be said again."""
+    live.sent.pop(who.full, None)
+    home = host.router.where(who)
+    resends = home.find(RESENDS) if home is not None else None
+    if resends is None or not resends.expected(who.bare):
+        return
+    last = await log.page(room.bare, Range(flags=int(Flags.GROUP)), LOOKED_AT, backwards=True)
+    author = f"jid='{quoted(who.bare)}/".encode()
+    found = Sent(entry for entry in last if author in entry.body)
+    if found:
+        live.sent[who.full] = found
+
+
+def said_before(live: Live, stanza: Stanza, who: JID, now: float) -> Stanza | None:
+    """What the author alone sees come back of a message that is in the archive already; None for a new one."""
+    sent = live.sent.get(who.full)
+    if sent is None:
+        return None
+    entry = sent.take(stanza, now)
+    if not sent:
+        del live.sent[who.full]
+    return parse_stanza(visible(entry.body, False)).stamped(to=who) if entry is not None else None

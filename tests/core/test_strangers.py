@@ -1,0 +1,141 @@
+"""What strangers, logs and the next owner of a name learn: nothing (ADR 0007)."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.harness import Client, Harness, condition, xml
+from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
+
+KINDS = {
+    "disco#info": ("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>"),
+    "disco#items": ("get", "<query xmlns='http://jabber.org/protocol/disco#items'/>"),
+    "last activity": ("get", "<query xmlns='jabber:iq:last'/>"),
+    "vcard": ("get", "<vCard xmlns='vcard-temp'/>"),
+    "version": ("get", "<query xmlns='jabber:iq:version'/>"),
+    "time": ("get", "<time xmlns='urn:xmpp:time'/>"),
+    "ping": ("get", "<ping xmlns='urn:xmpp:ping'/>"),
+    "archive": ("set", "<query xmlns='urn:xmpp:mam:2'/>"),
+    "roster": ("get", "<query xmlns='jabber:iq:roster'/>"),
+    "private": ("get", "<query xmlns='jabber:iq:private'><x xmlns='urn:x'/></query>"),
+    "pubsub items": ("get", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/></pubsub>"),
+    "pubsub configuration": (
+        "get",
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><configure node='n'/></pubsub>",
+    ),
+    "command": ("set", "<command xmlns='http://jabber.org/protocol/commands' node='n'/>"),
+    "unknown": ("get", "<x xmlns='urn:x'/>"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_account_cannot_be_found_out_by_asking(server: Harness, kind: str) -> None:
+    """T32, P01: it does not exist, it does and is offline, online, invisible, or has blocked the asker."""
+    romeo = await server.login("romeo")
+    await server.register("offline")
+    await server.login("online", "r", presence=True)
+    await server.login("invisible", "r")
+    blocking = await server.login("blocking", "r", presence=True)
+    await blocking.iq("<block xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></block>", "set")
+    type, payload = KINDS[kind]
+    answers = {}
+    for name in ("nobody", "offline", "online", "invisible", "blocking"):
+        for resource in ("", "/none"):
+            answer = xml(await romeo.iq(payload, type, to=f"{name}@localhost{resource}", id="q"))
+            answers[name, resource] = answer.replace(f"{name}@localhost", "X")
+    if kind == "ping":  # an account answers for itself by what it says of all (XEP-0199 section 4.2)
+        return
+    assert len({answer for (_, resource), answer in answers.items() if not resource}) == 1, answers
+    assert len({answer for (_, resource), answer in answers.items() if resource}) == 1, answers
+
+
+async def test_nothing_gets_into_a_log_but_one_line(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """T36, P05: names, resources and texts that try to look like lines, colours or formats; no secret."""
+    caplog.set_level(logging.DEBUG)
+    for resource in ("a\nERROR  forged", "a\x1b[31m", "a\u2028b", "a\x85b", "%s%d", "x" * 300):
+        client = server.connect()
+        await server.register("romeo")
+        await client.sign_in("romeo")
+        escaped = "".join(f"&#{ord(each)};" if ord(each) > 126 or ord(each) == 10 else each for each in resource)
+        client.send(
+            "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
+            f"<resource>{escaped}</resource></bind></iq>"
+        )
+        await client.receive_all()
+        client.send("<message to='romeo@localhost' type='chat' id='m'><body>a secret thing</body></message>")
+        await server.quiet()
+        client.close()
+        await server.quiet()
+    for record in caplog.records:
+        text = record.getMessage()
+        assert text.isprintable() or not text.strip("\t"), repr(text)
+        assert "secret thing" not in text
+        assert "pencil" not in text
+
+
+async def test_the_next_owner_of_a_name_inherits_nothing(server: Harness) -> None:
+    """T37, A13: roster, archive, PEP, vCard, private storage, block list, what others stored of the name in a room."""
+    romeo = await server.login("romeo", presence=True)
+    juliet = await server.login("juliet", presence=True)
+    await juliet.iq("<query xmlns='jabber:iq:roster'><item jid='romeo@localhost'/></query>", "set")
+    await juliet.iq("<vCard xmlns='vcard-temp'><FN>J</FN></vCard>", "set")
+    await juliet.iq("<query xmlns='jabber:iq:private'><x xmlns='urn:x'>mine</x></query>", "set")
+    await juliet.iq("<block xmlns='urn:xmpp:blocking'><item jid='x@localhost'/></block>", "set")
+    pubsub = "<pubsub xmlns='http://jabber.org/protocol/pubsub'>{}</pubsub>"
+    await juliet.iq(pubsub.format("<publish node='n'><item id='1'><x xmlns='urn:x'/></item></publish>"), "set")
+    romeo.send("<message to='juliet@localhost' type='chat' id='m'><body>hers</body></message>")
+    await server.quiet()
+    await server.server.accounts.delete("juliet@localhost")
+    await server.quiet()
+    again = await server.login("juliet", presence=True)
+    assert "hers" not in "".join(map(xml, await again.receive_all()))
+    assert len((await again.iq("<query xmlns='jabber:iq:roster'/>"))[0]) == 0
+    assert len((await again.iq("<vCard xmlns='vcard-temp'/>"))[0]) == 0
+    assert "mine" not in xml(await again.iq("<query xmlns='jabber:iq:private'><x xmlns='urn:x'/></query>"))
+    assert len((await again.iq("<blocklist xmlns='urn:xmpp:blocking'/>"))[0]) == 0
+    assert condition(await again.iq(pubsub.format("<items node='n'/>"))) == "item-not-found"
+    again.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    assert "hers" not in "".join(map(xml, await again.receive_all()))
+
+
+async def test_the_store_holds_no_password(server: Harness) -> None:
+    """T37, A09: salted and iterated, another salt for each account."""
+    for name in ("romeo", "juliet"):
+        await server.server.accounts.create(f"{name}@localhost", "a password")
+    found = [await server.storage.map(ACCOUNT_MAP, StoredAccount, resident=True).read(f"{name}@localhost", "")
+             for name in ("romeo", "juliet")]  # fmt: skip
+    assert all(each is not None for each in found)
+    assert all("a password" not in repr(each) for each in found)
+    salts = {each.credentials.salt for each in found if each is not None}
+    assert len(salts) == 2
+    assert all(each.credentials.iterations >= 10_000 for each in found if each is not None)
+
+
+async def flood(client: Client, count: int) -> None:
+    for number in range(count):
+        client.send(f"<message to='juliet@localhost' type='chat' id='{number}'><body>{number}</body></message>")
+
+
+async def test_a_store_that_stalls_for_a_minute(server: Harness) -> None:
+    """T46, D07: the server answers meanwhile, what waits is bounded, nothing is acknowledged; then order is kept."""
+    romeo = await server.login("romeo")
+    other = await server.login("other")
+    juliet = await server.login("juliet", presence=True)
+    server.backend.hold()
+    await flood(romeo, 2_000)
+    await server.advance(5)
+    session = next(iter(server.host.account("romeo@localhost").sessions.values()))
+    assert session.received - session.handled <= 600, "then the stream is not read"
+    answer = await other.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")
+    assert answer.get("type") == "result"
+    assert [each for each in await juliet.receive_all() if each.tag.endswith("message")] == []
+    await server.advance(55)
+    server.backend.release()
+    await server.quiet()
+    bodies = [int(each.findtext("{jabber:client}body") or -1) for each in await juliet.receive_all()]
+    refused = {int(str(each.get("id"))) for each in await romeo.receive_all() if each.get("type") == "error"}
+    assert bodies == sorted(set(bodies))
+    assert set(bodies) | refused >= set(range(2_000)), "each was delivered or refused"
+    assert not set(bodies) & refused

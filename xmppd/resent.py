@@ -1,0 +1,94 @@
+"""What a client sends again after a broken stream, recognised among what was stored (docs/explanation/delivery.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from .jid import JID
+from .stanza import Stanza, parse_stanza
+from .storage.api import Entry
+from .xep import DELAY_NS, SID_NS
+from .xml import name_of, to_bytes
+
+LONG_ID: Final = 16
+"""An id of so many characters is not met twice by chance; a shorter one may be a counter that began anew."""
+SHORT_ID_TIME: Final = 3_600_000_000
+"""Microseconds that a shorter id is looked for."""
+ADDED: Final = frozenset(
+    (
+        DELAY_NS,
+        SID_NS,
+        "http://jabber.org/protocol/chatstates",
+        "urn:xmpp:occupant-id:0",
+        "http://jabber.org/protocol/muc#user",
+    )
+)
+"""What a client adds or leaves out when it sends again, and what a room adds to what it keeps."""
+_ID = re.compile(rb"""^<message[^>]*?\sid='([^']*)'""")
+_TYPE = re.compile(rb"""^<message[^>]*?\stype='([^']*)'""")
+_ORIGIN = re.compile(rb"""<origin-id\b[^>]*?\sid=(?:'([^']*)'|"([^"]*)")""")
+
+Key = tuple[str, str, str, str]
+"""Bare `to`, type, "origin" or "id", the id."""
+
+
+class Sent:
+    """The last stored messages of a sender, each of which may come again once."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = {key: entry for entry in entries for key in keys_of_entry(entry)}
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def take(self, stanza: Stanza, now: float) -> Entry | None:
+        """The entry that a stanza repeats, once. `now`: seconds since 1970 UTC."""
+        for key in keys_of_stanza(stanza):
+            entry = self._entries.get(key)
+            if entry is not None and (len(key[3]) >= LONG_ID or _same(stanza, entry, now)):
+                for other in keys_of_entry(entry):
+                    self._entries.pop(other, None)
+                return entry
+        return None
+
+
+def _same(stanza: Stanza, entry: Entry, now: float) -> bool:
+    """Bots count their ids from 1 after a restart: a short id is believed with the same content only."""
+    if now * 1_000_000 - entry.id > SHORT_ID_TIME:
+        return False
+    return payload(stanza) == payload(parse_stanza(entry.body))
+
+
+def keys_of_entry(entry: Entry) -> list[Key]:
+    """From the stored bytes, without a tree: they are our own writing (`Stanza.data`)."""
+    body = entry.body
+    found_type = _TYPE.match(body)
+    place = (entry.peer, found_type[1].decode() if found_type else "normal")
+    keys: list[Key] = []
+    origin = _ORIGIN.search(body)
+    if origin:
+        keys.append((*place, "origin", (origin[1] or origin[2] or b"").decode()))
+    id = _ID.match(body)
+    if id:
+        keys.append((*place, "id", id[1].decode()))
+    return [key for key in keys if key[3]]
+
+
+def keys_of_stanza(stanza: Stanza) -> list[Key]:
+    to: JID | None = stanza.to
+    place = (to.bare if to is not None else "", stanza.type)
+    keys: list[Key] = []
+    if f"{SID_NS}|origin-id" in stanza.tags:
+        element = stanza.child(SID_NS, "origin-id")
+        keys.append((*place, "origin", element.get("id", "") if element is not None else ""))
+    keys.append((*place, "id", stanza.id))
+    return [key for key in keys if key[3]]
+
+
+def payload(stanza: Stanza) -> list[bytes]:
+    """What it says."""
+    return sorted(to_bytes(child) for child in stanza.xml if name_of(child)[0] not in ADDED)
