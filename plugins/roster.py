@@ -13,7 +13,6 @@ from xmppd.contracts.routing import INBOUND, Inbound
 from xmppd.contracts.sessions import FEATURES, PRESENCE, FeatureAsk
 from xmppd.errors import (
     BadRequest,
-    Forbidden,
     ItemNotFound,
     JidMalformed,
     MalformedJid,
@@ -209,9 +208,10 @@ class RosterPlugin(Plugin[Config]):
 
 
 def own(request: Request) -> None:
-    """Another's list is not to be seen or changed (sections 2.2, 2.3.3). Raises Forbidden."""
+    """Another's list is not to be seen or changed (sections 2.2, 2.3.3). Raises ServiceUnavailable, as for an
+    account that is not there."""
     if not request.is_own:
-        raise Forbidden()
+        raise ServiceUnavailable()  # ADR 0007
 
 
 def item_element(contact: str, item: RosterItem | None) -> Element:

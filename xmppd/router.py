@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .contracts.routing import (
     ARRIVED,
     ENTITIES,
@@ -32,7 +34,7 @@ from .errors import (
 from .jid import JID
 from .plugin import Request, To
 from .stanza import Kind, Stanza
-from .storage.api import Batch, Storage, Write
+from .storage.api import Batch, LogAppend, Storage, Write
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -82,6 +84,19 @@ class Passage:
         if host is None or account is None:
             raise ServiceUnavailable()
         self.router.to_account(self, stanza, host, account)
+
+    def restamp(self) -> None:
+        """The decision took time: the entry in the sender's log gets an id above all that were stored meanwhile, so
+        that whoever has read up to there has missed nothing."""
+        outbound = self.outbound
+        if outbound is None or not outbound.stamp:
+            return
+        old, owner = outbound.stamp, outbound.owner
+        outbound.stamp = owner.next_id()
+        for place, write in enumerate(self.writes):
+            if type(write) is LogAppend and write.owner == owner.bare and write.entry.id == old:
+                entry = msgspec.structs.replace(write.entry, id=outbound.stamp)
+                self.writes[place] = LogAppend(write.log, write.owner, entry)
 
     # ---- commit
 
@@ -209,6 +224,7 @@ class Router:
             log.exception("%r could not be handled", passage.stanza)
             passage.refuse(InternalServerError())
         else:
+            passage.restamp()
             passage.finish()
 
     async def _barrier(self, passage: Passage, work: Awaitable[None]) -> None:
@@ -342,8 +358,7 @@ class Router:
         host, to = account.host, stanza.to
         assert to is not None
         kind, stamp = stanza.kind, event.stamp
-        if stamp:
-            account.released = stamp
+        account.released = max(account.released, stamp)
         if kind is Kind.MESSAGE:
             try:
                 rules = host.find(MESSAGE_RULES)
@@ -382,8 +397,7 @@ class Router:
             self.deliver(stanza.error(error))
 
     def release_out(self, event: Outbound) -> None:
-        if event.stamp:
-            event.owner.released = event.stamp
+        event.owner.released = max(event.owner.released, event.stamp)
         event.owner.host.tell(SENT, event, event.stanza.kind)
         for session, stanza in event.targets:
             session.send(stanza)

@@ -237,14 +237,21 @@ class GroupChat(Plugin[Config]):
         plan = room.tell_room(self._sender(arrival), arrival.stanza)
         await self.rooms.save(room, plan)
         effects = plan.apply()
-        for effect in effects:
-            to, host = effect.stanza.to, None
-            if isinstance(effect, Send) and effect.stanza.kind is Kind.MESSAGE and to is not None:
-                host = self.host.router.where(to)
-            if host is None or to is None or await host.open_account(to) is None:
-                self.perform((effect,))
-            else:
+        there = [await self._opened(effect) for effect in effects]
+        # From here on in one turn: an entry is stored in the order of the ids that are given.
+        for effect, at_home in zip(effects, there, strict=True):
+            if at_home:
                 self._hand_on(arrival, effect.stanza)
+            else:
+                self.perform((effect,))
+
+    async def _opened(self, effect: Effect) -> bool:
+        """A message to an account of this server, which is in memory now."""
+        to = effect.stanza.to
+        if not isinstance(effect, Send) or effect.stanza.kind is not Kind.MESSAGE or to is None:
+            return False
+        home = self.host.router.where(to)
+        return home is not None and await home.open_account(to) is not None
 
     async def _presence(self, arrival: Arrival, to: JID) -> None:
         stanza, who = arrival.stanza, self._sender(arrival)

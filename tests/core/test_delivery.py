@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from itertools import pairwise
@@ -11,7 +12,7 @@ import pytest
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
 from xmppd.delivery import LOG
 from xmppd.errors import StorageUnavailable
-from xmppd.storage.api import DataError, Entry, Flags
+from xmppd.storage.api import DataError, Entry, Flags, Range
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -699,3 +700,31 @@ async def test_a_copy_that_was_acknowledged_has_delivered_the_message(server: Ha
     third = await server.login("juliet", "third")
     third.send("<presence/>")
     assert bodies(await third.receive_all()) == ([] if acknowledged else ["said"])
+
+
+async def test_what_waits_for_another_account_is_stored_behind_what_came_meanwhile(server: Harness) -> None:
+    """romeo writes to somebody who must be read from the disk; meanwhile he gets a message. The ids of his archive are
+    in the order of the entries, so that a device that has read up to one has all before it."""
+    await server.register("nurse")
+    juliet = await server.login("juliet")
+    romeo = await server.login("romeo", "phone", presence=True)
+    server.host.forget("nurse@localhost")
+    opened, wait = server.host._open, asyncio.Event()
+
+    async def slowly(jid: object) -> object:
+        await wait.wait()
+        return await opened(jid)
+
+    server.host._open = slowly
+    say(romeo, "nurse@localhost", "sent")
+    await server.quiet()
+    say(juliet, "romeo@localhost", "came")
+    assert bodies(await romeo.receive_all()) == ["came"]
+    wait.set()
+    await server.quiet()
+    entries = await server.storage.log(LOG).page("romeo@localhost", Range(), 10)
+    assert [b"sent" in entry.body for entry in entries] == [False, True]
+    assert server.host.account("romeo@localhost").released == entries[-1].id
+    nurse = await server.login("nurse")
+    nurse.send("<presence/>")
+    assert bodies(await nurse.receive_all()) == ["sent"]

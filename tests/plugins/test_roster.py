@@ -140,9 +140,9 @@ async def test_addresses_have_one_form(server: Harness) -> None:
 async def test_another_account_s_list_is_closed(server: Harness) -> None:
     """R06."""
     romeo, juliet = await user(server, "romeo"), await user(server, "juliet")
-    assert condition(await romeo.iq(QUERY, "get", to=juliet.bare)) == "forbidden"
+    assert condition(await romeo.iq(QUERY, "get", to=juliet.bare)) == "service-unavailable"
     added = change("<item jid='romeo@localhost'/>")
-    assert condition(await romeo.iq(added, "set", to=juliet.bare)) == "forbidden"
+    assert condition(await romeo.iq(added, "set", to=juliet.bare)) == "service-unavailable"
     assert items(await juliet.iq(QUERY)) == {}
 
 
