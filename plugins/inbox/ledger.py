@@ -88,12 +88,13 @@ class Ledger:
         """Count all that was released to this account, and store it. Raises StorageUnavailable."""
         owner = account.bare
         async with self.host.turns.take(f"inbox {owner}"):
-            noted = self.noted.pop(account, {})
+            # What is released from here on is noted anew: counting the log does not run after it.
+            noted, until = self.noted.pop(account, {}), account.released
             work = _Work(self, owner, noted)
             try:
                 summary = self.caught_up.get(owner)
                 if summary is None:
-                    summary = await work.catch_up()
+                    summary = await work.catch_up(until)
                 elif not noted:
                     return summary
                 for peer, steps in noted.items():
@@ -252,12 +253,12 @@ class _Work:
         wanted = replace(range, peer=bare, resource=resource or None, without=Flags.HIDDEN)
         return await self.ledger.log.page(self.owner, wanted, PAGE, backwards)
 
-    async def catch_up(self) -> Summary:
-        """What this process was not told: read the log from the stored position on."""
+    async def catch_up(self, until: int) -> Summary:
+        """What this process was not told: read the log from the stored position on, up to an id."""
         ledger, owner = self.ledger, self.owner
         summary = await ledger.summaries.read(owner, "") or Summary()
         after = summary.position
-        while page := await ledger.log.page(owner, Range(after=after, without=Flags.HIDDEN), PAGE):
+        while page := await ledger.log.page(owner, Range(after=after, high=until, without=Flags.HIDDEN), PAGE):
             for entry in page:
                 await self.take_entry(entry)
             after = self.position = page[-1].id
