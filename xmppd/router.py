@@ -25,6 +25,7 @@ from .errors import (
     BadRequest,
     InternalServerError,
     JidMalformed,
+    PolicyViolation,
     RemoteServerNotFound,
     ResourceConstraint,
     ServiceUnavailable,
@@ -242,6 +243,8 @@ class Router:
 
     def _decide(self, passage: Passage, session: Session) -> Awaitable[None] | None:
         stanza, host = passage.stanza, session.host
+        if stanza.fault == "too-big":  # XEP-0205 section 4.5: the client knows which, and does not send it for ever
+            raise PolicyViolation("too big", ("urn:xmpp:errors", "stanza-too-big"))
         if stanza.fault:
             raise JidMalformed() if stanza.fault == "jid-malformed" else BadRequest()
         kind = stanza.kind

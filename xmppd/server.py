@@ -66,8 +66,8 @@ class RuntimeLimits:
     @classmethod
     def of(cls, config: LimitsConfig) -> RuntimeLimits:
         return cls(
-            _stream_limits(config.before_sign_in),
-            _stream_limits(config.after_sign_in),
+            _stream_limits(config.before_sign_in, 1),
+            _stream_limits(config.after_sign_in, TOLERANCE),
             config.queue,
             config.ask_every,
             config.names,
@@ -82,8 +82,12 @@ class RuntimeLimits:
         )
 
 
-def _stream_limits(config: StreamLimits) -> Limits:
-    return Limits(config.size, config.elements, config.depth, config.attributes)
+TOLERANCE = 4
+"""Up to so many times the size, a stanza is answered with an error; a larger one ends the stream."""
+
+
+def _stream_limits(config: StreamLimits, tolerance: int) -> Limits:
+    return Limits(config.size, config.elements, config.depth, config.attributes, tolerance)
 
 
 class Server:

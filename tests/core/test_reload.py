@@ -80,7 +80,7 @@ async def test_limits_and_admins(site: Site) -> None:
     server = site.server.server
     assert (server.limits.sasl_attempts, server.guard.config.account_failures) == (2, 1)
     assert site.server.host.admins == {"boss@localhost"}
-    romeo.send(f"<message to='juliet@localhost'><body>{'x' * 30_000}</body></message>")  # an open stream, too
+    romeo.send(f"<message to='juliet@localhost'><body>{'x' * 100_000}</body></message>")  # an open stream, too
     assert await romeo.stream_error() == "policy-violation"
 
 

@@ -1,8 +1,4 @@
-"""The promise under faults: short trials over real processes. `make faults` runs them and the long one.
-
-Named cases of the reliability list: T13 (kill in the middle of a burst), T21, T30 (resume and what was on its way),
-T32 to T34 (cuts, also inside a stanza), T36 to T39 (restarts, offline messages, disk full), T48 (store away).
-"""
+"""The promise under faults: short trials over real processes. `make faults` runs the long one."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ async def trial(folder: Path, plan: Plan) -> Report:
 
 
 async def test_thirty_kills(tmp_path: Path) -> None:
-    """SIGKILL, SIGTERM, SIGSTOP, cut connections, killed clients; SQLite on disk."""
+    """T49, D01: SIGKILL, SIGTERM, SIGSTOP, cut connections, killed clients; SQLite on disk."""
     report = await trial(tmp_path, Plan(kills=KILLS, seed=198, calm=(0.1, 0.9)))
     assert report.clean, report.text()
 
@@ -47,7 +43,7 @@ async def test_a_slow_disk_breaks_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_clock_that_jumps(tmp_path: Path) -> None:
-    """Forward and back by hours: log ids still rise, nothing is hidden behind an id of the future."""
+    """T53, D09: forward and back by hours: log ids still rise, nothing is hidden behind an id of the future."""
     report = await trial(tmp_path, Plan(kills=6, seed=8, build="jumping-clock", jumps=True, stops=0.0))
     assert report.clean, report.text()
     assert (tmp_path / "clock").exists(), "it never jumped"
@@ -87,6 +83,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
+    """T44, D05."""
     plan = Plan(kills=5, seed=9, storage=f"sqlite:///{volume}/xmppd.db", volume=volume, calm=(1.0, 2.0))
     report = await trial(tmp_path, plan)
     assert report.clean, report.text()
@@ -102,7 +99,15 @@ async def mongo(mongodb_server: MongoServer) -> AsyncIterator[MongoServer]:
 
 
 @pytest.mark.mongodb
+async def test_kills_on_mongodb(tmp_path: Path, mongodb_database: str) -> None:
+    """A batch is no transaction there: what a kill has cut in two is completed at the next start."""
+    report = await trial(tmp_path, Plan(kills=12, seed=12, storage=mongodb_database, calm=(0.3, 1.0), pace=0.1))
+    assert report.clean, report.text()
+
+
+@pytest.mark.mongodb
 async def test_a_database_that_stops_and_starts(tmp_path: Path, mongo: MongoServer, mongodb_database: str) -> None:
+    """D08: nothing is acknowledged while it is away, and nothing is lost."""
     plan = Plan(kills=4, seed=11, storage=mongodb_database, mongo=mongo, calm=(1.0, 2.0), pace=0.2)
     report = await trial(tmp_path, plan)
     assert report.clean, report.text()

@@ -250,7 +250,7 @@ async def test_the_session_stays_as_it_was(server: Harness) -> None:
 
 
 async def test_foreign_and_unknown_ids_look_alike(server: Harness) -> None:
-    """M01."""
+    """T30, M01."""
     juliet = await server.login("juliet", presence=True)
     id = await enabled(juliet)
     answers = []
@@ -298,7 +298,7 @@ async def test_the_former_stream_is_settled_first(server: Harness) -> None:
 
 
 async def test_two_resumptions_at_once_have_one_winner(server: Harness) -> None:
-    """M05: no gap, nothing twice on the winning stream."""
+    """T30, M05: no gap, nothing twice on the winning stream."""
     romeo = await server.login("romeo")
     juliet = await server.login("juliet", presence=True)
     id = await enabled(juliet)
@@ -492,3 +492,27 @@ async def test_many_dropped_sessions_of_one_account(server: Harness) -> None:
         await server.advance(0.1)
     sessions = server.host.account("romeo@localhost").sessions
     assert len(sessions) == limit and "r0" not in sessions and f"r{limit + 19}" in sessions
+
+
+async def test_an_oversized_stanza_does_not_come_again_and_again(server: Harness) -> None:
+    """T21, X11: it is refused as a stanza, and counted, so a client that resumes does not send it for ever. What is far
+    too large ends the stream."""
+    juliet = await server.login("juliet", presence=True)
+    romeo = await server.login("romeo")
+    previous = await enabled(romeo)
+    romeo.send(message("juliet", 1))
+    huge = "<message to='juliet@localhost' id='huge'><body>{}</body></message>"
+    romeo.send(huge.format("x" * 300_000))
+    romeo.send(message("juliet", 2))
+    error = next(each for each in await romeo.receive_all() if each.get("type") == "error")
+    assert (error.get("id"), condition(error)) == ("huge", "policy-violation")
+    assert error.find(".//{urn:xmpp:errors}stanza-too-big") is not None
+    assert bodies(await juliet.receive_all()) == ["1", "2"]
+    assert await h_of(romeo) == 3
+    romeo.cut()
+    romeo = await signed_in(server, "romeo")
+    romeo.send(resume(previous, 0))
+    assert (await romeo.receive()).get("h") == "3"
+    await romeo.receive_all()
+    romeo.send(huge.format("x" * 1_200_000))
+    assert await romeo.stream_error() == "policy-violation"

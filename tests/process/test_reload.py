@@ -1,4 +1,4 @@
-"""SIGHUP and `xmppd reload` in a running server: certificates, options, and files that are broken."""
+"""T52: SIGHUP and `xmppd reload` in a running server: certificates, options, and files that are broken."""
 
 from __future__ import annotations
 

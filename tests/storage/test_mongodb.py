@@ -14,7 +14,7 @@ from tests.storage.clocks import LoopClock
 from tests.storage.conftest import Recorder
 from xmppd.errors import StorageUnavailable
 from xmppd.storage import mongodb, open_storage
-from xmppd.storage.api import DataError, Entry, Range, StoreError
+from xmppd.storage.api import DataError, Entry, LogAppend, LogDelete, LogTrim, OwnerDelete, Range, StoreError
 from xmppd.storage.commits import Limits
 from xmppd.storage.mongodb import MongoBackend
 from xmppd.storage.store import Store
@@ -173,3 +173,54 @@ async def test_a_document_that_is_too_large_fails_alone(store: Store) -> None:
     )
     assert [type(result) for result in results] == [DataError, type(None)]
     assert [e.id for e in await log.page(A, Range(), 10)] == [2]
+
+
+B = "b@example.org"
+
+
+async def ids(backend: MongoBackend, owner: str) -> list[int]:
+    return [each.id for each in await backend.page("log", owner, Range(), 100, False)]
+
+
+async def write(backend: MongoBackend, *writes: Any) -> None:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    backend.commit(writes, lambda error: done.set_exception(error) if error else done.set_result(None))
+    await done
+
+
+@pytest.mark.parametrize("lost", [A, B])
+async def test_a_batch_that_a_crash_has_cut_is_completed_at_the_next_start(mongodb_database: str, lost: str) -> None:
+    """MongoDB has written one copy of a message and not the other when the process is killed."""
+    killed = MongoBackend(mongodb_database)
+    await killed.open()
+    await write(killed, LogAppend("log", A, entry(1)), LogAppend("log", B, entry(1)))
+    await write(killed, LogAppend("log", A, entry(2)), LogAppend("log", B, entry(2)))
+    database = AsyncIOMotorClient(mongodb_database).get_default_database()
+    await database["entries"].delete_one({"owner": lost, "id": 2})  # as if it had not come so far
+    assert await ids(killed, lost) == [1]
+    second = MongoBackend(mongodb_database)
+    await second.open()
+    assert (await ids(second, A), await ids(second, B)) == ([1, 2], [1, 2])
+    await second.close()
+
+
+async def test_what_is_deleted_does_not_come_back(mongodb_database: str) -> None:
+    """Neither what a later batch deletes, nor what the same one does."""
+    killed = MongoBackend(mongodb_database)
+    await killed.open()
+    await write(
+        killed,
+        *(LogAppend("log", owner, entry(id)) for owner in (A, B) for id in (1, 2, 3)),
+        LogDelete("log", A, (1,)),
+        LogTrim("log", B, 2),
+    )
+    second = MongoBackend(mongodb_database)
+    await second.open()
+    assert (await ids(second, A), await ids(second, B)) == ([2, 3], [2, 3])
+    await write(second, *(LogAppend("log", owner, entry(4)) for owner in (A, B)))
+    await write(second, LogDelete("log", A, (4,)), OwnerDelete(B))
+    third = MongoBackend(mongodb_database)
+    await third.open()
+    assert (await ids(third, A), await ids(third, B)) == ([2, 3], [])
+    for each in (killed, second, third):
+        await each.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.clocks import LoopClock
-from xmppd.storage import open_storage
+from xmppd.storage import open_storage, sqlite_schema
 from xmppd.storage.api import Entry, OwnerDelete, Range, StoreError
 from xmppd.storage.sqlite_schema import VERSION, connect
 from xmppd.storage.store import Store
@@ -126,6 +126,27 @@ async def test_a_newer_schema(path: Path) -> None:
     await refused(path, "newer version of the server")
 
 
+@pytest.mark.parametrize("statement", range(sum(map(len, sqlite_schema.STEPS)) + 1))
+async def test_an_upgrade_that_is_cut_off(path: Path, statement: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T48, D14: after any statement the process is gone; the next start goes on from the last whole step."""
+    steps = sqlite_schema.STEPS
+    number, cut = 0, []
+    for step in steps:
+        kept = [*step]
+        if number <= statement <= number + len(step):
+            kept[statement - number :] = ["SELECT no_such_function()"]
+        number += len(step)
+        cut.append(tuple(kept))
+    monkeypatch.setattr(sqlite_schema, "STEPS", tuple(cut))
+    with pytest.raises(StoreError, match="cannot be used as a store"):
+        await open_storage(f"sqlite:///{path}", LoopClock())
+    monkeypatch.setattr(sqlite_schema, "STEPS", steps)
+    store = await open_storage(f"sqlite:///{path}", LoopClock())
+    await store.commit([store.log("log").append("a@x", Entry(1, "p@x", "", 0, b"<m/>"))])
+    assert await store.log("log").last_id("a@x") == 1
+    await store.close()
+
+
 async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     await refused(tmp_path / "file" / "store.db", "cannot be opened: (File exists|Not a directory)")
@@ -197,7 +218,7 @@ async def test_a_file_that_vanishes_is_not_replaced_by_an_empty_one(store: Store
 CHILD = """
 import asyncio, os, sys
 from tests.storage.clocks import LoopClock
-from xmppd.storage import open_storage
+from xmppd.storage import open_storage, sqlite_schema
 from xmppd.storage.api import Entry
 
 class Ack:

@@ -28,7 +28,12 @@ _SOCKET_PATH_MAX: Final = 107
 class StreamLimits:
     """What one first-level element of a stream may hold, counted while parsing (XEP-0205 section 4.5)."""
 
-    size: Size = option(Size("256 KiB"), "Bytes of one stanza.", low=1024, high=1 << 26)
+    size: Size = option(
+        Size("256 KiB"),
+        "Bytes of one stanza. After signing in, one of up to four times that is refused; a larger one ends the stream.",
+        low=1024,
+        high=1 << 26,
+    )
     elements: int = option(4096, "XML elements in one stanza.", low=8, high=1_000_000)
     depth: int = option(128, "Levels of XML elements in one stanza.", low=4, high=1024)
     attributes: int = option(128, "Attributes of one XML element.", low=8, high=1024)

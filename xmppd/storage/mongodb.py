@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from bson import Binary, encode
@@ -81,6 +82,10 @@ INDEXES = {
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
+INTENT = {"_id": "batch"}
+"""The entries of the batch under way."""
+
+
 class MongoBackend:
     """`api.Backend` over the database that the URI names (`xmppd` if it names none)."""
 
@@ -92,6 +97,8 @@ class MongoBackend:
         self._db: Any = None
         self._ready = False
         self._task: asyncio.Task[None] | None = None
+        self._intended = True
+        """There may be an intent in the database."""
 
     # --- open and close ---
 
@@ -126,12 +133,28 @@ class MongoBackend:
             for keys, unique in indexes:
                 await self._db[collection].create_index(keys, unique=unique)
         await self._db["meta"].update_one({"_id": "schema"}, {"$set": {"version": VERSION}}, upsert=True)
+        await self._complete()
+
+    async def _complete(self) -> None:
+        """The last batch of a process that was killed may be there in part: the rest of it is written now. Else the
+        sender's copy of a message could be there, by which it is recognised when it is sent again, and no other."""
+        intent = await self._db["intents"].find_one(INTENT)
+        if intent is None:
+            return
+        documents = [RawBSONDocument(raw, RAW) for raw in intent["entries"]]
+        commit = Commit(self._db, ())
+        await commit.insert(documents)
+        await self._db["intents"].delete_one(INTENT)
+        self._intended = False
 
     async def close(self) -> None:
         """Wait for the commit under way, then disconnect."""
         self._ready = False
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._client is not None and self._intended:
+            with suppress(Exception):  # the next start does it, too
+                await self._db["intents"].delete_one(INTENT)
         client, self._client = self._client, None
         if client is not None:
             closing = client.close()
@@ -148,7 +171,9 @@ class MongoBackend:
     async def _commit(self, writes: Sequence[Write], done: Done) -> None:
         error: Exception | None = None
         try:
-            await Commit(self._db, writes).run()
+            commit = Commit(self._db, writes)
+            self._intended = await commit.intend(self._intended)
+            await commit.run()
         except Exception as failure:  # it goes to the store above, which logs it
             error = translate(failure)
         done(error)
@@ -213,21 +238,55 @@ class MongoBackend:
 
 
 class Commit:
-    """One batch on its way: collected in order, sent as few commands as that order allows."""
+    """One batch on its way: collected in order, sent as few commands as that order allows.
+
+    Raises DataError when it is made, if what is refused can be told by looking at it.
+    """
 
     def __init__(self, db: Any, writes: Sequence[Write]) -> None:
         self._entries = db["entries"]
         self._records = db["records"]
         self._meta = db["meta"]
+        self._intents = db["intents"]
         self._writes = writes
         self._new: list[RawBSONDocument] = []
         self._changes: list[UpdateOne | DeleteOne | DeleteMany] = []
         self._repeated = False
+        self._steps = [self._step(write) for write in writes]
+
+    async def intend(self, intended: bool) -> bool:
+        """Several entries are written down as one document first, because MongoDB may write them in part; the one of an
+        earlier batch goes, so that it brings nothing back that is deleted since. Whether there is one now."""
+        entries = self._left()
+        if len(entries) > 1:
+            await self._intents.replace_one(INTENT, {**INTENT, "entries": entries}, upsert=True)
+            return True
+        if intended:
+            await self._intents.delete_one(INTENT)
+        return False
+
+    def _left(self) -> list[Binary]:
+        """The entries that the batch adds and does not take away again."""
+        left: dict[tuple[str, str, int], Binary] = {}
+        for write, step in zip(self._writes, self._steps, strict=True):
+            if isinstance(write, LogAppend):
+                left[write.owner, write.log, write.entry.id] = Binary(step.raw)
+            elif isinstance(write, LogDelete):
+                for id in write.ids:
+                    left.pop((write.owner, write.log, id), None)
+            elif isinstance(write, LogTrim):
+                left = {
+                    key: raw
+                    for key, raw in left.items()
+                    if key[:2] != (write.owner, write.log) or key[2] >= write.before
+                }
+            elif isinstance(write, OwnerDelete):
+                left = {key: raw for key, raw in left.items() if key[0] != write.owner}
+        return list(left.values())
 
     async def run(self) -> None:
-        """Raises DataError before anything is sent, if what is refused can be told by looking at it."""
-        steps = [self._step(write) for write in self._writes]
-        for write, document in zip(self._writes, steps, strict=True):
+        """To be called after `intend`."""
+        for write, document in zip(self._writes, self._steps, strict=True):
             if isinstance(write, LogAppend):
                 self._new.append(document)
             elif isinstance(write, (MapPut, MapDelete, MapClear)):
@@ -300,6 +359,10 @@ class Commit:
 
     async def _flush_entries(self) -> None:
         documents, self._new = self._new, []
+        await self.insert(documents)
+
+    async def insert(self, documents: list[RawBSONDocument]) -> None:
+        """Entries that may be there already."""
         if not documents:
             return
         try:

@@ -35,9 +35,15 @@ class Limits:
     elements: int = 4096
     depth: int = 128
     attributes: int = 128
+    tolerance: int = 4
+    """A stanza of up to so many times the size is answered with an error; beyond, the stream ends."""
+
+    @property
+    def most(self) -> int:
+        return self.size * self.tolerance
 
 
-BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32)
+BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,7 @@ class Splitter:
         buffer = self._buffer
         buffer += data
         size = len(buffer)
-        if self._waiting and not self._closes(data) and size <= self.limits.size:
+        if self._waiting and not self._closes(data) and size <= self.limits.most:
             return []
         try:
             if not self._header and self.depth == 0:
@@ -244,7 +250,7 @@ class Splitter:
     def _look_at_rest(self) -> None:
         """Something is unfinished: bound it, and note whether it is a single token."""
         buffer = self._buffer
-        if len(buffer) > self.limits.size:
+        if len(buffer) > self.limits.most:
             self.fault = _too_big()
             self._parser = None
             return
@@ -415,17 +421,18 @@ class Splitter:
             inside = bytes(buffer[head_end:end])
             stop = buffer.index(b">", end) + 1
         self._done = base + stop
-        if stop - begin > self.limits.size:
-            raise _too_big()
         name, kids = self._name, self._kids
         kind = KINDS.get(name)
+        large = stop - begin > self.limits.size
+        if stop - begin > self.limits.most or (large and kind is None):
+            raise _too_big()
         if kind is None:
             self._out.append(self._nonza(bytes(buffer[begin:stop])))
             return
         attributes = self._attributes
-        if STREAM_NS in kids:
+        if large or STREAM_NS in kids:
             stanza = Stanza.received(kind, attributes, b"", ())
-            stanza.fault = "bad-request"
+            stanza.fault = "too-big" if large else "bad-request"
         else:
             stanza = Stanza.received(kind, attributes, inside, tuple(kids))
             head = match[0]
