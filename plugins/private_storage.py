@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xmppd.config import Size, option
+from xmppd.contracts.private import CONVERTED
 from xmppd.errors import BadRequest, NotAcceptable, ResourceConstraint
 from xmppd.plugin import E, Element, Plugin, Request, To, Xep, iq
 from xmppd.xml import alone, name_of, parse, to_bytes
@@ -36,6 +37,9 @@ class PrivateStorage(Plugin[Config]):
     @iq("get", NS, "query", To.SELF)
     async def get(self, request: Request) -> Element:
         wanted = _only_child(request.payload)
+        converted = self.host.find(CONVERTED)
+        if converted is not None and _key(wanted) == converted.tag:
+            return E("query", NS, {}, await converted.read_private(request.account.jid))
         found = await self.stored.read(request.account.bare, _key(wanted))
         if found is not None:
             return E("query", NS, {}, parse(found.xml.encode()))
@@ -49,6 +53,10 @@ class PrivateStorage(Plugin[Config]):
         if len(data) > self.config.size:
             raise NotAcceptable(f"at most {self.config.size}")
         owner, key = request.account.bare, _key(given)
+        converted = self.host.find(CONVERTED)
+        if converted is not None and key == converted.tag:
+            await converted.write_private(request.account.jid, given)
+            return
         kept = await self.stored.read_all(owner)
         if key not in kept and len(kept) >= self.config.elements:
             raise ResourceConstraint(f"at most {self.config.elements} elements")
