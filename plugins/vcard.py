@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xmppd.config import Size, option
+from xmppd.contracts.vcard import CARD_CHANGED, VCARDS, CardChanged
 from xmppd.errors import NotAcceptable, ServiceUnavailable
-from xmppd.plugin import E, Element, Plugin, Request, To, Xep, iq
+from xmppd.plugin import JID, E, Element, Plugin, Request, To, Xep, iq
 from xmppd.xml import alone, parse, to_bytes
 
 NS = "vcard-temp"
@@ -25,6 +26,9 @@ class Card:
 
 
 class VCard(Plugin[Config]):
+    """Implements `contracts.vcard.VCards`."""
+
+    provides = (VCARDS,)
     xeps = (Xep(54, "1.3.0"),)
     features = (NS,)
     account_features = (NS,)
@@ -45,10 +49,20 @@ class VCard(Plugin[Config]):
 
     @iq("set", NS, "vCard", To.SELF)
     async def set(self, request: Request) -> None:
-        data = to_bytes(alone(request.payload))
+        owner = request.account.jid
+        await self.write_card(owner, request.payload)
+        self.host.tell(CARD_CHANGED, CardChanged(owner, alone(request.payload)))
+
+    # ---- contracts.vcard.VCards
+
+    async def read_card(self, owner: JID) -> Element | None:
+        card = await self.cards.read(owner.bare, "")
+        return parse(card.xml.encode()) if card is not None else None
+
+    async def write_card(self, owner: JID, card: Element) -> None:
+        data = to_bytes(alone(card))
         if len(data) > self.config.size:
             raise NotAcceptable(f"at most {self.config.size}")
-        owner = request.account.bare
-        empty = len(request.payload) == 0
-        write = self.cards.delete(owner, "") if empty else self.cards.put(owner, "", Card(data.decode()))
+        empty = len(card) == 0
+        write = self.cards.delete(owner.bare, "") if empty else self.cards.put(owner.bare, "", Card(data.decode()))
         await self.host.storage.commit([write])

@@ -1,0 +1,142 @@
+"""XEP-0398: one avatar for who knows PEP (XEP-0084) and who knows vCards (XEP-0153), and its hash in presence."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Malformed
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Final
+
+from xmppd.contracts.pubsub import NODE_CHANGED, PUBSUB, Change, NodeChanged
+from xmppd.contracts.routing import OUTBOUND
+from xmppd.contracts.vcard import CARD_CHANGED, VCARDS, CardChanged
+from xmppd.errors import StanzaError
+from xmppd.plugin import JID, E, Element, Kind, NoConfig, Outbound, Plugin, Stage, Xep, on
+from xmppd.xml import find, parse, text_of, to_bytes
+
+DATA: Final = "urn:xmpp:avatar:data"
+META: Final = "urn:xmpp:avatar:metadata"
+VCARD: Final = "vcard-temp"
+UPDATE: Final = f"{VCARD}:x:update"
+TAG: Final = f"{UPDATE}|x"
+
+
+@dataclass(frozen=True, slots=True)
+class Avatar:
+    """`hash`: hexadecimal SHA-1 of the picture, "" for a card without one."""
+
+    hash: str
+
+
+class Avatars(Plugin[NoConfig]):
+    xeps = (
+        Xep(84, "1.1.4", "the nodes of it"),
+        Xep(153, "1.1"),
+        Xep(398, "1.0.1"),
+    )
+    account_features = ("urn:xmpp:pep-vcard-conversion:0",)
+    uses = (PUBSUB, VCARDS)
+
+    def setup(self) -> None:
+        self.kept = self.host.storage.map("avatar", Avatar, resident=True)
+
+    async def start(self) -> None:
+        self.pubsub, self.cards = self.host.service(PUBSUB), self.host.service(VCARDS)
+
+    # ---- from PEP to the card (section 3.1)
+
+    @on(NODE_CHANGED)
+    async def published(self, event: NodeChanged) -> None:
+        if event.node != META or event.session is None:
+            return
+        owner = JID.parse(event.owner)
+        async with self.host.turns.take(f"avatar {owner.bare}"):
+            if event.change is Change.PUBLISH:
+                await self._to_card(owner, parse(event.items[-1].payload))
+            else:
+                await self._to_card(owner, E("metadata", META))
+
+    async def _to_card(self, owner: JID, metadata: Element) -> None:
+        """An empty <metadata/>: there is no avatar any more (XEP-0084 section 3.2)."""
+        info = next((each for each in metadata if not each.get("url")), None)
+        picture = await self._picture(owner, str(info.get("id", ""))) if info is not None else b""
+        if info is not None and not picture:
+            return  # what is not there, or is another picture than its id says, is shown to nobody
+        card = await self.cards.read_card(owner)
+        if card is None:
+            card = E("vCard", VCARD)
+        old = find(card, VCARD, "PHOTO")
+        if old is not None:
+            card.remove(old)
+        if info is not None:
+            kind = E("TYPE", VCARD, {}, str(info.get("type") or "image/png"))
+            card.append(E("PHOTO", VCARD, {}, kind, E("BINVAL", VCARD, {}, b64encode(picture).decode())))
+        try:
+            await self.cards.write_card(owner, card)
+        except StanzaError:
+            return  # too large for a card: those who know PEP have it
+        await self._keep(owner, sha1(picture, usedforsecurity=False).hexdigest() if picture else "")
+
+    async def _picture(self, owner: JID, id: str) -> bytes:
+        item = await self.pubsub.item(owner, DATA, id)
+        picture = _decoded(text_of(parse(item.payload))) if item is not None else b""
+        return picture if sha1(picture, usedforsecurity=False).hexdigest() == id.lower() else b""
+
+    # ---- from the card to PEP (section 3.2)
+
+    @on(CARD_CHANGED)
+    async def stored(self, event: CardChanged) -> None:
+        owner = event.owner
+        async with self.host.turns.take(f"avatar {owner.bare}"):
+            photo = find(event.card, VCARD, "PHOTO")
+            picture = _decoded(text_of(find(photo, VCARD, "BINVAL"))) if photo is not None else b""
+            known = self.kept.get(owner.bare).get("")
+            hash = sha1(picture, usedforsecurity=False).hexdigest() if picture else ""
+            if hash == (known.hash if known is not None else ""):
+                return
+            kind = text_of(find(photo, VCARD, "TYPE")) if photo is not None else ""
+            try:
+                await self._to_nodes(owner, picture, hash, kind or "image/png")
+            except StanzaError:
+                return  # too large for an item: those who know cards have it
+            await self._keep(owner, hash)
+
+    async def _to_nodes(self, owner: JID, picture: bytes, hash: str, kind: str) -> None:
+        if not picture:
+            await self.pubsub.publish(owner, META, "current", E("metadata", META))
+            return
+        await self.pubsub.publish(owner, DATA, hash, E("data", DATA, {}, b64encode(picture).decode()))
+        info = E("info", META, {"bytes": str(len(picture)), "id": hash, "type": kind})
+        await self.pubsub.publish(owner, META, hash, E("metadata", META, {}, info))
+
+    async def _keep(self, owner: JID, hash: str) -> None:
+        await self.host.storage.commit([self.kept.put(owner.bare, "", Avatar(hash))])
+
+    # ---- in presence (section 4)
+
+    @on(OUTBOUND, Stage.STAMP, kinds=(Kind.PRESENCE,))
+    def show(self, event: Outbound) -> None:
+        """In what is broadcast and what is directed. Who says that it has no avatar, or does not know yet, is left
+        alone if it says so with an empty <photo/>."""
+        stanza = event.stanza
+        if stanza.type:
+            return
+        known = self.kept.get(event.owner.bare).get("")
+        if known is None:
+            return
+        if TAG in stanza.tags:
+            x = stanza.child(UPDATE, "x")
+            photo = find(x, UPDATE, "photo") if x is not None else None
+            if photo is not None:
+                return
+            stanza = stanza.without(UPDATE, "x")
+        shown = E("x", UPDATE, {}, E("photo", UPDATE, {}, known.hash) if known.hash else E("photo", UPDATE))
+        event.stanza = stanza.with_child(to_bytes(shown), TAG)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return b64decode("".join(text.split()), validate=True)
+    except (Malformed, ValueError):
+        return b""
