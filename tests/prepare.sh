@@ -7,7 +7,7 @@ if [ -z "$XMPPD_TEST_MONGODB_URI" ] && ! command -v mongod >/dev/null 2>&1; then
     command -v javac >/dev/null 2>&1 || need="$need default-jdk-headless"
     command -v mvn >/dev/null 2>&1 || need="$need maven"
 fi
-need="$need prosody profanity python3-nbxmpp tmux strace"
+need="$need prosody profanity python3-nbxmpp tmux strace coturn"
 # shellcheck disable=SC2086
 if ! "$dir/packages.sh" $need; then
     echo "WARNING: tests that need these packages will be skipped:$need" >&2

@@ -258,31 +258,41 @@ class _Judge:
                 for first, second in pairwise(same):
                     self._again(device, message, first, second, case)
         if not message.kept:
-            for first, second in list(pairwise(receipts))[self._sent_again(message) :]:
-                self._again(device, message, first, second, case)
+            again = self._sent_again(message)
+            for first, second in pairwise(receipts):
+                if self._excuse(device, message, first, second) or again <= 0:
+                    self._again(device, message, first, second, case)
+                else:
+                    again -= 1
+                    self.report.excused["in no archive, sent again after a crash"] += 1
         # Other ids are other archive entries, and counted there.
 
     def _sent_again(self, message: Message) -> int:
         """How often its sender wrote it anew after a crash. What is in no archive is not recognised then."""
-        again = sum(self.ledger.crashed(first.epoch, second.epoch) for first, second in pairwise(message.attempts))
-        self.report.excused["in no archive, sent again after a crash"] += again
-        return again
+        return sum(self.ledger.crashed(first.epoch, second.epoch) for first, second in pairwise(message.attempts))
 
     def _again(self, device: Device, message: Message, first: Receipt, second: Receipt, case: str) -> None:
-        """The same entry twice: only after a crash, and only where no archive says what is known already."""
+        """The same entry twice."""
+        excuse = self._excuse(device, message, first, second)
+        if excuse:
+            self.report.excused[excuse] += 1
+        else:
+            self.report.bad("doubled", case)
+
+    def _excuse(self, device: Device, message: Message, first: Receipt, second: Receipt) -> str:
+        """Only after a crash, and only where no archive says what is known already; "" for none."""
         reads = device.kind is Kind.ARCHIVE and message.kept
         delivered = first.how is How.LIVE and second.how is How.LIVE
         if second.how is How.LIVE and not reads and self.ledger.crashed(first.epoch, second.epoch):
-            self.report.excused["again after a crash"] += 1
-        elif second.how is How.ROOM and self._reflected(device, second):
-            self.report.excused["seen again by who said it again"] += 1
-        elif delivered and device.kind is Kind.BARE and first.stream != second.stream:
-            self.report.excused["again without XEP-0198"] += 1
-        elif delivered and not reads and first.stream != second.stream and self._away(device, second) >= KEPT_FOR:
+            return "again after a crash"
+        if second.how is How.ROOM and self._reflected(device, second):
+            return "seen again by who said it again"
+        if delivered and device.kind is Kind.BARE and first.stream != second.stream:
+            return "again without XEP-0198"
+        if delivered and not reads and first.stream != second.stream and self._away(device, second) >= KEPT_FOR:
             # Its acknowledgement was on its way when the connection broke, and nobody came back for the session.
-            self.report.excused["again after its session ended"] += 1
-        else:
-            self.report.bad("doubled", case)
+            return "again after its session ended"
+        return ""
 
     def _reflected(self, device: Device, receipt: Receipt) -> bool:
         """Who says something again in a room sees that it has arrived."""

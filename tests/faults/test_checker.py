@@ -136,6 +136,10 @@ def test_what_is_in_no_archive_may_come_twice_if_it_was_sent_twice_around_a_cras
     assert broken(ledger) == {"doubled": 1}, "no crash was between"
     ledger.messages["m3"].attempts.append(Attempt(1, 4.0))
     assert broken(ledger) == {}
+    ledger.devices[ACKS].receipts += [live(3, 1, 2, id=""), live(3, 1, 2, id="")]
+    assert broken(ledger) == {}, "once because of the crash, once because it was sent again"
+    ledger.devices[ACKS].receipts.append(live(3, 1, 2, id=""))
+    assert broken(ledger) == {"doubled": 1}
 
 
 def test_read_and_then_sent(ledger: Ledger) -> None:
