@@ -24,6 +24,10 @@ class Debts:
         """Taking it away twice must do no harm: it is tried again when the answer was lost."""
         self._owed[what] = payment
 
+    def forgive(self, what: str) -> None:
+        """The server has refused to make it."""
+        self._owed.pop(what, None)
+
     async def settle(self, client: Visitor, what: str) -> bool:
         """Take one thing away. False: it is still owed."""
         payment = self._owed.get(what)

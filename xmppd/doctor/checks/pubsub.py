@@ -82,7 +82,8 @@ async def _publish(visit: Visit, name: str, access: str) -> Published:
         await client.ask("set", f"<pubsub xmlns='{OWNER}'><delete node='{node}'/></pubsub>")
 
     options = submit(OPTIONS, [("pubsub#persist_items", "1"), ("pubsub#access_model", access)])
-    async with visit.debts.owing(visit.client, f"PubSub node {node} of {visit.bare}", delete):
+    debt = f"PubSub node {node} of {visit.bare}"
+    async with visit.debts.owing(visit.client, debt, delete):
         step = "publishing"
         try:
             await visit.set(
@@ -99,6 +100,8 @@ async def _publish(visit: Visit, name: str, access: str) -> Published:
             step = "deleting"
             await delete(visit.client)
         except Refused as refused:
+            if step == "publishing":
+                visit.debts.forgive(debt)
             return Published(f"{step} was refused: {refused}")
         return Published("", config)
 
