@@ -23,6 +23,7 @@ from .host import Host
 from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, choose, discover
+from .net.http import Poster, is_public
 from .observe.metrics import Counts
 from .router import Router
 from .stanza import iq
@@ -111,6 +112,8 @@ class Server:
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
         self.counts = Counts()
+        self.poster = Poster()
+        self.is_public = is_public
         self.router = Router(storage)
         self.binder = Binder(self)
         self.streams: set[ClientStream] = set()
@@ -223,6 +226,7 @@ class Server:
             await host.background.settle(STOP_WITHIN)
             await _ended(host.delivery.flush(), f"the last positions of {host.domain}")
             await host.background.close()
+        await self.poster.close()
         await self.storage.close()
 
     # ---- for streams

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from xmppd.config import option
+from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
-from xmppd.forms import read_form
-from xmppd.plugin import JID, Inbound, Kind, Plugin, Request, Stanza, To, Xep, iq, on
+from xmppd.forms import Field, form, read_form
+from xmppd.plugin import JID, Element, Inbound, Kind, Plugin, Request, Stanza, To, Xep, iq, on
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
 from xmppd.xml import find, text_of, to_bytes
 
-from .model import NS, OPTIONS, PERMANENT, Device, Job, merged, notification
+from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
 from .outbox import Outbox
+from .web import WebPush
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,24 @@ class Config:
     body: bool = option(False, "Tell app servers what was written.")
     delay: float = option(10.0, "Seconds that a notification waits while another device is in use.", low=0, high=600)
     attempts: int = option(10, "Times that a notification is tried, with longer and longer breaks.", low=1, high=50)
+    private_endpoints: bool = option(
+        False, "Also wake devices by web push at addresses of our own network, and without TLS."
+    )
     failures: int = option(5, "Notifications in a row that fail until a device is forgotten.", low=1, high=1000)
 
 
 class PushNotifications(Plugin[Config]):
-    xeps = (Xep(357, "0.4.1", "app servers of this server only, until there is routing to others"),)
+    xeps = (Xep(357, "0.4.1", "app servers of this server, and web push (RFC 8030) without one"),)
     account_features = (NS,)
     uses = (MESSAGE_RULES,)
 
     def setup(self) -> None:
         self.devices = self.host.storage.map("push-device", Device, resident=True)
         self.outbox = Outbox(self.host, self.send)
+        self.web = WebPush(self.host, self.config)
 
     async def start(self) -> None:
+        await self.web.start()
         self.rules = self.host.service(MESSAGE_RULES)
         await self.outbox.start()
 
@@ -48,11 +56,13 @@ class PushNotifications(Plugin[Config]):
     @iq("set", NS, "enable", To.SELF)
     async def enable(self, request: Request) -> None:
         payload, owner = request.payload, request.account.bare
-        form = find(payload, "jabber:x:data", "x")
+        given = find(payload, "jabber:x:data", "x")
         submitted = read_form(payload)
         if submitted is not None and submitted.form_type != OPTIONS:
             raise BadRequest("not a form of publish options")
-        text = to_bytes(form).decode() if form is not None else ""
+        if _address(request) == self.host.domain:
+            self.web.check(submitted)
+        text = to_bytes(given).decode() if given is not None else ""
         resource = request.session.resource if request.session is not None else ""
         device = Device(_address(request), str(payload.get("node", "")), text, resource)
         if len(text) > 4096 or len(device.node) > 1024:
@@ -81,6 +91,12 @@ class PushNotifications(Plugin[Config]):
             writes.append(self.outbox.drop(owner, key))
         if writes:
             await self.host.storage.commit(writes)
+
+    @on(DISCO_FORMS)
+    def server_key(self, ask: DiscoAsk) -> Iterable[Element]:
+        """What a browser needs to subscribe: the public key of this server (RFC 8292)."""
+        if not ask.node and ask.account is None and self.web.pem:
+            yield form("result", WEB_FORM, (Field("applicationServerKey", values=(self.web.public,)),))
 
     # ---- what wakes them
 
@@ -127,6 +143,9 @@ class PushNotifications(Plugin[Config]):
         if inbox is not None and not count and job.level == Push.ALERT:
             await self.outbox.done(owner, key)  # read on another device meanwhile
             return
+        if self.web.is_web(device):
+            await self._after(owner, device, job, await self.web.send(device, job, count))
+            return
         payload = notification(device, job, count, self.config.sender, self.config.body)
         self.host.ask(JID.parse(device.jid), payload, partial(self._answered, owner, device, job), "set")
 
@@ -134,13 +153,19 @@ class PushNotifications(Plugin[Config]):
         self.spawn(self._settle(owner, device, job, answer), "answer")
 
     async def _settle(self, owner: str, device: Device, job: Job, answer: Stanza | None) -> None:
+        if answer is not None and not answer.is_error:
+            await self._after(owner, device, job, "done")
+        else:
+            await self._after(owner, device, job, _condition(answer))
+
+    async def _after(self, owner: str, device: Device, job: Job, condition: str) -> None:
+        """`condition`: "done", or what went wrong."""
         try:
-            if answer is not None and not answer.is_error:
+            if condition == "done":
                 await self.outbox.done(owner, device.key, job)
                 if device.failures:
                     await self._mark(owner, device, 0)
                 return
-            condition = _condition(answer)
             if condition in PERMANENT:
                 self.outbox.log.warning("%s wakes %s no more: its app server says %s", device.jid, owner, condition)
                 async with self.host.turns.take(owner):

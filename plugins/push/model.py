@@ -10,6 +10,8 @@ from xmppd.forms import Field, form
 from xmppd.xml import E, Element, parse
 
 NS: Final = "urn:xmpp:push:0"
+WEB_FORM: Final = "urn:xmppd:webpush:0"
+"""The form with the server's key in service discovery."""
 SUMMARY: Final = "urn:xmpp:push:summary"
 PUBSUB_NS: Final = "http://jabber.org/protocol/pubsub"
 OPTIONS: Final = "http://jabber.org/protocol/pubsub#publish-options"
