@@ -96,6 +96,29 @@ class Accounts:
         self._end_sessions(jid, keep, "the password was changed")
         log.info("the password of %s was changed", bare)
 
+    async def set_disabled(self, jid: JID, disabled: bool) -> None:
+        """A disabled account keeps what it has and gets messages; nobody signs in to it. Its sessions end.
+
+        Raises NoSuchAccount.
+        """
+        bare = _bare(jid)
+        async with self._one:
+            stored = await self._stored.read(bare, "")
+            if stored is None:
+                raise NoSuchAccount("there is no such account")
+            credentials = replace(stored.credentials, disabled=disabled)
+            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=credentials))])
+        if disabled:
+            self._end_sessions(jid, None, "the account was disabled")
+        log.info("account %s %s", bare, "disabled" if disabled else "enabled again")
+
+    async def is_disabled(self, jid: JID) -> bool:
+        """Raises NoSuchAccount."""
+        stored = await self._stored.read(_bare(jid), "")
+        if stored is None:
+            raise NoSuchAccount("there is no such account")
+        return stored.credentials.disabled
+
     async def delete(self, jid: JID, keep: Session | None = None) -> None:
         """With all that it owns. Sessions end; `keep` (it asked) is only made unavailable: its caller ends it.
 

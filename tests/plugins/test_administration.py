@@ -1,0 +1,116 @@
+"""XEP-0133, by an administrator's client."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness import Client, Element, Harness, condition, xml
+
+NS = "http://jabber.org/protocol/commands"
+ADMIN = "http://jabber.org/protocol/admin"
+X = "{jabber:x:data}"
+
+
+def submitted(**values: str | tuple[str, ...]) -> str:
+    fields = ""
+    for name, value in {"FORM_TYPE": ADMIN, **values}.items():
+        texts = (value,) if isinstance(value, str) else value
+        fields += f"<field var='{name}'>{''.join(f'<value>{text}</value>' for text in texts)}</field>"
+    return f"<x xmlns='jabber:x:data' type='submit'>{fields}</x>"
+
+
+async def run(client: Client, node: str, **values: str | tuple[str, ...]) -> Element:
+    """All steps of a command."""
+    first = await client.iq(f"<command xmlns='{NS}' node='{ADMIN}#{node}'/>", "set", to="localhost")
+    if not values or first.get("type") == "error":
+        return first
+    id = first[0].get("sessionid")
+    inside = submitted(**{name.replace("_", "-"): value for name, value in values.items()})
+    command = f"<command xmlns='{NS}' node='{ADMIN}#{node}' sessionid='{id}' action='complete'>{inside}</command>"
+    return await client.iq(command, "set", to="localhost")
+
+
+def values(answer: Element) -> dict[str, list[str]]:
+    return {
+        str(field.get("var")): [each.text or "" for each in field.findall(f"{X}value")]
+        for field in answer.iter(f"{X}field")
+    }
+
+
+async def test_accounts_come_and_go(server: Harness) -> None:
+    admin = await server.login("admin")
+    assert condition(await run(admin, "add-user", accountjid="new@localhost", password="pencil")) == ""
+    new = server.connect()
+    await new.sign_in("new")
+    assert condition(await run(admin, "add-user", accountjid="new@localhost", password="pencil")) == "conflict"
+    differ = {"password": "one", "password_verify": "another"}
+    assert condition(await run(admin, "add-user", accountjid="other@localhost", **differ)) == "bad-request"
+    assert (
+        condition(await run(admin, "delete-user", accountjids=("new@localhost", "none@localhost"))) == "item-not-found"
+    )
+    assert (await run(admin, "get-registered-users-num"))[0].get("status") == "completed"
+    assert values(await run(admin, "get-registered-users-num"))["registeredusersnum"] == ["2"]
+    assert condition(await run(admin, "delete-user", accountjids=("new@localhost",))) == ""
+    assert values(await run(admin, "get-registered-users-list"))["registeredusersjids"] == ["admin@localhost"]
+
+
+async def test_disabled_accounts(server: Harness) -> None:
+    """Nobody signs in, messages are taken, and it is all there afterwards."""
+    admin = await server.login("admin")
+    romeo = await server.login("romeo", presence=True)
+    await run(admin, "disable-user", accountjids="romeo@localhost")
+    assert await romeo.stream_error() == "not-authorized"
+    assert values(await run(admin, "get-disabled-users-list"))["disabledusersjids"] == ["romeo@localhost"]
+    admin.send("<message to='romeo@localhost' type='chat'><body>kept</body></message>")
+    await server.quiet()
+    again = server.connect()
+    with pytest.raises(AssertionError):
+        await again.sign_in("romeo")
+    await run(admin, "reenable-user", accountjids="romeo@localhost")
+    romeo = await server.login("romeo", presence=False)
+    romeo.send("<presence/>")
+    assert "kept" in "".join(map(xml, await romeo.receive_all()))
+
+
+async def test_sessions_and_what_is_known_of_an_account(server: Harness) -> None:
+    admin = await server.login("admin", presence=True)
+    phone, desk = await server.login("romeo", "phone", presence=True), await server.login("romeo", "desk")
+    await phone.iq("<query xmlns='jabber:iq:roster'><item jid='juliet@localhost' name='J'/></query>", "set")
+    assert values(await run(admin, "get-online-users-list"))["onlineusersjids"] == [
+        "admin@localhost",
+        "romeo@localhost",
+    ]
+    found = values(await run(admin, "user-stats", accountjid="romeo@localhost"))
+    assert (found["rostersize"], sorted(found["onlineresources"])) == (["1"], ["desk", "phone"])
+    assert "juliet@localhost" in xml(await run(admin, "get-user-roster", accountjid="romeo@localhost"))
+    await run(admin, "end-user-session", accountjids=(phone.jid,))
+    assert await phone.stream_error() == "policy-violation"
+    assert (await desk.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")).get("type") == "result"
+    await run(admin, "change-user-password", accountjid="romeo@localhost", password="another")
+    assert await desk.stream_error()
+
+
+async def test_announcements(server: Harness) -> None:
+    admin = await server.login("admin")
+    romeo = await server.login("romeo", presence=True)
+    await run(admin, "announce", announcement=("down at noon", "back at one"))
+    told = await romeo.receive()
+    assert (told.get("from"), told.get("type")) == ("localhost", "headline")
+    assert told.findtext("{jabber:client}body") == "down at noon\nback at one"
+
+
+async def test_only_administrators(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    assert condition(await run(romeo, "delete-user", accountjids="admin@localhost")) == "forbidden"
+    answer = await romeo.iq(f"<query xmlns='http://jabber.org/protocol/disco#items' node='{NS}'/>", to="localhost")
+    assert ADMIN not in xml(answer)
+
+
+@pytest.mark.parametrize(
+    ("jid", "error"),
+    [("@", "bad-request"), ("someone@elsewhere.example", "bad-request"), ("localhost", "bad-request"),
+     ("none@localhost", "item-not-found")],
+)  # fmt: skip
+async def test_bad_addresses(server: Harness, jid: str, error: str) -> None:
+    admin = await server.login("admin")
+    assert condition(await run(admin, "user-stats", accountjid=jid)) == error
