@@ -51,7 +51,7 @@ class VCard(Plugin[Config]):
     async def set(self, request: Request) -> None:
         owner = request.account.jid
         await self.write_card(owner, request.payload)
-        self.host.tell(CARD_CHANGED, CardChanged(owner, alone(request.payload)))
+        await self.host.tell_and_wait(CARD_CHANGED, CardChanged(owner, alone(request.payload)))
 
     # ---- contracts.vcard.VCards
 

@@ -19,12 +19,14 @@ from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
+from xmppd.tombstone import RETRACT_NS, retracted_id
 
 from .again import expect, said_before
 from .discovery import STABLE_ID
 from .entering import Entry
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation, Effect, Member, Plan, SaveMember, SaveRoom, Send, Settings
 from .queries import Reader, answer_query, is_reading
+from .retraction import bury
 from .room import Room
 from .service import Live, Rooms
 from .speech import is_subject
@@ -78,7 +80,7 @@ class GroupChat(Plugin[Config]):
         Xep(410, "1.1.0"),
         Xep(421, "1.0.1"),
     )
-    features = (MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
+    features = (RETRACT_NS, f"{RETRACT_NS}#tombstone", MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
     serves = ("rooms",)
     provides = (ENTITIES,)
 
@@ -185,6 +187,10 @@ class GroupChat(Plugin[Config]):
             fan_out = self.host.router.fan_out
             arrival.behind(live.lane)
             arrival.then(lambda: fan_out(out, room.everyone()))
+            taken_back = retracted_id(stanza)
+            if taken_back:
+                log, by = self.rooms.log, out.id
+                arrival.then(lambda: self.spawn(bury(self.host, log, room.jid, who, taken_back, by), "retract"))
             return
         if stanza.kind is Kind.MESSAGE:
             arrival.behind(live.lane)

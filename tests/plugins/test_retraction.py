@@ -1,0 +1,70 @@
+"""XEP-0424: what is taken back is gone from the archives, and only its author takes it back."""
+
+from __future__ import annotations
+
+from tests.harness import Client, Element, Harness, xml
+from tests.plugins.muc.people import ROOM, tavern
+
+NS = "urn:xmpp:message-retract:1"
+
+
+def retract(client: Client, id: str, to: str = "juliet@localhost", type: str = "chat", by: str = "r1") -> None:
+    inside = f"<retract xmlns='{NS}' id='{id}'/><body>I took it back</body>"
+    client.send(f"<message to='{to}' type='{type}' id='{by}'>{inside}</message>")
+
+
+async def archive(client: Client, to: str | None = None) -> list[Element]:
+    target = f" to='{to}'" if to else ""
+    client.send(f"<iq type='set' id='a'{target}><query xmlns='urn:xmpp:mam:2'/></iq>")
+    found = await client.receive_all()
+    return [inner for each in found for inner in each.iter("{jabber:client}message") if inner is not each]
+
+
+async def test_both_archives(server: Harness) -> None:
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    romeo.send(
+        "<message to='juliet@localhost' type='chat' id='m1'><body>a slip</body><x xmlns='urn:x'>of mine</x></message>"
+    )
+    romeo.send("<message to='juliet@localhost' type='chat' id='m2'><body>not this</body></message>")
+    retract(romeo, "m1")
+    await server.quiet()
+    for client in (romeo, await server.login("juliet")):
+        first, second, third = await archive(client)
+        mark = first.find(f"{{{NS}}}retracted")
+        assert mark is not None and mark.get("id") == "r1" and mark.get("stamp")
+        assert "slip" not in xml(first) and "of mine" not in xml(first)
+        assert first.get("id") == "m1"
+        assert "not this" in xml(second)
+        assert third.find(f"{{{NS}}}retract") is not None, "the retraction is kept, too"
+
+
+async def test_another_cannot(server: Harness) -> None:
+    juliet = await server.login("juliet")
+    romeo, mallory = await server.login("romeo"), await server.login("mallory")
+    romeo.send("<message to='juliet@localhost' type='chat' id='m1'><body>it stays</body></message>")
+    await server.quiet()
+    retract(mallory, "m1")
+    retract(juliet, "m1", to="romeo@localhost")
+    retract(romeo, "none")
+    await server.quiet()
+    assert "it stays" in "".join(map(xml, await archive(juliet)))
+    assert "it stays" in "".join(map(xml, await archive(romeo)))
+
+
+async def test_in_a_room(server: Harness) -> None:
+    romeo, juliet = await tavern(server, "juliet")
+    romeo.send(f"<message to='{ROOM}' type='groupchat' id='m1'><body>a slip</body></message>")
+    said = await juliet.receive()
+    number = said.find("{urn:xmpp:sid:0}stanza-id")
+    assert number is not None
+    id = str(number.get("id"))
+    retract(juliet, id, ROOM, "groupchat")
+    await server.quiet()
+    assert "a slip" in "".join(map(xml, await archive(juliet, ROOM))), "not hers"
+    retract(romeo, id, ROOM, "groupchat", "r2")
+    await server.quiet()
+    entries = await archive(juliet, ROOM)
+    assert "a slip" not in "".join(map(xml, entries))
+    marks = [each.find(f"{{{NS}}}retracted") for each in entries]
+    assert [mark.get("id") for mark in marks if mark is not None] == ["r2"]
