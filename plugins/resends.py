@@ -14,7 +14,7 @@ from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.routing import OUTBOUND, Outbound
-from xmppd.contracts.sessions import BINDING, SESSION_ENDED, STREAM_LOST
+from xmppd.contracts.sessions import BINDING, SESSION_BOUND, SESSION_ENDED, STREAM_LOST
 from xmppd.plugin import Account, Kind, Lane, Plugin, Session, Stage, Verdict, on
 from xmppd.resent import Sent
 from xmppd.storage.api import Flags, Range
@@ -40,6 +40,8 @@ class Resends(Plugin[Config]):
         """The orders of lost streams, which may still hold what is on its way into the archive."""
         self.sent: dict[str, Sent] = {}
         """By account: the messages that may come again."""
+        self.coming: set[str] = set()
+        """Accounts of which a stream binds just now: it may take the place of the last session that there is."""
 
     @on(STREAM_LOST)
     def lost(self, session: Session) -> None:
@@ -51,6 +53,7 @@ class Resends(Plugin[Config]):
     async def look(self, account: Account) -> None:
         """A new stream after one that broke: what had it stored?"""
         bare = account.bare
+        self.coming.add(bare)
         if bare in self.sound:
             return
         for lane in self.broken.pop(bare, []):
@@ -65,9 +68,13 @@ class Resends(Plugin[Config]):
     def expected(self, owner: str) -> bool:
         return owner in self.sent
 
+    @on(SESSION_BOUND)
+    def bound(self, session: Session) -> None:
+        self.coming.discard(session.account.bare)
+
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
-        if not session.account.sessions:
+        if not session.account.sessions and session.account.bare not in self.coming:
             self.sent.pop(session.account.bare, None)
 
     @on(OUTBOUND, Stage.GUARD, (Kind.MESSAGE,))

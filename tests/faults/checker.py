@@ -289,6 +289,8 @@ class _Judge:
             return "seen again by who said it again"
         if delivered and device.kind is Kind.BARE and first.stream != second.stream:
             return "again without XEP-0198"
+        if delivered and not reads and first.session in device.abandoned and second.session > first.session:
+            return "again in the place of an abandoned session"
         if delivered and not reads and first.stream != second.stream and self._away(device, second) >= KEPT_FOR:
             # Its acknowledgement was on its way when the connection broke, and nobody came back for the session.
             return "again after its session ended"

@@ -84,7 +84,7 @@ class Actor:
         self._seen = 0
         self._sent = self._handled = self._covered = 0
         self._previous = ""
-        self._stream = self._sitting = self._sittings = self._number = self._iqs = 0
+        self._stream = self._session = self._sitting = self._sittings = self._number = self._iqs = 0
         self._link: Link | None = None
         self._answers: dict[str, asyncio.Future[Element]] = {}
         self._room_moved: asyncio.Event = asyncio.Event()
@@ -151,6 +151,9 @@ class Actor:
         if not resumed:
             self._pending += [each for each in self.unacked if each is not None]
             self.unacked.clear()
+            if self._previous and not self._begun:
+                self.device.abandoned.add(self._session)
+            self._session += 1
             self._begun, self._sitting = False, 0
             self._fetching = self.device.kind is Kind.ARCHIVE
             await link.bind(self.device.name.partition("/")[2])
@@ -386,7 +389,7 @@ class Actor:
             else:
                 self.last_id = max(self.last_id, int(id))
         sitting = self._sitting if how is How.ROOM else 0
-        receipt = Receipt(key, id, how, self._epoch, self._stream, time.monotonic(), sitting)
+        receipt = Receipt(key, id, how, self._epoch, self._stream, time.monotonic(), sitting, self._session)
         self.device.receipts.append(receipt)
 
     def _ids(self, message: Element, by: str) -> Iterator[str]:

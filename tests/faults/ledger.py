@@ -65,7 +65,7 @@ class Receipt:
     """`id`: the archive id it came with, "" for none. `sitting`: which stay in a room, 0 for none: what still came
     for the former session of that name, and all other messages.
 
-    `stream`: counts connections of the device, also those of a resumed session.
+    `stream`: counts connections of the device, also those of a resumed session; `session` counts sessions.
     """
 
     key: str
@@ -75,6 +75,7 @@ class Receipt:
     stream: int
     at: float
     sitting: int = 0
+    session: int = 0
 
 
 @dataclass(slots=True)
@@ -89,6 +90,8 @@ class Device:
     killed_at: float = 0.0
     receipts: list[Receipt] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    abandoned: set[int] = field(default_factory=set)
+    """Sessions that it lost while it set them up, and did not resume."""
     denied: int = 0
     """How often the server did not know any more what it had sent (<handled-count-too-high/>)."""
 

@@ -123,6 +123,15 @@ def test_again_when_nobody_came_back_for_the_session(ledger: Ledger) -> None:
     assert broken(ledger) == {"doubled": 1}, "it reads its archive"
 
 
+def test_again_in_the_place_of_a_session_that_the_client_gave_up(ledger: Ledger) -> None:
+    device = ledger.devices[ACKS]
+    device.receipts.append(live(3, 0, 2))
+    device.receipts[-1].session = 1
+    assert broken(ledger) == {"doubled": 1}
+    device.abandoned.add(0)
+    assert broken(ledger) == {}
+
+
 def test_what_is_in_no_archive_may_come_twice_if_it_was_sent_twice_around_a_crash(ledger: Ledger) -> None:
     for owner in (A, B):
         ledger.archives[owner].pop()

@@ -130,3 +130,18 @@ async def test_a_message_on_its_way_to_the_disk_counts(server: Harness) -> None:
     say(client, "on its way", LONG, DELAY)
     await server.quiet()
     assert await archive(server) == 1
+
+
+async def test_a_stream_that_takes_the_place_of_the_broken_one(server: Harness) -> None:
+    """The same resource again: the session that waited for its client ends in the middle of the new one's binding."""
+    juliet = await server.login("juliet", presence=True)
+    romeo = await server.login("romeo", "phone")
+    await enable(romeo)
+    say(romeo, "art thou there?", LONG)
+    assert bodies(await juliet.receive_all()) == ["art thou there?"]
+    romeo.cut()
+    await server.quiet()
+    romeo = await server.login("romeo", "phone")
+    say(romeo, "art thou there?", LONG, DELAY)
+    assert bodies(await juliet.receive_all()) == []
+    assert await archive(server) == 1
