@@ -104,11 +104,12 @@ class Bench:
 
         return await asyncio.gather(*map(one, list_of))
 
-    async def clients(self, count: int, first: int = 0, present: bool = True) -> list[Client]:
-        """Signed in without TLS, available, every broadcast of presence behind them."""
+    async def clients(self, count: int, first: int = 0, present: bool = True, tls: bool = False) -> list[Client]:
+        """Signed in, available, every broadcast of presence behind them."""
+        port, trust = (self.server.tls_port, self.server.trust) if tls else (self.server.port, None)
 
         async def one(number: int) -> Client:
-            client = await Client.signed_in(self.server.port, number)
+            client = await Client.signed_in(port, number, tls=trust)
             if present:
                 await client.appear()
             return client

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from .client import END_OF_MESSAGE, WAIT, Client, Counter, LoadError
@@ -148,6 +149,43 @@ class Steady:
                 client.write(template % (next(self._numbers), b"%d" % time.perf_counter_ns()))
             sent = max(sent, due)
             await asyncio.sleep(0.001)
+
+
+class SteadyAcks(Steady):
+    """The same with XEP-0198 on both sides: `latencies` are from a message to the <a/> that covers it."""
+
+    def __init__(self, clients: Sequence[Client], extra: str = "") -> None:
+        super().__init__(clients, extra)
+        for sender, receiver in zip(clients[::2], clients[1::2], strict=True):
+            Counter(receiver, self.goal.arrived, managed=True)
+            self._wait_for_acks(sender)
+        self._senders = [(sender, template + b"<r xmlns='urn:xmpp:sm:3'/>") for sender, template in self._senders]
+
+    def _wait_for_acks(self, client: Client) -> None:
+        times: deque[int] = deque()
+        covered, rest = 0, b""
+        write = client.write
+
+        def sending(data: bytes) -> None:
+            if data.startswith(b"<message"):
+                times.append(time.perf_counter_ns())
+            write(data)
+
+        def take(data: bytes) -> None:
+            nonlocal covered, rest
+            now = time.perf_counter_ns()
+            seen = rest + data
+            told = [int(each) for each in _ACK.findall(seen)]
+            rest = seen[-60:]
+            for _ in range(max(told, default=covered) - covered):
+                self.latencies.append((now - times.popleft()) / 1e6)
+            covered = max([covered, *told])
+
+        client.write = sending  # type: ignore[method-assign]
+        client.sink = take
+
+
+_ACK = re.compile(rb"<a xmlns='urn:xmpp:sm:3' h='(\d+)'/>")
 
 
 def _nothing(_: int) -> None:

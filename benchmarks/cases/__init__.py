@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import archive, idle, inbox, message, muc, offline, sign_in
+from . import archive, idle, inbox, message, muc, offline, personal, sign_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ CASES = {
     "muc": Case(muc.run, muc.ACCOUNTS, "messages to a room of 200"),
     "archive": Case(archive.run, archive.ACCOUNTS, "pages of 100 from an archive of 20,000 messages"),
     "inbox": Case(inbox.run, inbox.ACCOUNTS, "the list of 200 conversations"),
+    "personal": Case(personal.run, personal.ACCOUNTS, "presence and publications to 100 contacts"),
     "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
     "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),

@@ -84,6 +84,8 @@ class Notifier:
         }
         hosts = self.host.router.hosts
         roster = self.host.find(ROSTER)
+        # Who sees the account's presence may read such a node: nothing is left to decide for each.
+        all_may = not node.affiliations and settings.text("access_model") in ("open", "presence")
         for contact, item in (roster.items(owner) if roster is not None else {}).items():
             if not item.sees_us:
                 continue
@@ -96,7 +98,7 @@ class Notifier:
             if theirs is None:
                 continue
             wanted = [session for session in other.sessions.values() if name in theirs.interests(session)]
-            if wanted and self._may(node, settings, wanted[0].jid, item):
+            if wanted and (all_may or self._may(node, settings, wanted[0].jid, item)):
                 found.update((session.jid.full, session.jid) for session in wanted)
         return found
 
