@@ -7,7 +7,7 @@
   bare address or holds what is copied; an invitation always; what is said between two in a room as sent only, since
   the room tells every device; never groupchat, headline, or what says <private/> or `no-copy`.
 - *Push*, *unread* and *idle*: of its leading kind, the first row of the table that it matches. Only what is archived,
-  or said in a room, counts as unread. What is kept is never replaced by a later one.
+  or said in a room, counts as unread. What is kept goes out at once: it is in the log, in its place in the order.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def decide(type: str, tags: tuple[str, ...], facts: int) -> Treatment:
     told = type in ("chat", "normal", "groupchat")
     counts = worth is Worth.ARCHIVE or (type == "groupchat" and NO_STORE not in tags and NO_PERMANENT_STORE not in tags)
     idle = leading.idle
-    if idle is Idle.LATEST and worth is not Worth.NOTHING:
-        idle = Idle.LATER
+    if worth is not Worth.NOTHING:
+        idle = Idle.NOW
     elif type == "headline" and idle is Idle.NOW and leading.kind != "attention":
         idle = Idle.LATER
     elif type == "error":
