@@ -13,7 +13,7 @@ from nbxmpp.client import Client
 from nbxmpp.const import ConnectionProtocol, ConnectionType
 from nbxmpp.namespaces import Namespace
 from nbxmpp.protocol import JID, Message, Presence
-from nbxmpp.structs import StanzaHandler
+from nbxmpp.structs import BookmarkData, StanzaHandler
 
 DIRECT = {"direct": ConnectionType.DIRECT_TLS, "starttls": ConnectionType.START_TLS}
 
@@ -95,6 +95,37 @@ class Gajim:
 
     def got_history(self, task):
         tell("history", bool(task.finish().complete))
+
+    def avatar(self, jid):
+        """Metadata, then the picture."""
+        self.wanted = JID.from_string(jid)
+        self.client.get_module("UserAvatar").request_avatar_metadata(self.wanted, callback=self.got_metadata)
+
+    def got_metadata(self, task):
+        try:
+            found = task.finish()
+        except Exception as error:
+            tell("avatar", repr(error))
+            return
+        if found is None:
+            tell("avatar", None)
+            return
+        self.client.get_module("UserAvatar").request_avatar_data(found.default, self.wanted, callback=self.got_picture)
+
+    def got_picture(self, task):
+        tell("avatar", task.finish().data.hex())
+
+    def bookmark(self, room, name):
+        bookmark = BookmarkData(jid=JID.from_string(room), name=name, autojoin=True, nick="Romeo")
+        module = self.client.get_module("NativeBookmarks")
+        module.store_bookmarks([bookmark], callback=lambda task: tell("bookmarked", bool(task.finish())))
+
+    def bookmarks(self):
+        module = self.client.get_module("NativeBookmarks")
+        module.request_bookmarks(callback=self.got_bookmarks)
+
+    def got_bookmarks(self, task):
+        tell("bookmarks", {str(each.jid): [each.name, each.autojoin] for each in task.finish()})
 
     def cut(self):
         """The connection breaks; the session does not."""

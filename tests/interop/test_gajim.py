@@ -6,16 +6,18 @@ import asyncio
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from xml.etree import ElementTree
 
 import pytest
 from slixmpp import JID
 
 from tests.interop.conftest import People, needed
-from tests.interop.people import WITHIN, eventually
+from tests.interop.people import WITHIN, Person, eventually
 
 PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("gajim_client.py")
@@ -126,6 +128,43 @@ async def test_group_chat(people: People, gajim: Start) -> None:
     romeo.do("say", room, "soft", "groupchat")
     assert (await romeo.expect("message"))[1:] == [f"{room}/Romeo", "soft", "groupchat"]
     assert (await juliet.hear())["body"] == "soft"
+
+
+async def test_avatars_and_bookmarks(people: People, gajim: Start) -> None:
+    """What slixmpp publishes Gajim sees, and the other way round, each in the form it knows."""
+    juliet, romeo = await people.login("juliet"), await gajim("romeo")
+    picture = b"\x89PNG of juliet"
+    photo = f"<PHOTO><TYPE>image/png</TYPE><BINVAL>{b64encode(picture).decode()}</BINVAL></PHOTO>"
+    await ask(juliet, "set", f"<vCard xmlns='vcard-temp'>{photo}</vCard>")
+    romeo.do("roster")
+    await romeo.expect("roster")
+    romeo.do("available")
+    romeo.do("subscription", people.bare("juliet"), "subscribe")
+    await romeo.expect("presence", people.bare("juliet"), "subscribed")
+    romeo.do("avatar", people.bare("juliet"))
+    assert await romeo.expect("avatar") == ["avatar", picture.hex()]
+    answer = await ask(juliet, "get", "<vCard xmlns='vcard-temp'/>")
+    assert answer.xml.find(".//{vcard-temp}PHOTO") is not None
+
+    room = people.room("orchard")
+    romeo.do("bookmark", room, "Orchard")
+    assert await romeo.expect("bookmarked") == ["bookmarked", True]
+    other = await people.login("romeo", "old")
+    stored = await ask(other, "get", "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>")
+    conference = stored.xml.find(".//{storage:bookmarks}conference")
+    assert conference is not None
+    assert (conference.get("jid"), conference.get("name"), conference.get("autojoin")) == (room, "Orchard", "true")
+    kept = "<storage xmlns='storage:bookmarks'><conference jid='b@conference.localhost' name='B'/></storage>"
+    await ask(other, "set", f"<query xmlns='jabber:iq:private'>{kept}</query>")
+    romeo.do("bookmarks")
+    assert await romeo.expect("bookmarks") == ["bookmarks", {"b@conference.localhost": ["B", False]}]
+
+
+async def ask(person: Person, type: Literal["get", "set"], payload: str) -> Any:
+    iq = person.Iq()
+    iq["type"] = type
+    iq.append(ElementTree.fromstring(payload))
+    return await iq.send(timeout=WITHIN)
 
 
 async def test_resumption(people: People, gajim: Start) -> None:
