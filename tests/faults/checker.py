@@ -225,6 +225,7 @@ class _Judge:
             if other.account == device.account and other is not device and other.killed:
                 waited = message.attempts[0].at - other.killed_at
                 late = receipt.at - message.attempts[-1].at > 1.0
+                late = late or self.ledger.crashed(message.attempts[-1].epoch, receipt.epoch)
                 if late and waited < KEPT_FOR + GRACE and receipt.at > other.killed_at:
                     # Its session held it until it ended: then what it left goes to the others (point 6).
                     self.report.excused["left behind by a killed client"] += 1
@@ -261,7 +262,8 @@ class _Judge:
             again = self._sent_again(message)
             copies = Counter(receipt.stream for receipt in receipts)
             for first, second in pairwise(receipts):
-                if first.stream == second.stream and copies[second.stream] <= 1 + again:
+                resent = again > 0 and self.ledger.crashed(first.epoch, second.epoch)
+                if resent or (first.stream == second.stream and copies[second.stream] <= 1 + again):
                     # Two messages for the server, and after a further crash both may come again.
                     self.report.excused["in no archive, sent again after a crash"] += 1
                 else:
