@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from secrets import token_urlsafe
 
 from xmppd.config import option
-from xmppd.contracts.blocking import BLOCKLIST
+from xmppd.contracts import blocking
+from xmppd.contracts.blocking import BLOCKED, BLOCKLIST
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.contracts.sessions import PRESENCE
@@ -101,6 +102,9 @@ class Blocking(Plugin[Config]):
         if new:
             now = Blocked(self.host.clock.now())
             await self.host.storage.commit([self.blocked.put(account.bare, name, now) for name in new])
+        for item in children(request.payload, NS, "item"):
+            jid = JID.parse(str(item.get("jid")))
+            await self.host.tell_and_wait(BLOCKED, blocking.Blocked(account.jid, jid, item))
         self._push(account, _list("block", asked))
         presence = self.host.find(PRESENCE)
         if presence is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from ..hooks import Notify
 from ..jid import JID
 from ..service import Service
+from ..xml import Element
 
 
 class Blocklist(Protocol):
@@ -18,3 +21,16 @@ class Blocklist(Protocol):
 
 
 BLOCKLIST = Service[Blocklist]("blocklist")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """`owner` has blocked `jid`; `item`: what it said of it, with the report if there is one (XEP-0377)."""
+
+    owner: JID
+    jid: JID
+    item: Element
+
+
+BLOCKED = Notify[Blocked]("blocked")
+"""A client has blocked an address, after the commit."""
