@@ -10,8 +10,8 @@ from functools import partial
 from xmppd.config import option
 from xmppd.contracts.caps import CAPS, INTERESTED, Interest
 from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
-from xmppd.contracts.sessions import AVAILABLE, FEATURES, SHOWN, FeatureAsk
-from xmppd.plugin import E, Element, Plugin, Session, SessionKey, Stanza, Xep, on
+from xmppd.contracts.sessions import AVAILABLE, FEATURES, RESTORED, SHOWN, FeatureAsk
+from xmppd.plugin import JID, E, Element, Plugin, Session, SessionKey, Stanza, Xep, on
 
 from .verify import HASHES, INFO_NS, believable, features, verification
 
@@ -59,8 +59,13 @@ class EntityCaps(Plugin[Config]):
         for key, known in (await self.stored.read_all(self.host.domain)).items():
             self.known[key] = frozenset(known.interests)
         await self.refresh()
-        # Plugins that start later, or a changed configuration, may add to what the host shows.
+        # A changed configuration may add to what the host shows.
         self.every(REFRESH, self.refresh, "refresh")
+
+    @on(RESTORED)
+    async def all_started(self, host: JID) -> None:
+        """Plugins that started later may show more."""
+        await self.refresh()
 
     async def refresh(self) -> None:
         info = await self.host.service(DISCO).info(DiscoAsk(self.host.jid))

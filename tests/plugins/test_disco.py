@@ -93,7 +93,9 @@ async def test_contact_addresses(server: Harness) -> None:
     data = "{jabber:x:data}"
     values = {
         str(field.get("var")): [value.text for value in field.iter(data + "value")]
-        for field in answer[0].iter(data + "field")
+        for form in answer[0].iter(data + "x")
+        for field in form
+        if form.findtext(f"{data}field[@var='FORM_TYPE']/{data}value") == "http://jabber.org/network/serverinfo"
     }
     assert values == {
         "FORM_TYPE": ["http://jabber.org/network/serverinfo"],

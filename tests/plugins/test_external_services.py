@@ -20,7 +20,10 @@ async def test_all_and_some(server: Harness) -> None:
     romeo = await server.login("romeo")
     answer = await romeo.iq(f"<services xmlns='{NS}'/>", to="localhost")
     turn, stun, old = answer[0]
-    assert turn.attrib.items() >= {"host": "turn.example", "type": "turn", "port": "3478", "transport": "udp"}.items()
+    assert (
+        dict(turn.attrib).items()
+        >= {"host": "turn.example", "type": "turn", "port": "3478", "transport": "udp"}.items()
+    )
     until = int(str(turn.get("username")).partition(":")[0])
     assert until == int(server.clock.wall + 3600)
     assert dict(stun.attrib) == {"host": "stun.example", "type": "stun", "port": "3478", "transport": "udp"}

@@ -103,7 +103,7 @@ async def test_options_limits_and_what_needs_a_restart(process: ServerProcess) -
     await process.account("romeo")
     changed(
         process,
-        plugins={"version": {"os": True}, "vcard": False},
+        plugins={"version": {"os": True}, "last_activity": False},
         limits={"sign_in": {"account_failures": 1, "first_wait": "1 hour", "longest_wait": "1 hour"}},
         log={"level": "debug"},
         storage="sqlite:///var/elsewhere.db",
@@ -111,9 +111,9 @@ async def test_options_limits_and_what_needs_a_restart(process: ServerProcess) -
     outcome = await process.cli("reload")
     assert outcome.out.splitlines() == [
         "changed: log, limits, hosts.localhost.plugins.version",
-        "needs a restart: storage, the set of plugins of localhost (vcard)",
+        "needs a restart: storage, the set of plugins of localhost (last_activity)",
     ]
-    assert "needs a restart: storage, the set of plugins of localhost (vcard)" in process.log
+    assert "needs a restart: storage, the set of plugins of localhost (last_activity)" in process.log
     async with await Wire.login(process.port(), "romeo") as romeo:
         answer = await romeo.iq("<query xmlns='jabber:iq:version'/>", to="localhost")
         assert answer[0].find("{jabber:iq:version}os") is not None
