@@ -34,8 +34,9 @@ class Resends(Plugin[Config]):
 
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
-        self.sound: OrderedDict[str, None] = OrderedDict()
-        """Accounts whose streams all ended well since they were last looked at. After a start nobody's has."""
+        self.sound: OrderedDict[str, bool] = OrderedDict()
+        """Accounts whose streams all ended well since they were last looked at. After a start nobody's has. True:
+        what was found then was not all taken; a device that has been away since may still come with it."""
         self.broken: dict[str, list[Lane]] = {}
         """The orders of lost streams, which may still hold what is on its way into the archive."""
         self.sent: dict[str, Sent] = {}
@@ -54,14 +55,15 @@ class Resends(Plugin[Config]):
         """A new stream after one that broke: what had it stored?"""
         bare = account.bare
         self.coming.add(bare)
-        if bare in self.sound:
+        doubt = self.sound.get(bare)
+        if doubt is False or (doubt and bare in self.sent):
             return
         for lane in self.broken.pop(bare, []):
             await self.host.router.until_idle(lane)
         wanted = Range(without=int(Flags.INCOMING))
         entries = await self.log.page(bare, wanted, self.config.messages, backwards=True)
-        self.sent[bare] = Sent(entries)
-        self.sound[bare] = None
+        self.sent[bare] = Sent(entries, long_only=bool(doubt))
+        self.sound[bare] = False
         while len(self.sound) > KEPT:
             self.sound.popitem(last=False)
 
@@ -75,7 +77,9 @@ class Resends(Plugin[Config]):
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
         if not session.account.sessions and session.account.bare not in self.coming:
-            self.sent.pop(session.account.bare, None)
+            left = self.sent.pop(session.account.bare, None)
+            if left and session.account.bare in self.sound:
+                self.sound[session.account.bare] = True
 
     @on(OUTBOUND, Stage.GUARD, (Kind.MESSAGE,))
     def again(self, event: Outbound) -> Verdict | None:

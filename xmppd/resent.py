@@ -39,8 +39,10 @@ class Sent:
 
     __slots__ = ("_entries",)
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = {key: entry for entry in entries for key in keys_of_entry(entry)}
+    def __init__(self, entries: Iterable[Entry], long_only: bool = False) -> None:
+        """`long_only`: no stream is known to have broken lately, so a short id counts for nothing."""
+        shortest = LONG_ID if long_only else 1
+        self._entries = {key: entry for entry in entries for key in keys_of_entry(entry) if len(key[3]) >= shortest}
 
     def __bool__(self) -> bool:
         return bool(self._entries)
