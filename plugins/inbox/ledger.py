@@ -25,6 +25,8 @@ PAGE = 100
 COUNTED = 1000
 """So far back the log is asked for what is unread."""
 CACHED = 50_000
+NOTED = 2000
+"""So many steps of a conversation wait in memory. Where messages come faster than they are counted, the log tells."""
 MARGIN = 10_000_000
 """Microseconds. An id is given when a message is decided, and seen when it is committed: the stored position stays this
 much behind, so that none falls between. What is read again changes nothing."""
@@ -45,6 +47,8 @@ class Ledger:
         """By (owner, peer): what the store has."""
         self.caught_up: OrderedDict[str, Summary] = OrderedDict()
         """Owners whose log was counted to its end by this process; from then on `note` tells of all that comes."""
+        self.behind: set[str] = set()
+        """Owners of whom steps were forgotten since they were last counted."""
         self._timer = False
 
     # ---- on the path of a message
@@ -59,6 +63,9 @@ class Ledger:
         if steps is None:
             noted[peer] = [step]
         else:
+            if len(steps) >= NOTED:
+                steps[:] = [each for each in steps if not _in_log(each)]
+                self.behind.add(account.bare)
             steps.append(step)
 
     def _arm(self) -> None:
@@ -90,6 +97,9 @@ class Ledger:
         async with self.host.turns.take(f"inbox {owner}"):
             # What is released from here on is noted anew: counting the log does not run after it.
             noted, until = self.noted.pop(account, {}), account.released
+            if owner in self.behind:
+                self.behind.discard(owner)
+                self.caught_up.pop(owner, None)
             work = _Work(self, owner, noted)
             try:
                 summary = self.caught_up.get(owner)
@@ -122,6 +132,7 @@ class Ledger:
 
     def forget(self, owner: str) -> None:
         """The account is gone."""
+        self.behind.discard(owner)
         self.caught_up.pop(owner, None)
         for key in [key for key in self.known if key[0] == owner]:
             del self.known[key]
@@ -144,6 +155,11 @@ class Ledger:
             if owner in self.caught_up:
                 self.caught_up[owner] = right
         return kept
+
+
+def _in_log(step: Step) -> bool:
+    """Catching up finds it again."""
+    return bool(step.id) and step.what is not What.READ
 
 
 class _Work:

@@ -324,3 +324,21 @@ async def test_displayed_synchronisation_reads_up_to_what_it_names(server: Harne
     say(juliet, "romeo@localhost", "four")
     await server.quiet()
     assert await talks(romeo) == [("juliet@localhost", 1)]
+
+
+async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noted of a conversation is bounded, and nothing is miscounted for it."""
+    monkeypatch.setattr("plugins.inbox.ledger.NOTED", 5)
+    romeo, juliet, nurse = await three(server)
+    say(nurse, "romeo@localhost", "first")
+    await server.quiet()
+    assert await talks(romeo) == [("nurse@localhost", 1)]
+    for number in range(23):
+        say(juliet, "romeo@localhost", f"m{number}")
+    await server.quiet()
+    ledger = server.host.plugins["inbox"].ledger
+    assert max(len(steps) for noted in ledger.noted.values() for steps in noted.values()) <= 5
+    assert await talks(romeo) == [("juliet@localhost", 23), ("nurse@localhost", 1)]
+    say(juliet, "romeo@localhost", "one more")
+    await server.quiet()
+    assert await talks(romeo) == [("juliet@localhost", 24), ("nurse@localhost", 1)]
