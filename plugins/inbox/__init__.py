@@ -56,7 +56,10 @@ class Config:
 class Conversations(Plugin[Config]):
     """Implements `contracts.inbox.Inbox`."""
 
-    xeps = (Xep(430, "0.2.0", "without rooms (but for what is said to one alone) and without marks set by hand"),)
+    xeps = (
+        Xep(430, "0.2.0", "without rooms (but for what is said to one alone) and without marks set by hand"),
+        Xep(490, "1.0.1", "what a client publishes there counts for the chat list of all"),
+    )
     account_features = (NS,)
     uses = (ARCHIVE, MESSAGE_RULES)
     provides = (INBOX,)

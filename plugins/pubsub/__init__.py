@@ -89,6 +89,7 @@ class PubSubPlugin(Plugin[Config]):
     xeps = (
         Xep(60, "1.26.0", "leaf nodes; no subscription options, no collections"),
         Xep(163, "1.2.2"),
+        Xep(172, "1.1", "the node of it"),
         Xep(222, "1.0.2"),
         Xep(223, "1.1.2"),
         Xep(277, "0.6.3", "the nodes of it; what they hold is the clients' matter"),
