@@ -20,6 +20,9 @@ from xmppd.resent import Sent
 from xmppd.storage.api import Flags, Range
 
 KEPT = 50_000
+EXPECTED = 600.0
+"""Seconds after a binding: clients send again at once. So long the last messages of an account stay in memory."""
+SWEEP = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Resends(Plugin[Config]):
         """The orders of lost streams, which may still hold what is on its way into the archive."""
         self.sent: dict[str, Sent] = {}
         """By account: the messages that may come again."""
+        self.until: dict[str, float] = {}
+        """Until when (monotonic) they are expected."""
+        self.every(SWEEP, self.sweep, "sweep")
         self.coming: set[str] = set()
         """Accounts of which a stream binds just now: it may take the place of the last session that there is."""
 
@@ -55,6 +61,7 @@ class Resends(Plugin[Config]):
         """A new stream after one that broke: what had it stored?"""
         bare = account.bare
         self.coming.add(bare)
+        self.until[bare] = self.host.clock.monotonic() + EXPECTED
         doubt = self.sound.get(bare)
         if doubt is False or (doubt and bare in self.sent):
             return
@@ -77,9 +84,18 @@ class Resends(Plugin[Config]):
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
         if not session.account.sessions and session.account.bare not in self.coming:
-            left = self.sent.pop(session.account.bare, None)
-            if left and session.account.bare in self.sound:
-                self.sound[session.account.bare] = True
+            self.forget(session.account.bare)
+
+    def sweep(self) -> None:
+        now = self.host.clock.monotonic()
+        for bare in [bare for bare, until in self.until.items() if until <= now]:
+            self.forget(bare)
+
+    def forget(self, bare: str) -> None:
+        """What was not taken is looked up again for the next stream."""
+        self.until.pop(bare, None)
+        if self.sent.pop(bare, None) and bare in self.sound:
+            self.sound[bare] = True
 
     @on(OUTBOUND, Stage.GUARD, (Kind.MESSAGE,))
     def again(self, event: Outbound) -> Verdict | None:

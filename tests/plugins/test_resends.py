@@ -167,3 +167,25 @@ async def test_a_device_that_comes_back_after_another_one_has_come_and_gone(
         assert await archive(second) == kept
     finally:
         await second.stop()
+
+
+async def test_what_may_come_again_does_not_stay_in_memory(server: Harness) -> None:
+    """Ten minutes after the last binding it is forgotten, and looked up again for a device that comes later."""
+    await server.register("juliet")
+    romeo = await server.login("romeo", "phone")
+    say(romeo, "stored", LONG)
+    await server.quiet()
+    second = await restarted(server)
+    try:
+        desk = await second.login("romeo", "desk")
+        plugin = second.host.plugins["resends"]
+        assert plugin.expected("romeo@localhost")
+        await second.advance(700)
+        assert not plugin.expected("romeo@localhost")
+        phone = await second.login("romeo", "phone")
+        say(phone, "stored", LONG, DELAY)
+        await second.quiet()
+        assert await archive(second) == 1
+        desk.close()
+    finally:
+        await second.stop()
