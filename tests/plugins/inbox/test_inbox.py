@@ -342,3 +342,21 @@ async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monke
     say(juliet, "romeo@localhost", "one more")
     await server.quiet()
     assert await talks(romeo) == [("juliet@localhost", 24), ("nurse@localhost", 1)]
+
+
+async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markers that no archive keeps: the last ones count."""
+    monkeypatch.setattr("plugins.inbox.ledger.NOTED", 6)
+    romeo, juliet, _ = await three(server)
+    say(juliet, "romeo@localhost", "one")
+    await server.quiet()
+    assert await talks(romeo) == [("juliet@localhost", 1)]
+    for name in [*("nothing" for _ in range(30)), "one"]:
+        romeo.send(
+            f"<message to='juliet@localhost' type='chat'><displayed xmlns='{MARKERS}' id='{name}'/>"
+            "<no-store xmlns='urn:xmpp:hints'/></message>"
+        )
+    await server.quiet()
+    ledger = server.host.plugins["inbox"].ledger
+    assert max(len(steps) for noted in ledger.noted.values() for steps in noted.values()) <= 6
+    assert await talks(romeo) == [("juliet@localhost", 0)]
