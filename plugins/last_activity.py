@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xmppd.contracts.privacy import CONTACTS, PRIVACY
+from xmppd.contracts.privacy import LAST_NS as NS
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import SENT
 from xmppd.contracts.sessions import SESSION_ENDED
@@ -27,7 +29,6 @@ from xmppd.plugin import (
 )
 from xmppd.xml import CLIENT_NS, clean, text_of
 
-NS = "jabber:iq:last"
 STATUS = SessionKey[str]("last-status", "", durable=True)
 STATUS_LENGTH = 1000
 
@@ -58,13 +59,17 @@ class LastActivity(Plugin[NoConfig]):
     async def account_last(self, request: Request) -> Element:
         """Section 3. The <forbidden/> it asks for would prove to strangers that the account exists (RFC 6121
         section 8.5.1 wants service-unavailable for one that does not), so they get that too."""
-        account = request.account
+        account, viewer = request.account, request.sender.bare
+        here = bool(account.available())
         if not request.is_own:
-            roster = self.host.find(ROSTER)
-            item = roster.item(account.bare, request.sender.bare) if roster is not None else None
-            if item is None or not item.sees_us:
+            roster, privacy = self.host.find(ROSTER), self.host.find(PRIVACY)
+            item = roster.item(account.bare, viewer) if roster is not None else None
+            contact = item is not None and item.sees_us
+            if not (privacy.last_seen(account.bare) if privacy is not None else CONTACTS).admits(viewer, contact):
                 raise ServiceUnavailable()
-        if account.available():
+            # whoever may not see that it is here learns when it was before
+            here = here and (privacy is None or privacy.online(account.bare).admits(viewer, contact))
+        if here:
             return E("query", NS, {"seconds": "0"})
         last = await self.last.read(account.bare, "")
         if last is None:  # never online: since the account was made

@@ -113,13 +113,15 @@ class PresencePlugin(Plugin[Config]):
         account = self.host.account(to.bare)
         if account is None:
             return
+        contact = True
         if sender.bare != account.bare:
             item = item_of(account, sender.bare)
-            if item is None or not item.sees_us:
+            contact = item is not None and item.sees_us
+            if not contact and not self.broadcaster.shown(account, sender.bare, contact=False):
                 return
             if not admitted(Inbound(stanza, account, None, [])):
                 return
-        for answer in self.broadcaster.answers(account, to.resource):
+        for answer in self.broadcaster.answers(account, to.resource, sender.bare, contact):
             self.host.deliver(answer.stamped(to=sender))
 
     def gone(self, session: Session) -> None:
@@ -127,11 +129,15 @@ class PresencePlugin(Plugin[Config]):
         unavailable = Stanza(Kind.PRESENCE, "unavailable", None, session.jid)
         self.broadcaster.leave(session, unavailable, alive=False)
 
-    def withdraw(self, account: Account, contact: str) -> None:
-        item = item_of(account, contact)
+    def withdraw(self, account: Account, contact: str, policy: bool = False) -> None:
+        item, there = item_of(account, contact), JID.parse(contact)
+        broadcaster = self.broadcaster
         if item is not None and item.sees_us:
-            self.broadcaster.withdraw(account, JID.parse(contact))
-        self.broadcaster.withdraw_directed(account, contact)
+            saw = not broadcaster.blocked(account, there) if policy else broadcaster.shown(account, contact)
+            if saw:
+                broadcaster.withdraw(account, there)
+        if not policy:
+            broadcaster.withdraw_directed(account, contact)
 
     def announce(self, account: Account, contact: str) -> None:
         item = item_of(account, contact)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from xmppd.contracts.blocking import BLOCKLIST
+from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
 from xmppd.contracts.sessions import AVAILABLE, SHOWN
@@ -84,16 +85,22 @@ class Broadcaster:
     def _tell_all(self, account: Account, stanza: Stanza) -> None:
         """The account's own available resources (sections 4.2.2, 4.4.2, 4.5.2), then all who may see it."""
         here = [session.jid for session in account.available()]
+        partly: list[JID] = []
+        online, last_seen = self._audiences(account)
+        less = stanza if last_seen.all_contacts else without_idle_time(stanza)
         for contact, item in self.roster.items(account.bare).items():
-            if not item.sees_us:
+            if not item.sees_us or not (online.all_contacts or online.admits(contact, True)):
                 continue
+            whole = less is stanza or last_seen.admits(contact, True)
             other = self._present(contact)
             if other is not None:
-                if agreed(other, account):
-                    here.extend(self._seeing(account, other))
+                if subscribed(other, account):
+                    (here if whole else partly).extend(self._seeing(account, other))
             elif not self._is_local(contact):
-                self.host.deliver(stanza.stamped(to=JID.parse(contact)))
+                self.host.deliver((stanza if whole else less).stamped(to=JID.parse(contact)))
         self.host.router.fan_out(stanza, here)
+        if partly:
+            self.host.router.fan_out(less, partly)
 
     def _greet(self, session: Session) -> None:
         """Its initial presence: show who is there (section 4.2.2), and what waits for an answer (3.1.3)."""
@@ -118,22 +125,24 @@ class Broadcaster:
         """The presence of one contact, as a probe would bring it."""
         other = self._present(contact)
         if other is not None:
-            if agreed(account, other) and not self._hidden(other, session.jid):
+            if agreed(account, other) and self.shown(other, account.bare) and not self.blocked(other, session.jid):
                 for each in other.available():
-                    self.host.router.fan_out(self.current(each), (session.jid,))
+                    self.host.router.fan_out(self.view(each, account.bare), (session.jid,))
         elif not self._is_local(contact):
             self.host.deliver(Stanza(Kind.PRESENCE, "probe", JID.parse(contact), account.jid))
 
     # ---- one account to one contact
 
     def announce(self, account: Account, contact: JID) -> None:
-        """Send the presence of all available resources (section 3.1.5)."""
+        """Send the presence of all available resources (section 3.1.5), if the contact may see it."""
+        if not self.shown(account, contact.bare):
+            return
         other = self._present(contact.bare)
         here = self._seeing(account, other) if other is not None else []
-        self._to_contact([self.current(session) for session in account.available()], contact, here)
+        self._to_contact([self.view(session, contact.bare) for session in account.available()], contact, here)
 
     def withdraw(self, account: Account, contact: JID) -> None:
-        """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3)."""
+        """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3) to who has seen them."""
         gone = [Stanza(Kind.PRESENCE, "unavailable", None, session.jid) for session in account.available()]
         other = self._present(contact.bare)
         here = [session.jid for session in other.available()] if other is not None else []
@@ -164,7 +173,25 @@ class Broadcaster:
 
     # ---- who is there, who may see
 
-    def _hidden(self, owner: Account, viewer: JID) -> bool:
+    def _audiences(self, owner: Account) -> tuple[Audience, Audience]:
+        """Who sees that it is online, who its idle time."""
+        privacy = owner.host.find(PRIVACY)
+        if privacy is None:
+            return CONTACTS, CONTACTS
+        return privacy.online(owner.bare), privacy.last_seen(owner.bare)
+
+    def shown(self, owner: Account, viewer: str, contact: bool = True) -> bool:
+        """Whether the owner's policy lets the viewer (a bare JID) see its presence."""
+        return viewer == owner.bare or self._audiences(owner)[0].admits(viewer, contact)
+
+    def view(self, session: Session, viewer: str, contact: bool = True) -> Stanza:
+        """A session's presence as the viewer (a bare JID) may see it."""
+        stanza = self.current(session)
+        if IDLE_TAGS.isdisjoint(stanza.tags) or viewer == session.account.bare:
+            return stanza
+        return stanza if self._audiences(session.account)[1].admits(viewer, contact) else without_idle_time(stanza)
+
+    def blocked(self, owner: Account, viewer: JID) -> bool:
         """The owner blocks the viewer (XEP-0191 section 3.3), who may be subscribed nevertheless."""
         blocklist = owner.host.find(BLOCKLIST)
         return blocklist is not None and blocklist.blocks(owner.bare, viewer)
@@ -201,11 +228,13 @@ class Broadcaster:
             return stanza
         return stanza.with_child(delay_bytes(session.jid.full, since), DELAY)
 
-    def answers(self, account: Account, resource: str) -> Iterator[Stanza]:
-        """What a probe brings who may see the account (section 4.3.2)."""
-        found = [each for each in account.available() if not resource or each.resource == resource]
+    def answers(self, account: Account, resource: str, viewer: str, contact: bool) -> Iterator[Stanza]:
+        """What a probe of `viewer` (a bare JID that is the account itself, or may ask) brings (section 4.3.2)."""
+        found: list[Session] = []
+        if self.shown(account, viewer, contact):
+            found = [each for each in account.available() if not resource or each.resource == resource]
         for session in found:
-            yield self.current(session)
+            yield self.view(session, viewer, contact)
         if not found:
             yield Stanza(Kind.PRESENCE, "unavailable", None, account.jid)
 
@@ -224,8 +253,14 @@ def agreed(viewer: Account, owner: Account) -> bool:
 
     Both, because the one may be older than the other account (deleted, registered again by somebody else).
     """
-    mine, theirs = item_of(viewer, owner.bare), item_of(owner, viewer.bare)
-    return mine is not None and theirs is not None and mine.we_see and theirs.sees_us
+    theirs = item_of(owner, viewer.bare)
+    return theirs is not None and theirs.sees_us and subscribed(viewer, owner)
+
+
+def subscribed(viewer: Account, owner: Account) -> bool:
+    """The viewer's roster says that it sees the owner."""
+    mine = item_of(viewer, owner.bare)
+    return mine is not None and mine.we_see
 
 
 def admitted(event: Inbound) -> bool:

@@ -83,7 +83,7 @@ class Side:
         sees = self.after is not None and self.after.sees_us
         if sees and not saw:
             broadcaster.announce(self.account, self.contact)
-        elif saw and not sees:
+        elif saw and not sees and broadcaster.shown(self.account, self.contact.bare):
             broadcaster.withdraw(self.account, self.contact)
 
 

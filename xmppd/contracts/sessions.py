@@ -75,8 +75,12 @@ class PresenceRules(Protocol):
         """
         ...
 
-    def withdraw(self, account: Account, contact: str) -> None:
-        """Show `contact` (a bare JID) that the account's resources are unavailable, if it saw them (XEP-0191)."""
+    def withdraw(self, account: Account, contact: str, policy: bool = False) -> None:
+        """Show `contact` (a bare JID) that the account's resources are unavailable, if it saw them until now.
+
+        Because it is blocked now (XEP-0191 section 3.3), or, `policy`, because the account's policy names it no longer;
+        then what was sent to it directly stays.
+        """
         ...
 
     def announce(self, account: Account, contact: str) -> None:
