@@ -1,7 +1,8 @@
 """Who sees that somebody is online, and when they were last: everyone, contacts, nobody, but for some.
 
-See docs/howto/privacy.md. The account's policy is set by an ad-hoc command of its own. Presence is withheld in `presence.broadcast`, the answers
-of XEP-0012 in `last_activity`; here is what passes the chains: presence to an address and questions to a device.
+See docs/howto/privacy.md. The account's policy is set by an ad-hoc command of its own. Presence is withheld in
+`presence.broadcast`, the answers of XEP-0012 in `last_activity`; here is what passes the chains: presence to an address
+and questions to a device.
 """
 
 from __future__ import annotations
