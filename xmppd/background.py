@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from .clock import Clock, Timer
+
+R = TypeVar("R")
 
 log = logging.getLogger("xmppd.background")
 
@@ -45,6 +47,10 @@ class Background:
                 self.spawn(_wait(work), name)
 
         self._timers[serial] = self.clock.call_later(seconds, due)
+
+    async def in_thread(self, call: Callable[..., R], *args: Any) -> R:
+        """For what blocks or computes long; the loop goes on meanwhile."""
+        return await asyncio.to_thread(call, *args)
 
     async def close(self) -> None:
         """Cancel what is left and wait for it."""

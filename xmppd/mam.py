@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
 from . import rsm
+from .contracts.search import FULLTEXT_FIELD, Search
 from .errors import BadRequest, FeatureNotImplemented, ItemNotFound
 from .forms import Field, Submitted, form, read_form
 from .jid import JID
 from .stanza import Kind, Stanza, embedded
 from .storage.api import Entry, Flags, Log, Range
+from .tombstone import is_tombstone
 from .xep import DELAY_NS, parse_time, stamp
 from .xml import E, Element, find, quoted
 
@@ -28,7 +30,9 @@ FIELDS: Final = (
     Field("after-id"),
     Field("ids", "list-multi", open=True),
 )
-_KNOWN: Final = frozenset(each.var for each in FIELDS)
+FULLTEXT: Final = Field(FULLTEXT_FIELD, "text-single")
+"""XEP-0431 section 3.1."""
+_KNOWN: Final = frozenset(each.var for each in (*FIELDS, FULLTEXT))
 _HIGHEST: Final = (1 << 63) - 1
 
 
@@ -36,7 +40,7 @@ _HIGHEST: Final = (1 << 63) - 1
 class Query:
     """`range`: what matches the form; `page`: the same within the place that RSM asks for.
 
-    `most`: entries of the page, 0 for the count. `known`: ids that must be in the archive.
+    `most`: entries of the page, 0 for the count. `known`: ids that must be in the archive. `text`: words to be found.
     """
 
     range: Range
@@ -46,12 +50,14 @@ class Query:
     flip: bool = False
     id: str = ""
     known: tuple[int, ...] = ()
+    text: str = ""
 
     @property
     def everybody(self) -> bool:
         """It asks for conversations with all, up to the newest."""
         wanted = self.range
-        return wanted.peer is None and wanted.ids is None and wanted.before is None and wanted.high is None
+        named = wanted.peer is not None or wanted.ids is not None or bool(self.text)
+        return not named and wanted.before is None and wanted.high is None
 
     def until(self, id: int) -> Query:
         """The same, of the log up to this id."""
@@ -62,9 +68,9 @@ def _until(wanted: Range, id: int) -> Range:
     return replace(wanted, high=id if wanted.high is None else min(id, wanted.high))
 
 
-def fields() -> Element:
+def fields(search: Search | None = None) -> Element:
     """Section 4.1.5."""
-    return E("query", MAM_NS, {}, form("form", MAM_NS, FIELDS))
+    return E("query", MAM_NS, {}, form("form", MAM_NS, FIELDS if search is None else (*FIELDS, FULLTEXT)))
 
 
 def read_query(query: Element, usual: int, most: int) -> Query:
@@ -101,6 +107,7 @@ def read_query(query: Element, usual: int, most: int) -> Query:
         find(query, MAM_NS, "flip-page") is not None,
         str(query.get("queryid", "")),
         known,
+        given.text(FULLTEXT_FIELD) or "",
     )
 
 
@@ -158,12 +165,25 @@ class Page:
     count: int | None = None
 
 
-async def read_page(log: Log, owner: str, query: Query) -> Page:
-    """Raises ItemNotFound for an id that is not in the archive (sections 4.1.3 and 4.3.2)."""
+async def _narrowed(log: Log, owner: str, query: Query, search: Search | None) -> Query:
+    """The words as ids (XEP-0431)."""
+    if search is None:
+        raise FeatureNotImplemented("this archive cannot be searched for words")
+    found: Collection[int] = await search.ids(log, owner, query.text, query.page, query.backwards)
+    if query.page.ids is not None:
+        found = set(found).intersection(query.page.ids)
+    ids = tuple(sorted(found))
+    return replace(query, range=replace(query.range, ids=ids), page=replace(query.page, ids=ids))
+
+
+async def read_page(log: Log, owner: str, query: Query, search: Search | None = None) -> Page:
+    """Raises ItemNotFound for an id that is not in the archive (sections 4.1.3 and 4.3.2), and what `search` raises."""
     if query.known:
         ids = tuple(sorted(set(query.known)))
         if await log.count(owner, Range(ids=ids, without=Flags.HIDDEN)) != len(ids):
             raise ItemNotFound("no such message")
+    if query.text:
+        query = await _narrowed(log, owner, query, search)
     if query.most == 0:  # XEP-0059 section 2.7
         count = await log.count(owner, query.range)
         return Page([], count == 0, count)
@@ -171,6 +191,8 @@ async def read_page(log: Log, owner: str, query: Query) -> Page:
     complete = len(entries) <= query.most
     if not complete:
         entries = entries[1:] if query.backwards else entries[:-1]
+    if query.text:  # what was taken back since says those words no longer
+        entries = [entry for entry in entries if not is_tombstone(entry)]
     return Page(entries, complete, len(entries) if complete and query.page == query.range else None)
 
 

@@ -236,6 +236,10 @@ class Plugin(Generic[C]):
         """Run in the background; owned, named, logged on failure and cancelled at stop by the core."""
         self.host.background.spawn(work, f"{self.name}.{name}" if name else self.name)
 
+    async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
+        """Call what blocks or computes long; it must not touch what the event loop uses."""
+        return await self.host.background.in_thread(call, *args)
+
     def every(self, seconds: float, call: Callable[[], Awaitable[None] | None], name: str = "") -> None:
         """Call again and again until stop."""
         self.host.background.every(seconds, call, f"{self.name}.{name}" if name else self.name)

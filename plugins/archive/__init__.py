@@ -14,6 +14,7 @@ from xmppd.config import option
 from xmppd.contracts.archive import ARCHIVE, LOG, Worth
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES, OUTBOUND
+from xmppd.contracts.search import SEARCH
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.mam import MAM_NS, fields, fin, metadata, read_page, read_query, results
 from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, To, Xep, iq, on
@@ -139,7 +140,7 @@ class MessageArchive(Plugin[Config]):
         # What is on its way to its release comes to this session then: it must not be in the page, too.
         released = account.released
         try:
-            page = await read_page(self.log, account.bare, query.until(released))
+            page = await read_page(self.log, account.bare, query.until(released), self.host.find(SEARCH))
         except StorageUnavailable:
             account.mailbox.reads_no_archive(session.resource)  # it wanted to, and could not: it is sent what is owed
             raise
@@ -150,7 +151,7 @@ class MessageArchive(Plugin[Config]):
 
     @iq("get", MAM_NS, "query", To.SELF)
     async def form(self, request: Request) -> Element:
-        return fields()
+        return fields(self.host.find(SEARCH))
 
     @iq("get", MAM_NS, "metadata", To.SELF)
     async def ends(self, request: Request) -> Element:

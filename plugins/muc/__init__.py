@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.routing import ENTITIES, Arrival
+from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
@@ -89,9 +90,11 @@ class GroupChat(Plugin[Config]):
 
     def reconfigured(self) -> None:
         """Rooms in memory keep the settings that they were opened with until nobody is in them."""
-        self.rooms.settings = self.config.settings()
+        searched = self.host.find(SEARCH) is not None
+        self.rooms.settings = replace(self.config.settings(), searched=searched)
 
     async def start(self) -> None:
+        self.reconfigured()
         await self.rooms.open()
         self.every(SWEEP, self.sweep, "sweep")
 
@@ -293,7 +296,7 @@ class GroupChat(Plugin[Config]):
     async def _create(self, live: Live, who: JID, stanza: Stanza) -> None:
         """Section 10.1. Raises NotAllowed, ResourceConstraint, ItemNotFound."""
         assert stanza.to is not None
-        room = Room.created(stanza.to.to_bare(), who, self.config.settings(), self.now())
+        room = Room.created(stanza.to.to_bare(), who, self.rooms.settings, self.now())
         entry = room.read_entry(who, stanza, self.now())
         if entry is None:
             raise ItemNotFound("there is no such room")
@@ -327,7 +330,7 @@ class GroupChat(Plugin[Config]):
                     await self._change(live, arrival, answer)
         if isinstance(answer, Plan):
             return
-        messages, payload = await answer(self.rooms.log)
+        messages, payload = await answer(self.rooms.log, self.host.find(SEARCH))
         for each in messages:
             self.reply(arrival, each)
         self.reply(arrival, stanza.result(payload))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from xmppd.contracts.search import FULLTEXT_NS
 from xmppd.errors import ItemNotFound, ServiceUnavailable
 from xmppd.forms import Field, form
 from xmppd.jid import JID
@@ -49,6 +50,8 @@ def room_info(room: Room, who: JID, node: str) -> Element:
     features = [*ROOM_FEATURES, *room.features()]
     if ARCHIVING.of(room):
         features.append("urn:xmpp:mam:2#extended")
+        if room.settings.searched:
+            features.append(FULLTEXT_NS)
     if not (MEMBERS_ONLY.of(room) or MODERATED.of(room)):
         features.append("jabber:iq:register")
     shut = room.is_private() and is_stranger(room, who)

@@ -195,7 +195,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the service allows its rooms. `defaults`: values of room options that differ from the built-in ones."""
+    """What the service allows its rooms. `defaults`: values of room options that differ from the built-in ones.
+
+    `searched`: archives can be searched for words.
+    """
 
     max_occupants: int = 500
     history: int = 20
@@ -203,3 +206,4 @@ class Settings:
     affiliations: int = 2000
     defaults: dict[str, Value] = field(default_factory=dict)
     lock: bool = True
+    searched: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from xmppd.contracts.search import Search
 from xmppd.errors import ServiceUnavailable
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
@@ -20,11 +21,11 @@ from .room import Room
 
 Answer = tuple[Sequence[Stanza], Element | None]
 """What is sent before the result, and the result's payload."""
-Reader = Callable[[Log], Awaitable[Answer]]
+Reader = Callable[[Log, Search | None], Awaitable[Answer]]
 
 
 def _at_once(payload: Element | None) -> Reader:
-    async def answer(log: Log) -> Answer:
+    async def answer(log: Log, search: Search | None) -> Answer:
         return (), payload
 
     return answer
@@ -34,8 +35,8 @@ def _archive(room: Room, who: JID, payload: Element) -> Reader:
     check_access(room, who)
     query = read_query(payload, room)
 
-    async def answer(log: Log) -> Answer:
-        page = await read_page(log, room.jid.bare, query)
+    async def answer(log: Log, search: Search | None) -> Answer:
+        page = await read_page(log, room.jid.bare, query, search)
         return results(room, who, query, page), fin(page)
 
     return answer
@@ -44,7 +45,7 @@ def _archive(room: Room, who: JID, payload: Element) -> Reader:
 def _metadata(room: Room, who: JID, payload: Element) -> Reader:
     check_access(room, who)
 
-    async def answer(log: Log) -> Answer:
+    async def answer(log: Log, search: Search | None) -> Answer:
         return (), await metadata(log, room.jid.bare)
 
     return answer
@@ -52,7 +53,11 @@ def _metadata(room: Room, who: JID, payload: Element) -> Reader:
 
 def _fields(room: Room, who: JID, payload: Element) -> Reader:
     check_access(room, who)
-    return _at_once(fields())
+
+    async def answer(log: Log, search: Search | None) -> Answer:
+        return (), fields(search)
+
+    return answer
 
 
 ANSWERS: Final[dict[tuple[str, str], Callable[[Room, JID, Element], Reader | Plan]]] = {
