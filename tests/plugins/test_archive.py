@@ -130,6 +130,7 @@ async def test_the_form_the_ends_and_the_features(server: Harness) -> None:
         "before-id",
         "after-id",
         "ids",
+        "{urn:xmpp:fulltext:0}fulltext",
     ]
     assert form.find(".//{jabber:x:data}required") is None
     assert form[6].find("{http://jabber.org/protocol/xdata-validate}validate") is not None
