@@ -13,7 +13,6 @@ from .forms import Field, Submitted, form, read_form
 from .jid import JID
 from .stanza import Kind, Stanza, embedded
 from .storage.api import Entry, Flags, Log, Range
-from .tombstone import is_tombstone
 from .xep import DELAY_NS, parse_time, stamp
 from .xml import E, Element, find, quoted
 
@@ -191,8 +190,8 @@ async def read_page(log: Log, owner: str, query: Query, search: Search | None = 
     complete = len(entries) <= query.most
     if not complete:
         entries = entries[1:] if query.backwards else entries[:-1]
-    if query.text:  # what was taken back since says those words no longer
-        entries = [entry for entry in entries if not is_tombstone(entry)]
+    if query.text:  # what was taken back or has expired since says nothing any more
+        entries = [entry for entry in entries if b"<body" in entry.body or b"<subject" in entry.body]
     return Page(entries, complete, len(entries) if complete and query.page == query.range else None)
 
 

@@ -105,6 +105,9 @@ class Passage:
         """Decided: join a batch, wait behind what is pending, or be released at once."""
         storage = self.router.storage
         if self.writes:
+            for event in (self.outbound, *self.inbound):
+                if event is not None and event.late:
+                    self.writes += [write for make in event.late for write in make(event.stamp)]
             try:
                 batch = storage.join(self.writes, self)
                 self._took(batch)

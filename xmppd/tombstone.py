@@ -39,6 +39,13 @@ def is_tombstone(entry: Entry) -> bool:
     )
 
 
+def emptied(entry: Entry, besides: tuple[str, ...] = ()) -> Entry:
+    """The entry without what it said, but for children in the namespaces `besides` and in those that say nothing."""
+    old = parse_stanza(entry.body)
+    rest = [each for each in old.xml if name_of(each)[0] in (*KEPT, *besides)]
+    return msgspec.structs.replace(entry, body=old.with_inside(*rest).data)
+
+
 def tombstone(entry: Entry, by: str, at: int) -> Entry:
     """The entry without what it said. `by`: the id of the retraction; `at`: microseconds since 1970 UTC."""
     old = parse_stanza(entry.body)

@@ -15,6 +15,7 @@ from typing import Literal
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
+from xmppd.contracts.expiry import EPHEMERAL_TAG, EXPIRY
 from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
@@ -187,6 +188,9 @@ class GroupChat(Plugin[Config]):
             out, entry = room.say(who, stanza, self.now())
             if entry is not None:
                 arrival.write(self.rooms.log.append(room.jid.bare, entry))
+                expiry = self.host.find(EXPIRY) if EPHEMERAL_TAG in stanza.tags else None
+                for write in expiry.timed(room.jid.bare, entry.id, stanza) if expiry is not None else ():
+                    arrival.write(write)
             fan_out = self.host.router.fan_out
             arrival.behind(live.lane)
             arrival.then(lambda: fan_out(out, room.everyone()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ..hooks import Chain, Notify
@@ -35,10 +35,10 @@ class Event:
 
     A handler may put another stanza in `stanza`, call `write`, or refuse; it changes no memory and sends nothing
     (that is for the release). `targets`: at release, the (session, stanza) pairs that the core will send.
-    `stamp`: the id of the owner's log entry for this stanza, 0 if it is not kept.
+    `stamp`: the id of the owner's log entry for this stanza, 0 if it is not kept; it may still rise before the commit.
     """
 
-    __slots__ = ("owner", "session", "stamp", "stanza", "targets", "writes")
+    __slots__ = ("late", "owner", "session", "stamp", "stanza", "targets", "writes")
 
     def __init__(self, stanza: Stanza, owner: Account, session: Session | None, writes: list[Write]) -> None:
         self.stanza = stanza
@@ -48,6 +48,11 @@ class Event:
         self.writes = writes
         self.targets: list[tuple[Session, Stanza]] = []
         self.stamp = 0
+        self.late: list[Callable[[int], Iterable[Write]]] | None = None
+
+    def write_with_stamp(self, make: Callable[[int], Iterable[Write]]) -> None:
+        """Commit what `make` gives for the final `stamp`, too."""
+        self.late = [*(self.late or ()), make]
 
     def write(self, write: Write) -> None:
         """Commit this before the stanza is released."""

@@ -1,0 +1,134 @@
+"""XEP-0466: Ephemeral Messages, enforced in the archives: when the timer ends, what a message said is gone.
+
+The timer runs from when the message was accepted. Its place in the archive stays, empty, so that clients that read on
+from its id still find it; a message that no device has taken yet waits for one, for a while. What expires when is a log
+of its own (ids are the times), written with the message, so it outlives a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from xmppd.config import option
+from xmppd.contracts.archive import LOG
+from xmppd.contracts.expiry import EPHEMERAL_NS, EPHEMERAL_TAG, EXPIRY
+from xmppd.contracts.routing import INBOUND, OUTBOUND
+from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Stanza, Xep, on
+from xmppd.storage.api import Entry, Flags, Range, Write
+from xmppd.tombstone import emptied
+
+SECOND: Final = 1_000_000
+LONGEST: Final = 10 * 366 * 86_400
+"""Seconds; a longer timer is none."""
+SWEEP: Final = 30.0
+PAGE: Final = 200
+OWNERS: Final = 500
+AGAIN: Final = 3600 * SECOND
+"""So much later is looked again whether somebody has taken the message."""
+
+
+@dataclass(frozen=True)
+class Config:
+    undelivered_days: int = option(
+        30, "Days that a message which no device has taken yet waits when its timer has ended.", low=0, high=3650
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """An owner has messages with timers."""
+
+
+class EphemeralMessages(Plugin[Config]):
+    """Implements `contracts.expiry.Expiry`."""
+
+    xeps = (Xep(466, "0.1.0", "in archives, rooms' too; timers within encryption cannot be seen"),)
+    serves = ("accounts", "rooms")
+    provides = (EXPIRY,)
+
+    def setup(self) -> None:
+        storage = self.host.storage
+        self.log = storage.log(LOG)
+        self.due = storage.log("expiry")
+        """Ids: microseconds since 1970 UTC when something expires. Bodies: the id in the archive."""
+        self.timed_owners = storage.map("expiry", Timed)
+        self.next: dict[str, int] = {}
+        """By owner: not before this time does anything expire."""
+
+    async def start(self) -> None:
+        await self.find_owners()
+        self.every(SWEEP, self.sweep, "sweep")
+
+    async def find_owners(self) -> None:
+        """Who has anything that expires; when, is looked up at the first sweep."""
+        owner = ""
+        while owners := await self.timed_owners.owners(self.host.domain, owner, OWNERS):
+            self.next.update(dict.fromkeys(owners, 0))
+            owner = owners[-1]
+
+    # ---- contracts.expiry.Expiry
+
+    def timed(self, owner: str, id: int, stanza: Stanza) -> Sequence[Write]:
+        mark = stanza.child(EPHEMERAL_NS, "ephemeral")
+        timer = str(mark.get("timer", "")) if mark is not None else ""
+        if not (timer.isascii() and timer.isdigit() and 0 < int(timer[:12]) <= LONGEST):
+            return ()
+        at = id + int(timer) * SECOND
+        self.next[owner] = min(at, self.next.get(owner, at))  # if nothing is committed, a look in vain
+        return (
+            self.due.append(owner, Entry(at, owner, "", 0, str(id).encode())),
+            self.timed_owners.put(owner, "", Timed()),
+        )
+
+    @on(OUTBOUND, Stage.ARCHIVE, (Kind.MESSAGE,))
+    def outgoing(self, event: Outbound) -> None:
+        if event.stamp and EPHEMERAL_TAG in event.stanza.tags:
+            owner, stanza = event.owner.bare, event.stanza
+            event.write_with_stamp(lambda id: self.timed(owner, id, stanza))
+
+    @on(INBOUND, Stage.ARCHIVE, (Kind.MESSAGE,))
+    def incoming(self, event: Inbound) -> None:
+        if event.stamp and EPHEMERAL_TAG in event.stanza.tags:
+            owner, stanza = event.owner.bare, event.stanza
+            event.write_with_stamp(lambda id: self.timed(owner, id, stanza))
+
+    # ---- the end
+
+    async def sweep(self) -> None:
+        now = int(self.host.clock.now() * SECOND)
+        for owner in [owner for owner, at in self.next.items() if at <= now]:
+            self.next.pop(owner)  # what comes from here on is noted anew
+            while await self._expire(owner, now):
+                pass
+            first = await self.due.page(owner, Range(), 1)
+            if first:
+                self.next[owner] = min(first[0].id, self.next.get(owner, first[0].id))
+
+    async def _expire(self, owner: str, now: int) -> bool:
+        """A page of what is due. Whether there may be more."""
+        due = await self.due.page(owner, Range(high=now), PAGE)
+        if not due:
+            return False
+        ids = tuple(sorted({int(each.body) for each in due}))
+        entries = await self.log.page(owner, Range(ids=ids), len(ids))
+        account = await self.host.open_account(JID.parse(owner)) if self.host.type == "accounts" else None
+        writes: list[Write] = [self.due.delete(owner, [each.id for each in due])]
+        for entry in entries:
+            if account is not None and self._waits(account, entry, now):
+                at = now + AGAIN + entry.id % SECOND
+                writes.append(self.due.append(owner, Entry(at, owner, "", 0, str(entry.id).encode())))
+            elif entry.flags & Flags.HIDDEN:
+                writes.append(self.log.delete(owner, (entry.id,)))
+            else:
+                writes.append(self.log.replace(owner, emptied(entry, (EPHEMERAL_NS,))))
+        await self.host.storage.commit(writes)
+        return len(due) == PAGE
+
+    def _waits(self, account: Account, entry: Entry, now: int) -> bool:
+        """Nobody has taken it yet."""
+        if not entry.flags & Flags.INCOMING or now - entry.id > self.config.undelivered_days * 86_400 * SECOND:
+            return False
+        mailbox = account.mailbox
+        return entry.id > mailbox.position and entry.id not in mailbox.settled
