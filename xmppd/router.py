@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from .contracts.routing import (
+    ADDRESSES_NS,
     ARRIVED,
     ENTITIES,
     INBOUND,
     MESSAGE_RULES,
+    MULTICAST,
     OUTBOUND,
     SENT,
     Inbound,
@@ -23,6 +26,7 @@ from .contracts.routing import (
 from .contracts.sessions import PRESENCE
 from .errors import (
     BadRequest,
+    FeatureNotImplemented,
     InternalServerError,
     JidMalformed,
     PolicyViolation,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from .sessions import Session
 
 log = logging.getLogger("xmppd.router")
+ADDRESSES = f"{ADDRESSES_NS}|addresses"
 SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
 
@@ -62,7 +67,7 @@ class Passage:
         """Its place among the stanzas of its session."""
         self.other: Lane | None = None
         self.writes: list[Write] = []
-        self.outbound: Outbound | None = None
+        self.outbound: list[Outbound] = []
         self.inbound: list[Inbound] = []
         self.actions: list[Callable[[], None]] = []
 
@@ -89,9 +94,11 @@ class Passage:
     def restamp(self) -> None:
         """The decision took time: the entry in the sender's log gets an id above all that were stored meanwhile, so
         that whoever has read up to there has missed nothing."""
-        outbound = self.outbound
-        if outbound is None or not outbound.stamp:
-            return
+        for outbound in self.outbound:
+            if outbound.stamp:
+                self._restamp(outbound)
+
+    def _restamp(self, outbound: Outbound) -> None:
         old, owner = outbound.stamp, outbound.owner
         outbound.stamp = owner.next_id()
         for place, write in enumerate(self.writes):
@@ -105,8 +112,8 @@ class Passage:
         """Decided: join a batch, wait behind what is pending, or be released at once."""
         storage = self.router.storage
         if self.writes:
-            for event in (self.outbound, *self.inbound):
-                if event is not None and event.late:
+            for event in (*self.outbound, *self.inbound):
+                if event.late is not None:
                     self.writes += [write for make in event.late for write in make(event.stamp)]
             try:
                 batch = storage.join(self.writes, self)
@@ -143,8 +150,8 @@ class Passage:
         try:
             for event in self.inbound:
                 router.release_in(self, event)
-            if self.outbound is not None:
-                router.release_out(self.outbound)
+            for sent in self.outbound:
+                router.release_out(sent)
             for action in self.actions:
                 action()
         finally:
@@ -164,7 +171,7 @@ class Passage:
         """Not accepted: nothing is written, the sender is told in its place in the order."""
         self.writes = []
         self.inbound = []
-        self.outbound = None
+        self.outbound = []
         self.actions = [lambda: self._answer_error(error)]
         self.other = None
         tail = self._tail()
@@ -250,13 +257,21 @@ class Router:
             raise PolicyViolation("too big", ("urn:xmpp:errors", "stanza-too-big"))
         if stanza.fault:
             raise JidMalformed() if stanza.fault == "jid-malformed" else BadRequest()
-        kind = stanza.kind
+        kind, to = stanza.kind, stanza.to
         if kind is Kind.IQ:
             _check_iq(stanza)
+        elif to is not None and not to.local and to.full == host.domain and ADDRESSES in stanza.tags:
+            multicast = host.find(MULTICAST)
+            if multicast is not None:
+                return self._spread(passage, session, multicast.copies(stanza))
+        return self._sent(passage, stanza, session)
+
+    def _sent(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
+        kind, host = stanza.kind, session.host
         outbound = Outbound(stanza, session.account, session, passage.writes)
         if host.run(OUTBOUND, kind, outbound) is not None:
             return None
-        passage.outbound = outbound
+        passage.outbound.append(outbound)
         stanza = passage.stanza = outbound.stanza
         if kind is Kind.PRESENCE:
             return self._presence(passage, stanza, session)
@@ -265,6 +280,29 @@ class Router:
                 return self._answer(passage, stanza, host, session.account, To.SELF)
             stanza = passage.stanza = stanza.stamped(to=session.account.jid)  # RFC 6120 section 10.3.1
         return self._inbound(passage, stanza)
+
+    async def _spread(self, passage: Passage, session: Session, copies: list[Stanza]) -> None:
+        """One stanza to many people: decided together, committed in one batch. One that is refused stops no other."""
+        outer = passage.stanza
+        for copy in copies:
+            writes, sent, came = len(passage.writes), len(passage.outbound), len(passage.inbound)
+            try:
+                host = self.hosts.get(copy.to.domain) if copy.to is not None else None
+                if host is not None and host.find(ENTITIES) is not None:
+                    raise FeatureNotImplemented("not to rooms")
+                wait = self._sent(passage, copy, session)
+                if wait is not None:
+                    await wait
+            except StanzaError as error:
+                del passage.writes[writes:], passage.outbound[sent:], passage.inbound[came:]
+                if not copy.answers:
+                    passage.then(partial(self._tell_sender, session, copy.error(error)))
+        passage.stanza = outer
+
+    @staticmethod
+    def _tell_sender(session: Session, error: Stanza) -> None:
+        if not session.ended:
+            session.send(error)
 
     def _presence(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
         rules = session.host.find(PRESENCE)

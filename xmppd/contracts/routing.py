@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..hooks import Chain, Notify
 from ..service import Service
@@ -94,6 +94,23 @@ class MessageRules(Protocol):
 
 
 MESSAGE_RULES = Service[MessageRules]("message-rules")
+
+
+ADDRESSES_NS: Final = "http://jabber.org/protocol/address"
+
+
+class Multicast(Protocol):
+    """What goes to many (XEP-0033)."""
+
+    def copies(self, stanza: Stanza) -> list[Stanza]:
+        """Of a stanza with addresses to the domain: one for each recipient. Raises StanzaError for what is none.
+
+        The order is that of the addresses; no two have the same `to`.
+        """
+        ...
+
+
+MULTICAST = Service[Multicast]("multicast")
 
 
 class Arrival(Protocol):
