@@ -2,7 +2,8 @@
 
 A client cannot know whether its last messages were stored when its stream broke, so it sends them again (XEP-0198
 section 5, with <delay/> and perhaps from another resource). Only looked for after an unclean end of a former stream,
-among the last messages of the sender's own archive, so an ordinary message costs a dictionary look-up.
+among the last messages of the sender's own archive, so an ordinary message costs a dictionary look-up. Another device
+of the account may have sent hundreds meanwhile: the last minutes count, not only the last messages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.routing import OUTBOUND, Outbound
 from xmppd.contracts.sessions import BINDING, SESSION_BOUND, SESSION_ENDED, STREAM_LOST
 from xmppd.plugin import Account, Kind, Lane, Plugin, Session, Stage, Verdict, on
-from xmppd.resent import Sent
+from xmppd.resent import Sent, latest
 from xmppd.storage.api import Flags, Range
 
 KEPT = 50_000
@@ -27,7 +28,9 @@ SWEEP = 60.0
 
 @dataclass(frozen=True)
 class Config:
-    messages: int = option(100, "How many of an account's last messages are looked at.", low=1, high=10_000)
+    messages: int = option(100, "So many of an account's last messages are looked at, however old.", low=1, high=10_000)
+    minutes: int = option(10, "And those of the last minutes, by whichever device …", low=0, high=1440)
+    most: int = option(5000, "… at most so many.", low=1, high=100_000)
 
 
 class Resends(Plugin[Config]):
@@ -68,7 +71,9 @@ class Resends(Plugin[Config]):
         for lane in self.broken.pop(bare, []):
             await self.host.router.until_idle(lane)
         wanted = Range(without=int(Flags.INCOMING))
-        entries = await self.log.page(bare, wanted, self.config.messages, backwards=True)
+        config = self.config
+        since = int((self.host.clock.now() - config.minutes * 60) * 1_000_000)
+        entries = await latest(self.log, bare, wanted, config.messages, since, config.most)
         self.sent[bare] = Sent(entries, long_only=bool(doubt))
         self.sound[bare] = False
         while len(self.sound) > KEPT:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from .jid import JID
 from .stanza import Stanza, parse_stanza
-from .storage.api import Entry
+from .storage.api import Entry, Log, Range
 from .xep import DELAY_NS, SID_NS
 from .xml import name_of, to_bytes
 
 LONG_ID: Final = 16
 """An id of so many characters is not met twice by chance; a shorter one may be a counter that began anew."""
+PAGE: Final = 500
 SHORT_ID_TIME: Final = 3_600_000_000
 """Microseconds that a shorter id is looked for."""
 ADDED: Final = frozenset(
@@ -32,6 +34,18 @@ _ORIGIN = re.compile(rb"""<origin-id\b[^>]*?\sid=(?:'([^']*)'|"([^"]*)")""")
 
 Key = tuple[str, str, str, str]
 """Bare `to`, type, "origin" or "id", the id."""
+
+
+async def latest(log: Log, owner: str, wanted: Range, least: int, since: int, most: int) -> list[Entry]:
+    """The last `least` entries of a range, and all that are younger than the id `since`, at most `most`; rising."""
+    found = await log.page(owner, wanted, least, backwards=True)
+    more = len(found) == least
+    while more and len(found) < most and found[0].id > since:
+        size = min(PAGE, most - len(found))
+        page = await log.page(owner, replace(wanted, before=found[0].id, low=since), size, backwards=True)
+        found = page + found
+        more = len(page) == size
+    return found
 
 
 class Sent:

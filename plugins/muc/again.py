@@ -7,7 +7,7 @@ from typing import Final
 from xmppd.contracts.resends import RESENDS
 from xmppd.jid import JID
 from xmppd.plugin import Host, Stanza
-from xmppd.resent import Sent
+from xmppd.resent import Sent, latest
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Flags, Log, Range
 from xmppd.xml import quoted
@@ -15,8 +15,11 @@ from xmppd.xml import quoted
 from .entering import visible
 from .service import Live
 
-LOOKED_AT: Final = 100
-"""So many of a room's last messages."""
+LEAST: Final = 100
+"""So many of a room's last messages are looked at …"""
+MINUTES: Final = 10
+MOST: Final = 2000
+"""… and those of the last minutes, at most so many."""
 
 
 async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
@@ -26,7 +29,8 @@ async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
     resends = home.find(RESENDS) if home is not None else None
     if resends is None or not resends.expected(who.bare):
         return
-    last = await log.page(room.bare, Range(flags=int(Flags.GROUP)), LOOKED_AT, backwards=True)
+    since = int((host.clock.now() - MINUTES * 60) * 1_000_000)
+    last = await latest(log, room.bare, Range(flags=int(Flags.GROUP)), LEAST, since, MOST)
     author = f"jid='{quoted(who.bare)}/".encode()
     found = Sent(entry for entry in last if author in entry.body)
     if found:

@@ -377,11 +377,11 @@ async def test_a_device_that_reads_its_archive_takes_the_backlog_over(server: Ha
 
 
 async def restarted(server: Harness) -> Harness:
-    """Another server on what the first one's disk holds now: it was killed."""
+    """Another server, set up alike, on what the first one's disk holds now: it was killed."""
     clock = FakeClock(server.clock.wall)
     backend = server.backend.survivor()
     backend.clock = clock
-    return await Harness(store=Store(backend, clock), clock=clock).start()
+    return await Harness(**server.made, store=Store(backend, clock), clock=clock).start()
 
 
 async def test_a_kill_loses_nothing_that_was_acknowledged(server: Harness) -> None:

@@ -95,6 +95,7 @@ class Harness:
         store: Store | None = None,
         clock: FakeClock | None = None,
     ) -> None:
+        self.made = {"plugins": plugins, "more": more, "rooms": rooms, "hosts": hosts}
         self.clock = clock or FakeClock()
         self.config = parse_config(configuration(plugins, more, rooms, hosts), "test.yaml")
         self.storage = store or Store(MemoryBackend(self.clock), self.clock)

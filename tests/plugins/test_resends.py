@@ -113,6 +113,33 @@ async def test_a_resend_is_recognised_after_a_kill(server: Harness) -> None:
         server.backend.release()
 
 
+@pytest.mark.server(plugins={"resends": {"messages": 5, "minutes": 2, "most": 40}})
+@pytest.mark.parametrize(("others", "pause", "stored"), [(30, 60, 1), (30, 180, 2), (3, 180, 1), (50, 60, 2)])
+async def test_another_device_has_sent_much_meanwhile(server: Harness, others: int, pause: int, stored: int) -> None:
+    """The last ones count, however old, and those of the last minutes, up to a bound."""
+    await server.register("juliet")
+    romeo = await server.login("romeo", "phone")
+    say(romeo, "from the phone", LONG)
+    await server.quiet()
+    second = await restarted(server)
+    try:
+        laptop = await second.login("romeo", "laptop")
+        for number in range(others):
+            say(laptop, "from the laptop", f"{number:032d}")
+        await second.quiet()
+        third = await restarted(second)
+        try:
+            await third.advance(pause)
+            romeo = await third.login("romeo", "phone")
+            say(romeo, "from the phone", LONG, DELAY)
+            await third.quiet()
+            assert await archive(third) == others + stored
+        finally:
+            await third.stop()
+    finally:
+        await second.stop()
+
+
 async def test_a_message_on_its_way_to_the_disk_counts(server: Harness) -> None:
     """The new stream waits until the batches of the broken one are decided."""
     await server.register("juliet")
