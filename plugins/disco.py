@@ -47,7 +47,7 @@ class ServiceDiscovery(Plugin[Config]):
     features = (INFO_NS, ITEMS_NS)
     account_features = (INFO_NS, ITEMS_NS)
     provides = (DISCO,)
-    serves = ("accounts", "rooms", "pubsub")
+    serves = ("accounts", "rooms", "pubsub", "proxy")
 
     @iq("get", INFO_NS, "query", To.HOST, To.ACCOUNT)
     async def answer_info(self, request: Request) -> Element:

@@ -12,7 +12,7 @@ NS = "urn:xmpp:time"
 class EntityTime(Plugin[NoConfig]):
     xeps = (Xep(202, "2.0", "always in UTC: where the server stands is nobody's business"),)
     features = (NS,)
-    serves = ("accounts", "rooms", "pubsub")
+    serves = ("accounts", "rooms", "pubsub", "proxy")
 
     @iq("get", NS, "time", To.HOST)
     async def answer(self, request: Request) -> Element:

@@ -11,7 +11,7 @@ class Ping(Plugin[NoConfig]):
     xeps = (Xep(199, "2.0.1", "both directions"),)
     features = (NS,)
     account_features = (NS,)
-    serves = ("accounts", "rooms", "pubsub")
+    serves = ("accounts", "rooms", "pubsub", "proxy")
 
     @iq("get", NS, "ping", To.HOST, To.SELF)
     async def pong(self, request: Request) -> None:

@@ -20,7 +20,7 @@ class Config:
 class Version(Plugin[Config]):
     xeps = (Xep(92, "1.1"),)
     features = (NS,)
-    serves = ("accounts", "rooms", "pubsub")
+    serves = ("accounts", "rooms", "pubsub", "proxy")
 
     def setup(self) -> None:
         try:

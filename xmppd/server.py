@@ -32,6 +32,7 @@ from .stream.splitter import Limits
 from .xml import E
 
 if TYPE_CHECKING:
+    from .contracts.ports import Port, Receiver
     from .net.listen import Listener
     from .net.tls import Certificates
 
@@ -118,6 +119,8 @@ class Server:
         self.binder = Binder(self)
         self.streams: set[ClientStream] = set()
         self.listeners: list[Listener] = []
+        self.ports: list[Listener] = []
+        """Those of plugins."""
         self.found: dict[str, Found] = {}
         self.hosts: dict[str, Host] = self.router.hosts
         for domain, host_config in config.hosts.items():
@@ -199,12 +202,21 @@ class Server:
             self.listeners.append(listener)
             log.info("listening on %s port %d (%s)", each.address, listener.port, each.tls)
 
+    async def open_port(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> Port:
+        """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
+        from .net.listen import Listener
+
+        listener = Listener(self.clock, tls="none", per_address=self.config.limits.connections_per_address)
+        await listener.start(address, port, make_receiver)
+        self.ports.append(listener)
+        return listener
+
     def _receiver(self, tls: str) -> Callable[[], ClientStream]:
         return lambda: ClientStream(self, tls)
 
     async def stop(self) -> None:
         """No new connections, <system-shutdown/> to all, what is pending is committed, plugins end in reverse."""
-        for listener in self.listeners:
+        for listener in (*self.listeners, *self.ports):
             listener.stop_accepting()
         if self._sweep is not None:
             self._sweep.cancel()
@@ -212,7 +224,7 @@ class Server:
         self.shaping.stop()
         for stream in list(self.streams):
             stream.fail(StreamError("system-shutdown"))
-        for listener in self.listeners:
+        for listener in (*self.listeners, *self.ports):
             await listener.close()
         for host in self.hosts.values():
             await host.background.settle(STOP_WITHIN)

@@ -176,3 +176,20 @@ async def test_resumption_after_a_cut(people: People) -> None:
     heard = await juliet.hear()
     assert (str(heard["from"]), heard["body"]) == (jid, "back")
     assert len(romeo.said) == 2
+
+
+async def test_a_file_passes_through_the_proxy(people: People) -> None:
+    """XEP-0065: found by service discovery, activated; all that was sent before the end arrives."""
+    romeo, juliet = await people.login("romeo"), await people.login("juliet")
+    for each in (romeo, juliet):
+        each.register_plugin("xep_0065", {"auto_accept": True})
+    came, ended = bytearray(), asyncio.Event()
+    juliet.add_event_handler("socks5_data", came.extend)
+    juliet.add_event_handler("socks5_closed", lambda _: ended.set())
+    stream = await asyncio.wait_for(romeo.plugin["xep_0065"].handshake(juliet.boundjid, timeout=WITHIN), WITHIN)
+    assert stream is not None
+    data = bytes(range(256)) * 4096
+    stream.transport.write(data)
+    stream.transport.close()
+    await asyncio.wait_for(ended.wait(), WITHIN)
+    assert bytes(came) == data

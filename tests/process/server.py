@@ -80,7 +80,11 @@ def configuration(
     **more: Any,
 ) -> str:
     """YAML (which JSON is). Every listener takes a free port."""
-    hosts = {"localhost": {"plugins": dict(plugins or {})}, "conference.localhost": {"type": "rooms"}}
+    hosts = {
+        "localhost": {"plugins": dict(plugins or {})},
+        "conference.localhost": {"type": "rooms"},
+        "proxy.localhost": {"type": "proxy", "plugins": {"proxy65": {"port": 0, "host": "127.0.0.1"}}},
+    }
     both = [{"address": "127.0.0.1", "port": 0, "tls": tls} for tls in ("starttls", "direct")]
     whole = {"hosts": hosts, "listeners": list(listeners or both), "storage": storage, "var": "var", **more}
     return json.dumps(whole, indent=1)

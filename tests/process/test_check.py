@@ -42,7 +42,7 @@ def test_print_is_a_whole_configuration(tmp_path: Path) -> None:
     first = invoke("check", "--print", "--config", "xmppd.yaml")
     assert first.status == 0
     assert "geheim" not in first.text
-    assert set(yaml.safe_load(first.out)["hosts"]) == {"localhost", "conference.localhost"}
+    assert set(yaml.safe_load(first.out)["hosts"]) == {"localhost", "conference.localhost", "proxy.localhost"}
     (tmp_path / "again.yaml").write_text(first.out)
     again = invoke("check", "--print", "--config", "again.yaml")
     assert again.out == first.out, again.text

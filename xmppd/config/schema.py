@@ -220,10 +220,10 @@ class ListenerConfig:
 class HostConfig:
     """One domain. The name above it is the domain."""
 
-    type: Literal["accounts", "rooms", "pubsub"] = option(
+    type: Literal["accounts", "rooms", "pubsub", "proxy"] = option(
         "accounts",
         "`accounts`: people sign in here; `rooms`: a group chat service (XEP-0045); `pubsub`: nodes to publish and "
-        "subscribe to (XEP-0060).",
+        "subscribe to (XEP-0060); `proxy`: passes files on (XEP-0065).",
     )
     certificate: Path | None = option(
         None,
