@@ -16,6 +16,7 @@ from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.expiry import EPHEMERAL_TAG, EXPIRY
+from xmppd.contracts.rooms import ROOMS
 from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
@@ -27,6 +28,7 @@ from .again import expect, said_before
 from .discovery import STABLE_ID
 from .entering import Entry
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation, Effect, Member, Plan, SaveMember, SaveRoom, Send, Settings
+from .options import MEMBERS_ONLY
 from .queries import Reader, answer_query, is_reading
 from .retraction import bury
 from .room import Room
@@ -84,7 +86,7 @@ class GroupChat(Plugin[Config]):
     )
     features = (RETRACT_NS, f"{RETRACT_NS}#tombstone", MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
     serves = ("rooms",)
-    provides = (ENTITIES,)
+    provides = (ENTITIES, ROOMS)
 
     def setup(self) -> None:
         self.rooms = Rooms(self.host, self.config.settings())
@@ -98,6 +100,11 @@ class GroupChat(Plugin[Config]):
         self.reconfigured()
         await self.rooms.open()
         self.every(SWEEP, self.sweep, "sweep")
+
+    def is_private_group(self, room: str) -> bool:
+        """See contracts.rooms."""
+        live = self.rooms.live.get(room)
+        return live is not None and live.room is not None and bool(MEMBERS_ONLY.of(live.room))
 
     async def sweep(self) -> None:
         """Delete temporary rooms that could not be deleted when the last occupant left: the store was away."""

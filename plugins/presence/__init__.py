@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from xmppd.config import option
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import OUTBOUND, Inbound, Outbound
-from xmppd.contracts.sessions import PRESENCE
+from xmppd.contracts.sessions import DIRECTED, PRESENCE
 from xmppd.errors import ResourceConstraint
 from xmppd.hooks import Stage, Verdict, on
 from xmppd.jid import JID
 from xmppd.plugin import Plugin, Xep
 from xmppd.stanza import Kind, Stanza
 
-from .broadcast import DIRECTED, Broadcaster, admitted, item_of, priority_of
+from .broadcast import Broadcaster, admitted, item_of, priority_of
 from .subscriptions import Subscriptions
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from xmppd.contracts.blocking import BLOCKLIST
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
-from xmppd.contracts.sessions import AVAILABLE, SHOWN
+from xmppd.contracts.sessions import AVAILABLE, DIRECTED, SHOWN
 from xmppd.errors import BadRequest, StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
@@ -27,8 +27,6 @@ OLD: Final = 1_000_000
 
 SINCE = SessionKey("presence-since", 0, durable=True)
 """When the session's presence came, microseconds since 1970 UTC."""
-DIRECTED: SessionKey[tuple[str, ...]] = SessionKey("directed-presence", (), durable=True)
-"""Who has got available presence that no broadcast takes back (section 4.6), as full addresses."""
 
 
 def priority_of(stanza: Stanza) -> int:

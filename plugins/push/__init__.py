@@ -10,14 +10,17 @@ from xmppd.config import option
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
+from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES
+from xmppd.contracts.sessions import DIRECTED
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
 from xmppd.forms import Field, form, read_form
-from xmppd.plugin import JID, Element, Inbound, Kind, Plugin, Request, Stanza, To, Xep, iq, on
+from xmppd.plugin import JID, Account, Element, Inbound, Kind, Plugin, Request, Stanza, To, Xep, iq, on
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
 from xmppd.xml import find, text_of, to_bytes
 
+from .chats import ChatSettings
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
 from .outbox import Outbox
 from .web import WebPush
@@ -37,7 +40,10 @@ class Config:
 
 
 class PushNotifications(Plugin[Config]):
-    xeps = (Xep(357, "0.4.1", "app servers of this server, and web push (RFC 8030) without one"),)
+    xeps = (
+        Xep(357, "0.4.1", "app servers of this server, and web push (RFC 8030) without one"),
+        Xep(492, "0.2.0", "as kept in bookmarks, for what wakes a phone"),
+    )
     account_features = (NS,)
     uses = (MESSAGE_RULES,)
 
@@ -45,6 +51,7 @@ class PushNotifications(Plugin[Config]):
         self.devices = self.host.storage.map("push-device", Device, resident=True)
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
+        self.chats = ChatSettings(self.host)
 
     async def start(self) -> None:
         await self.web.start()
@@ -102,26 +109,54 @@ class PushNotifications(Plugin[Config]):
 
     @on(ARRIVED, kinds=(Kind.MESSAGE,))
     def arrived(self, event: Inbound) -> None:
+        """What is in the archive, and what a room says to a session that waits for its client."""
         owner, stanza = event.owner, event.stanza
         devices = self.devices.get(owner.bare)
-        if not devices or not event.stamp or (stanza.sender is not None and stanza.sender.bare == owner.bare):
+        group = stanza.type == "groupchat"
+        if (
+            not devices
+            or not (event.stamp or group)
+            or (stanza.sender is not None and stanza.sender.bare == owner.bare)
+        ):
             return
         level = self.rules.treatment(stanza).push
         if level is Push.NEVER:
             return
-        away, in_use = [], False
-        for device in devices.values():
-            session = owner.sessions.get(device.resource)
-            if session is None or session.carrier is None:
-                away.append(device)
-        if not away:
+        if self.chats.ready(owner.bare):
+            self._wake(owner, stanza, level)
+        else:
+            self.spawn(self._wake_later(owner, stanza, level), "settings")
+
+    async def _wake_later(self, owner: Account, stanza: Stanza, level: Push) -> None:
+        try:
+            await self.chats.load(owner.bare)
+        except StorageUnavailable:
+            self.outbox.log.warning("%s: what it has chosen for its chats is not known now", owner.bare)
+        self._wake(owner, stanza, level)
+
+    def _wake(self, owner: Account, stanza: Stanza, level: Push) -> None:
+        group, devices = stanza.type == "groupchat", self.devices.get(owner.bare)
+        away = [device for device in devices.values() if self._is_away(owner, device, stanza if group else None)]
+        if not away or not self.chats.wakes(owner, stanza):
             return
-        for session in owner.sessions.values():
-            in_use = in_use or (session.carrier is not None and session.feed.gate is None)
+        in_use = any(each.carrier is not None and each.feed.gate is None for each in owner.sessions.values())
         wait = self.config.delay if in_use and level is not Push.URGENT else 0.0
-        job = Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza))
+        job = Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza), group)
         for device in away:
             self.outbox.add(owner.bare, device.key, job)
+
+    def _is_away(self, owner: Account, device: Device, in_room: Stanza | None) -> bool:
+        """`in_room`: a message of a room, which wakes a device whose session is in it."""
+        session = owner.sessions.get(device.resource)
+        if in_room is None:
+            return session is None or session.carrier is None
+        if session is None or session.carrier is not None or in_room.sender is None:
+            return False
+        return any(address.partition("/")[0] == in_room.sender.bare for address in session[DIRECTED])
+
+    @on(NODE_CHANGED)
+    def settings_changed(self, event: NodeChanged) -> None:
+        self.chats.changed(event)
 
     def _about(self, stanza: Stanza) -> tuple[str, str]:
         """What the app server may be told."""
@@ -140,7 +175,7 @@ class PushNotifications(Plugin[Config]):
             return
         inbox = self.host.find(INBOX)
         count = await inbox.unread(owner) if inbox is not None else 1
-        if inbox is not None and not count and job.level == Push.ALERT:
+        if inbox is not None and not count and job.level == Push.ALERT and not job.group:
             await self.outbox.done(owner, key)  # read on another device meanwhile
             return
         if self.web.is_web(device):

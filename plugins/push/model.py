@@ -40,20 +40,22 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class Job:
     """A notification that is owed to a device. `level`: of `Push`. `due`: seconds since 1970 UTC. `sender`: the last
-    message's. `peer`: its conversation."""
+    message's. `group`: there is one of a room among them, of which no list of the unread tells."""
 
     level: int
     due: float
     attempts: int = 0
     sender: str = ""
     body: str = ""
+    group: bool = False
 
 
 def merged(old: Job | None, new: Job) -> Job:
     """One notification for both: the more urgent level, the earlier time, the later message."""
     if old is None:
         return new
-    return Job(max(old.level, new.level), min(old.due, new.due), old.attempts, new.sender, new.body)
+    level, group = max(old.level, new.level), old.group or new.group
+    return Job(level, min(old.due, new.due), old.attempts, new.sender, new.body, group)
 
 
 def notification(device: Device, job: Job, count: int, sender: bool, body: bool) -> Element:

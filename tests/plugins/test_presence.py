@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from plugins.presence.broadcast import DIRECTED
 from tests.harness import Client, Element, Harness, condition
 from xmppd.contracts.roster import ROSTER, RosterItem
-from xmppd.contracts.sessions import PRESENCE
+from xmppd.contracts.sessions import DIRECTED, PRESENCE
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 

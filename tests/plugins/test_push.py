@@ -179,3 +179,114 @@ async def test_bad_requests(server: Harness) -> None:
         assert (await romeo.iq(enabling(node), "set")).get("type") == "result"
     assert condition(await romeo.iq(enabling("n3"), "set")) == "resource-constraint"
     assert condition(await romeo.iq(enabling(), "set", "juliet@localhost")) == "service-unavailable"
+
+
+# ---- XEP-0492: which chats wake a device
+
+ROOM = "garden@conference.localhost"
+SM = "urn:xmpp:sm:3"
+SETTINGS = "urn:xmpp:notification-settings:1"
+
+
+async def bookmark(client: Client, jid: str, notify: str) -> None:
+    ns = "urn:xmpp:bookmarks:1"
+    inside = f"<extensions><notify xmlns='{SETTINGS}'>{notify}</notify></extensions>"
+    item = f"<item id='{jid}'><conference xmlns='{ns}' name='x'>{inside}</conference></item>"
+    publish = f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{ns}'>{item}</publish></pubsub>"
+    answer = await client.iq(publish, "set")
+    assert answer.get("type") == "result", condition(answer)
+
+
+async def in_room(server: Harness, members_only: bool, notify: str = "") -> tuple[Client, Client]:
+    """romeo's phone is in a room and has lost its connection; its app server, and juliet in the room."""
+    app, juliet = await server.login("app", "server"), await server.login("juliet", presence=True)
+    juliet.send(f"<presence to='{ROOM}/Juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await juliet.receive_all()
+    only = f"<field var='muc#roomconfig_membersonly'><value>{int(members_only)}</value></field>"
+    kind = "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>"
+    form = f"<x xmlns='jabber:x:data' type='submit'>{kind}{only}</x>"
+    await juliet.iq(f"<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>", "set", to=ROOM)
+    member = "<item affiliation='member' jid='romeo@localhost'/>"
+    await juliet.iq(f"<query xmlns='http://jabber.org/protocol/muc#admin'>{member}</query>", "set", to=ROOM)
+    romeo = await server.login("romeo", "phone", presence=True)
+    if notify:
+        await bookmark(romeo, ROOM, notify)
+    romeo.send(f"<enable xmlns='{SM}' resume='true'/>")
+    assert (await romeo.iq(enabling(), "set")).get("type") == "result"
+    romeo.send(f"<presence to='{ROOM}/Romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await romeo.receive_all()
+    romeo.cut()
+    await juliet.receive_all()
+    return app, juliet
+
+
+def say_in_room(client: Client, body: str, inside: str = "") -> None:
+    client.send(f"<message to='{ROOM}' type='groupchat'><body>{body}</body>{inside}</message>")
+
+
+NEVER, MENTION, ALWAYS = "<never/>", "<on-mention/>", "<always/>"
+MENTIONED = "<reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:romeo@localhost'/>"
+PHONE = "identity-category='client' identity-type='phone'"
+
+
+@pytest.mark.parametrize(
+    ("members_only", "notify", "body", "inside", "woken"),
+    [
+        (True, "", "hello", "", True),
+        (False, "", "hello", "", False),
+        (False, "", "where is romeo?", "", True),
+        (False, "", "Romeos", "", False),
+        (False, ALWAYS, "hello", "", True),
+        (True, NEVER, "Romeo!", "", False),
+        (True, MENTION, "hello", "", False),
+        (True, MENTION, "hello", MENTIONED, True),
+        (True, MENTION, "hello", f"<reply xmlns='urn:xmpp:reply:0' to='{ROOM}/Romeo' id='1'/>", True),
+        (True, MENTION, "hello", f"<reply xmlns='urn:xmpp:reply:0' to='{ROOM}/Juliet' id='1'/>", False),
+        (True, f"<never identity-category='client' identity-type='pc'/>{ALWAYS}", "hello", "", True),
+        (True, f"<never {PHONE}/><always identity-category='client'/>{ALWAYS}", "hello", "", False),
+        (True, "<always/><never identity-category='client'/>", "hello", "", False),
+    ],
+)  # fmt: skip
+async def test_rooms(server: Harness, members_only: bool, notify: str, body: str, inside: str, woken: bool) -> None:
+    """A session that waits for its client is woken by what a room says; section 3 for what was not chosen."""
+    app, juliet = await in_room(server, members_only, notify)
+    say_in_room(juliet, body, inside)
+    await server.quiet()
+    if woken:
+        answer(app, await app.receive())
+    await app.silence()
+
+
+async def test_what_one_says_oneself_wakes_nobody(server: Harness) -> None:
+    app, juliet = await in_room(server, True)
+    laptop = await server.login("romeo", "laptop", presence=True)
+    laptop.send(f"<presence to='{ROOM}/Romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await laptop.receive_all()
+    say_in_room(laptop, "it is me")
+    await server.advance(60)
+    await app.silence()
+    laptop.close()
+    await server.quiet()
+    say_in_room(juliet, "and me")
+    answer(app, await app.receive())
+
+
+async def test_a_muted_person(server: Harness) -> None:
+    """And a change counts at once."""
+    app, juliet = await server.login("app", "server"), await server.login("juliet")
+    romeo = await server.login("romeo", "phone", presence=True)
+    await romeo.iq(enabling(), "set")
+    await bookmark(romeo, "juliet@localhost", NEVER)
+    romeo.close()
+    await server.quiet()
+    say(juliet)
+    await app.silence()
+    nurse = await server.login("nurse")
+    say(nurse)
+    answer(app, await app.receive())
+    romeo = await server.login("romeo", "laptop")
+    await bookmark(romeo, "juliet@localhost", ALWAYS)
+    romeo.close()
+    await server.quiet()
+    say(juliet)
+    answer(app, await app.receive())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..hooks import Collect, Notify
 from ..jid import JID
+from ..plugin import SessionKey
 from ..service import Service
 from ..stanza import Stanza
 from ..xml import Element
@@ -94,3 +95,7 @@ SHOWN = Notify["Session"]("shown", plain=True)
 """A session has broadcast available presence, its first or another; `session.presence` is it."""
 AVAILABLE = Notify["Session"]("available", plain=True)
 """A session has sent its initial presence (RFC 6121 section 4.2), after the broadcast."""
+
+DIRECTED: SessionKey[tuple[str, ...]] = SessionKey("directed-presence", (), durable=True)
+"""Who has got available presence of the session that no broadcast takes back (RFC 6121 section 4.6), as full addresses;
+of a room the occupant's."""
