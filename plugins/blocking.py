@@ -73,6 +73,9 @@ class Blocking(Plugin[Config]):
         blocked = self.blocked.get(owner)
         return bool(blocked) and matches(blocked, other) and not self._never(owner, other)
 
+    def has_blocked(self, owner: str) -> bool:
+        return bool(self.blocked.get(owner))
+
     def _never(self, owner: str, jid: JID) -> bool:
         """The own account (section 5: one resource must not block another) and the own server."""
         return jid.bare in (owner, self.host.domain)

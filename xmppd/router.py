@@ -476,17 +476,22 @@ class Router:
 
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID]) -> None:
         """Send one stanza to many full JIDs, serialised once; each gets its own `to` (XEP-0045 section 7.4)."""
-        kind, hosts = stanza.kind, self.hosts
+        hosts = self.hosts
+        found: list[Session] = []
         for to in addresses:
             host = hosts.get(to.domain)
-            if host is None:
-                continue
-            account = host.accounts.get(to.bare)
-            if account is None:
-                continue
-            session = account.sessions.get(to.resource)
-            if session is None:
-                continue
+            account = host.accounts.get(to.bare) if host is not None else None
+            session = account.sessions.get(to.resource) if account is not None else None
+            if session is not None:
+                found.append(session)
+        self.fan_to(stanza, found)
+
+    def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
+        """The same to sessions."""
+        kind = stanza.kind
+        for session in sessions:
+            account = session.account
+            host = account.host
             event = Inbound(stanza, account, None, [])
             try:
                 if host.run(INBOUND, kind, event) is not None:
@@ -494,7 +499,7 @@ class Router:
             except StanzaError:
                 continue
             if event.writes:  # something wants to keep it: the slow way, in order with what it keeps
-                self.deliver(stanza.stamped(to=to))
+                self.deliver(stanza.stamped(to=session.jid))
                 continue
             event.targets = [(session, event.stanza)]
             host.tell(ARRIVED, event, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from xmppd.contracts.blocking import BLOCKLIST
+from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
@@ -75,17 +75,18 @@ class Broadcaster:
         if was:
             self._tell_all(session.account, stanza)
             if alive:
-                self.host.router.fan_out(stanza, (session.jid,))
+                self.host.router.fan_to(stanza, (session,))
         for address in session[DIRECTED]:
             self.host.deliver(stanza.stamped(to=JID.parse(address)))
         session[DIRECTED] = ()
 
     def _tell_all(self, account: Account, stanza: Stanza) -> None:
         """The account's own available resources (sections 4.2.2, 4.4.2, 4.5.2), then all who may see it."""
-        here = [session.jid for session in account.available()]
-        partly: list[JID] = []
+        here = account.available()
+        partly: list[Session] = []
         online, last_seen = self._audiences(account)
         less = stanza if last_seen.all_contacts else without_idle_time(stanza)
+        blocklist = self._blocklist(account)
         for contact, item in self.roster.items(account.bare).items():
             if not item.sees_us or not (online.all_contacts or online.admits(contact, True)):
                 continue
@@ -93,20 +94,19 @@ class Broadcaster:
             other = self._present(contact)
             if other is not None:
                 if subscribed(other, account):
-                    (here if whole else partly).extend(self._seeing(account, other))
+                    (here if whole else partly).extend(_seeing(account, other, blocklist))
             elif not self._is_local(contact):
                 self.host.deliver((stanza if whole else less).stamped(to=JID.parse(contact)))
-        self.host.router.fan_out(stanza, here)
+        self.host.router.fan_to(stanza, here)
         if partly:
-            self.host.router.fan_out(less, partly)
+            self.host.router.fan_to(less, partly)
 
     def _greet(self, session: Session) -> None:
         """Its initial presence: show who is there (section 4.2.2), and what waits for an answer (3.1.3)."""
         account = session.account
-        here = (session.jid,)
         for own in account.available():
             if own is not session:
-                self.host.router.fan_out(self.current(own), here)
+                self.host.router.fan_to(self.current(own), (session,))
         waiting: list[tuple[str, RosterItem]] = []
         for contact, item in self.roster.items(account.bare).items():
             if item.we_see:
@@ -125,7 +125,7 @@ class Broadcaster:
         if other is not None:
             if agreed(account, other) and self.shown(other, account.bare) and not self.blocked(other, session.jid):
                 for each in other.available():
-                    self.host.router.fan_out(self.view(each, account.bare), (session.jid,))
+                    self.host.router.fan_to(self.view(each, account.bare), (session,))
         elif not self._is_local(contact):
             self.host.deliver(Stanza(Kind.PRESENCE, "probe", JID.parse(contact), account.jid))
 
@@ -136,20 +136,20 @@ class Broadcaster:
         if not self.shown(account, contact.bare):
             return
         other = self._present(contact.bare)
-        here = self._seeing(account, other) if other is not None else []
+        here = _seeing(account, other, self._blocklist(account)) if other is not None else []
         self._to_contact([self.view(session, contact.bare) for session in account.available()], contact, here)
 
     def withdraw(self, account: Account, contact: JID) -> None:
         """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3) to who has seen them."""
         gone = [Stanza(Kind.PRESENCE, "unavailable", None, session.jid) for session in account.available()]
         other = self._present(contact.bare)
-        here = [session.jid for session in other.available()] if other is not None else []
+        here = other.available() if other is not None else []
         self._to_contact(gone, contact, here)
 
-    def _to_contact(self, stanzas: Iterable[Stanza], contact: JID, here: list[JID]) -> None:
+    def _to_contact(self, stanzas: Iterable[Stanza], contact: JID, here: list[Session]) -> None:
         for stanza in stanzas:
             if here:
-                self.host.router.fan_out(stanza, here)
+                self.host.router.fan_to(stanza, here)
             elif not self._is_local(contact.bare):
                 self.host.deliver(stanza.stamped(to=contact))
 
@@ -194,13 +194,10 @@ class Broadcaster:
         blocklist = owner.host.find(BLOCKLIST)
         return blocklist is not None and blocklist.blocks(owner.bare, viewer)
 
-    def _seeing(self, owner: Account, other: Account) -> list[JID]:
-        """The other account's available sessions, but for those that the owner blocks."""
+    def _blocklist(self, owner: Account) -> Blocklist | None:
+        """None if the owner has blocked nobody."""
         blocklist = owner.host.find(BLOCKLIST)
-        here = [session.jid for session in other.available()]
-        if blocklist is None:
-            return here
-        return [jid for jid in here if not blocklist.blocks(owner.bare, jid)]
+        return blocklist if blocklist is not None and blocklist.has_blocked(owner.bare) else None
 
     def _present(self, bare: str) -> Account | None:
         """A local account that has sessions. One that is not in memory has none."""
@@ -244,6 +241,12 @@ def item_of(account: Account, contact: str) -> RosterItem | None:
     """The account's view of a contact; its host may be another one of this server."""
     roster = account.host.find(ROSTER)
     return roster.item(account.bare, contact) if roster is not None else None
+
+
+def _seeing(owner: Account, other: Account, blocklist: Blocklist | None) -> list[Session]:
+    """The other account's available sessions, but for those that the owner blocks."""
+    here = other.available()
+    return here if blocklist is None else [each for each in here if not blocklist.blocks(owner.bare, each.jid)]
 
 
 def agreed(viewer: Account, owner: Account) -> bool:

@@ -19,6 +19,10 @@ class Blocklist(Protocol):
         """
         ...
 
+    def has_blocked(self, owner: str) -> bool:
+        """Whether `owner` has blocked anybody at all."""
+        ...
+
 
 BLOCKLIST = Service[Blocklist]("blocklist")
 
