@@ -46,11 +46,10 @@ class Notifier:
         if not settings.flag("deliver_notifications"):
             return
         event = self._event(owner, settings, said)
-        implicit = self._interested(owner, name, node, settings) if self.plugin.personal else {}
+        implicit = self._interested(owner, name, node, settings) if self.plugin.personal else []
         explicit = self._subscribers(owner, node, settings)
         if implicit:
-            bare = set(explicit)
-            self.host.router.fan_out(event, [jid for jid in implicit.values() if jid.bare not in bare])
+            self.host.router.fan_to(event, [each for each in implicit if each.account.bare not in explicit])
         for jid in explicit.values():
             self.host.deliver(event.stamped(to=jid))
 
@@ -73,33 +72,35 @@ class Notifier:
                 found[text] = jid
         return found
 
-    def _interested(self, owner: str, name: str, node: Node, settings: Settings) -> dict[str, JID]:
+    def _interested(self, owner: str, name: str, node: Node, settings: Settings) -> list[Session]:
         """Sessions of the account and of contacts that have said "name+notify" in their caps."""
         caps = self.host.find(CAPS)
         account = self.host.account(owner)
         if caps is None or account is None:
-            return {}
-        found = {
-            session.jid.full: session.jid for session in account.sessions.values() if name in caps.interests(session)
-        }
-        hosts = self.host.router.hosts
-        roster = self.host.find(ROSTER)
+            return []
+        interests = caps.interests
+        found = [session for session in account.sessions.values() if name in interests(session)]
+        hosts, home = self.host.router.hosts, self.host
+        roster = home.find(ROSTER)
         # Who sees the account's presence may read such a node: nothing is left to decide for each.
         all_may = not node.affiliations and settings.text("access_model") in ("open", "presence")
         for contact, item in (roster.items(owner) if roster is not None else {}).items():
-            if not item.sees_us:
+            if not item.sees_us or contact == owner:
                 continue
-            domain = contact.rpartition("@")[2]
-            host = hosts.get(domain)
-            other = host.accounts.get(contact) if host is not None else None
-            if host is None or other is None or not other.sessions:
+            other = home.accounts.get(contact)
+            theirs = interests
+            if other is None:
+                host = hosts.get(contact.rpartition("@")[2])
+                other = host.accounts.get(contact) if host is not None and host is not home else None
+                away = host.find(CAPS) if other is not None and host is not None else None
+                if away is None:
+                    continue
+                theirs = away.interests
+            if other is None:
                 continue
-            theirs = caps if host is self.host else host.find(CAPS)
-            if theirs is None:
-                continue
-            wanted = [session for session in other.sessions.values() if name in theirs.interests(session)]
-            if wanted and (all_may or self._may(node, settings, wanted[0].jid, item)):
-                found.update((session.jid.full, session.jid) for session in wanted)
+            for session in other.sessions.values():
+                if name in theirs(session) and (all_may or self._may(node, settings, session.jid, item)):
+                    found.append(session)
         return found
 
     def _may(self, node: Node, settings: Settings, jid: JID, item: RosterItem) -> bool:
