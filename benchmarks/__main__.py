@@ -7,6 +7,7 @@ import platform
 import resource
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tests import mongo_server
 
 from .bench import Bench, Scale
 from .cases import CASES
@@ -39,6 +42,9 @@ def bench(
     peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure Prosody beside, if installed.")] = True,
     ours: Annotated[bool, typer.Option("--ours/--no-ours", help="Measure this server.")] = True,
     rounds: Annotated[int, typer.Option("--rounds", help="Measured rounds of each case.", min=1)] = 5,
+    mongodb: Annotated[
+        bool, typer.Option("--mongodb", help="Measure this server on MongoDB's protocol, without what the store costs.")
+    ] = False,
     share: Annotated[float, typer.Option("--share", help="Of the full work of a round.", min=0.01, max=100.0)] = 1.0,
 ) -> None:
     """Measure what work costs the server's process in CPU time: all threads, user and system."""
@@ -55,7 +61,9 @@ def bench(
     about = {**machine(), "python": platform.python_version(), "prosody": version}
     console.print("  ".join(f"{key}: {value}" for key, value in about.items() if value))
     run = Run(servers, Scale(1 if profile else rounds, share), Profiler(_profiles()) if profile else None)
-    uvloop.run(run.all(chosen))
+    with mongo_server.start() if mongodb else nullcontext() as store:
+        Xmppd.mongodb = store.uri if store is not None else ""
+        uvloop.run(run.all(chosen))
     _show(run, about, json)
     if run.failed:
         raise typer.Exit(1)

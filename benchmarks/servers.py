@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, ClassVar, Final
 
 import yaml
@@ -59,6 +60,7 @@ class Server:
         self.port, self.tls_port = _free_ports()
         self.chain, self.key = certificate(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
+        self._serial = token_hex(6)
 
     @property
     def pid(self) -> int:
@@ -125,11 +127,20 @@ class Server:
 
 
 class Xmppd(Server):
-    """This server, on an SQLite file. `launcher`: the module that runs it, and its arguments."""
+    """This server, on SQLite or MongoDB. `launcher`: the module that runs it, and its arguments."""
 
     name = "xmppd"
 
     launcher: Sequence[str] = ("-m", "xmppd")
+    mongodb: ClassVar[str] = ""
+    """The URI of a MongoDB server, without a database: each case has one of its own. What that server costs is not
+    counted."""
+
+    @property
+    def storage(self) -> str:
+        if self.mongodb:
+            return f"{self.mongodb.rstrip('/')}/bench-{self._serial}"
+        return f"sqlite:///{self.folder}/xmppd.db"
 
     async def prepare(self) -> None:
         settings: dict[str, Any] = {
@@ -141,13 +152,13 @@ class Xmppd(Server):
                 {"address": "127.0.0.1", "port": self.port, "tls": "none"},
                 {"address": "127.0.0.1", "port": self.tls_port, "tls": "direct"},
             ],
-            "storage": f"sqlite:///{self.folder}/xmppd.db",
+            "storage": self.storage,
             "var": str(self.folder),
             "limits": {"connections_per_address": 100_000, "per_connection": UNSHAPED, "per_account": UNSHAPED},
             "log": {"level": "warning"},
         }
         (self.folder / "xmppd.yaml").write_text(yaml.safe_dump(settings))
-        storage = await open_storage(f"sqlite:///{self.folder}/xmppd.db", RealClock())
+        storage = await open_storage(self.storage, RealClock())
         try:
             stored = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
             sha1, sha256 = (
