@@ -103,6 +103,19 @@ class Feed:
             return
         self._put(data, stamp)
 
+    def refuse(self, data: bytes) -> int:
+        """Send the error of a message that is refused, before anything that acknowledges the message: it waits for
+        nothing. Returns the count of acknowledged stanzas that covers it; 0 without XEP-0198."""
+        queue = self.queue
+        if queue is None:
+            self.send(data, 0)
+            return 0
+        if len(queue) >= 2 * self.session.host.server.limits.queue:
+            self.session.host.delivery.overflow(self.session)
+        else:
+            self._put(data, 0)
+        return queue.sent
+
     def copy(self, data: bytes, stamp: int) -> None:
         """A carbon of an entry that went to another device (XEP-0280): acknowledged, it delivers the entry as well."""
         if not stamp or not self.live or self._full():
@@ -193,16 +206,9 @@ class Feed:
             self.session.account.mailbox.settle(stamps)
         self.go_on()
 
-    def covering(self) -> int:
-        """The count of acknowledged stanzas that covers what was sent last; -1 while that waits behind the log."""
-        return self.queue.sent if self.queue is not None and self._held is None else -1
-
     def covered(self, count: int) -> bool:
-        """Whether the client has acknowledged so much (of `covering`)."""
-        queue = self.queue
-        if queue is None:
-            return True
-        return queue.acknowledged >= count if count >= 0 else not queue.items and self._held is None
+        """Whether the client has acknowledged so much (see `refuse`)."""
+        return self.queue is None or self.queue.acknowledged >= count
 
     def goodbye(self) -> None:
         """The client closes its stream."""

@@ -158,9 +158,9 @@ class Session:
         if self.ended:
             refusals.append((number, NEVER))
         else:
-            self.send(error)
+            covering = self.feed.refuse(error.data)
             if self.feed.queue is not None:
-                refusals.append((number, self.feed.covering()))
+                refusals.append((number, covering))
                 self.feed.ask()
         self.refusals = refusals or None
 

@@ -462,6 +462,32 @@ async def test_after_a_kill_the_count_does_not_cover_a_refusal_nobody_heard(serv
         await second.stop()
 
 
+@pytest.mark.server(more="limits: {queue: 10, ask_every: 5}")
+@pytest.mark.parametrize("many", [1, 9, 40])
+async def test_an_acknowledgement_never_overtakes_the_error_that_it_covers(server: Harness, many: int) -> None:
+    """The client takes what is acknowledged for delivered, so it must know what was refused: also while so much waits for it
+    that other things are held back. Who takes nothing and is refused without end is let go."""
+    juliet = await server.login("juliet", presence=True)
+    romeo = await server.login("romeo", presence=True)
+    await enable(romeo)
+    for number in range(20):
+        say(juliet, "romeo@localhost", f"{number}")
+    await romeo.receive_all()
+    for number in range(many):
+        say(romeo, "nobody@localhost", f"refused {number}")
+    romeo.send(f"<r xmlns='{SM}'/>")
+    found = await romeo.receive_all()
+    errors = [each.get("id") for each in found if each.get("type") == "error"]
+    if many > 10:
+        assert len(errors) == 10, "as much again as may wait otherwise"
+        assert "resource-constraint" in xml(found[-1])
+        return
+    assert errors == [f"refused {number}" for number in range(many)]
+    last = [each.tag for each in found].index(f"{{{SM}}}a")
+    assert found[last].get("h") == str(many)
+    assert all(found.index(each) < last for each in found if each.get("type") == "error")
+
+
 async def test_a_count_goes_with_its_session(server: Harness) -> None:
     romeo = await server.login("romeo")
     await enable(romeo)
