@@ -465,8 +465,8 @@ async def test_after_a_kill_the_count_does_not_cover_a_refusal_nobody_heard(serv
 @pytest.mark.server(more="limits: {queue: 10, ask_every: 5}")
 @pytest.mark.parametrize("many", [1, 9, 40])
 async def test_an_acknowledgement_never_overtakes_the_error_that_it_covers(server: Harness, many: int) -> None:
-    """The client takes what is acknowledged for delivered, so it must know what was refused: also while so much waits for it
-    that other things are held back. Who takes nothing and is refused without end is let go."""
+    """The client takes what is acknowledged for delivered, so it must know what was refused: also while so much waits
+    for it that other things are held back. Who takes nothing and is refused without end is let go."""
     juliet = await server.login("juliet", presence=True)
     romeo = await server.login("romeo", presence=True)
     await enable(romeo)
