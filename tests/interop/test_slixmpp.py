@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from slixmpp import JID
 from slixmpp.exceptions import IqError
+from slixmpp.xmlstream import ET
 
 from tests.interop.conftest import People
 from tests.interop.people import WITHIN, eventually
@@ -193,3 +194,57 @@ async def test_a_file_passes_through_the_proxy(people: People) -> None:
     stream.transport.close()
     await asyncio.wait_for(ended.wait(), WITHIN)
     assert bytes(came) == data
+
+
+async def test_words_are_found(people: People) -> None:
+    """XEP-0431, as a field in the archive's form."""
+    romeo, juliet = await people.login("romeo"), await people.login("juliet")
+    for text in ("But soft, what light", "It is the east"):
+        romeo.say(people.bare("juliet"), text)
+        await juliet.hear()
+    query = ET.Element("{urn:xmpp:mam:2}query")
+    form = ET.SubElement(query, "{jabber:x:data}x", type="submit")
+    for var, value in (("FORM_TYPE", "urn:xmpp:mam:2"), ("{urn:xmpp:fulltext:0}fulltext", "east")):
+        ET.SubElement(ET.SubElement(form, "{jabber:x:data}field", var=var), "{jabber:x:data}value").text = value
+    request = juliet.make_iq_set()
+    request.append(query)
+    answer = await request.send(timeout=WITHIN)
+    assert answer.xml.findtext(".//{http://jabber.org/protocol/rsm}count") == "1"
+
+
+async def test_one_message_to_many(people: People) -> None:
+    """XEP-0033."""
+    romeo, juliet, nurse = [await people.login(name) for name in ("romeo", "juliet", "nurse")]
+    message = romeo.make_message(JID("localhost"), mbody="the feast is at eight", mtype="chat")
+    addresses = ET.SubElement(message.xml, "{http://jabber.org/protocol/address}addresses")
+    for name in ("juliet", "nurse"):
+        ET.SubElement(addresses, "{http://jabber.org/protocol/address}address", type="bcc", jid=people.bare(name))
+    message.send()
+    for person in (juliet, nurse):
+        assert (await person.hear())["body"] == "the feast is at eight"
+
+
+async def test_nobody_sees_that_i_am_online(people: People) -> None:
+    """The ad-hoc command of the own account, as a client shows it."""
+    romeo, juliet = await people.login("romeo", "orchard"), await people.login("juliet", "balcony")
+    contact = people.bare("juliet")
+    romeo.send_presence_subscription(pto=JID(contact))
+    await eventually(partial(romeo.sees, contact), "she is seen")
+    commands: Any = juliet.register_plugin("xep_0050") or juliet.plugin["xep_0050"]
+    done = asyncio.Event()
+
+    def fill_in(answer: Any, session: dict[str, Any]) -> None:
+        form = answer["command"]["form"]
+        form["type"] = "submit"
+        form.set_values({"online": "nobody"})
+        session["payload"] = form
+        session["next"] = lambda answer, _: done.set() if answer["command"]["status"] == "completed" else None
+        commands.complete_command(session)
+
+    commands.start_command(jid=contact, node="urn:xmppd:privacy", session={"next": fill_in})
+    await asyncio.wait_for(done.wait(), WITHIN)
+    await eventually(lambda: not romeo.sees(contact), "she is gone")
+    juliet.send_presence(pshow="away")
+    await juliet.settled()
+    await romeo.settled()
+    assert not romeo.sees(contact)
