@@ -9,8 +9,7 @@ import pytest
 
 from tests.harness import Client, Element, Harness
 from tests.harness.clock import FakeClock
-from tests.mongo_server.fixture import mongodb_database
-from xmppd.storage import make_backend
+from tests.plugins.stores import KINDS, mongodb_database, store_of
 from xmppd.storage.store import Store
 
 __all__ = ["mongodb_database"]
@@ -22,15 +21,12 @@ TIMER = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='{}'/>"
 HOUR = 3600.0
 
 
-@pytest.fixture(params=["memory", "sqlite", "mongodb"])
+@pytest.fixture(params=KINDS)
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
-    clock, url = FakeClock(), "memory:"
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/store.db"
-    elif request.param == "mongodb":
-        url = request.getfixturevalue("mongodb_database")
+    clock = FakeClock()
     marker = request.node.get_closest_marker("server")
-    harness = Harness(**(marker.kwargs if marker else {}), store=Store(make_backend(url, clock), clock), clock=clock)
+    options = marker.kwargs if marker else {}
+    harness = Harness(**options, store=store_of(request, tmp_path, clock), clock=clock)
     await harness.start()
     yield harness
     await harness.stop()

@@ -12,13 +12,11 @@ from plugins.search import FOUND
 from plugins.search.index import Index, text_of, words
 from tests.harness import Client, Element, Harness, condition
 from tests.harness.clock import FakeClock
-from tests.mongo_server.fixture import mongodb_database
+from tests.plugins.stores import KINDS, mongodb_database, store_of
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.search import FULLTEXT_FIELD, FULLTEXT_NS
 from xmppd.jid import JID
-from xmppd.storage import make_backend
 from xmppd.storage.api import Entry, Range
-from xmppd.storage.store import Store
 
 __all__ = ["mongodb_database"]
 
@@ -27,16 +25,12 @@ MESSAGE = "{jabber:client}message"
 BODY = "{jabber:client}body"
 
 
-@pytest.fixture(params=["memory", "sqlite", "mongodb"])
+@pytest.fixture(params=KINDS)
 async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
     """With the indexes in files, whatever the store is."""
-    clock, url = FakeClock(), "memory:"
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/store.db"
-    elif request.param == "mongodb":
-        url = request.getfixturevalue("mongodb_database")
+    clock = FakeClock()
     options: dict[str, Any] = {"search": {"folder": str(tmp_path / "search")}}
-    harness = Harness(plugins=options, rooms=options, store=Store(make_backend(url, clock), clock), clock=clock)
+    harness = Harness(plugins=options, rooms=options, store=store_of(request, tmp_path, clock), clock=clock)
     await harness.start()
     await harness.register("juliet")
     yield harness

@@ -1,0 +1,27 @@
+"""A store of each kind, for tests of plugins that must not depend on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clock import FakeClock
+from tests.mongo_server.fixture import mongodb_database
+from xmppd.storage import make_backend
+from xmppd.storage.store import Store
+
+__all__ = ["KINDS", "mongodb_database", "store_of"]
+
+KINDS = ("memory", "sqlite", "mongodb")
+
+
+def store_of(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Store:
+    """Not open. `request.param`: of `KINDS`; the test module imports the fixture `mongodb_database` from here."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/store.db"
+    elif request.param == "mongodb":
+        url = str(request.getfixturevalue("mongodb_database"))
+    else:
+        url = "memory:"
+    return Store(make_backend(url, clock), clock)
