@@ -16,7 +16,7 @@ from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.expiry import EPHEMERAL_TAG, EXPIRY
-from xmppd.contracts.rooms import ROOMS
+from xmppd.contracts.rooms import ROOM_SAID, ROOMS, RoomSaid
 from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
@@ -201,6 +201,7 @@ class GroupChat(Plugin[Config]):
             fan_out = self.host.router.fan_out
             arrival.behind(live.lane)
             arrival.then(lambda: fan_out(out, room.everyone()))
+            arrival.then(lambda: self._tell_accounts(room, out))
             taken_back = retracted_id(stanza)
             if taken_back:
                 log, by = self.rooms.log, out.id
@@ -221,6 +222,12 @@ class GroupChat(Plugin[Config]):
             effects = room.relayed(who, stanza)
         arrival.behind(live.lane)
         arrival.then(lambda: self.perform(effects))
+
+    def _tell_accounts(self, room: Room, said: Stanza) -> None:
+        """So that those can be woken who belong to the room and are not there."""
+        for host in self.host.server.hosts.values():
+            if host.type == "accounts":
+                host.tell(ROOM_SAID, RoomSaid(room.jid, said, room.absent))
 
     def _hand_on(self, arrival: Arrival, stanza: Stanza) -> None:
         """In the sender's batch: acknowledged means that the recipient's archive has it, too."""

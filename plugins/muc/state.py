@@ -237,6 +237,15 @@ class RoomState:
             del self.occupants[occupant.key]
         self._everyone = None
 
+    def absent(self) -> list[tuple[str, str]]:
+        """Bare JID and reserved nick of who belongs to the room and is not in it."""
+        here = {seat.jid.bare for occupant in self.occupants.values() for seat in occupant.seats.values()}
+        return [
+            (bare, member.nick)
+            for bare, member in self.members.items()
+            if bare not in here and AFFILIATIONS.get(member.affiliation, Affiliation.NONE) >= Affiliation.MEMBER
+        ]
+
     def everyone(self) -> tuple[JID, ...]:
         """The full JIDs of all seats."""
         found = self._everyone

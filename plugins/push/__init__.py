@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from xmppd.config import option
+from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
 from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
+from xmppd.contracts.rooms import ROOM_SAID, RoomSaid
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES
 from xmppd.contracts.sessions import DIRECTED
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
@@ -52,10 +54,16 @@ class PushNotifications(Plugin[Config]):
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
+        self.owners: set[str] = set()
+        """Accounts that have devices."""
 
     async def start(self) -> None:
         await self.web.start()
         self.rules = self.host.service(MESSAGE_RULES)
+        after = ""
+        while owners := await self.devices.owners(self.host.domain, after):
+            self.owners.update(owners)
+            after = owners[-1]
         await self.outbox.start()
 
     # ---- the account's devices (sections 5 and 6)
@@ -79,6 +87,7 @@ class PushNotifications(Plugin[Config]):
             if device.key not in known and len(known) >= self.config.devices:
                 raise ResourceConstraint("too many devices")
             await self.host.storage.commit([self.devices.put(owner, device.key, device)])
+            self.owners.add(owner)
 
     @iq("set", NS, "disable", To.SELF)
     async def disable(self, request: Request) -> None:
@@ -98,6 +107,12 @@ class PushNotifications(Plugin[Config]):
             writes.append(self.outbox.drop(owner, key))
         if writes:
             await self.host.storage.commit(writes)
+        if not self.devices.get(owner):
+            self.owners.discard(owner)
+
+    @on(ACCOUNT_DELETED)
+    def deleted(self, jid: JID) -> None:
+        self.owners.discard(jid.bare)
 
     @on(DISCO_FORMS)
     def server_key(self, ask: DiscoAsk) -> Iterable[Element]:
@@ -145,6 +160,33 @@ class PushNotifications(Plugin[Config]):
         for device in away:
             self.outbox.add(owner.bare, device.key, job)
 
+    @on(ROOM_SAID)
+    def said(self, event: RoomSaid) -> None:
+        """In a room, of which members are absent: their sessions are over, or they have not come yet."""
+        level = self.rules.treatment(event.stanza).push
+        if level is Push.NEVER or not self.owners:
+            return
+        absent = [each for each in event.absent() if each[0] in self.owners]
+        if absent:
+            self.spawn(self._wake_absent(event, level, absent), "rooms")
+
+    async def _wake_absent(self, event: RoomSaid, level: Push, absent: list[tuple[str, str]]) -> None:
+        for bare, nick in absent:
+            try:
+                account = await self.host.open_account(JID.parse(bare))
+                await self.chats.load(bare)
+            except StorageUnavailable:
+                self.outbox.log.warning("%s is not told what %s says: the store is away", bare, event.room)
+                continue
+            if account is None or not self.chats.joins(bare, event.room.bare):
+                continue
+            if not self.chats.wakes(account, event.stanza, nick):
+                continue
+            job = Job(int(level), self.host.clock.now(), 0, *self._about(event.stanza), True)
+            for device in self.devices.get(bare).values():
+                if self._is_away(account, device, None):
+                    self.outbox.add(bare, device.key, job)
+
     def _is_away(self, owner: Account, device: Device, in_room: Stanza | None) -> bool:
         """`in_room`: a message of a room, which wakes a device whose session is in it."""
         session = owner.sessions.get(device.resource)
@@ -175,6 +217,7 @@ class PushNotifications(Plugin[Config]):
             return
         inbox = self.host.find(INBOX)
         count = await inbox.unread(owner) if inbox is not None else 1
+        count = max(count, 1) if job.group else count
         if inbox is not None and not count and job.level == Push.ALERT and not job.group:
             await self.outbox.done(owner, key)  # read on another device meanwhile
             return

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from xmppd.contracts.pubsub import PUBSUB, NodeChanged
 from xmppd.contracts.rooms import ROOMS
@@ -28,12 +28,29 @@ class When(enum.Enum):
     NEVER = "never"
 
 
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a bookmark says. `when` None: nothing was chosen."""
+
+    when: When | None = None
+    joins: bool = False
+    nick: str = ""
+
+    @classmethod
+    def read(cls, bookmark: Element) -> Self:
+        joins = str(bookmark.get("autojoin", "")) in ("true", "1")
+        return cls(chosen_in(bookmark), joins, text_of(find(bookmark, BOOKMARKS, "nick")).strip())
+
+
+UNKNOWN: Final = Chat()
+
+
 class ChatSettings:
     """What each account has chosen for its chats; read when first asked for, and anew when it changes."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._known: OrderedDict[str, dict[str, When]] = OrderedDict()
+        self._known: OrderedDict[str, dict[str, Chat]] = OrderedDict()
         self._reading: dict[str, object] = {}
 
     def ready(self, owner: str) -> bool:
@@ -46,11 +63,8 @@ class ChatSettings:
         if pubsub is None or owner in self._known:
             return
         mark = self._reading[owner] = object()
-        found: dict[str, When] = {}
-        for item in await pubsub.items(JID.parse(owner), BOOKMARKS):
-            chosen = chosen_in(parse(item.payload)) if item.payload else None
-            if chosen is not None:
-                found[item.id] = chosen
+        items = await pubsub.items(JID.parse(owner), BOOKMARKS)
+        found = {item.id: Chat.read(parse(item.payload)) for item in items if item.payload}
         if self._reading.get(owner) is mark:  # otherwise they have changed meanwhile: the next message reads them again
             del self._reading[owner]
             self._known[owner] = found
@@ -62,18 +76,24 @@ class ChatSettings:
             self._known.pop(event.owner, None)
             self._reading.pop(event.owner, None)
 
-    def wakes(self, account: Account, stanza: Stanza) -> bool:
-        """Whether a message to the account may wake its devices."""
+    def joins(self, owner: str, room: str) -> bool:
+        """The account wants to be in the room whenever it can: its bookmark says so (XEP-0402 section 2)."""
+        chat = self._known.get(owner, {}).get(room)
+        return chat is not None and chat.joins
+
+    def wakes(self, account: Account, stanza: Stanza, nick: str = "") -> bool:
+        """Whether a message to the account may wake its devices. `nick`: one that a room has reserved for it."""
         sender = stanza.sender
         if sender is None:
             return True
         peer, group = sender.bare, stanza.type == "groupchat"
-        nicks = own_nicks(account, peer) if group else ()
+        chat = self._known.get(account.bare, {}).get(peer, UNKNOWN)
+        nicks = own_nicks(account, peer) if group else set()
         if group and sender.resource in nicks:
             return False  # said by another device of the same person
-        when = self._known.get(account.bare, {}).get(peer) or self._unchosen(peer, group)
+        when = chat.when or self._unchosen(peer, group)
         if when is When.ON_MENTION:
-            return mentions(stanza, account.bare, peer, nicks)
+            return mentions(stanza, account.bare, peer, nicks | {nick, chat.nick})
         return when is When.ALWAYS
 
     def _unchosen(self, peer: str, group: bool) -> When:
@@ -104,15 +124,15 @@ def chosen_in(bookmark: Element) -> When | None:
     return best[1]
 
 
-def own_nicks(account: Account, room: str) -> tuple[str, ...]:
+def own_nicks(account: Account, room: str) -> set[str]:
     """By what its sessions have entered a room."""
     found = {address for session in account.sessions.values() for address in session[DIRECTED]}
-    return tuple(address.partition("/")[2] for address in found if address.partition("/")[0] == room)
+    return {address.partition("/")[2] for address in found if address.partition("/")[0] == room}
 
 
-def mentions(stanza: Stanza, owner: str, room: str, nicks: Iterable[str]) -> bool:
+def mentions(stanza: Stanza, owner: str, room: str, nicks: set[str]) -> bool:
     """A reference (XEP-0372), a reply to what the person has said (XEP-0461), or the nick as a word."""
-    tags = stanza.tags
+    tags, nicks = stanza.tags, {nick for nick in nicks if nick}
     if f"{REFERENCE_NS}|reference" in tags:
         uris = {f"xmpp:{owner}", *(f"xmpp:{room}/{nick}" for nick in nicks)}
         if any(each.get("uri") in uris for each in children(stanza.xml, REFERENCE_NS, "reference")):
@@ -122,4 +142,4 @@ def mentions(stanza: Stanza, owner: str, room: str, nicks: Iterable[str]) -> boo
         if reply is not None and str(reply.get("to", "")) in {owner, *(f"{room}/{nick}" for nick in nicks)}:
             return True
     body = text_of(stanza.child("jabber:client", "body"))
-    return any(re.search(rf"(?<!\w){re.escape(nick)}(?!\w)", body, re.IGNORECASE) for nick in nicks if nick)
+    return any(re.search(rf"(?<!\w){re.escape(nick)}(?!\w)", body, re.IGNORECASE) for nick in nicks)

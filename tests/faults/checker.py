@@ -230,6 +230,11 @@ class _Judge:
                     # Its session held it until it ended: then what it left goes to the others (point 6).
                     self.report.excused["left behind by a killed client"] += 1
                     return True
+            for replaced in other.abandoned.values() if other.account == device.account and other is not device else ():
+                if message.attempts[0].at < replaced < receipt.at < replaced + GRACE:
+                    # The same: it ended when its client came back and began another one.
+                    self.report.excused["left behind by an abandoned session"] += 1
+                    return True
         for epoch, name in self.first[device.account].get(receipt.key, ()):
             if name != device.name and self.ledger.crashed(epoch, receipt.epoch):
                 self.report.excused["another device's, again after a crash"] += 1

@@ -152,7 +152,7 @@ class Actor:
             self._pending += [each for each in self.unacked if each is not None]
             self.unacked.clear()
             if self._previous and not self._begun:
-                self.device.abandoned.add(self._session)
+                self.device.abandoned[self._session] = time.monotonic()
             self._session += 1
             self._begun, self._sitting = False, 0
             self._fetching = self.device.kind is Kind.ARCHIVE

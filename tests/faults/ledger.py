@@ -90,8 +90,8 @@ class Device:
     killed_at: float = 0.0
     receipts: list[Receipt] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    abandoned: set[int] = field(default_factory=set)
-    """Sessions that it lost while it set them up, and did not resume."""
+    abandoned: dict[int, float] = field(default_factory=dict)
+    """Sessions that it lost while it set them up, and did not resume; when it began another one in their place."""
     denied: int = 0
     """How often the server did not know any more what it had sent (<handled-count-too-high/>)."""
 

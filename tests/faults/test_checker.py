@@ -128,8 +128,22 @@ def test_again_in_the_place_of_a_session_that_the_client_gave_up(ledger: Ledger)
     device.receipts.append(live(3, 0, 2))
     device.receipts[-1].session = 1
     assert broken(ledger) == {"doubled": 1}
-    device.abandoned.add(0)
+    device.abandoned[0] = 0.0
     assert broken(ledger) == {}
+
+
+def test_late_because_another_device_gave_its_session_up(ledger: Ledger) -> None:
+    """What that session held goes to the others when it ends, at the moment that its client begins another one."""
+    receipts = ledger.devices[ACKS].receipts
+    receipts[0], receipts[1], receipts[2] = receipts[1], receipts[2], receipts[0]
+    assert broken(ledger) == {"out of order": 1}
+    ledger.devices[PHONE].abandoned[1] = 1.9
+    assert broken(ledger) == {}
+    ledger.devices[PHONE].abandoned[1] = 2.1
+    assert broken(ledger) == {"out of order": 1}, "it had come before"
+    ledger.devices[PHONE].abandoned.clear()
+    ledger.devices[OTHER].abandoned[1] = 1.9
+    assert broken(ledger) == {"out of order": 1}, "another account's"
 
 
 def test_what_is_in_no_archive_may_come_twice_if_it_was_sent_twice_around_a_crash(ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
+from tests.core.test_delivery import restarted
 from tests.harness import Client, Harness, condition
 from xmppd.storage.store import Store
 
@@ -188,18 +189,20 @@ SM = "urn:xmpp:sm:3"
 SETTINGS = "urn:xmpp:notification-settings:1"
 
 
-async def bookmark(client: Client, jid: str, notify: str) -> None:
+async def bookmark(client: Client, jid: str, notify: str, joins: str = "", nick: str = "") -> None:
     ns = "urn:xmpp:bookmarks:1"
-    inside = f"<extensions><notify xmlns='{SETTINGS}'>{notify}</notify></extensions>"
-    item = f"<item id='{jid}'><conference xmlns='{ns}' name='x'>{inside}</conference></item>"
+    inside = f"<nick>{nick}</nick>" if nick else ""
+    inside += f"<extensions><notify xmlns='{SETTINGS}'>{notify}</notify></extensions>" if notify else ""
+    autojoin = f" autojoin='{joins}'" if joins else ""
+    item = f"<item id='{jid}'><conference xmlns='{ns}' name='x'{autojoin}>{inside}</conference></item>"
     publish = f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{ns}'>{item}</publish></pubsub>"
     answer = await client.iq(publish, "set")
     assert answer.get("type") == "result", condition(answer)
 
 
-async def in_room(server: Harness, members_only: bool, notify: str = "") -> tuple[Client, Client]:
-    """romeo's phone is in a room and has lost its connection; its app server, and juliet in the room."""
-    app, juliet = await server.login("app", "server"), await server.login("juliet", presence=True)
+async def room_of_two(server: Harness, members_only: bool) -> Client:
+    """A room of juliet's, in which she is and romeo is a member."""
+    juliet = await server.login("juliet", presence=True)
     juliet.send(f"<presence to='{ROOM}/Juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
     await juliet.receive_all()
     only = f"<field var='muc#roomconfig_membersonly'><value>{int(members_only)}</value></field>"
@@ -208,6 +211,12 @@ async def in_room(server: Harness, members_only: bool, notify: str = "") -> tupl
     await juliet.iq(f"<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>", "set", to=ROOM)
     member = "<item affiliation='member' jid='romeo@localhost'/>"
     await juliet.iq(f"<query xmlns='http://jabber.org/protocol/muc#admin'>{member}</query>", "set", to=ROOM)
+    return juliet
+
+
+async def in_room(server: Harness, members_only: bool, notify: str = "") -> tuple[Client, Client]:
+    """romeo's phone is in a room and has lost its connection; its app server, and juliet in the room."""
+    app, juliet = await server.login("app", "server"), await room_of_two(server, members_only)
     romeo = await server.login("romeo", "phone", presence=True)
     if notify:
         await bookmark(romeo, ROOM, notify)
@@ -290,3 +299,50 @@ async def test_a_muted_person(server: Harness) -> None:
     await server.quiet()
     say(juliet)
     answer(app, await app.receive())
+
+
+@pytest.mark.parametrize(
+    ("members_only", "joins", "notify", "nick", "body", "woken"),
+    [
+        (True, "true", "", "", "hello", True),
+        (True, "1", ALWAYS, "", "hello", True),
+        (True, "", "", "", "hello", False),
+        (True, "true", NEVER, "", "hello", False),
+        (False, "true", "", "Ro", "hello", False),
+        (False, "true", "", "Ro", "hello, ro!", True),
+    ],
+)
+async def test_a_member_who_is_not_there(
+    server: Harness, members_only: bool, joins: str, notify: str, nick: str, body: str, woken: bool
+) -> None:
+    """Whose bookmark says that the account is in the room whenever it can; also after a restart."""
+    romeo = await server.login("romeo", "phone", presence=True)
+    assert (await romeo.iq(enabling(), "set")).get("type") == "result"
+    await bookmark(romeo, ROOM, notify, joins, nick)
+    romeo.close()
+    await server.quiet()
+    second = await restarted(server)
+    try:
+        app, juliet = await second.login("app", "server"), await room_of_two(second, members_only)
+        for invitation in await app.receive_all():
+            answer(app, invitation)
+        say_in_room(juliet, body)
+        await second.quiet()
+        if woken:
+            push = await app.receive()
+            assert int(fields(push)["message-count"]) > 0
+            answer(app, push)
+        await app.silence()
+    finally:
+        await second.stop()
+
+
+async def test_who_is_no_member_is_not_woken(server: Harness) -> None:
+    app, juliet = await server.login("app", "server"), await room_of_two(server, False)
+    tybalt = await server.login("tybalt", "phone", presence=True)
+    await tybalt.iq(enabling(), "set")
+    await bookmark(tybalt, ROOM, ALWAYS, "true")
+    tybalt.close()
+    await server.quiet()
+    say_in_room(juliet, "hello")
+    await app.silence()

@@ -1,10 +1,15 @@
-"""What other plugins ask a group chat service (XEP-0045)."""
+"""Group chat (XEP-0045) as other plugins see it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
+from ..hooks import Notify
+from ..jid import JID
 from ..service import Service
+from ..stanza import Stanza
 
 
 class Rooms(Protocol):
@@ -14,3 +19,17 @@ class Rooms(Protocol):
 
 
 ROOMS = Service[Rooms]("rooms")
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSaid:
+    """A message to all, `stanza` as the occupants get it. `absent`: bare JID and reserved nick ("" for none) of the
+    members, admins and owners who are not in the room; made when it is called."""
+
+    room: JID
+    stanza: Stanza
+    absent: Callable[[], Iterable[tuple[str, str]]]
+
+
+ROOM_SAID = Notify[RoomSaid]("room-said", plain=True)
+"""Told to every host with accounts, after the commit and after the occupants have got it."""
