@@ -301,8 +301,9 @@ class Router:
 
     @staticmethod
     def _tell_sender(session: Session, error: Stanza) -> None:
+        """Before the acknowledgement of what was sent to many."""
         if not session.ended:
-            session.send(error)
+            session.feed.refuse(error.data)
 
     def _presence(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
         rules = session.host.find(PRESENCE)
