@@ -13,8 +13,8 @@ SID_NS: Final = "urn:xmpp:sid:0"
 
 def stamp(microseconds: int) -> str:
     """XEP-0082 DateTime in UTC, with microseconds."""
-    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds % 1_000_000:06d}Z"
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:06d}Z"
 
 
 def parse_time(text: str) -> int:
