@@ -12,7 +12,7 @@ from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
 from xmppd.contracts.pubsub import PUBSUB
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Account, Host, Kind, Stanza
-from xmppd.stanza import parse_stanza
+from xmppd.stanza import look_at
 from xmppd.storage.api import Entry, Flags, Range, Write
 
 from .model import NEW, Ask, Conversation, Step, Summary, What, advance
@@ -310,6 +310,6 @@ def place(host: Host, stanza: Stanza, peer: str, resource: str) -> str:
 
 def _stanza(entry: Entry) -> Stanza:
     try:
-        return parse_stanza(entry.body)
+        return look_at(entry.body)
     except ValueError:
         return Stanza(Kind.MESSAGE)
