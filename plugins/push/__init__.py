@@ -145,9 +145,12 @@ class PushNotifications(Plugin[Config]):
     async def _wake_later(self, owner: Account, stanza: Stanza, level: Push) -> None:
         try:
             await self.chats.load(owner.bare)
+            account = await self.host.open_account(owner.jid)  # its devices may have left memory meanwhile
         except StorageUnavailable:
-            self.outbox.log.warning("%s: what it has chosen for its chats is not known now", owner.bare)
-        self._wake(owner, stanza, level)
+            self.outbox.log.warning("nobody wakes the devices of %s: the store is away", owner.bare)
+            return
+        if account is not None:
+            self._wake(account, stanza, level)
 
     def _wake(self, owner: Account, stanza: Stanza, level: Push) -> None:
         group, devices = stanza.type == "groupchat", self.devices.get(owner.bare)
@@ -173,8 +176,8 @@ class PushNotifications(Plugin[Config]):
     async def _wake_absent(self, event: RoomSaid, level: Push, absent: list[tuple[str, str]]) -> None:
         for bare, nick in absent:
             try:
-                account = await self.host.open_account(JID.parse(bare))
                 await self.chats.load(bare)
+                account = await self.host.open_account(JID.parse(bare))
             except StorageUnavailable:
                 self.outbox.log.warning("%s is not told what %s says: the store is away", bare, event.room)
                 continue
