@@ -208,8 +208,12 @@ class _Judge:
         if device.kind is Kind.ARCHIVE:
             self._read_and_sent(device)
         for how in (How.LIVE, How.CARBON, How.ROOM):
+            # Only where it comes for the first time does its place say anything, late or not.
+            firsts = {receipt.key: receipt for receipt in reversed(device.receipts) if receipt.how is how}
             came = [
-                receipt for receipt in device.receipts if receipt.how is how and not self._repeated(device, receipt)
+                receipt
+                for receipt in device.receipts
+                if firsts.get(receipt.key) is receipt and not self._repeated(device, receipt)
             ]
             for case in self.disorder(receipt.key for receipt in came):
                 self.report.bad("out of order", f"{case} at {device.name} ({how.value})")

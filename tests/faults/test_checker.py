@@ -146,6 +146,17 @@ def test_late_because_another_device_gave_its_session_up(ledger: Ledger) -> None
     assert broken(ledger) == {"out of order": 1}, "another account's"
 
 
+def test_late_the_first_time_and_again_later(ledger: Ledger) -> None:
+    """What is excused the first time is no disorder when it comes again after a crash."""
+    device = ledger.devices[ACKS]
+    device.receipts.append(live(1, 1, 2))
+    device.receipts[-1].at = 9.0
+    ledger.devices[PHONE].abandoned[1] = 1.9
+    for number in (2, 3):
+        ledger.messages[f"m{number}"].attempts = [Attempt(0, 1.95)]
+    assert broken(ledger) == {}
+
+
 def test_what_is_in_no_archive_may_come_twice_if_it_was_sent_twice_around_a_crash(ledger: Ledger) -> None:
     for owner in (A, B):
         ledger.archives[owner].pop()
