@@ -154,6 +154,9 @@ def test_late_the_first_time_and_again_later(ledger: Ledger) -> None:
     ledger.devices[PHONE].abandoned[1] = 1.9
     for number in (2, 3):
         ledger.messages[f"m{number}"].attempts = [Attempt(0, 1.95)]
+    for name in (PHONE, BARE):  # nobody else had it
+        ledger.devices[name].kind = Kind.ACKS
+        del ledger.devices[name].receipts[0]
     assert broken(ledger) == {}
 
 
