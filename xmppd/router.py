@@ -296,14 +296,8 @@ class Router:
             except StanzaError as error:
                 del passage.writes[writes:], passage.outbound[sent:], passage.inbound[came:]
                 if not copy.answers:
-                    passage.then(partial(self._tell_sender, session, copy.error(error)))
+                    passage.then(partial(passage.reply, copy.error(error)))
         passage.stanza = outer
-
-    @staticmethod
-    def _tell_sender(session: Session, error: Stanza) -> None:
-        """Before the acknowledgement of what was sent to many."""
-        if not session.ended:
-            session.feed.refuse(error.data)
 
     def _presence(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
         rules = session.host.find(PRESENCE)
