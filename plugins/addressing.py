@@ -53,6 +53,7 @@ class Addressing(Plugin[Config]):
         shown: list[Element] = []
         hidden: dict[str, Element] = {}
         targets: dict[str, JID] = {}
+        named: set[str] = set()
         given = stanza.child(ADDRESSES_NS, "addresses")
         for each in children(given, ADDRESSES_NS, "address") if given is not None else ():
             kind, text = str(each.get("type", "")), each.get("jid")
@@ -72,10 +73,9 @@ class Addressing(Plugin[Config]):
             else:
                 address.set("delivered", "true")
                 shown.append(address)
+                named.add(to.full)
             targets[to.full] = to
-        for full in [full for full in hidden if any(each.get("jid") == full for each in shown)]:
-            del hidden[full]  # named openly as well
-        return shown, hidden, targets
+        return shown, {full: each for full, each in hidden.items() if full not in named}, targets
 
 
 def _with(stanza: Stanza, addresses: list[Element]) -> Stanza:

@@ -15,6 +15,7 @@ from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.expiry import EPHEMERAL_NS, EPHEMERAL_TAG, EXPIRY
 from xmppd.contracts.routing import INBOUND, OUTBOUND
+from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.storage.api import Entry, Flags, Range, Write
 from xmppd.tombstone import emptied
@@ -26,7 +27,7 @@ SWEEP: Final = 30.0
 PAGE: Final = 200
 OWNERS: Final = 500
 AGAIN: Final = 3600 * SECOND
-"""So much later is looked again whether somebody has taken the message."""
+"""At the latest so much later is looked again whether somebody has taken the message."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class EphemeralMessages(Plugin[Config]):
     def timed(self, owner: str, id: int, stanza: Stanza) -> Sequence[Write]:
         mark = stanza.child(EPHEMERAL_NS, "ephemeral")
         timer = str(mark.get("timer", "")) if mark is not None else ""
-        if not (timer.isascii() and timer.isdigit() and 0 < int(timer[:12]) <= LONGEST):
+        if not (timer.isascii() and timer.isdigit() and len(timer) <= 12 and 0 < int(timer) <= LONGEST):
             return ()
         at = id + int(timer) * SECOND
         self.next[owner] = min(at, self.next.get(owner, at))  # if nothing is committed, a look in vain
@@ -99,10 +100,14 @@ class EphemeralMessages(Plugin[Config]):
     async def sweep(self) -> None:
         now = int(self.host.clock.now() * SECOND)
         for owner in [owner for owner, at in self.next.items() if at <= now]:
-            self.next.pop(owner)  # what comes from here on is noted anew
-            while await self._expire(owner, now):
-                pass
-            first = await self.due.page(owner, Range(), 1)
+            due = self.next.pop(owner)  # what comes from here on is noted anew
+            try:
+                while await self._expire(owner, now):
+                    pass
+                first = await self.due.page(owner, Range(), 1)
+            except StorageUnavailable:
+                self.next[owner] = due  # the next sweep tries again
+                continue
             if first:
                 self.next[owner] = min(first[0].id, self.next.get(owner, first[0].id))
 
@@ -117,7 +122,7 @@ class EphemeralMessages(Plugin[Config]):
         writes: list[Write] = [self.due.delete(owner, [each.id for each in due])]
         for entry in entries:
             if account is not None and self._waits(account, entry, now):
-                at = now + AGAIN + entry.id % SECOND
+                at = now + AGAIN - (now - entry.id) % AGAIN  # ids differ, so these do
                 writes.append(self.due.append(owner, Entry(at, owner, "", 0, str(entry.id).encode())))
             elif entry.flags & Flags.HIDDEN:
                 writes.append(self.log.delete(owner, (entry.id,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from secrets import token_hex
@@ -237,13 +238,17 @@ class RoomState:
             del self.occupants[occupant.key]
         self._everyone = None
 
-    def absent(self) -> list[tuple[str, str]]:
-        """Bare JID and reserved nick of who belongs to the room and is not in it."""
-        here = {seat.jid.bare for occupant in self.occupants.values() for seat in occupant.seats.values()}
+    def absent(self, among: AbstractSet[str]) -> list[tuple[str, str]]:
+        """Bare JID and reserved nick of those among some who belong to the room and are not in it."""
+        found = among & self.members.keys()
+        if not found:
+            return []
+        found -= {seat.jid.bare for occupant in self.occupants.values() for seat in occupant.seats.values()}
+        members = [(bare, self.members[bare]) for bare in sorted(found)]
         return [
             (bare, member.nick)
-            for bare, member in self.members.items()
-            if bare not in here and AFFILIATIONS.get(member.affiliation, Affiliation.NONE) >= Affiliation.MEMBER
+            for bare, member in members
+            if AFFILIATIONS.get(member.affiliation, Affiliation.NONE) >= Affiliation.MEMBER
         ]
 
     def everyone(self) -> tuple[JID, ...]:

@@ -169,11 +169,11 @@ class PushNotifications(Plugin[Config]):
         level = self.rules.treatment(event.stanza).push
         if level is Push.NEVER or not self.owners:
             return
-        absent = [each for each in event.absent() if each[0] in self.owners]
+        absent = event.absent(self.owners)
         if absent:
             self.spawn(self._wake_absent(event, level, absent), "rooms")
 
-    async def _wake_absent(self, event: RoomSaid, level: Push, absent: list[tuple[str, str]]) -> None:
+    async def _wake_absent(self, event: RoomSaid, level: Push, absent: Iterable[tuple[str, str]]) -> None:
         for bare, nick in absent:
             try:
                 await self.chats.load(bare)

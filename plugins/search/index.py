@@ -11,7 +11,6 @@ from typing import Final
 
 from xmppd.stanza import embedded
 from xmppd.storage.api import Entry, Range
-from xmppd.tombstone import is_tombstone
 from xmppd.xml import CLIENT_NS, Element, name_of, parse
 
 VERSION: Final = 1
@@ -47,8 +46,6 @@ def words(text: str) -> list[str]:
 def text_of(entry: Entry) -> str:
     """What a message says to people: bodies and subject, "" for nothing that can be read."""
     if b"<body" not in entry.body and b"<subject" not in entry.body:
-        return ""
-    if is_tombstone(entry):
         return ""
     try:
         tree: Element = parse(embedded(entry.body))

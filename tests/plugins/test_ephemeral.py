@@ -10,6 +10,8 @@ import pytest
 from tests.harness import Client, Element, Harness
 from tests.harness.clock import FakeClock
 from tests.plugins.stores import KINDS, mongodb_database, store_of
+from xmppd.storage.api import Range
+from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
 __all__ = ["mongodb_database"]
@@ -107,11 +109,37 @@ async def test_ids_are_still_found(server: Harness) -> None:
 async def test_what_is_no_timer(server: Harness) -> None:
     romeo = await server.login("romeo", presence=True)
     await server.register("juliet")
-    for timer in ("0", "-1", "soon", "1.5", "9" * 30, ""):
+    for timer in ("0", "-1", "soon", "1.5", "9" * 30, "000000000001" + "9" * 30, ""):
         say(romeo, "stays", timer)
     await server.quiet()
     await server.advance(100)
-    assert await archive(romeo) == ["stays"] * 6
+    assert await archive(romeo) == ["stays"] * 7
+
+
+async def test_many_that_wait_are_all_looked_at_again(server: Harness) -> None:
+    """Also when they were accepted at the same fraction of a second."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    for number in range(3):
+        say(romeo, str(number), 60)
+        await server.advance(2)
+    await server.advance(2 * HOUR)
+    due = server.host.plugins["ephemeral"].due
+    assert len(await due.page("juliet@localhost", Range(), 10)) == 3
+
+
+async def test_a_store_that_is_away_at_the_time(server: Harness) -> None:
+    if not isinstance(server.backend, MemoryBackend):
+        pytest.skip("the memory's can be made to fail")
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "gone", 60)
+    await server.advance(1)
+    server.backend.unreachable = True
+    await server.advance(100)
+    server.backend.unreachable = False
+    await server.advance(60)
+    assert await archive(await server.login("romeo")) == [None]
 
 
 async def test_in_a_room(server: Harness) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,12 +24,12 @@ ROOMS = Service[Rooms]("rooms")
 
 @dataclass(frozen=True, slots=True)
 class RoomSaid:
-    """A message to all, `stanza` as the occupants get it. `absent`: bare JID and reserved nick ("" for none) of the
-    members, admins and owners who are not in the room; made when it is called."""
+    """A message to all, `stanza` as the occupants get it. `absent`: of some bare JIDs those that are members, admins or
+    owners and not in the room, each with its reserved nick ("" for none)."""
 
     room: JID
     stanza: Stanza
-    absent: Callable[[], Iterable[tuple[str, str]]]
+    absent: Callable[[AbstractSet[str]], Iterable[tuple[str, str]]]
 
 
 ROOM_SAID = Notify[RoomSaid]("room-said", plain=True)
