@@ -119,9 +119,7 @@ class ClientStream:
             else:
                 self.fail(fault)
             return
-        shaping = self.server.shaping
-        if shaping.on:
-            shaping.use(self, len(data), len(items))
+        self.charge(len(data), len(items))
         session = self.session
         if session is not None and session.received - session.handled > LANE_BOUND:
             session.throttled = True
@@ -172,6 +170,11 @@ class ClientStream:
 
     def relieved(self) -> None:
         self._read_on()
+
+    def charge(self, size: int, stanzas: int) -> None:
+        shaping = self.server.shaping
+        if shaping.on:
+            shaping.use(self, size, stanzas)
 
     def shape(self, wait: bool) -> None:
         """It sends more than it may (limits.Shaping), or may go on."""

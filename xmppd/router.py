@@ -284,6 +284,8 @@ class Router:
     async def _spread(self, passage: Passage, session: Session, copies: list[Stanza]) -> None:
         """One stanza to many people: decided together, committed in one batch. One that is refused stops no other."""
         outer = passage.stanza
+        if session.carrier is not None:
+            session.carrier.charge(len(outer.inside) * len(copies), len(copies))
         for copy in copies:
             writes, sent, came = len(passage.writes), len(passage.outbound), len(passage.inbound)
             try:

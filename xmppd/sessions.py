@@ -52,6 +52,10 @@ class Carrier(Protocol):
         """Fewer stanzas wait: read on."""
         ...
 
+    def charge(self, size: int, stanzas: int) -> None:
+        """The client has caused more work than it has sent: bytes and stanzas count against its limits."""
+        ...
+
 
 class Session:
     """One full JID. Everything for a client passes `send`, in order."""

@@ -135,6 +135,19 @@ async def test_what_is_refused(server: Harness, inside: str, expected: str) -> N
     assert condition(await romeo.receive()) == expected
 
 
+@pytest.mark.server(more="limits: {per_connection: {bytes: 0, stanzas: 10, stanzas_burst: 20}}")
+async def test_many_recipients_are_many_stanzas(server: Harness) -> None:
+    """For the limits: else everybody could send fifty times of what they may."""
+    romeo = await server.login("romeo")
+    many = addresses(bcc=[f"nobody{number}@localhost" for number in range(40)])
+    romeo.send(f"<message to='localhost' type='chat'>{many}<body>hello</body></message>")
+    assert len(await romeo.receive_all()) == 40
+    romeo.send("<iq type='get' id='p' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+    assert romeo.link.paused, "it is not read for a while"
+    await server.advance(10)
+    assert (await romeo.receive()).get("id") == "p"
+
+
 async def test_to_one_person_it_is_a_label(server: Harness) -> None:
     """Section 4: beside the multicast service the addresses are only information."""
     romeo, juliet, nurse = await people(server, "romeo", "juliet", "nurse")
