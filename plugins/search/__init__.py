@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,9 +81,9 @@ class FullTextSearch(Plugin[Config]):
                 raise InternalServerError(f"the index cannot be written: {error}") from error
 
     async def _find(self, log: Log, owner: str, asked: list[str], wanted: Range, backwards: bool) -> tuple[int, ...]:
-        index = await self.in_thread(self._index, owner)
-        await self._update(index, log, owner, wanted.high)
-        return await self.in_thread(index.find, asked, wanted, FOUND, backwards)
+        async with self._opened(owner) as index:
+            await self._update(index, log, owner, wanted.high)
+            return await self.in_thread(index.find, asked, wanted, FOUND, backwards)
 
     async def _update(self, index: Index, log: Log, owner: str, until: int | None) -> None:
         """Read what has come since. One archive at a time on this server: it is work for the processor."""
@@ -101,15 +103,21 @@ class FullTextSearch(Plugin[Config]):
     def _path(self, owner: str) -> Path:
         return self.folder / f"{hashlib.sha256(owner.encode()).hexdigest()[:40]}.db"
 
-    def _index(self, owner: str) -> Index:
+    @asynccontextmanager
+    async def _opened(self, owner: str) -> AsyncIterator[Index]:
+        """The index, for whoever has the owner's turn; it stays open as long as it is in use, and some time longer."""
         path = self._path(owner)
-        index = self.open.pop(path, None) or Index(None if self.in_memory else path, owner)
+        index = self.open.pop(path, None)
+        if index is None:
+            index = await self.in_thread(Index, None if self.in_memory else path, owner)
+        try:
+            yield index
+        except BaseException:
+            index.close()
+            raise
         self.open[path] = index
-        if len(self.open) > OPEN and not self.in_memory:
-            # Not one that is in use: those were used last, and at most as many as there are searches at a time.
-            _, oldest = self.open.popitem(last=False)
-            oldest.close()
-        return index
+        while len(self.open) > OPEN and not self.in_memory:
+            self.open.popitem(last=False)[1].close()
 
     def _drop(self, owner: str) -> None:
         path = self._path(owner)
@@ -132,5 +140,7 @@ class FullTextSearch(Plugin[Config]):
                 continue
             async with self.host.turns.take(f"search {owner}"):
                 left = await self.log.count(owner, Range(without=int(Flags.HIDDEN)))
-                if self._index(owner).count > 2 * left:
+                async with self._opened(owner) as index:
+                    stale = index.count > 2 * left
+                if stale:
                     self._drop(owner)
