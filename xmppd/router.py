@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from .contracts.routing import (
     ADDRESSES_NS,
@@ -37,9 +35,10 @@ from .errors import (
     StorageUnavailable,
 )
 from .jid import JID
+from .passage import Passage
 from .plugin import Request, To
 from .stanza import Kind, Stanza
-from .storage.api import Batch, LogAppend, Storage, Write
+from .storage.api import Storage
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -51,151 +50,6 @@ log = logging.getLogger("xmppd.router")
 ADDRESSES = f"{ADDRESSES_NS}|addresses"
 SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
-
-
-class Passage:
-    """One stanza from decision to release. Implements `Arrival` for service hosts and `Release` for the store."""
-
-    __slots__ = ("actions", "inbound", "lane", "number", "other", "outbound", "router", "session", "stanza", "writes")
-
-    def __init__(self, router: Router, stanza: Stanza, session: Session | None, lane: Lane) -> None:
-        self.router = router
-        self.stanza = stanza
-        self.session = session
-        self.lane = lane
-        self.number = session.received if session is not None else 0
-        """Its place among the stanzas of its session."""
-        self.other: Lane | None = None
-        self.writes: list[Write] = []
-        self.outbound: list[Outbound] = []
-        self.inbound: list[Inbound] = []
-        self.actions: list[Callable[[], None]] = []
-
-    # ---- what a decider may do (contracts.routing.Arrival)
-
-    def write(self, write: Write) -> None:
-        self.writes.append(write)
-
-    def behind(self, lane: Lane) -> None:
-        self.other = lane
-
-    def then(self, action: Callable[[], None]) -> None:
-        self.actions.append(action)
-
-    def forward(self, stanza: Stanza) -> None:
-        """Raises StanzaError; the recipient's account must be in memory (it has a session)."""
-        assert stanza.to is not None
-        host = self.router.hosts.get(stanza.to.domain)
-        account = host.account(stanza.to.bare) if host is not None else None
-        if host is None or account is None:
-            raise ServiceUnavailable()
-        self.router.to_account(self, stanza, host, account)
-
-    def restamp(self) -> None:
-        """The decision took time: the entry in the sender's log gets an id above all that were stored meanwhile, so
-        that whoever has read up to there has missed nothing."""
-        for outbound in self.outbound:
-            if outbound.stamp:
-                self._restamp(outbound)
-
-    def _restamp(self, outbound: Outbound) -> None:
-        old, owner = outbound.stamp, outbound.owner
-        outbound.stamp = owner.next_id()
-        for place, write in enumerate(self.writes):
-            if type(write) is LogAppend and write.owner == owner.bare and write.entry.id == old:
-                entry = msgspec.structs.replace(write.entry, id=outbound.stamp)
-                self.writes[place] = LogAppend(write.log, write.owner, entry)
-
-    # ---- commit
-
-    def finish(self) -> None:
-        """Decided: join a batch, wait behind what is pending, or be released at once."""
-        storage = self.router.storage
-        if self.writes:
-            for event in (*self.outbound, *self.inbound):
-                if event.late is not None:
-                    self.writes += [write for make in event.late for write in make(event.stamp)]
-            try:
-                batch = storage.join(self.writes, self)
-                self._took(batch)
-                if self.session is not None and self.session.counter is not None:
-                    batch.counts[self.session.counter] = self.session.accounted(self.number)
-            except StorageUnavailable:
-                self.refuse(ResourceConstraint("the store does not answer now"))
-            return
-        tail = self._tail()
-        if tail is None:
-            self.committed()
-        else:
-            storage.follow(tail, self)
-            self._took(tail)
-
-    def _tail(self) -> Batch | None:
-        mine, other = self.lane.tail, self.other.tail if self.other is not None else None
-        if mine is not None and mine.done:
-            mine = self.lane.tail = None
-        if other is None or other.done:
-            return mine
-        return other if mine is None or other.number > mine.number else mine
-
-    def _took(self, batch: Batch) -> None:
-        self.lane.tail = batch
-        if self.other is not None:
-            self.other.tail = batch
-
-    # ---- release (storage.api.Release)
-
-    def committed(self) -> None:
-        router = self.router
-        try:
-            for event in self.inbound:
-                router.release_in(self, event)
-            for sent in self.outbound:
-                router.release_out(sent)
-            for action in self.actions:
-                action()
-        finally:
-            if self.session is not None:
-                self.session.settled()
-
-    def failed(self, error: Exception) -> None:
-        if isinstance(error, StorageUnavailable):
-            self._answer_error(ResourceConstraint("the store does not answer now"))
-        else:
-            log.error("the store refused what %r writes: %s", self.stanza, error)
-            self._answer_error(InternalServerError())
-        if self.session is not None:
-            self.session.settled()
-
-    def refuse(self, error: StanzaError) -> None:
-        """Not accepted: nothing is written, the sender is told in its place in the order."""
-        self.writes = []
-        self.inbound = []
-        self.outbound = []
-        self.actions = [lambda: self._answer_error(error)]
-        self.other = None
-        tail = self._tail()
-        if tail is None:
-            self.committed()
-        else:
-            if self.session is not None and self.stanza.kind is Kind.MESSAGE and not self.stanza.answers:
-                self.session.refusing(self.number)  # before the counts of what follows
-            self.router.storage.follow(tail, self)
-            self._took(tail)
-
-    def _answer_error(self, error: StanzaError) -> None:
-        if not self.stanza.answers:
-            self.reply(self.stanza.error(error))
-
-    def reply(self, stanza: Stanza) -> None:
-        """Answer the sender."""
-        if self.session is not None:
-            if stanza.kind is Kind.MESSAGE:
-                self.session.refuse(self.number, stanza)
-            elif not self.session.ended:
-                self.session.send(stanza)
-        elif stanza.to is not None and stanza.to.domain in self.router.hosts:
-            self.router.deliver(stanza)
 
 
 class Router:
