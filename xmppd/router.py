@@ -152,6 +152,8 @@ class Router:
             except StanzaError as error:
                 del passage.writes[writes:], passage.outbound[sent:], passage.inbound[came:]
                 if not copy.answers:
+                    if copy.kind is Kind.MESSAGE:
+                        session.refusing(passage.number)  # before the counts of what follows
                     passage.then(partial(passage.reply, copy.error(error)))
         passage.stanza = outer
 

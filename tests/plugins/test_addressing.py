@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.test_delivery import acked, enable
+from tests.core.test_delivery import acked, enable, restarted
 from tests.harness import Client, Element, Harness, condition, xml
+from xmppd.storage.api import Range
 
 NS = "http://jabber.org/protocol/address"
 BODY = "{jabber:client}body"
@@ -87,6 +88,30 @@ async def test_one_that_is_refused_stops_no_other(server: Harness) -> None:
     await romeo.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")
     found = [each for each in await romeo.receive_all() if each.find("{urn:xmpp:mam:2}result") is not None]
     assert len(found) == 1, "what was refused is in no archive"
+
+
+async def test_after_a_kill_the_count_does_not_cover_what_one_recipient_refused(server: Harness) -> None:
+    """The client sends it again; who has it is not told twice."""
+    romeo, _ = await people(server, "romeo", "juliet")
+    previous = await enable(romeo)
+    given = addresses(bcc=["nobody@localhost", "juliet@localhost"])
+    message = f"<message to='localhost' type='chat' id='{'m' * 20}'>{given}<body>hello</body></message>"
+    romeo.send(message)
+    romeo.send("<message to='juliet@localhost' type='chat' id='n'><body>and more</body></message>")
+    await server.quiet()
+    second = await restarted(server)
+    try:
+        client = second.connect()
+        await client.sign_in("romeo")
+        client.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>")
+        answer = await client.receive()
+        assert (answer.tag, answer.get("h")) == ("{urn:xmpp:sm:3}failed", "0")
+        await client.bind("orchard")
+        client.send(message)
+        await second.quiet()
+        assert await second.storage.log("archive").count("juliet@localhost", Range()) == 2
+    finally:
+        await second.stop()
 
 
 async def test_presence_is_taken_back(server: Harness) -> None:
