@@ -115,13 +115,11 @@ class Avatars(Plugin[NoConfig]):
 
     # ---- in presence (section 4)
 
-    @on(OUTBOUND, Stage.STAMP, kinds=(Kind.PRESENCE,))
+    @on(OUTBOUND, Stage.STAMP, kinds=(Kind.PRESENCE,), types=("",))
     def show(self, event: Outbound) -> None:
         """In what is broadcast and what is directed. Who says that it has no avatar, or does not know yet, is left
         alone if it says so with an empty <photo/>."""
         stanza = event.stanza
-        if stanza.type:
-            return
         known = self.kept.get(event.owner.bare).get("")
         if known is None:
             return

@@ -25,6 +25,8 @@ from xmppd.xep import stanza_id_bytes
 NS = "urn:xmpp:carbons:2"
 FORWARD_NS = "urn:xmpp:forward:0"
 MESSAGES = (Kind.MESSAGE,)
+COPIED = ("chat", "normal", "error")
+"""Never groupchat nor headline (XEP-0280 section 6.1)."""
 ENABLED = SessionKey[bool]("carbons", False, durable=True)
 
 
@@ -44,7 +46,7 @@ class Carbons(Plugin[NoConfig]):
     async def disable(self, request: Request) -> None:
         _session(request)[ENABLED] = False
 
-    @on(ARRIVED, kinds=MESSAGES)
+    @on(ARRIVED, kinds=MESSAGES, types=COPIED)
     def received(self, event: Inbound) -> None:
         """Section 7: a copy to each that has not got it by RFC 6121 section 8.5."""
         sessions, targets = event.owner.sessions, event.targets
@@ -58,7 +60,7 @@ class Carbons(Plugin[NoConfig]):
         if others and self.rules.treatment(event.stanza).carbon_received:
             event.targets.extend(copies("received", event.stanza, event.stanza.data, others))
 
-    @on(SENT, kinds=MESSAGES)
+    @on(SENT, kinds=MESSAGES, types=COPIED)
     def sent(self, event: Outbound) -> None:
         """Section 8. What a user sends to the own account comes to all devices as received."""
         owner, stanza = event.owner, event.stanza

@@ -83,15 +83,15 @@ class EphemeralMessages(Plugin[Config]):
             self.timed_owners.put(owner, "", Timed()),
         )
 
-    @on(OUTBOUND, Stage.ARCHIVE, (Kind.MESSAGE,))
+    @on(OUTBOUND, Stage.ARCHIVE, (Kind.MESSAGE,), tags=(EPHEMERAL_TAG,))
     def outgoing(self, event: Outbound) -> None:
-        if event.stamp and EPHEMERAL_TAG in event.stanza.tags:
+        if event.stamp:
             owner, stanza = event.owner.bare, event.stanza
             event.write_with_stamp(lambda id: self.timed(owner, id, stanza))
 
-    @on(INBOUND, Stage.ARCHIVE, (Kind.MESSAGE,))
+    @on(INBOUND, Stage.ARCHIVE, (Kind.MESSAGE,), tags=(EPHEMERAL_TAG,))
     def incoming(self, event: Inbound) -> None:
-        if event.stamp and EPHEMERAL_TAG in event.stanza.tags:
+        if event.stamp:
             owner, stanza = event.owner.bare, event.stanza
             event.write_with_stamp(lambda id: self.timed(owner, id, stanza))
 

@@ -78,11 +78,11 @@ class LastActivity(Plugin[NoConfig]):
         seconds = max(0, int(self.host.clock.now() - last.at))
         return E("query", NS, {"seconds": str(seconds)}, last.status or None)
 
-    @on(SENT, Stage.ARCHIVE, kinds=(Kind.PRESENCE,))
+    @on(SENT, Stage.ARCHIVE, kinds=(Kind.PRESENCE,), types=("unavailable",))
     def left(self, event: Outbound) -> None:
         """Remember the words of unavailable presence, and the time if it was the last resource."""
         stanza, session = event.stanza, event.session
-        if session is None or stanza.to is not None or stanza.type != "unavailable":
+        if session is None or stanza.to is not None:
             return
         status = stanza.child(CLIENT_NS, "status")
         session[STATUS] = clean(text_of(status))[:STATUS_LENGTH]

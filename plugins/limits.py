@@ -20,6 +20,7 @@ from xmppd.plugin import JID, Account, Inbound, Kind, Plugin, Session, Stage, on
 from xmppd.storage.api import Flags, Range
 
 MESSAGES = (Kind.MESSAGE,)
+STORED = ("chat", "normal")
 INCOMING = int(Flags.INCOMING)
 KEPT = 20_000
 """Accounts whose count is remembered."""
@@ -73,11 +74,11 @@ class Limits(Plugin[Config]):
 
     # ---- what waits
 
-    @on(INBOUND, Stage.GUARD, MESSAGES)
+    @on(INBOUND, Stage.GUARD, MESSAGES, types=STORED)
     def guard(self, event: Inbound) -> None:
         """Before anything is written: what is refused is in no archive (section 2, "service-unavailable")."""
         owner, stanza = event.owner, event.stanza
-        if _somebody_there(event) or stanza.answers:
+        if _somebody_there(event):
             return
         if stanza.sender is not None and stanza.sender.bare == owner.bare:
             return
@@ -87,7 +88,7 @@ class Limits(Plugin[Config]):
         if waiting is not None and self._full(waiting):
             raise ServiceUnavailable()
 
-    @on(ARRIVED, kinds=MESSAGES)
+    @on(ARRIVED, kinds=MESSAGES, types=STORED)
     def arrived(self, event: Inbound) -> None:
         """It is stored and nobody took it."""
         if not event.stamp or event.targets:

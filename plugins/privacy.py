@@ -68,21 +68,21 @@ class PrivacyPolicy(Plugin[Config]):
 
     # ---- the path of stanzas
 
-    @on(OUTBOUND, Stage.GUARD, (Kind.PRESENCE,))
+    @on(OUTBOUND, Stage.GUARD, (Kind.PRESENCE,), tags=IDLE_TAGS)
     def directed(self, event: Outbound) -> Verdict | None:
         """To an address, rooms mostly, goes no idle time that it may not see; that they are there is said by choice."""
         stanza, owner = event.stanza, event.owner.bare
-        if stanza.to is None or stanza.to.bare == owner or IDLE_TAGS.isdisjoint(stanza.tags):
+        if stanza.to is None or stanza.to.bare == owner:
             return None
         if not self._shows_last(event.owner, stanza.to.bare):
             event.stanza = without_idle_time(stanza)
         return None
 
-    @on(INBOUND, Stage.BLOCK, (Kind.IQ,))
+    @on(INBOUND, Stage.BLOCK, (Kind.IQ,), types=("get",), tags=(LAST,))
     def asked(self, event: Inbound) -> Verdict | None:
         """XEP-0012 section 4: a device is asked for its idle time. The answer is that of one that is not there."""
         stanza = event.stanza
-        if stanza.type != "get" or LAST not in stanza.tags or stanza.to is None or not stanza.to.resource:
+        if stanza.to is None or not stanza.to.resource:
             return None
         sender = stanza.sender.bare if stanza.sender is not None else ""
         if sender in (event.owner.bare, self.host.domain) or self._shows_last(event.owner, sender):

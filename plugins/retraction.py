@@ -22,18 +22,18 @@ class Retraction(Plugin[NoConfig]):
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
 
-    @on(SENT, kinds=(Kind.MESSAGE,))
+    @on(SENT, kinds=(Kind.MESSAGE,), types=("chat", "normal"), tags=(RETRACT_TAG,))
     def sent(self, event: Outbound) -> None:
         stanza = event.stanza
-        if RETRACT_TAG in stanza.tags and stanza.type in ("chat", "normal") and stanza.to is not None:
+        if stanza.to is not None:
             wanted = Range(peer=stanza.to.bare, without=int(Flags.INCOMING))
             self.spawn(self._bury(event.owner.bare, wanted, retracted_id(stanza), stanza.id), "retract")
 
-    @on(ARRIVED, kinds=(Kind.MESSAGE,))
+    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal"), tags=(RETRACT_TAG,))
     def arrived(self, event: Inbound) -> None:
         """Only what the same account has sent: another's messages are found under another peer."""
         stanza = event.stanza
-        if RETRACT_TAG in stanza.tags and stanza.type in ("chat", "normal") and stanza.sender is not None:
+        if stanza.sender is not None:
             wanted = Range(peer=stanza.sender.bare, flags=int(Flags.INCOMING))
             self.spawn(self._bury(event.owner.bare, wanted, retracted_id(stanza), stanza.id), "retract")
 

@@ -195,14 +195,14 @@ class RosterPlugin(Plugin[Config]):
             await self.host.storage.commit(self.write(owner, contact.bare, None))
             self.push(owner, contact.bare)
 
-    @on(INBOUND, Stage.GUARD, kinds=(Kind.IQ,))
+    @on(INBOUND, Stage.GUARD, kinds=(Kind.IQ,), types=("set",), tags=(f"{NS}|query",))
     def no_foreign_push(self, event: Inbound) -> Verdict | None:
         """Pushes come from here and from nowhere else, so none that is addressed to a client passes (2.1.6).
 
         The answer is that of a resource that does not exist, for it must not tell who is there.
         """
         stanza = event.stanza
-        if stanza.type == "set" and f"{NS}|query" in stanza.tags and stanza.to is not None and stanza.to.resource:
+        if stanza.to is not None and stanza.to.resource:
             raise ServiceUnavailable()
         return None
 

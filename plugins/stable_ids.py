@@ -25,20 +25,18 @@ class StableIds(Plugin[NoConfig]):
     def setup(self) -> None:
         self._read: tuple[Stanza | None, frozenset[str]] = (None, frozenset())
 
-    @on(OUTBOUND, Stage.STAMP, MESSAGES)
+    @on(OUTBOUND, Stage.STAMP, MESSAGES, tags=MARKS)
     def outgoing(self, event: Outbound) -> None:
         """Also the sender's own archive must not hold an id that looks like its own."""
-        if not MARKS.isdisjoint(event.stanza.tags):
-            event.stanza = self._cleaned(event.stanza, event.owner.bare, trusted=False)
+        event.stanza = self._cleaned(event.stanza, event.owner.bare, trusted=False)
 
-    @on(INBOUND, Stage.STAMP, MESSAGES)
+    @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS)
     def incoming(self, event: Inbound) -> None:
         """All copies go that carry the owner's address in any spelling (section 5)."""
         stanza = event.stanza
-        if not MARKS.isdisjoint(stanza.tags):
-            # Only the server speaks for the domain, and for an account's bare address.
-            trusted = stanza.sender is not None and stanza.sender.full in (self.host.domain, event.owner.bare)
-            event.stanza = self._cleaned(stanza, event.owner.bare, trusted)
+        # Only the server speaks for the domain, and for an account's bare address.
+        trusted = stanza.sender is not None and stanza.sender.full in (self.host.domain, event.owner.bare)
+        event.stanza = self._cleaned(stanza, event.owner.bare, trusted)
 
     def _cleaned(self, stanza: Stanza, owner: str, trusted: bool) -> Stanza:
         """Without ids by `owner` and, unless the server itself is the sender, without delays in its name."""

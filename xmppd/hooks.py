@@ -6,11 +6,11 @@ Order is a named `Stage`, never a number; within a stage it is the order in whic
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from .stanza import Kind
+from .stanza import Kind, Shape
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -33,7 +33,13 @@ class Verdict(enum.Enum):
 
 
 class Hook:
-    """A name and a promise. `plain`: handlers must be plain functions (the hot path)."""
+    """A name and a promise. `plain`: handlers must be plain functions (the hot path).
+
+    Hooks on the path of a stanza may be narrowed: `on(…, kinds, types, tags)`. A handler then runs for stanzas of these
+    kinds and types, with a child that has one of these tags. That is looked up once for all stanzas of a shape, and
+    once for all recipients of a fan-out; so a handler that has nothing to do costs nothing. What counts is the stanza
+    as it is when the hook begins, not what a handler of the same chain has made of it.
+    """
 
     def __init__(self, name: str, plain: bool = False) -> None:
         self.name = name
@@ -60,6 +66,18 @@ class Registration:
     hook: Hook
     stage: Stage
     kinds: tuple[Kind, ...]
+    types: frozenset[str] = frozenset()
+    """None: all."""
+    tags: frozenset[str] = frozenset()
+    """None: all."""
+
+    def concerns(self, shape: Shape) -> bool:
+        """Whether the handler runs for stanzas of that shape."""
+        return (
+            shape.kind in self.kinds
+            and (not self.types or shape.type in self.types)
+            and (not self.tags or not self.tags.isdisjoint(shape.tags))
+        )
 
 
 ALL_KINDS = (Kind.MESSAGE, Kind.PRESENCE, Kind.IQ)
@@ -67,31 +85,49 @@ ALL_KINDS = (Kind.MESSAGE, Kind.PRESENCE, Kind.IQ)
 
 @overload
 def on(
-    hook: Chain[E], stage: Stage = Stage.GUARD, kinds: tuple[Kind, ...] = ALL_KINDS
+    hook: Chain[E],
+    stage: Stage = ...,
+    kinds: tuple[Kind, ...] = ...,
+    *,
+    types: Collection[str] = ...,
+    tags: Collection[str] = ...,
 ) -> Callable[[Callable[[Any, E], Verdict | None]], Callable[[Any, E], Verdict | None]]: ...
 
 
 @overload
 def on(
-    hook: Notify[E], stage: Stage = Stage.GUARD, kinds: tuple[Kind, ...] = ALL_KINDS
+    hook: Notify[E],
+    stage: Stage = ...,
+    kinds: tuple[Kind, ...] = ...,
+    *,
+    types: Collection[str] = ...,
+    tags: Collection[str] = ...,
 ) -> Callable[[Callable[[Any, E], Awaitable[None] | None]], Callable[[Any, E], Awaitable[None] | None]]: ...
 
 
 @overload
 def on(
-    hook: Collect[E, T], stage: Stage = Stage.GUARD, kinds: tuple[Kind, ...] = ALL_KINDS
+    hook: Collect[E, T], stage: Stage = ..., kinds: tuple[Kind, ...] = ...
 ) -> Callable[
     [Callable[[Any, E], Iterable[T] | Awaitable[Iterable[T]]]],
     Callable[[Any, E], Iterable[T] | Awaitable[Iterable[T]]],
 ]: ...
 
 
-def on(hook: Hook, stage: Stage = Stage.GUARD, kinds: tuple[Kind, ...] = ALL_KINDS) -> Any:
-    """Declare a method of a plugin as a handler. `kinds` narrows hooks on the path of a stanza."""
+def on(
+    hook: Hook,
+    stage: Stage = Stage.GUARD,
+    kinds: tuple[Kind, ...] = ALL_KINDS,
+    *,
+    types: Collection[str] = (),
+    tags: Collection[str] = (),
+) -> Any:
+    """Declare a method of a plugin as a handler. `kinds`, `types` and `tags` narrow hooks on the path of a stanza
+    (see `Hook`); `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name"."""
 
     def mark(method: Callable[..., Any]) -> Callable[..., Any]:
         found: list[Registration] = method.__dict__.setdefault("__xmppd_on__", [])
-        found.append(Registration(hook, stage, kinds))
+        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags)))
         return method
 
     return mark

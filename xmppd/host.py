@@ -17,17 +17,18 @@ from .clock import Clock, Timer
 from .contracts.accounts import ACCOUNT_MAP, StoredAccount
 from .delivery import LOG, Delivery
 from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError
-from .hooks import Chain, Collect, Hook, Notify, Registration, Verdict
+from .hooks import Collect, Hook, Notify, Registration, Verdict
 from .jid import JID
 from .observe.metrics import HookTimes
 from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
 from .service import Service
-from .stanza import Kind, Stanza, iq
+from .stanza import Shape, Stanza, iq
 from .storage.api import Storage
 from .turns import Turns
 from .xml import Element
 
 if TYPE_CHECKING:
+    from .contracts.routing import Event
     from .router import Router
     from .server import Server
 
@@ -39,6 +40,9 @@ ACCOUNTS_KEPT = 20_000
 ASK_TIMEOUT = 30.0
 SAMPLE = 64
 """One in so many runs of a chain is timed (timing each would cost as much as the handlers)."""
+
+CHAINS = 10_000
+"""So many chains, by hook and shape of the stanza, are remembered."""
 
 Handler = tuple[str, Callable[..., Any]]
 
@@ -71,7 +75,8 @@ class Host:
         """All plugins run. Until then nobody signs in here and nothing is taken."""
         self._services: dict[str, tuple[str, Any]] = {}
         self._handlers: dict[str, list[tuple[Registration, Handler]]] = {}
-        self._built: dict[tuple[str, Kind | None], tuple[Handler, ...]] = {}
+        self._built: dict[str, tuple[Handler, ...]] = {}
+        self._chains: dict[tuple[Hook, Shape], tuple[Handler, ...]] = {}
         self._iqs: dict[tuple[str, str, To], Handler] = {}
         self._nonzas: dict[tuple[str, str], Handler] = {}
         self._turn = 0
@@ -122,6 +127,7 @@ class Host:
             raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
         self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
         self._built.clear()
+        self._chains.clear()
 
     def _register_iq(self, route: IqRoute, handler: Handler) -> None:
         if not inspect.iscoroutinefunction(handler[1]):
@@ -156,32 +162,44 @@ class Host:
 
     # ---- hooks
 
-    def handlers(self, hook: Hook, kind: Kind | None = None) -> tuple[Handler, ...]:
-        """The handlers of a hook in order, for one kind of stanza. Built once."""
-        key = (hook.name, kind)
-        built = self._built.get(key)
+    def handlers(self, hook: Hook) -> tuple[Handler, ...]:
+        """The handlers of a hook in order. Built once."""
+        built = self._built.get(hook.name)
         if built is None:
-            found = self._handlers.get(hook.name, [])
-            chosen = [pair for pair in found if kind is None or kind in pair[0].kinds]
-            chosen.sort(key=lambda pair: pair[0].stage)
-            built = self._built[key] = tuple(handler for _, handler in chosen)
+            built = self._built[hook.name] = tuple(handler for _, handler in self._sorted(hook))
         return built
 
-    def run(self, hook: Chain[E], kind: Kind, event: E) -> Verdict | None:
-        """Ask the chain. Raises StanzaError; a handler that crashes refuses the stanza (fails closed)."""
-        handlers = self._built.get((hook.name, kind)) or self.handlers(hook, kind)
+    def chain(self, hook: Hook, stanza: Stanza) -> tuple[Handler, ...]:
+        """The handlers of a hook on the path of a stanza that have to do with this one, in order."""
+        shape = stanza.shape
+        found = self._chains.get((hook, shape))
+        return found if found is not None else self._narrowed(hook, shape)
+
+    def _narrowed(self, hook: Hook, shape: Shape) -> tuple[Handler, ...]:
+        found = tuple(handler for registration, handler in self._sorted(hook) if registration.concerns(shape))
+        if shape.known:
+            if len(self._chains) >= CHAINS:
+                self._chains.clear()
+            self._chains[hook, shape] = found
+        return found
+
+    def _sorted(self, hook: Hook) -> list[tuple[Registration, Handler]]:
+        return sorted(self._handlers.get(hook.name, ()), key=lambda pair: pair[0].stage)
+
+    def run(self, handlers: tuple[Handler, ...], event: Event) -> Verdict | None:
+        """Ask a chain. Raises StanzaError; a handler that crashes refuses the stanza (fails closed)."""
         self._turn += 1
         if self._turn % SAMPLE == 0:
             return self._run_timed(handlers, event)
         try:
-            for _, handler in handlers:
+            for name, handler in handlers:  # noqa: B007 - for the log
                 verdict: Verdict | None = handler(event)
                 if verdict is not None:
                     return verdict
         except StanzaError:
             raise
         except Exception:
-            log.exception("a handler of %s crashed: the stanza is refused", hook.name)
+            log.exception("%s crashed: the stanza is refused", name)
             raise InternalServerError() from None
         return None
 
@@ -201,15 +219,21 @@ class Host:
                 return verdict
         return None
 
-    def tell(self, hook: Notify[E], event: E, kind: Kind | None = None) -> None:
+    def tell(self, hook: Notify[E], event: E) -> None:
         """Notify; a handler that crashes is logged and the next one runs (fails soft)."""
-        for name, handler in self._built.get((hook.name, kind)) or self.handlers(hook, kind):
+        handlers = self._built.get(hook.name) or self.handlers(hook)
+        if handlers:
+            self.tell_these(handlers, event)
+
+    def tell_these(self, handlers: tuple[Handler, ...], event: Any) -> None:
+        """The same, with the handlers looked up already."""
+        for name, handler in handlers:
             try:
                 work = handler(event)
                 if work is not None:
                     self.background.spawn(work, name)
             except Exception:
-                log.exception("%s failed in %s", name, hook.name)
+                log.exception("%s failed", name)
 
     async def tell_and_wait(self, hook: Notify[E], event: E) -> None:
         """Notify, and wait for handlers that are coroutines."""

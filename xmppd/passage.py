@@ -70,7 +70,7 @@ class Passage:
         outbound.stamp = owner.next_id()
         for place, write in enumerate(self.writes):
             if type(write) is LogAppend and write.owner == owner.bare and write.entry.id == old:
-                entry = msgspec.structs.replace(write.entry, id=outbound.stamp)
+                entry = outbound.kept = msgspec.structs.replace(write.entry, id=outbound.stamp)
                 self.writes[place] = LogAppend(write.log, write.owner, entry)
 
     # ---- commit

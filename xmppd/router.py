@@ -43,7 +43,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     from .account import Account
-    from .host import Host
+    from .host import Handler, Host
     from .sessions import Session
 
 log = logging.getLogger("xmppd.router")
@@ -123,7 +123,7 @@ class Router:
     def _sent(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
         kind, host = stanza.kind, session.host
         outbound = Outbound(stanza, session.account, session, passage.writes)
-        if host.run(OUTBOUND, kind, outbound) is not None:
+        if host.run(host.chain(OUTBOUND, stanza), outbound) is not None:
             return None
         passage.outbound.append(outbound)
         stanza = passage.stanza = outbound.stanza
@@ -223,7 +223,7 @@ class Router:
         if kind is Kind.IQ and to.resource and to.resource not in account.sessions:
             raise ServiceUnavailable()  # RFC 6121 section 8.5.3.2.3
         event = Inbound(stanza, account, passage.session, passage.writes)
-        if host.run(INBOUND, kind, event) is not None:
+        if host.run(host.chain(INBOUND, stanza), event) is not None:
             return None
         if kind is Kind.IQ and not to.resource:
             own = stanza.sender is not None and stanza.sender.bare == account.bare
@@ -274,7 +274,7 @@ class Router:
                 return
         else:
             event.targets = [(session, stanza) for session in account.available()]
-        host.tell(ARRIVED, event, kind)
+        host.tell_these(host.chain(ARRIVED, stanza), event)
         if stamp and not any(chosen is stanza for _, chosen in event.targets):
             account.mailbox.wait(stamp)
         self._send(event, stanza, stamp)
@@ -294,8 +294,9 @@ class Router:
             self.deliver(stanza.error(error))
 
     def release_out(self, event: Outbound) -> None:
-        event.owner.released = max(event.owner.released, event.stamp)
-        event.owner.host.tell(SENT, event, event.stanza.kind)
+        owner = event.owner
+        owner.released = max(owner.released, event.stamp)
+        owner.host.tell_these(owner.host.chain(SENT, event.stanza), event)
         for session, stanza in event.targets:
             session.send(stanza)
 
@@ -341,21 +342,29 @@ class Router:
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
         """The same to sessions."""
-        kind = stanza.kind
+        host: Host | None = None
+        admit: tuple[Handler, ...] = ()
+        told: tuple[Handler, ...] = ()
         for session in sessions:
             account = session.account
-            host = account.host
+            if account.host is not host:
+                host = account.host
+                admit, told = host.chain(INBOUND, stanza), host.chain(ARRIVED, stanza)
             event = Inbound(stanza, account, None, [])
             try:
-                if host.run(INBOUND, kind, event) is not None:
+                if host.run(admit, event) is not None:
                     continue
             except StanzaError:
                 continue
             if event.writes:  # something wants to keep it: the slow way, in order with what it keeps
                 self.deliver(stanza.stamped(to=session.jid))
                 continue
-            event.targets = [(session, event.stanza)]
-            host.tell(ARRIVED, event, kind)
+            chosen = event.stanza
+            if not told:
+                session.feed.send(chosen.data_for(session.address), 0)
+                continue
+            event.targets = [(session, chosen)]
+            host.tell_these(told, event)
             for target, chosen in event.targets:
                 target.feed.send(chosen.data_for(target.address) if target is session else chosen.data, 0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from .errors import STANZAS_NS, MalformedJid, StanzaError
 from .jid import JID
@@ -31,6 +31,38 @@ _ERROR_TAG = f"{CLIENT_NS}|error"
 _LANG = f"{XML_NS}|lang"
 
 
+class Shape:
+    """What rules go by: the kind, the type and the tags of the children. Stanzas that are alike share one object, so
+    what was worked out for it is found by identity (`known` says whether it will be met again)."""
+
+    __slots__ = ("kind", "known", "tags", "type")
+
+    def __init__(self, kind: Kind, type: str, tags: tuple[str, ...], known: bool) -> None:
+        self.kind = kind
+        self.type = type
+        self.tags = tags
+        self.known = known
+
+
+SHAPES: Final = 2000
+"""So many shapes are remembered …"""
+SHAPE_SIZE: Final = 1000
+"""… of at most so many characters. Who sends ever new names makes us forget, and costs a few microseconds."""
+_shapes: dict[tuple[Kind, str, tuple[str, ...]], Shape] = {}
+
+
+def _shape_of(kind: Kind, type: str, tags: tuple[str, ...]) -> Shape:
+    shape = _shapes.get((kind, type, tags))
+    if shape is None:
+        known = len(type) + sum(map(len, tags)) <= SHAPE_SIZE
+        shape = Shape(kind, type, tags, known)
+        if known:
+            if len(_shapes) >= SHAPES:
+                _shapes.clear()
+            _shapes[kind, type, tags] = shape
+    return shape
+
+
 def tag(ns: str, name: str) -> str:
     """The tag of a name, for `Stanza.tags` and `Stanza.has_tag`."""
     return f"{ns}|{name}"
@@ -47,6 +79,7 @@ class Stanza:
     __slots__ = (
         "_data",
         "_rest",
+        "_shape",
         "_tree",
         "claimed",
         "fault",
@@ -83,6 +116,7 @@ class Stanza:
         self.fault = ""
         self._data: bytes | None = None
         self._rest: bytes | None = None
+        self._shape: Shape | None = None
         self._tree: Element | None = None
 
     @classmethod
@@ -103,6 +137,13 @@ class Stanza:
         return self
 
     # ---- questions
+
+    @property
+    def shape(self) -> Shape:
+        shape = self._shape
+        if shape is None:
+            shape = self._shape = _shape_of(self.kind, self.type, self.tags)
+        return shape
 
     def has(self, ns: str, name: str) -> bool:
         """Whether there is a direct child of that name."""
@@ -167,7 +208,7 @@ class Stanza:
         other.lang = self.lang
         other.claimed = self.claimed
         other.fault = self.fault
-        other._data = other._rest = other._tree = None
+        other._data = other._rest = other._tree = other._shape = None
         return other
 
     def stamped(
@@ -180,8 +221,10 @@ class Stanza:
     ) -> Stanza:
         """With other attributes; what is None stays."""
         other = self._copy()
-        if sender is None and type is None and id is None and lang is None:
-            other._rest = self._rest
+        if type is None:
+            other._shape = self._shape
+            if sender is None and id is None and lang is None:
+                other._rest = self._rest
         if to is not None:
             other.to = to
         if sender is not None:

@@ -18,7 +18,7 @@ from xmppd.contracts.search import SEARCH
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.mam import MAM_NS, fields, fin, metadata, read_page, read_query, results
 from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, To, Xep, iq, on
-from xmppd.storage.api import Entry, Flags, LogAppend, Write
+from xmppd.storage.api import Entry, Flags, Write
 from xmppd.xep import SID_NS, stanza_id_bytes
 
 from . import reading
@@ -27,6 +27,8 @@ from .preferences import Preferences, read_preferences, shown
 EXTENDED = f"{MAM_NS}#extended"
 SID_TAG = f"{SID_NS}|stanza-id"
 MESSAGES = (Kind.MESSAGE,)
+KEPT = ("chat", "normal")
+"""What can be worth keeping (contracts.messages)."""
 # As integers: an operation on flags costs more than all the rest of a handler.
 INCOMING, HIDDEN = int(Flags.INCOMING), int(Flags.HIDDEN)
 OWED_ONLY = INCOMING | HIDDEN
@@ -88,7 +90,7 @@ class MessageArchive(Plugin[Config]):
 
     # ---- the path of a message
 
-    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES)
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT)
     def outgoing(self, event: Outbound) -> None:
         """The sender's copy. Of a message to oneself there is one entry, the incoming one (section 4.1.1)."""
         stanza, owner = event.stanza, event.owner
@@ -96,10 +98,9 @@ class MessageArchive(Plugin[Config]):
         if to is None or to.bare == owner.bare or self.rules.treatment(stanza).worth is not Worth.ARCHIVE:
             return
         if self.wants(owner.bare, to.resource, to.bare):
-            event.stamp = id = owner.next_id()
-            event.write(LogAppend(LOG, owner.bare, Entry(id, to.bare, to.resource, 0, stanza.data)))
+            event.keep(LOG, Entry(owner.next_id(), to.bare, to.resource, 0, stanza.data))
 
-    @on(INBOUND, Stage.ARCHIVE, MESSAGES)
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT)
     def incoming(self, event: Inbound) -> None:
         """The recipient's copy; stored as it came, delivered with its archive id (section 3.4)."""
         stanza, owner = event.stanza, event.owner
@@ -108,23 +109,18 @@ class MessageArchive(Plugin[Config]):
             return
         sender, bare = stanza.sender or self.host.jid, owner.bare
         visible = kept is Worth.ARCHIVE and self.wants(bare, sender.resource, sender.bare)
-        event.stamp = id = owner.next_id()
+        id = owner.next_id()
         flags = INCOMING if visible else OWED_ONLY
-        event.write(LogAppend(LOG, bare, Entry(id, sender.bare, sender.resource, flags, stanza.data)))
+        event.keep(LOG, Entry(id, sender.bare, sender.resource, flags, stanza.data))
         if visible:
             event.stanza = stanza.with_child(stanza_id_bytes(bare, id), SID_TAG)
 
-    @on(ARRIVED, kinds=MESSAGES)
+    @on(ARRIVED, kinds=MESSAGES, types=KEPT)
     def arrived(self, event: Inbound) -> None:
         """A hidden entry that goes out at once is deleted when a device has acknowledged it."""
-        stamp = event.stamp
-        if not stamp:
-            return
-        for write in event.writes:
-            if type(write) is LogAppend and write.entry.id == stamp and write.owner == event.owner.bare:
-                if write.entry.flags & HIDDEN:
-                    event.owner.mailbox.hidden.add(stamp)
-                return
+        kept = event.kept
+        if kept is not None and kept.flags & HIDDEN:
+            event.owner.mailbox.hidden.add(kept.id)
 
     # ---- questions
 

@@ -32,7 +32,7 @@ from xmppd.plugin import (
     on,
 )
 from xmppd.stanza import embedded
-from xmppd.storage.api import Entry, Flags, LogAppend, Range
+from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep import DELAY_NS, stamp
 from xmppd.xml import quoted
 
@@ -89,21 +89,18 @@ class Conversations(Plugin[Config]):
             return What.PASSED, ""
         return (What.CAME, stanza.id) if came else (What.WENT, "")
 
-    @on(ARRIVED, kinds=MESSAGES)
+    @on(ARRIVED, kinds=MESSAGES, types=TALK)
     def arrived(self, event: Inbound) -> None:
-        if event.stamp:
-            entry = _kept(event)
-            if entry is not None and not entry.flags & HIDDEN:
-                self._note(event, entry, entry.peer != event.owner.bare)
+        entry = event.kept
+        if entry is not None and not entry.flags & HIDDEN:
+            self._note(event, entry, entry.peer != event.owner.bare)
 
-    @on(SENT, kinds=MESSAGES)
+    @on(SENT, kinds=MESSAGES, types=TALK)
     def sent(self, event: Outbound) -> None:
-        stanza = event.stanza
-        if event.stamp:
-            entry = _kept(event)
-            if entry is not None:
-                self._note(event, entry, came=False)
-        elif stanza.to is not None and stanza.type in TALK and not MARKER_TAGS.isdisjoint(stanza.tags):
+        stanza, entry = event.stanza, event.kept
+        if entry is not None:
+            self._note(event, entry, came=False)
+        elif stanza.to is not None and not MARKER_TAGS.isdisjoint(stanza.tags):
             peer = place(self.host, stanza, stanza.to.bare, stanza.to.resource)
             self.ledger.note(event.owner, peer, Step(What.DISPLAYED, 0, marked(stanza)))
 
@@ -164,15 +161,6 @@ class Conversations(Plugin[Config]):
             "all-unread": str(sum(sums)),
         }
         return E("fin", NS, attributes, rsm.answer(first, last, len(listed)))
-
-
-def _kept(event: Event) -> Entry | None:
-    """The log entry that this event has written."""
-    stamp, owner = event.stamp, event.owner.bare
-    for write in event.writes:
-        if type(write) is LogAppend and write.entry.id == stamp and write.owner == owner:
-            return write.entry
-    return None
 
 
 def _flag(payload: Element, name: str, default: bool) -> bool:

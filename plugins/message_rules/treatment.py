@@ -17,7 +17,7 @@ from typing import Final
 
 from xmppd.contracts.archive import Worth
 from xmppd.contracts.messages import Idle, Push, Treatment
-from xmppd.stanza import Stanza
+from xmppd.stanza import Shape, Stanza
 
 from .kinds import EMPTY, HINTS_NS, MUC_USER_NS, ROOM_MARK, TABLE, UNKNOWN, Row
 
@@ -27,9 +27,7 @@ STORE: Final = f"{HINTS_NS}|store"
 PRIVATE: Final = frozenset(("urn:xmpp:carbons:2|private", f"{HINTS_NS}|no-copy"))
 """XEP-0280 section 9, XEP-0334 section 4.3."""
 REMEMBERED: Final = 2000
-"""So many sets of names are remembered …"""
-LONGEST: Final = 1000
-"""… of at most so many characters."""
+"""So many shapes of stanzas are remembered."""
 
 _RANK: Final = {row.kind: rank for rank, row in enumerate(TABLE)}
 
@@ -78,27 +76,28 @@ class Choice:
 
 
 class Treatments:
-    """Remembers what it has decided by type and names of payloads; what needs a look inside takes it each time."""
+    """Remembers what it has decided by the shape of the stanza; what needs a look inside takes it each time."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, tuple[str, ...]], Treatment | Choice] = {}
+        self._known: dict[Shape, Treatment | Choice] = {}
 
     def treatment(self, stanza: Stanza) -> Treatment:
-        found = self._known.get((stanza.type, stanza.tags)) or self._learn(stanza.type, stanza.tags)
+        shape = stanza.shape
+        found = self._known.get(shape) or self._learn(shape)
         return found if type(found) is Treatment else found.treatments[found.look(stanza)]  # type: ignore[union-attr]
 
-    def _learn(self, type: str, tags: tuple[str, ...]) -> Treatment | Choice:
-        """Bounded in number and size: who sends ever new names makes it forget, and costs a few microseconds."""
+    def _learn(self, shape: Shape) -> Treatment | Choice:
+        type, tags = shape.type, shape.tags
         looks = 0
         if ROOM_MARK in tags:
             looks |= INVITES
         if type == "error":
             looks |= FROM_BARE
         found = Choice(type, tags, looks) if looks else decide(type, tags, 0)
-        if sum(map(len, tags)) <= LONGEST:
+        if shape.known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[type, tags] = found
+            self._known[shape] = found
         return found
 
 

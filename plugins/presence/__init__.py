@@ -54,12 +54,10 @@ class PresencePlugin(Plugin[Config]):
         if self.host.started:
             self.subscriptions.request_bytes = self.config.request_bytes
 
-    @on(OUTBOUND, Stage.GUARD, kinds=(Kind.PRESENCE,))
+    @on(OUTBOUND, Stage.GUARD, kinds=(Kind.PRESENCE,), types=("",))
     def check(self, event: Outbound) -> Verdict | None:
         """Refuse a priority that is none, and presence to more addresses than can be told of the end."""
         stanza, session = event.stanza, event.session
-        if stanza.type:
-            return None
         if stanza.to is None:
             priority_of(stanza)
         elif session is not None:

@@ -267,7 +267,8 @@ def subscribed(viewer: Account, owner: Account) -> bool:
 def admitted(event: Inbound) -> bool:
     """The account's chain lets it in; a refusal of presence is not told to anyone (XEP-0191 section 3.4)."""
     try:
-        return event.owner.host.run(INBOUND, Kind.PRESENCE, event) is None
+        host = event.owner.host
+        return host.run(host.chain(INBOUND, event.stanza), event) is None
     except StanzaError:
         return False
 
@@ -275,6 +276,7 @@ def admitted(event: Inbound) -> bool:
 def release(event: Inbound, sessions: list[Session]) -> None:
     """Send what was admitted, as the router does at release."""
     event.targets = [(session, event.stanza) for session in sessions]
-    event.owner.host.tell(ARRIVED, event, Kind.PRESENCE)
+    host = event.owner.host
+    host.tell_these(host.chain(ARRIVED, event.stanza), event)
     for session, stanza in event.targets:
         session.feed.send(stanza.data, 0)

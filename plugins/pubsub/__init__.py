@@ -182,11 +182,11 @@ class PubSubPlugin(Plugin[Config]):
         item = self.contact(owner, request.sender.bare)
         return item is None or not item.sees_us
 
-    @on(OUTBOUND, kinds=(Kind.MESSAGE,))
+    @on(OUTBOUND, kinds=(Kind.MESSAGE,), tags=(FORM,))
     def decided(self, event: Outbound) -> Verdict | None:
         """An owner answers a request for a subscription (section 8.6)."""
         stanza = event.stanza
-        if FORM not in stanza.tags or not self.personal:
+        if not self.personal:
             return None
         to = stanza.to or event.owner.jid
         host = self.host.router.hosts.get(to.domain)

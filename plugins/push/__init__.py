@@ -122,7 +122,7 @@ class PushNotifications(Plugin[Config]):
 
     # ---- what wakes them
 
-    @on(ARRIVED, kinds=(Kind.MESSAGE,))
+    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"))
     def arrived(self, event: Inbound) -> None:
         """What is in the archive, and what a room says to a session that waits for its client."""
         owner, stanza = event.owner, event.stanza

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..hooks import Chain, Notify
 from ..service import Service
 from ..stanza import Stanza
-from ..storage.api import Batch, Write
+from ..storage.api import Batch, Entry, LogAppend, Write
 
 if TYPE_CHECKING:
     from ..account import Account
@@ -36,9 +36,10 @@ class Event:
     A handler may put another stanza in `stanza`, call `write`, or refuse; it changes no memory and sends nothing
     (that is for the release). `targets`: at release, the (session, stanza) pairs that the core will send.
     `stamp`: the id of the owner's log entry for this stanza, 0 if it is not kept; it may still rise before the commit.
+    `kept`: that entry.
     """
 
-    __slots__ = ("late", "owner", "session", "stamp", "stanza", "targets", "writes")
+    __slots__ = ("kept", "late", "owner", "session", "stamp", "stanza", "targets", "writes")
 
     def __init__(self, stanza: Stanza, owner: Account, session: Session | None, writes: list[Write]) -> None:
         self.stanza = stanza
@@ -48,7 +49,14 @@ class Event:
         self.writes = writes
         self.targets: list[tuple[Session, Stanza]] = []
         self.stamp = 0
+        self.kept: Entry | None = None
         self.late: list[Callable[[int], Iterable[Write]]] | None = None
+
+    def keep(self, log: str, entry: Entry) -> None:
+        """Append the stanza's entry to a log of the owner's, before it is released."""
+        self.stamp = entry.id
+        self.kept = entry
+        self.writes.append(LogAppend(log, self.owner.bare, entry))
 
     def write_with_stamp(self, make: Callable[[int], Iterable[Write]]) -> None:
         """Commit what `make` gives for the final `stamp`, too."""
