@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from xmppd.config import Size, option
+from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.caps import INTERESTED, Interest
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.pubsub import PUBSUB, Published
@@ -250,6 +251,10 @@ class PubSubPlugin(Plugin[Config]):
 
     # ---- time and presence
 
+    @on(ACCOUNT_DELETED)
+    def deleted(self, jid: JID) -> None:
+        self.store.forget(jid.bare)
+
     @on(INTERESTED)
     async def greet(self, interest: Interest) -> None:
         await self.notifier.greet(interest.session, interest.names)
@@ -261,9 +266,12 @@ class PubSubPlugin(Plugin[Config]):
             for owner in owners:
                 nodes = await self.nodes.read_all(owner)
                 for name, node in nodes.items():
-                    writes = await self.store.expired(owner, name, node, self.personal)
-                    if writes:
-                        await self.host.storage.commit(writes)
+                    if self.store.oldest(self.settings(node)) is None:
+                        continue
+                    async with self.host.turns.take(owner):
+                        gone = await self.store.expired(owner, name, node, self.personal)
+                        if gone:
+                            await self.store.change(owner, name, gone)
             after = owners[-1]
 
     # ---- discovery

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from xmppd.contracts.pubsub import Published
 from xmppd.plugin import JID, E, Element, Host
@@ -13,6 +15,12 @@ from .model import Node, Settings
 
 LOG = "pubsub"
 MICROSECONDS = 1_000_000
+REMEMBERED: Final = 100
+"""The entries of a node are remembered if they are no more …"""
+NODES: Final = 10_000
+"""… of so many nodes, so that a publication need not read the store."""
+MANY: Final[dict[str, tuple[int, ...]]] = {}
+"""Stands for a node of more entries."""
 
 
 class Items:
@@ -22,6 +30,7 @@ class Items:
         self.host = host
         self.log = host.storage.log(LOG)
         self._last: dict[str, int] = {}
+        self._known: OrderedDict[tuple[str, str], dict[str, tuple[int, ...]]] = OrderedDict()
 
     async def next_id(self, owner: str) -> int:
         """Above all that the owner's log has held since the server runs, and not below the time."""
@@ -62,39 +71,92 @@ class Items:
         found = await self.log.page(owner, self._range(name, settings, resource=id), 1, backwards=True)
         return found[0] if found else None
 
-    async def replaced(self, owner: str, name: str, id: str) -> list[Write]:
-        """The writes that take an item away, expired or not."""
-        found = await self.log.page(owner, Range(peer=_peer(name), resource=id), 100)
-        return [self.log.delete(owner, [entry.id for entry in found])] if found else []
+    async def replaced(self, owner: str, name: str, id: str) -> list[int]:
+        """The entries of an item, expired or not."""
+        known = await self._contents(owner, name)
+        if known is not None:
+            return list(known.get(id, ()))
+        return [entry.id for entry in await self.log.page(owner, Range(peer=_peer(name), resource=id), 100)]
 
-    async def surplus(self, owner: str, name: str, most: int, replaces: str) -> list[Write]:
-        """The writes that leave room for one more item of `most`."""
-        have = await self.log.count(owner, Range(peer=_peer(name)))
-        if have < most:
+    async def surplus(self, owner: str, name: str, most: int, going: Sequence[int] = ()) -> list[int]:
+        """The oldest entries beside `going`, so that `most` are left."""
+        known = await self._contents(owner, name)
+        if known is not None:
+            others = [entry for entries in known.values() for entry in entries if entry not in going]
+            return others[: max(0, len(others) - most)]
+        over = await self.log.count(owner, Range(peer=_peer(name))) - len(going) - most
+        if over <= 0:
             return []
-        found = await self.log.page(owner, Range(peer=_peer(name)), have - most + 2)
-        gone = [entry.id for entry in found if entry.resource != replaces]
-        here = len(found) - len(gone)
-        return [self.log.delete(owner, gone[: have - most + 1 - here])] if have - most + 1 - here > 0 else []
+        oldest = await self.log.page(owner, Range(peer=_peer(name)), over + len(going))
+        return [entry.id for entry in oldest if entry.id not in going][:over]
 
-    async def all_gone(self, owner: str, name: str) -> list[Write]:
-        writes: list[Write] = []
-        after = None
-        while found := await self.log.page(owner, Range(peer=_peer(name), after=after), 500):
-            writes.append(self.log.delete(owner, [entry.id for entry in found]))
-            after = found[-1].id
-        return writes
+    async def _contents(self, owner: str, name: str) -> dict[str, tuple[int, ...]] | None:
+        """The entries of each item of a node, the oldest first, once it was asked for; None: there are too many."""
+        key = (owner, name)
+        known = self._known.get(key)
+        if known is None:
+            known = {}
+            page = await self.log.page(owner, Range(peer=_peer(name)), REMEMBERED + 1)
+            for entry in page[:REMEMBERED]:
+                known[entry.resource] = (*known.get(entry.resource, ()), entry.id)
+            if len(page) > REMEMBERED:
+                known = MANY
+            self._known[key] = known
+            if len(self._known) > NODES:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return None if known is MANY else known
 
-    def append(self, owner: str, name: str, item: Published) -> Write:
-        body = b"%s\n%s" % (item.publisher.full.encode(), item.payload)
-        return self.log.append(owner, Entry(item.at, _peer(name), item.id, 0, body))
+    async def all_gone(self, owner: str, name: str) -> list[int]:
+        gone: list[int] = []
+        while found := await self.log.page(owner, Range(peer=_peer(name), after=gone[-1] if gone else None), 500):
+            gone += [entry.id for entry in found]
+        return gone
 
-    async def expired(self, owner: str, name: str, node: Node, personal: bool) -> list[Write]:
+    async def expired(self, owner: str, name: str, node: Node, personal: bool) -> list[int]:
         oldest = self.oldest(Settings(node.options, personal))
         if oldest is None:
             return []
-        found = await self.log.page(owner, Range(peer=_peer(name), before=oldest), 1000)
-        return [self.log.delete(owner, [entry.id for entry in found])] if found else []
+        return [entry.id for entry in await self.log.page(owner, Range(peer=_peer(name), before=oldest), 1000)]
+
+    async def change(
+        self,
+        owner: str,
+        name: str,
+        gone: Sequence[int] = (),
+        new: Published | None = None,
+        writes: Sequence[Write] = (),
+    ) -> None:
+        """Commit: entries go, an item comes, and what belongs to it. The caller holds the owner's turn.
+
+        Raises StorageUnavailable."""
+        changes = list(writes)
+        if gone:
+            changes.append(self.log.delete(owner, tuple(gone)))
+        if new is not None:
+            body = b"%s\n%s" % (new.publisher.full.encode(), new.payload)
+            changes.append(self.log.append(owner, Entry(new.at, _peer(name), new.id, 0, body)))
+        known = self._known.pop((owner, name), None)  # not to be believed if the commit fails
+        if changes:
+            await self.host.storage.commit(changes)
+        if known is MANY and new is not None:
+            self._known[owner, name] = MANY
+        if known is None or known is MANY:
+            return
+        for item in [item for item, entries in known.items() if not set(gone).isdisjoint(entries)]:
+            left = tuple(entry for entry in known.pop(item) if entry not in gone)
+            if left:
+                known[item] = left
+        if new is not None:
+            known[new.id] = (*known.pop(new.id, ()), new.at)
+        if len(known) <= REMEMBERED:
+            self._known[owner, name] = known
+
+    def forget(self, owner: str) -> None:
+        """The owner is gone."""
+        for key in [key for key in self._known if key[0] == owner]:
+            del self._known[key]
 
 
 def _peer(name: str) -> str:

@@ -121,8 +121,8 @@ async def configure(plugin: PubSubPlugin, ask: Ask) -> None:
     settings = plugin.settings(changed)
     writes = [plugin.nodes.put(ask.owner, ask.name, changed)]
     most = max(1, settings.number("max_items", plugin.config.items))
-    surplus = await plugin.store.surplus(ask.owner, ask.name, most + 1, "")
-    await plugin.host.storage.commit([*writes, *surplus])
+    surplus = await plugin.store.surplus(ask.owner, ask.name, most)
+    await plugin.store.change(ask.owner, ask.name, surplus, writes=writes)
     if settings.flag("notify_config"):
         inside = settings.shown("result") if settings.flag("deliver_payloads") else None
         plugin.notifier.tell(ask.owner, ask.name, changed, E("configuration", EVENT_NS, {"node": ask.name}, inside))
@@ -143,7 +143,7 @@ async def delete_node(
 ) -> None:
     """The caller holds the owner's turn."""
     gone = await plugin.store.all_gone(owner, name)
-    await plugin.host.storage.commit([*gone, plugin.nodes.delete(owner, name)])
+    await plugin.store.change(owner, name, gone, writes=[plugin.nodes.delete(owner, name)])
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.DELETE, (), by, session))
     if plugin.settings(node).flag("notify_delete"):
         redirect = E("redirect", EVENT_NS, {"uri": uri}) if uri else None
@@ -153,8 +153,7 @@ async def delete_node(
 async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
     gone = await plugin.store.all_gone(ask.owner, ask.name)
-    if gone:
-        await plugin.host.storage.commit(gone)
+    await plugin.store.change(ask.owner, ask.name, gone)
     session = ask.request.session
     plugin.host.tell(NODE_CHANGED, NodeChanged(ask.owner, ask.name, Change.PURGE, (), ask.sender, session))
     if plugin.settings(node).flag("notify_retract"):

@@ -12,7 +12,6 @@ from xmppd.forms import Submitted, read_form
 from xmppd.plugin import JID, E, Element, Session
 from xmppd.rsm import answer as page_end
 from xmppd.rsm import read as read_rsm
-from xmppd.storage.api import Write
 from xmppd.xml import alone, children, find, to_bytes
 
 from . import owning
@@ -116,14 +115,15 @@ async def store(
 ) -> None:
     """Commit and tell. The caller holds the owner's turn."""
     settings = plugin.settings(node)
-    writes: list[Write] = [plugin.nodes.put(owner, name, node)] if new else []
+    writes = [plugin.nodes.put(owner, name, node)] if new else []
     if settings.flag("persist_items"):
         most = max(1, settings.number("max_items", plugin.config.items))
+        gone: list[int] = []
         if not new:
-            writes += await plugin.store.replaced(owner, name, item.id)
-            writes += await plugin.store.surplus(owner, name, most, item.id)
-        writes.append(plugin.store.append(owner, name, item))
-    if writes:
+            gone = await plugin.store.replaced(owner, name, item.id)
+            gone += await plugin.store.surplus(owner, name, most - 1, gone)
+        await plugin.store.change(owner, name, gone, item, writes)
+    elif writes:
         await plugin.host.storage.commit(writes)
     changed = NodeChanged(owner, name, Change.PUBLISH, (item,), item.publisher, session)
     plugin.host.tell(NODE_CHANGED, changed)
@@ -169,16 +169,16 @@ async def take_away(
     session: Session | None, notify: bool,
 ) -> None:  # fmt: skip
     """Delete items and tell. The caller holds the owner's turn."""
-    writes: list[Write] = []
+    entries: list[int] = []
     gone = []
-    for id in ids:
+    for id in dict.fromkeys(ids):
         found = await plugin.store.replaced(owner, name, id)
         if found:
             gone.append(id)
-            writes += found
-    if not writes:
+            entries += found
+    if not entries:
         return
-    await plugin.host.storage.commit(writes)
+    await plugin.store.change(owner, name, entries)
     items = tuple(Published(id, b"", by, 0) for id in gone)
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.RETRACT, items, by, session))
     if notify or plugin.settings(node).flag("notify_retract"):

@@ -1,0 +1,95 @@
+"""What a node holds after many changes, whether its items are remembered or asked for each time."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+import plugins.pubsub.items as kept
+from tests.harness import Client, Harness, condition
+from tests.plugins.pubsub.test_access import NS, OWNER, ids, items, publish
+from xmppd.storage.api import DataError, Range
+
+MOST = 6
+
+
+async def retract(client: Client, id: str) -> None:
+    await client.iq(f"<pubsub xmlns='{NS}'><retract node='n'><item id='{id}'/></retract></pubsub>", "set")
+
+
+async def stored(server: Harness) -> list[str]:
+    log = server.storage.log("pubsub")
+    return [entry.resource for entry in await log.page("juliet@localhost", Range(peer="n"), 1000)]
+
+
+@pytest.mark.parametrize("remembered", [100, 3])
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_node_holds_the_newest_items(
+    server: Harness, monkeypatch: pytest.MonkeyPatch, remembered: int, seed: int
+) -> None:
+    monkeypatch.setattr(kept, "REMEMBERED", remembered)
+    random = Random(seed)
+    juliet = await server.login("juliet")
+    await publish(juliet, "n", "0", max_items=str(MOST))
+    model = ["0"]
+    for step in range(60):
+        id = str(random.randrange(9))
+        action = random.randrange(12)
+        if action < 8:
+            await publish(juliet, "n", id)
+            model = [*(each for each in model if each != id), id][-MOST:]
+        elif action < 11:
+            await retract(juliet, id)
+            model = [each for each in model if each != id]
+        else:
+            await juliet.iq(f"<pubsub xmlns='{OWNER}'><purge node='n'/></pubsub>", "set")
+            model = []
+        assert await stored(server) == model, step
+        assert ids(await items(juliet, None, "n")) == model, step
+
+
+@pytest.mark.parametrize("remembered", [100, 2])
+async def test_a_new_version_pushes_nothing_out(
+    server: Harness, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    """There is room for it: it takes the place of the old one."""
+    monkeypatch.setattr(kept, "REMEMBERED", remembered)
+    juliet = await server.login("juliet")
+    await publish(juliet, "n", "1", max_items="3")
+    for id in ("2", "3", "3", "2"):
+        await publish(juliet, "n", id)
+    assert await stored(server) == ["1", "3", "2"]
+
+
+async def test_a_publication_of_a_known_node_reads_nothing(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    juliet = await server.login("juliet")
+    for id in ("1", "2"):
+        await publish(juliet, "n", id)
+    server.backend.unreachable = True
+    assert (await publish(juliet, "n", "3")).get("type") == "result"
+    server.backend.unreachable = False
+    assert await stored(server) == ["3"]
+
+
+async def test_what_could_not_be_stored_is_not_remembered(server: Harness) -> None:
+    juliet = await server.login("juliet")
+    await publish(juliet, "n", "1", max_items="2")
+    await publish(juliet, "n", "2")
+    server.backend.fail(DataError("no"))
+    assert condition(await publish(juliet, "n", "3")) == "internal-server-error"
+    assert await stored(server) == ["1", "2"]
+    await publish(juliet, "n", "4")
+    assert await stored(server) == ["2", "4"]
+
+
+async def test_who_is_deleted_and_comes_again_begins_anew(server: Harness) -> None:
+    juliet = await server.login("juliet")
+    for id in ("1", "2"):
+        await publish(juliet, "n", id)
+    await juliet.iq("<query xmlns='jabber:iq:register'><remove/></query>", "set")
+    await server.quiet()
+    again = await server.login("juliet")
+    for id in ("2", "3", "3"):
+        await publish(again, "n", id)
+    assert await stored(server) == ["3"]
