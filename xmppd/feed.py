@@ -92,11 +92,11 @@ class Feed:
             if not self.live:
                 self.session.account.mailbox.wait(stamp)
                 return
-            if self._full():
+            if self.paused or self._full():
                 self._lag(stamp)
                 return
             self.position = self.reached = stamp
-        elif not self.live or self._full():
+        elif not self.live or self.paused or self._full():
             if self.live:
                 self._lag_behind()
             self._hold(data)
@@ -118,7 +118,7 @@ class Feed:
 
     def copy(self, data: bytes, stamp: int) -> None:
         """A carbon of an entry that went to another device (XEP-0280): acknowledged, it delivers the entry as well."""
-        if not stamp or not self.live or self._full():
+        if not stamp or not self.live or self.paused or self._full():
             self.send(data, 0)
             return
         if self.session.presence is None:
@@ -165,8 +165,6 @@ class Feed:
             carrier.write(b"<r xmlns='urn:xmpp:sm:3'/>")
 
     def _full(self) -> bool:
-        if self.paused:
-            return True
         queue = self.queue if self.queue is not None else self._confirming
         return queue is not None and len(queue) >= self.session.host.server.limits.queue
 
@@ -269,7 +267,7 @@ class Feed:
 
     def go_on(self) -> None:
         """There may be room again."""
-        if not self.live and not self._reading and not self._full() and not self.session.ended:
+        if not self.live and not self._reading and not self.paused and not self._full() and not self.session.ended:
             self._reading = True
             self.session.host.background.spawn(self._read(), f"feed {self.session.jid}")
 
@@ -277,7 +275,7 @@ class Feed:
         session = self.session
         mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
         try:
-            while not self._full() and not session.ended:
+            while not self.paused and not self._full() and not session.ended:
                 if self._back >= 0:
                     self.position, self._back = min(self.position, self._back), -1
                 start, wanted = self.position, self._wanted()

@@ -25,6 +25,7 @@ NAMES = ("message", "presence", "iq")
 KINDS = {f"{CLIENT_NS}|{name}": Kind(i) for i, name in enumerate(NAMES)}
 _OPEN = tuple(f"<{name}" for name in NAMES)
 _OPEN_TO = tuple(f"<{name} to='".encode() for name in NAMES)
+_NAMED = tuple((opening.encode(), f"{opening} xmlns='{CLIENT_NS}'".encode()) for opening in _OPEN)
 _CLOSE = tuple(f"</{name}>".encode() for name in NAMES)
 MESSAGE_TYPES = frozenset(("chat", "error", "groupchat", "headline", "normal"))
 _ERROR_TAG = f"{CLIENT_NS}|error"
@@ -340,10 +341,9 @@ def iq(type: str, id: str, *children: Element, to: JID | None = None, sender: JI
 
 def embedded(data: bytes) -> bytes:
     """A stanza's `data` as it can stand under a parent of another namespace (XEP-0297)."""
-    for opening in _OPEN:
-        end = len(opening)
-        if data.startswith(opening.encode()):
-            return b"%s xmlns='%s'%s" % (data[:end], CLIENT_NS.encode(), data[end:])
+    for opening, named in _NAMED:
+        if data.startswith(opening):
+            return named + data[len(opening) :]
     raise ValueError("not a stanza")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from .xml import quoted
@@ -14,7 +15,14 @@ SID_NS: Final = "urn:xmpp:sid:0"
 def stamp(microseconds: int) -> str:
     """XEP-0082 DateTime in UTC, with microseconds."""
     seconds, rest = divmod(microseconds, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:06d}Z"
+    day, second = divmod(seconds, 86_400)
+    minute, second = divmod(second, 60)
+    return "%sT%02d:%02d:%02d.%06dZ" % (_date(day), minute // 60, minute % 60, second, rest)  # noqa: UP031 - faster
+
+
+@lru_cache(1000)
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
 def parse_time(text: str) -> int:

@@ -53,7 +53,6 @@ class EntityCaps(Plugin[Config]):
         self.ver = ""
         self.stored = self.host.storage.map("caps", Known)
         self.known: OrderedDict[str, frozenset[str]] = OrderedDict()
-        self._sets: dict[tuple[str, ...], frozenset[str]] = {}
 
     async def start(self) -> None:
         for key, known in (await self.stored.read_all(self.host.domain)).items():
@@ -87,17 +86,9 @@ class EntityCaps(Plugin[Config]):
 
     # ---- those of the clients
 
-    def interests(self, session: Session) -> frozenset[str]:
+    def wants(self, session: Session, node: str) -> bool:
         """See contracts.caps."""
-        found = session[INTERESTS]
-        if not found or session.presence is None:
-            return frozenset()
-        known = self._sets.get(found)
-        if known is None:
-            if len(self._sets) > 1000:
-                self._sets.clear()
-            known = self._sets[found] = frozenset(found)
-        return known
+        return session.presence is not None and node in session[INTERESTS]
 
     @on(AVAILABLE)
     def came(self, session: Session) -> None:

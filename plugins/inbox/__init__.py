@@ -15,7 +15,7 @@ from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
 from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable
-from xmppd.mam import FORWARD_NS, MAM_NS, RESULT_TAG
+from xmppd.mam import FORWARD_NS, MAM_NS
 from xmppd.plugin import (
     JID,
     E,
@@ -41,7 +41,6 @@ from .model import Conversation, Step, What
 from .reading import MARKER_TAGS, MDS_NODE, displayed_item, marked
 
 NS = "urn:xmpp:inbox:1"
-ENTRY_TAG = f"{NS}|entry"
 MESSAGES = (Kind.MESSAGE,)
 TALK = ("chat", "normal")
 HIDDEN = int(Flags.HIDDEN)
@@ -150,9 +149,10 @@ class Conversations(Plugin[Config]):
             wanted = Range(ids=tuple(sorted(each.last for _, each in shown)), without=Flags.HIDDEN)
             entries = await self.ledger.log.page(account.bare, wanted, len(shown))
             bodies = {entry.id: entry.body for entry in entries}
+        start = f"<message to='{quoted(session.jid.full)}' from='{quoted(account.bare)}'>"
+        query = quoted(request.stanza.id)
         for peer, each in shown:
-            inside, tags = _entry(peer, each, bodies.get(each.last), request.stanza.id)
-            session.send(Stanza(Kind.MESSAGE, "normal", session.jid, account.jid, "", inside, tags))
+            session.feed.send(_entry(start, peer, each, bodies.get(each.last), query), 0)
         first, last = (str(shown[0][1].last), str(shown[-1][1].last)) if shown else ("", "")
         sums = [each.unread for each in found.values() if each.last]
         attributes = {
@@ -194,13 +194,14 @@ def _number(text: str) -> int:
     raise ItemNotFound("no such conversation")
 
 
-def _entry(peer: str, each: Conversation, body: bytes | None, query: str) -> tuple[bytes, tuple[str, ...]]:
-    """<entry/>, and the last message as the archive gives it (XEP-0313 section 4.2)."""
-    entry = f"<entry xmlns='{NS}' unread='{each.unread}' jid='{quoted(peer)}' id='{each.newest}'/>"
+def _entry(start: str, peer: str, each: Conversation, body: bytes | None, query: str) -> bytes:
+    """A message: <entry/>, and the last message as the archive gives it (XEP-0313 section 4.2). `start`: the message's
+    start tag; `query`: the id of the question, escaped."""
+    entry = f"{start}<entry xmlns='{NS}' unread='{each.unread}' jid='{quoted(peer)}' id='{each.newest}'/>"
     if body is None:
-        return entry.encode(), (ENTRY_TAG,)
+        return f"{entry}</message>".encode()
     opening = (
-        f"{entry}<result xmlns='{MAM_NS}' queryid='{quoted(query)}' id='{each.last}'><forwarded xmlns='{FORWARD_NS}'>"
+        f"{entry}<result xmlns='{MAM_NS}' queryid='{query}' id='{each.last}'><forwarded xmlns='{FORWARD_NS}'>"
         f"<delay xmlns='{DELAY_NS}' stamp='{stamp(each.last)}'/>"
     )
-    return b"%s%s</forwarded></result>" % (opening.encode(), embedded(body)), (ENTRY_TAG, RESULT_TAG)
+    return b"%b%b</forwarded></result></message>" % (opening.encode(), embedded(body))

@@ -87,12 +87,18 @@ class Broadcaster:
         online, last_seen = self._audiences(account)
         less = stanza if last_seen.all_contacts else without_idle_time(stanza)
         blocklist = self._blocklist(account)
-        for contact, item in self.roster.items(account.bare).items():
-            if not item.sees_us or not (online.all_contacts or online.admits(contact, True)):
+        bare, everyone, same = account.bare, online.all_contacts, less is stanza
+        neighbours, roster = self.host.accounts, self.roster
+        for contact, item in roster.items(bare).items():
+            if not item.sees_us or not (everyone or online.admits(contact, True)):
                 continue
-            whole = less is stanza or last_seen.admits(contact, True)
-            other = self._present(contact)
-            if other is not None:
+            whole = same or last_seen.admits(contact, True)
+            other = neighbours.get(contact)
+            if other is not None and other.sessions:
+                theirs = roster.item(contact, bare)
+                if theirs is not None and theirs.we_see:
+                    (here if whole else partly).extend(_seeing(account, other, blocklist))
+            elif (other := self._present(contact)) is not None:
                 if subscribed(other, account):
                     (here if whole else partly).extend(_seeing(account, other, blocklist))
             elif not self._is_local(contact):

@@ -49,7 +49,9 @@ class Notifier:
         implicit = self._interested(owner, name, node, settings) if self.plugin.personal else []
         explicit = self._subscribers(owner, node, settings)
         if implicit:
-            self.host.router.fan_to(event, [each for each in implicit if each.account.bare not in explicit])
+            if explicit:
+                implicit = [each for each in implicit if each.account.bare not in explicit]
+            self.host.router.fan_to(event, implicit)
         for jid in explicit.values():
             self.host.deliver(event.stamped(to=jid))
 
@@ -78,8 +80,8 @@ class Notifier:
         account = self.host.account(owner)
         if caps is None or account is None:
             return []
-        interests = caps.interests
-        found = [session for session in account.sessions.values() if name in interests(session)]
+        wants = caps.wants
+        found = [session for session in account.sessions.values() if wants(session, name)]
         hosts, home = self.host.router.hosts, self.host
         roster = home.find(ROSTER)
         # Who sees the account's presence may read such a node: nothing is left to decide for each.
@@ -88,18 +90,18 @@ class Notifier:
             if not item.sees_us or contact == owner:
                 continue
             other = home.accounts.get(contact)
-            theirs = interests
+            theirs = wants
             if other is None:
                 host = hosts.get(contact.rpartition("@")[2])
                 other = host.accounts.get(contact) if host is not None and host is not home else None
                 away = host.find(CAPS) if other is not None and host is not None else None
                 if away is None:
                     continue
-                theirs = away.interests
+                theirs = away.wants
             if other is None:
                 continue
             for session in other.sessions.values():
-                if name in theirs(session) and (all_may or self._may(node, settings, session.jid, item)):
+                if theirs(session, name) and (all_may or self._may(node, settings, session.jid, item)):
                     found.append(session)
         return found
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Caps(Protocol):
-    def interests(self, session: Session) -> frozenset[str]:
-        """The nodes N of which an available session has announced the feature "N+notify"; a plain call."""
+    def wants(self, session: Session, node: str) -> bool:
+        """Whether an available session has announced the feature "`node`+notify"; a plain call."""
         ...
 
 

@@ -253,8 +253,9 @@ class Connection(asyncio.BufferedProtocol):
         self._out_size += len(data)
         if self._out_size > self._engine.timing.high_water:
             self._flush()  # not to wait for the end of the turn, so that the writer hears at once when it is too much
-        else:
-            self._turn_soon()
+        elif not self._dirty:
+            self._dirty = True
+            self._engine.turn_soon(self)
 
     def on_drained(self, callback: Callable[[], None]) -> None:
         if self._state is not State.LOST:
@@ -272,9 +273,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._held is not None and not self._paused:
             self._deliver_held()
         self._dirty = False
-        if self._state is State.OPEN:
+        if self._out is not None and self._state is State.OPEN:
             self._flush()
-        self._call_drained()
+        if self._drained is not None:
+            self._call_drained()
 
     def _flush(self) -> None:
         """Hand over to the transport. With TLS, not before the handshake is done."""
@@ -297,7 +299,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _call_drained(self) -> None:
         transport = self._transport
-        if self._drained is None or self._out is not None or self._stuck or transport is None:
+        if self._out is not None or self._stuck or transport is None or self._drained is None:
             return
         if transport.is_closing():  # what it held may be lost
             return
