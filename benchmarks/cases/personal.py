@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,15 +17,17 @@ CONTACTS = 100
 ACCOUNTS = CONTACTS + 1
 TIMES = 20
 NODE = "urn:x:bench"
-INFO = (
-    "<query xmlns='http://jabber.org/protocol/disco#info'><identity category='client' type='pc'/>"
-    f"<feature var='{NODE}+notify'/></query>"
-)
 VER = b64encode(sha1(f"client/pc//<{NODE}+notify<".encode()).digest()).decode()
+INFO = (
+    f"<query xmlns='http://jabber.org/protocol/disco#info' node='urn:bench#{VER}'>"
+    f"<identity category='client' type='pc'/><feature var='{NODE}+notify'/></query>"
+)
 PRESENCE = (
     f"<presence><show>{{}}</show><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:bench' ver='{VER}'/>"
     "</presence>"
 )
+
+QUESTION = re.compile(rb"<iq\s[^>]*>(?=\s*<query\s[^>]*disco#info)")
 
 
 async def run(bench: Bench) -> None:
@@ -63,22 +66,26 @@ async def run(bench: Bench) -> None:
 
 
 async def _announce(client: Client) -> None:
-    """Presence with caps; the server asks the first one what they stand for."""
+    """Presence with caps; the server asks what they stand for: ours once for all, Prosody for each account."""
     seen = bytearray()
     asked = asyncio.Event()
 
     def take(data: bytes) -> None:
         seen.extend(data)
-        if b"disco#info" in seen and b"id='" in seen:
-            at = seen.rindex(b"<iq")
-            id = bytes(seen[at:]).partition(b"id='")[2].partition(b"'")[0].decode()
-            client.write(f"<iq type='result' id='{id}' to='localhost'>{INFO}</iq>".encode())
+        done = 0
+        for found in QUESTION.finditer(seen):
+            id, to = (re.search(name + rb"=['\"]([^'\"]*)", found[0]) for name in (rb"\sid", rb"\sfrom"))
+            assert id is not None and to is not None
+            client.write(b"<iq type='result' id='%b' to='%b'>%b</iq>" % (id[1], to[1], INFO.encode()))
+            done = found.end()
             asked.set()
+        del seen[:done]
 
     client.sink = take
     client.write(PRESENCE.format("chat").encode())
     with suppress(TimeoutError):  # it knows them already
         await asyncio.wait_for(asked.wait(), 0.3)
+    await asyncio.sleep(0.1)
     client.sink = None
 
 

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
+from msgspec import structs
+
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
 from xmppd.contracts.pubsub import PUBSUB
@@ -150,7 +152,7 @@ class Ledger:
             for peer in order[most:]:
                 writes.append(self.conversations.delete(owner, peer))
                 self.known.pop((owner, peer), None)
-        right = replace(summary, unread=sum(each.unread for each in kept.values()), conversations=len(kept))
+        right = structs.replace(summary, unread=sum(each.unread for each in kept.values()), conversations=len(kept))
         if writes or right != summary:
             await self.host.storage.commit([*writes, self.summaries.put(owner, "", right)])
             if owner in self.caught_up:
@@ -263,7 +265,7 @@ class _Work:
             if len(page) < PAGE:
                 break
             after = page[-1].id
-        return replace(old, unread=unread, last=last, newest=max(old.newest, last), mark=mark)
+        return structs.replace(old, unread=unread, last=last, newest=max(old.newest, last), mark=mark)
 
     async def page(self, peer: str, range: Range, backwards: bool) -> list[Entry]:
         bare, _, resource = peer.partition("/")

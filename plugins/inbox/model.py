@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 LONGEST_ID = 128
 """Characters of a message's id that are remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Struct, frozen=True):
     """One with `peer`, the key of the record. All numbers are ids of the owner's log, 0 for none.
 
     `last`: the newest that was said (an instant message, XEP-0430 section 3.2). `newest`: the newest entry of any kind,
@@ -28,8 +29,7 @@ class Conversation:
 NEW = Conversation()
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """Of an account. `position`: every entry of its log up to this id is counted. `unread`: messages of all
     conversations. `conversations`: how many there are."""
 
@@ -51,8 +51,7 @@ class What(enum.IntEnum):
     """Read up to the entry `id`."""
 
 
-@dataclass(slots=True)
-class Step:
+class Step(Struct, gc=False):
     """What happened in a conversation. `id`: the log entry, 0 if there is none."""
 
     what: What
