@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio, logging
 from dataclasses import dataclass
 from xmppd.config import option
-from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND
+from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from xmppd.contracts.sessions import AVAILABLE
 from xmppd.plugin import *
 from xmppd.plugin import Service

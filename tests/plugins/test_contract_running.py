@@ -181,6 +181,46 @@ async def test_a_crash_in_a_notification_is_logged_and_the_next_one_runs(
     assert "first.look failed" in caplog.text
 
 
+async def test_a_handler_runs_for_the_types_and_tags_that_it_names(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A child that another handler of the chain adds does not count."""
+    caplog.set_level(logging.INFO, "journal")
+    harness = await serve(
+        narrow="""
+        class A(Plugin[NoConfig]):
+            standard = False
+            @on(OUTBOUND, Stage.STAMP, kinds=(Kind.MESSAGE,), types=("chat",))
+            def chat(self, event: Outbound) -> None:
+                log.info("chat")
+                event.stanza = event.stanza.with_child(b"<mark xmlns='urn:test'/>", "urn:test|mark")
+
+            @on(OUTBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), tags=("urn:test|mark", "urn:test|other"))
+            def marked(self, event: Outbound) -> None:
+                log.info("marked " + event.stanza.type)
+
+            @on(SENT, kinds=(Kind.MESSAGE,), tags=("urn:test|mark",))
+            def sent(self, event: Outbound) -> None:
+                log.info("sent " + event.stanza.type)
+        """,
+    )
+    romeo = await harness.login("romeo")
+    await harness.login("juliet", resource="b", presence=True)
+    to = "to='juliet@localhost'"
+    for message, expected in (
+        (f"<message {to} type='chat'><body>1</body></message>", ["chat", "sent chat"]),
+        (f"<message {to}><body>1</body></message>", []),
+        (f"<message {to}><body>1</body><other xmlns='urn:test'/></message>", ["marked normal"]),
+        (f"<message {to}><mark xmlns='urn:test'/></message>", ["marked normal", "sent normal"]),
+        (f"<presence {to}><mark xmlns='urn:test'/></presence>", []),
+        (f"<message {to} type='chat'><body>1</body></message>", ["chat", "sent chat"]),
+    ):
+        caplog.clear()
+        romeo.send(message)
+        await harness.quiet()
+        assert journal(caplog) == expected, message
+
+
 async def test_stages_are_the_order_and_a_verdict_ends_the_chain(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,10 +42,10 @@ class Weather(Plugin[Config]):
         owner = request.account.bare
         await self.host.storage.commit([self.places.put(owner, "", Place(name))])
 
-    @on(OUTBOUND, Stage.STAMP, kinds=(Kind.PRESENCE,))
+    @on(OUTBOUND, Stage.STAMP, kinds=(Kind.PRESENCE,), types=("",))
     def show(self, event: Outbound) -> None:
         stanza = event.stanza
-        if stanza.to is None and stanza.type == "" and self.places.get(event.owner.bare):
+        if stanza.to is None and self.places.get(event.owner.bare):
             event.stanza = stanza.without(NS, "weather").with_element(self.weather(event.owner.bare))
 
     def weather(self, owner: str) -> Element:
