@@ -4,51 +4,83 @@ from __future__ import annotations
 
 from typing import Final
 
-from xmppd.contracts.archive import LOG
-from xmppd.contracts.routing import ARRIVED, SENT
-from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Xep, on
-from xmppd.storage.api import Flags, Range
-from xmppd.tombstone import RETRACT_NS, RETRACT_TAG, has_id, is_tombstone, retracted_id, tombstone
+from xmppd.contracts.archive import ARCHIVE, LOG
+from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT, Event
+from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
+from xmppd.storage.api import Entry, Flags, Range
+from xmppd.tombstone import RETRACT_NS, RETRACT_TAG, Burials, Owed, has_id, is_tombstone, retracted_id
 
 PAGE: Final = 100
 PAGES: Final = 10
 """So far back a message can be taken back, among those with one peer."""
+SWEEP: Final = 30.0
+MESSAGES: Final = (Kind.MESSAGE,)
+TYPES: Final = ("chat", "normal")
 
 
 class Retraction(Plugin[NoConfig]):
     xeps = (Xep(424, "0.4.2", "also in rooms; of the last thousand messages with one peer"),)
+    uses = (ARCHIVE,)
     account_features = (RETRACT_NS, f"{RETRACT_NS}#tombstone")
 
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
+        self.burials = Burials(self.host, self.log, self._find)
 
-    @on(SENT, kinds=(Kind.MESSAGE,), types=("chat", "normal"), tags=(RETRACT_TAG,))
+    async def start(self) -> None:
+        await self.burials.open()
+        self.spawn(self.burials.sweep(), "sweep")
+        self.every(SWEEP, self.burials.sweep, "sweep")
+
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
+    def outgoing(self, event: Outbound) -> None:
+        self._note(event, _sent(event.stanza))
+
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
+    def incoming(self, event: Inbound) -> None:
+        self._note(event, _came(event.stanza))
+
+    def _note(self, event: Event, owed: Owed | None) -> None:
+        """It is in the batch of the retraction."""
+        owner = event.owner.bare
+        if owed is not None and event.stamp:
+            event.write_with_stamp(lambda id: (self.burials.note(owner, id, owed),))
+
+    @on(SENT, kinds=MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
     def sent(self, event: Outbound) -> None:
-        stanza = event.stanza
-        if stanza.to is not None:
-            wanted = Range(peer=stanza.to.bare, without=int(Flags.INCOMING))
-            self.spawn(self._bury(event.owner.bare, wanted, retracted_id(stanza), stanza.id), "retract")
+        self._bury(event, _sent(event.stanza))
 
-    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal"), tags=(RETRACT_TAG,))
+    @on(ARRIVED, kinds=MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
     def arrived(self, event: Inbound) -> None:
         """Only what the same account has sent: another's messages are found under another peer."""
-        stanza = event.stanza
-        if stanza.sender is not None:
-            wanted = Range(peer=stanza.sender.bare, flags=int(Flags.INCOMING))
-            self.spawn(self._bury(event.owner.bare, wanted, retracted_id(stanza), stanza.id), "retract")
+        self._bury(event, _came(event.stanza))
 
-    async def _bury(self, owner: str, wanted: Range, id: str, by: str) -> None:
-        if not id or id == by:
-            return
+    def _bury(self, event: Event, owed: Owed | None) -> None:
+        if owed is not None:
+            self.spawn(self.burials.bury(event.owner.bare, event.stamp, owed), "retract")
+
+    async def _find(self, owner: str, owed: Owed) -> Entry | None:
+        incoming = int(Flags.INCOMING)
+        flags, without = (incoming, 0) if owed.came else (0, incoming)
         before: int | None = None
         for _ in range(PAGES):
-            where = Range(peer=wanted.peer, flags=wanted.flags, without=wanted.without, before=before)
+            where = Range(peer=owed.peer, flags=flags, without=without, before=before)
             page = await self.log.page(owner, where, PAGE, backwards=True)
             for entry in reversed(page):
-                if has_id(entry, id) and not is_tombstone(entry):
-                    now = int(self.host.clock.now() * 1_000_000)
-                    await self.host.storage.commit([self.log.replace(owner, tombstone(entry, by, now))])
-                    return
+                if has_id(entry, owed.id) and not is_tombstone(entry):
+                    return entry
             if len(page) < PAGE:
-                return
+                return None
             before = page[0].id
+        return None
+
+
+def _sent(stanza: Stanza) -> Owed | None:
+    id = retracted_id(stanza)
+    return Owed(stanza.to.bare, id, stanza.id) if stanza.to is not None and id and id != stanza.id else None
+
+
+def _came(stanza: Stanza) -> Owed | None:
+    id = retracted_id(stanza)
+    sender = stanza.sender
+    return Owed(sender.bare, id, stanza.id, came=True) if sender is not None and id and id != stanza.id else None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .errors import StorageUnavailable
 from .stanza import Stanza, parse_stanza
-from .storage.api import Entry
+from .storage.api import Entry, Log, Write
 from .xep import stamp
 from .xml import E, name_of
+
+if TYPE_CHECKING:
+    from .plugin import Host
+
+log = logging.getLogger("xmppd.tombstone")
 
 RETRACT_NS: Final = "urn:xmpp:message-retract:1"
 RETRACT_TAG: Final = f"{RETRACT_NS}|retract"
@@ -52,3 +61,69 @@ def tombstone(entry: Entry, by: str, at: int) -> Entry:
     mark = E("retracted", RETRACT_NS, {"id": by, "stamp": stamp(at)})
     rest = [each for each in old.xml if name_of(each)[0] in KEPT]
     return msgspec.structs.replace(entry, body=old.with_inside(mark, *rest).data)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A tombstone to be written. `id`: what the retraction names; `by`: the id of the retraction itself; `peer`: the
+    other side, in a room who has said it (a bare JID); `came`: from the other side."""
+
+    peer: str
+    id: str
+    by: str
+    came: bool = False
+
+
+Find = Callable[[str, Owed], Awaitable[Entry | None]]
+"""The entry of the owner's log that is to be buried; None: there is none."""
+
+
+class Burials:
+    """Tombstones are written behind the retraction, since the entry must be looked for. What is owed is committed
+    together with the retraction, so that a crash between the two leaves nothing to be read."""
+
+    PAGE: Final = 500
+
+    def __init__(self, host: Host, entries: Log, find: Find) -> None:
+        self.host = host
+        self.log = entries
+        self.find = find
+        self.owed = host.storage.map("retracted", Owed)
+        self.late: set[str] = set()
+        """Owners for whom something is left: from an earlier process, or the store was away."""
+
+    def note(self, owner: str, retraction: int, owed: Owed) -> Write:
+        """`retraction`: its id in the owner's log."""
+        return self.owed.put(owner, str(retraction), owed)
+
+    async def bury(self, owner: str, retraction: int, owed: Owed) -> None:
+        """`retraction`: 0 if it is not in the log itself, so that nothing is noted."""
+        try:
+            entry = await self.find(owner, owed)
+            writes: list[Write] = [self.owed.delete(owner, str(retraction))] if retraction else []
+            if entry is not None and not is_tombstone(entry):
+                now = int(self.host.clock.now() * 1_000_000)
+                writes.append(self.log.replace(owner, tombstone(entry, owed.by, now)))
+            if writes:
+                await self.host.storage.commit(writes)
+        except StorageUnavailable:
+            log.warning("a message that was taken back stays in the archive of %s for now: the store is away", owner)
+            self.late.add(owner)
+
+    async def open(self) -> None:
+        """What the last process has left."""
+        after = ""
+        while owners := await self.owed.owners(self.host.domain, after, self.PAGE):
+            self.late.update(owners)
+            after = owners[-1]
+
+    async def sweep(self) -> None:
+        late, self.late = self.late, set()
+        for owner in late:
+            try:
+                found = await self.owed.read_all(owner)
+            except StorageUnavailable:
+                self.late.add(owner)
+                continue
+            for retraction, owed in found.items():
+                await self.bury(owner, int(retraction), owed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from xmppd.config import option
@@ -22,7 +23,7 @@ from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
-from xmppd.tombstone import RETRACT_NS, retracted_id
+from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
 
 from .again import expect, said_before
 from .discovery import STABLE_ID
@@ -30,7 +31,7 @@ from .entering import Entry
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation, Effect, Member, Plan, SaveMember, SaveRoom, Send, Settings
 from .options import MEMBERS_ONLY
 from .queries import Reader, answer_query, is_reading
-from .retraction import bury
+from .retraction import said
 from .room import Room
 from .service import Live, Rooms
 from .speech import is_subject
@@ -99,7 +100,11 @@ class GroupChat(Plugin[Config]):
     async def start(self) -> None:
         self.reconfigured()
         await self.rooms.open()
+        self.burials = Burials(self.host, self.rooms.log, partial(said, self.rooms.log))
+        await self.burials.open()
         self.every(SWEEP, self.sweep, "sweep")
+        self.spawn(self.burials.sweep(), "retract")
+        self.every(SWEEP, self.burials.sweep, "retract")
 
     def is_private_group(self, room: str) -> bool:
         """See contracts.rooms."""
@@ -204,8 +209,10 @@ class GroupChat(Plugin[Config]):
             arrival.then(lambda: self._tell_accounts(room, out))
             taken_back = retracted_id(stanza)
             if taken_back:
-                log, by = self.rooms.log, out.id
-                arrival.then(lambda: self.spawn(bury(self.host, log, room.jid, who, taken_back, by), "retract"))
+                place, owed = entry.id if entry is not None else 0, Owed(who.bare, taken_back, out.id)
+                if entry is not None:
+                    arrival.write(self.burials.note(room.jid.bare, entry.id, owed))
+                arrival.then(lambda: self.spawn(self.burials.bury(room.jid.bare, place, owed), "retract"))
             return
         if stanza.kind is Kind.MESSAGE:
             arrival.behind(live.lane)
