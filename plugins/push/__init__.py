@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
@@ -13,11 +15,11 @@ from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
 from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
 from xmppd.contracts.rooms import ROOM_SAID, RoomSaid
-from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES
+from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import DIRECTED
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
 from xmppd.forms import Field, form, read_form
-from xmppd.plugin import JID, Account, Element, Inbound, Kind, Plugin, Request, Stanza, To, Xep, iq, on
+from xmppd.plugin import JID, Account, Element, Inbound, Kind, Plugin, Request, Stage, Stanza, To, Xep, iq, on
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
 from xmppd.xml import find, text_of, to_bytes
@@ -26,6 +28,8 @@ from .chats import ChatSettings
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
 from .outbox import Outbox
 from .web import WebPush
+
+DRAFTS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class PushNotifications(Plugin[Config]):
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
+        self.drafts: OrderedDict[tuple[str, int], list[str]] = OrderedDict()
+        """By owner and log entry: the devices for which a job was stored with a message that is not released yet."""
         self.owners: set[str] = set()
         """Accounts that have devices."""
 
@@ -122,27 +128,42 @@ class PushNotifications(Plugin[Config]):
 
     # ---- what wakes them
 
+    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=("chat", "normal"))
+    def incoming(self, event: Inbound) -> None:
+        """What wakes a device is on disk with the message, should the process end between the two. Who is woken is
+        decided at the release."""
+        owner, stanza = event.owner, event.stanza
+        if not event.stamp or not self.devices.get(owner.bare) or _own(event):
+            return
+        level = self.rules.treatment(stanza).push
+        if level is Push.NEVER or (self.chats.ready(owner.bare) and not self.chats.wakes(owner, stanza)):
+            return
+        away = self._away(owner)
+        if away:
+            job = self._job(owner, stanza, level)
+            for device in away:
+                event.write(self.outbox.drafted(owner.bare, device.key, job))
+            self.drafts[owner.bare, event.stamp] = [device.key for device in away]
+            if len(self.drafts) > DRAFTS:
+                self.drafts.popitem(last=False)
+
     @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"))
     def arrived(self, event: Inbound) -> None:
         """What is in the archive, and what a room says to a session that waits for its client."""
         owner, stanza = event.owner, event.stanza
-        devices = self.devices.get(owner.bare)
         group = stanza.type == "groupchat"
-        if (
-            not devices
-            or not (event.stamp or group)
-            or (stanza.sender is not None and stanza.sender.bare == owner.bare)
-        ):
+        if not self.devices.get(owner.bare) or not (event.stamp or group) or _own(event):
             return
         level = self.rules.treatment(stanza).push
         if level is Push.NEVER:
             return
+        drafts = self.drafts.pop((owner.bare, event.stamp), ())
         if self.chats.ready(owner.bare):
-            self._wake(owner, stanza, level)
+            self._wake(owner, stanza, level, drafts)
         else:
-            self.spawn(self._wake_later(owner, stanza, level), "settings")
+            self.spawn(self._wake_later(owner, stanza, level, drafts), "settings")
 
-    async def _wake_later(self, owner: Account, stanza: Stanza, level: Push) -> None:
+    async def _wake_later(self, owner: Account, stanza: Stanza, level: Push, drafts: Collection[str]) -> None:
         try:
             await self.chats.load(owner.bare)
             account = await self.host.open_account(owner.jid)  # its devices may have left memory meanwhile
@@ -150,18 +171,28 @@ class PushNotifications(Plugin[Config]):
             self.outbox.log.warning("nobody wakes the devices of %s: the store is away", owner.bare)
             return
         if account is not None:
-            self._wake(account, stanza, level)
+            self._wake(account, stanza, level, drafts)
 
-    def _wake(self, owner: Account, stanza: Stanza, level: Push) -> None:
-        group, devices = stanza.type == "groupchat", self.devices.get(owner.bare)
-        away = [device for device in devices.values() if self._is_away(owner, device, stanza if group else None)]
-        if not away or not self.chats.wakes(owner, stanza):
-            return
+    def _wake(self, owner: Account, stanza: Stanza, level: Push, drafts: Collection[str]) -> None:
+        """`drafts`: keys of the devices for which a job was stored with the message."""
+        away = self._away(owner, stanza if stanza.type == "groupchat" else None)
+        if away and not self.chats.wakes(owner, stanza):
+            away = []
+        if away:
+            job = self._job(owner, stanza, level)
+            for device in away:
+                self.outbox.add(owner.bare, device.key, job)
+        if drafts:
+            self.outbox.withdraw(owner.bare, drafts)
+
+    def _away(self, owner: Account, in_room: Stanza | None = None) -> list[Device]:
+        return [each for each in self.devices.get(owner.bare).values() if self._is_away(owner, each, in_room)]
+
+    def _job(self, owner: Account, stanza: Stanza, level: Push) -> Job:
+        """Who uses another device may read it there; so that the phone is silent then, it waits, but for a call."""
         in_use = any(each.carrier is not None and each.feed.gate is None for each in owner.sessions.values())
         wait = self.config.delay if in_use and level is not Push.URGENT else 0.0
-        job = Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza), group)
-        for device in away:
-            self.outbox.add(owner.bare, device.key, job)
+        return Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza), stanza.type == "groupchat")
 
     @on(ROOM_SAID)
     def said(self, event: RoomSaid) -> None:
@@ -271,6 +302,12 @@ class PushNotifications(Plugin[Config]):
             else:
                 changed = replace(known, failures=failures)
                 await self.host.storage.commit([self.devices.put(owner, device.key, changed)])
+
+
+def _own(event: Inbound) -> bool:
+    """What one says oneself wakes nobody."""
+    sender = event.stanza.sender
+    return sender is not None and sender.bare == event.owner.bare
 
 
 def _address(request: Request) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -48,6 +48,22 @@ class Outbox:
         if not self._dirty:
             self.host.background.spawn(self._store(), "push")
         self._dirty.add((owner, key))
+
+    def drafted(self, owner: str, key: str, job: Job) -> Write:
+        """For the batch of the message itself: if the process ends before `add`, the next one finds the job."""
+        return self.jobs.put(owner, key, merged(self.waiting.get((owner, key)), job))
+
+    def withdraw(self, owner: str, keys: Iterable[str]) -> None:
+        """What was drafted is not to be sent after all."""
+        gone = [key for key in keys if (owner, key) not in self.waiting and (owner, key) not in self.sending]
+        if gone:
+            self.host.background.spawn(self._forget(owner, gone), "push")
+
+    async def _forget(self, owner: str, keys: list[str]) -> None:
+        try:
+            await self.host.storage.commit([self.jobs.delete(owner, key) for key in keys])
+        except StorageUnavailable:
+            self.log.warning("%s may be woken once too often: the store is away", owner)
 
     async def _store(self) -> None:
         dirty, self._dirty = self._dirty, set()

@@ -155,6 +155,48 @@ async def test_a_job_outlives_the_process(server: Harness) -> None:
     await second.stop()
 
 
+async def test_a_kill_behind_the_message_only_delays_it(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is on disk, and with it that the device is to be woken."""
+    await away(server)
+    juliet = await server.login("juliet")
+    push = server.host.plugins["push"]
+    monkeypatch.setattr(push.outbox, "add", lambda *job: None)
+    monkeypatch.setattr(push.outbox, "withdraw", lambda *job: None)
+    say(juliet)
+    await server.quiet()
+    second = await restarted(server)
+    try:
+        app = await second.login("app", "server")
+        await second.advance(60)
+        assert fields(await app.receive())["message-count"] == "1"
+    finally:
+        await second.stop()
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_wakes_nobody_leaves_no_job(server: Harness, known: bool) -> None:
+    """`known`: the settings of the chats are in memory when the message comes."""
+    app, juliet = await server.login("app", "server"), await server.login("juliet")
+    romeo = await server.login("romeo", "phone", presence=True)
+    await romeo.iq(enabling(), "set")
+    await bookmark(romeo, "juliet@localhost", NEVER)
+    romeo.close()
+    await server.quiet()
+    push = server.host.plugins["push"]
+    if known:
+        await push.chats.load("romeo@localhost")
+    assert push.chats.ready("romeo@localhost") is known
+    written: list[str] = []
+    drafted = push.outbox.drafted
+    push.outbox.drafted = lambda *job: written.append(job[0]) or drafted(*job)
+    say(juliet)
+    await server.advance(60)
+    await app.silence()
+    assert written == ([] if known else ["romeo@localhost"])
+    assert await push.outbox.jobs.read_all("romeo@localhost") == {}
+    assert not push.drafts
+
+
 async def test_disabling(server: Harness) -> None:
     app = await server.login("app", "server")
     romeo = await server.login("romeo", "phone")
