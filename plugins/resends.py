@@ -24,12 +24,14 @@ KEPT = 50_000
 EXPECTED = 600.0
 """Seconds after a binding: clients send again at once. So long the last messages of an account stay in memory."""
 SWEEP = 60.0
+MINUTE = 60_000_000
+"""Microseconds."""
 
 
 @dataclass(frozen=True)
 class Config:
     messages: int = option(100, "So many of an account's last messages are looked at, however old.", low=1, high=10_000)
-    minutes: int = option(10, "And those of the last minutes, by whichever device …", low=0, high=1440)
+    minutes: int = option(10, "And those of the minutes before the last one, by all devices …", low=0, high=1440)
     most: int = option(5000, "… at most so many.", low=1, high=100_000)
 
 
@@ -72,8 +74,7 @@ class Resends(Plugin[Config]):
             await self.host.router.until_idle(lane)
         wanted = Range(without=int(Flags.INCOMING))
         config = self.config
-        since = int((self.host.clock.now() - config.minutes * 60) * 1_000_000)
-        entries = await latest(self.log, bare, wanted, config.messages, since, config.most)
+        entries = await latest(self.log, bare, wanted, config.messages, config.minutes * MINUTE, config.most)
         self.sent[bare] = Sent(entries, long_only=bool(doubt))
         self.sound[bare] = False
         while len(self.sound) > KEPT:

@@ -281,7 +281,11 @@ class Feed:
                 start, wanted = self.position, self._wanted()
                 page = await entries.page(session.account.bare, wanted, PAGE)
                 for entry in page:
+                    if self._gone():
+                        break
                     self._send_entry(entry, mailbox)
+                if self._gone():
+                    return  # while the store was asked: what it does not get waits in the log as before
                 if len(page) < PAGE and wanted.high is not None:
                     self.position = max(self.position, wanted.high)
                     self.reached = max(self.reached, self.position)
@@ -297,6 +301,11 @@ class Feed:
             session.host.clock.call_later(2.0, self.go_on)
         finally:
             self._reading = False
+
+    def _gone(self) -> bool:
+        """Nobody is there, and nothing is kept for when the client comes back."""
+        session = self.session
+        return session.ended or (session.carrier is None and self.queue is None)
 
     def _wanted(self) -> Range:
         """What comes next; of what the device has read itself only the hidden entries."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from .jid import JID
@@ -18,6 +19,8 @@ LONG_ID: Final = 16
 PAGE: Final = 500
 SHORT_ID_TIME: Final = 3_600_000_000
 """Microseconds that a shorter id is looked for."""
+PAUSE: Final = 60_000_000
+"""Microseconds."""
 ADDED: Final = frozenset(
     (
         DELAY_NS,
@@ -36,15 +39,25 @@ Key = tuple[str, str, str, str]
 """Bare `to`, type, "origin" or "id", the id."""
 
 
-async def latest(log: Log, owner: str, wanted: Range, least: int, since: int, most: int) -> list[Entry]:
-    """The last `least` entries of a range, and all that are younger than the id `since`, at most `most`; rising."""
+async def latest(log: Log, owner: str, wanted: Range, least: int, span: int, most: int) -> list[Entry]:
+    """The last `least` entries of a range, and all that came within `span` microseconds before the newest, at most
+    `most`; rising. A pause counts as `PAUSE` at most, so that a clock that was set forward hides nothing."""
     found = await log.page(owner, wanted, least, backwards=True)
     more = len(found) == least
-    while more and len(found) < most and found[0].id > since:
+    left = span - sum(min(PAUSE, later.id - earlier.id) for earlier, later in pairwise(found))
+    while more and len(found) < most and left > 0:
         size = min(PAGE, most - len(found))
-        page = await log.page(owner, replace(wanted, before=found[0].id, low=since), size, backwards=True)
-        found = page + found
+        page = await log.page(owner, replace(wanted, before=found[0].id), size, backwards=True)
         more = len(page) == size
+        young: list[Entry] = []
+        later = found[0].id
+        for entry in reversed(page):
+            left -= min(PAUSE, later - entry.id)
+            if left < 0:
+                break
+            later = entry.id
+            young.append(entry)
+        found = young[::-1] + found
     return found
 
 

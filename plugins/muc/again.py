@@ -29,8 +29,7 @@ async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
     resends = home.find(RESENDS) if home is not None else None
     if resends is None or not resends.expected(who.bare):
         return
-    since = int((host.clock.now() - MINUTES * 60) * 1_000_000)
-    last = await latest(log, room.bare, Range(flags=int(Flags.GROUP)), LEAST, since, MOST)
+    last = await latest(log, room.bare, Range(flags=int(Flags.GROUP)), LEAST, MINUTES * 60_000_000, MOST)
     author = f"jid='{quoted(who.bare)}/".encode()
     found = Sent(entry for entry in last if author in entry.body)
     if found:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -325,6 +326,36 @@ async def test_who_says_goodbye_has_what_was_written(server: Harness) -> None:
     tablet = await server.login("juliet", "tablet")
     tablet.send("<presence/>")
     assert bodies(await tablet.receive_all()) == []
+
+
+async def test_who_is_cut_off_while_the_backlog_is_read_loses_nothing(
+    server: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without XEP-0198: what was read for a session that is not there any more goes on waiting for the next one."""
+    await server.register("juliet")
+    romeo = await server.login("romeo")
+    say(romeo, "juliet@localhost", "first")
+    await server.quiet()
+    log = server.storage.log(LOG)
+    page, answered = log.page, asyncio.Event()
+
+    async def slow(*args: Any, **more: Any) -> list[Entry]:
+        found = await page(*args, **more)
+        await answered.wait()
+        return found
+
+    juliet = await server.login("juliet", "phone")
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "page", slow)
+        juliet.send("<presence/>")
+        await server.quiet()
+        juliet.cut()
+        await server.quiet()
+        answered.set()
+        await server.quiet()
+    again = await server.login("juliet", "phone")
+    again.send("<presence/>")
+    assert bodies(await again.receive_all()) == ["first"]
 
 
 @pytest.mark.server(more="limits: {queue: 50, ask_every: 10}")

@@ -114,9 +114,15 @@ async def test_a_resend_is_recognised_after_a_kill(server: Harness) -> None:
 
 
 @pytest.mark.server(plugins={"resends": {"messages": 5, "minutes": 2, "most": 40}})
-@pytest.mark.parametrize(("others", "pause", "stored"), [(30, 60, 1), (30, 180, 2), (3, 180, 1), (50, 60, 2)])
-async def test_another_device_has_sent_much_meanwhile(server: Harness, others: int, pause: int, stored: int) -> None:
-    """The last ones count, however old, and those of the last minutes, up to a bound."""
+@pytest.mark.parametrize(
+    ("others", "pause", "jump", "stored"),
+    [(30, 0, 0, 1), (30, 10, 0, 2), (3, 100, 0, 1), (50, 0, 0, 2), (30, 0, 90_000, 1), (30, 0, -90_000, 1)],
+)
+async def test_another_device_has_sent_much_meanwhile(
+    server: Harness, others: int, pause: int, jump: int, stored: int
+) -> None:
+    """The last ones count, however old, and those of the minutes before the newest, up to a bound; also when the clock
+    is set (`jump`)."""
     await server.register("juliet")
     romeo = await server.login("romeo", "phone")
     say(romeo, "from the phone", LONG)
@@ -124,12 +130,13 @@ async def test_another_device_has_sent_much_meanwhile(server: Harness, others: i
     second = await restarted(server)
     try:
         laptop = await second.login("romeo", "laptop")
+        second.clock.wall += jump
         for number in range(others):
+            await second.advance(pause)
             say(laptop, "from the laptop", f"{number:032d}")
         await second.quiet()
         third = await restarted(second)
         try:
-            await third.advance(pause)
             romeo = await third.login("romeo", "phone")
             say(romeo, "from the phone", LONG, DELAY)
             await third.quiet()
