@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
-from xmppd.contracts.archive import LOG, Worth
+from xmppd.contracts.archive import KEPT_TYPES, LOG, Worth
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import SESSION_ENDED
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
@@ -20,7 +20,6 @@ from xmppd.plugin import JID, Account, Inbound, Kind, Plugin, Session, Stage, on
 from xmppd.storage.api import Flags, Range
 
 MESSAGES = (Kind.MESSAGE,)
-STORED = ("chat", "normal")
 INCOMING = int(Flags.INCOMING)
 KEPT = 20_000
 """Accounts whose count is remembered."""
@@ -74,7 +73,7 @@ class Limits(Plugin[Config]):
 
     # ---- what waits
 
-    @on(INBOUND, Stage.GUARD, MESSAGES, types=STORED)
+    @on(INBOUND, Stage.GUARD, MESSAGES, types=KEPT_TYPES)
     def guard(self, event: Inbound) -> None:
         """Before anything is written: what is refused is in no archive (section 2, "service-unavailable")."""
         owner, stanza = event.owner, event.stanza
@@ -88,7 +87,7 @@ class Limits(Plugin[Config]):
         if waiting is not None and self._full(waiting):
             raise ServiceUnavailable()
 
-    @on(ARRIVED, kinds=MESSAGES, types=STORED)
+    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
     def arrived(self, event: Inbound) -> None:
         """It is stored and nobody took it."""
         if not event.stamp or event.targets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xmppd.contracts.archive import ARCHIVE, LOG
+from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES, LOG
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT, Event
 from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.storage.api import Entry, Flags, Range
@@ -13,9 +13,7 @@ from xmppd.tombstone import RETRACT_NS, RETRACT_TAG, Burials, Owed, has_id, is_t
 PAGE: Final = 100
 PAGES: Final = 10
 """So far back a message can be taken back, among those with one peer."""
-SWEEP: Final = 30.0
 MESSAGES: Final = (Kind.MESSAGE,)
-TYPES: Final = ("chat", "normal")
 
 
 class Retraction(Plugin[NoConfig]):
@@ -28,15 +26,13 @@ class Retraction(Plugin[NoConfig]):
         self.burials = Burials(self.host, self.log, self._find)
 
     async def start(self) -> None:
-        await self.burials.open()
-        self.spawn(self.burials.sweep(), "sweep")
-        self.every(SWEEP, self.burials.sweep, "sweep")
+        self.burials.start()
 
-    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
     def outgoing(self, event: Outbound) -> None:
         self._note(event, _sent(event.stanza))
 
-    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
     def incoming(self, event: Inbound) -> None:
         self._note(event, _came(event.stanza))
 
@@ -46,11 +42,11 @@ class Retraction(Plugin[NoConfig]):
         if owed is not None and event.stamp:
             event.write_with_stamp(lambda id: (self.burials.note(owner, id, owed),))
 
-    @on(SENT, kinds=MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
+    @on(SENT, kinds=MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
     def sent(self, event: Outbound) -> None:
         self._bury(event, _sent(event.stanza))
 
-    @on(ARRIVED, kinds=MESSAGES, types=TYPES, tags=(RETRACT_TAG,))
+    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
     def arrived(self, event: Inbound) -> None:
         """Only what the same account has sent: another's messages are found under another peer."""
         self._bury(event, _came(event.stanza))

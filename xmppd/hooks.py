@@ -67,9 +67,9 @@ class Registration:
     stage: Stage
     kinds: tuple[Kind, ...]
     types: frozenset[str] = frozenset()
-    """None: all."""
+    """Empty: all."""
     tags: frozenset[str] = frozenset()
-    """None: all."""
+    """Empty: all."""
 
     def concerns(self, shape: Shape) -> bool:
         """Whether the handler runs for stanzas of that shape."""

@@ -83,6 +83,7 @@ class Burials:
     together with the retraction, so that a crash between the two leaves nothing to be read."""
 
     PAGE: Final = 500
+    SWEEP: Final = 30.0
 
     def __init__(self, host: Host, entries: Log, find: Find) -> None:
         self.host = host
@@ -91,6 +92,7 @@ class Burials:
         self.owed = host.storage.map("retracted", Owed)
         self.late: set[str] = set()
         """Owners for whom something is left: from an earlier process, or the store was away."""
+        self._looked = False
 
     def note(self, owner: str, retraction: int, owed: Owed) -> Write:
         """`retraction`: its id in the owner's log."""
@@ -110,20 +112,27 @@ class Burials:
             log.warning("a message that was taken back stays in the archive of %s for now: the store is away", owner)
             self.late.add(owner)
 
-    async def open(self) -> None:
-        """What the last process has left."""
+    def start(self) -> None:
+        """What the last process has left is looked for in the background, then what the store could not take."""
+        self.host.background.spawn(self.sweep(), "tombstones")
+        self.host.background.every(self.SWEEP, self.sweep, "tombstones")
+
+    async def sweep(self) -> None:
+        try:
+            if not self._looked:
+                await self._look()
+            late, self.late = self.late, set()
+            for owner in late:
+                found = await self.owed.read_all(owner)
+                for retraction, owed in found.items():
+                    await self.bury(owner, int(retraction), owed)
+        except StorageUnavailable:
+            self._looked = False
+            log.warning("messages that were taken back stay in archives for now: the store is away")
+
+    async def _look(self) -> None:
         after = ""
         while owners := await self.owed.owners(self.host.domain, after, self.PAGE):
             self.late.update(owners)
             after = owners[-1]
-
-    async def sweep(self) -> None:
-        late, self.late = self.late, set()
-        for owner in late:
-            try:
-                found = await self.owed.read_all(owner)
-            except StorageUnavailable:
-                self.late.add(owner)
-                continue
-            for retraction, owed in found.items():
-                await self.bury(owner, int(retraction), owed)
+        self._looked = True

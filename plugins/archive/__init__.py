@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xmppd.config import option
-from xmppd.contracts.archive import ARCHIVE, LOG, Worth
+from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES, LOG, Worth
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
@@ -27,8 +27,6 @@ from .preferences import Preferences, read_preferences, shown
 EXTENDED = f"{MAM_NS}#extended"
 SID_TAG = f"{SID_NS}|stanza-id"
 MESSAGES = (Kind.MESSAGE,)
-KEPT = ("chat", "normal")
-"""What can be worth keeping (contracts.messages)."""
 # As integers: an operation on flags costs more than all the rest of a handler.
 INCOMING, HIDDEN = int(Flags.INCOMING), int(Flags.HIDDEN)
 OWED_ONLY = INCOMING | HIDDEN
@@ -90,7 +88,7 @@ class MessageArchive(Plugin[Config]):
 
     # ---- the path of a message
 
-    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT)
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES)
     def outgoing(self, event: Outbound) -> None:
         """The sender's copy. Of a message to oneself there is one entry, the incoming one (section 4.1.1)."""
         stanza, owner = event.stanza, event.owner
@@ -100,7 +98,7 @@ class MessageArchive(Plugin[Config]):
         if self.wants(owner.bare, to.resource, to.bare):
             event.keep(LOG, Entry(owner.next_id(), to.bare, to.resource, 0, stanza.data))
 
-    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT)
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES)
     def incoming(self, event: Inbound) -> None:
         """The recipient's copy; stored as it came, delivered with its archive id (section 3.4)."""
         stanza, owner = event.stanza, event.owner
@@ -115,7 +113,7 @@ class MessageArchive(Plugin[Config]):
         if visible:
             event.stanza = stanza.with_child(stanza_id_bytes(bare, id), SID_TAG)
 
-    @on(ARRIVED, kinds=MESSAGES, types=KEPT)
+    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
     def arrived(self, event: Inbound) -> None:
         """A hidden entry that goes out at once is deleted when a device has acknowledged it."""
         kept = event.kept

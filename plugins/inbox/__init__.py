@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xmppd import rsm
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
-from xmppd.contracts.archive import ARCHIVE
+from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
@@ -42,7 +42,6 @@ from .reading import MARKER_TAGS, MDS_NODE, displayed_item, marked
 
 NS = "urn:xmpp:inbox:1"
 MESSAGES = (Kind.MESSAGE,)
-TALK = ("chat", "normal")
 HIDDEN = int(Flags.HIDDEN)
 
 
@@ -88,13 +87,13 @@ class Conversations(Plugin[Config]):
             return What.PASSED, ""
         return (What.CAME, stanza.id) if came else (What.WENT, "")
 
-    @on(ARRIVED, kinds=MESSAGES, types=TALK)
+    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
     def arrived(self, event: Inbound) -> None:
         entry = event.kept
         if entry is not None and not entry.flags & HIDDEN:
             self._note(event, entry, entry.peer != event.owner.bare)
 
-    @on(SENT, kinds=MESSAGES, types=TALK)
+    @on(SENT, kinds=MESSAGES, types=KEPT_TYPES)
     def sent(self, event: Outbound) -> None:
         stanza, entry = event.stanza, event.kept
         if entry is not None:

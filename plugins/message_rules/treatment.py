@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from xmppd.contracts.archive import Worth
+from xmppd.contracts.archive import KEPT_TYPES, Worth
 from xmppd.contracts.messages import Idle, Push, Treatment
 from xmppd.stanza import Shape, Stanza
 
@@ -127,7 +127,7 @@ def decide(type: str, tags: tuple[str, ...], facts: int) -> Treatment:
 
 
 def _worth(type: str, tags: tuple[str, ...], unasked: Worth) -> Worth:
-    if type not in ("chat", "normal") or NO_STORE in tags:
+    if type not in KEPT_TYPES or NO_STORE in tags:
         return Worth.NOTHING
     wanted = Worth.ARCHIVE if STORE in tags else unasked
     return min(wanted, Worth.DELIVERY) if NO_PERMANENT_STORE in tags else wanted

@@ -101,10 +101,8 @@ class GroupChat(Plugin[Config]):
         self.reconfigured()
         await self.rooms.open()
         self.burials = Burials(self.host, self.rooms.log, partial(said, self.rooms.log))
-        await self.burials.open()
+        self.burials.start()
         self.every(SWEEP, self.sweep, "sweep")
-        self.spawn(self.burials.sweep(), "retract")
-        self.every(SWEEP, self.burials.sweep, "retract")
 
     def is_private_group(self, room: str) -> bool:
         """See contracts.rooms."""

@@ -88,17 +88,13 @@ class Broadcaster:
         less = stanza if last_seen.all_contacts else without_idle_time(stanza)
         blocklist = self._blocklist(account)
         bare, everyone, same = account.bare, online.all_contacts, less is stanza
-        neighbours, roster = self.host.accounts, self.roster
-        for contact, item in roster.items(bare).items():
+        neighbours = self.host.accounts
+        for contact, item in self.roster.items(bare).items():
             if not item.sees_us or not (everyone or online.admits(contact, True)):
                 continue
             whole = same or last_seen.admits(contact, True)
-            other = neighbours.get(contact)
+            other = neighbours.get(contact) or self._present(contact)
             if other is not None and other.sessions:
-                theirs = roster.item(contact, bare)
-                if theirs is not None and theirs.we_see:
-                    (here if whole else partly).extend(_seeing(account, other, blocklist))
-            elif (other := self._present(contact)) is not None:
                 if subscribed(other, account):
                     (here if whole else partly).extend(_seeing(account, other, blocklist))
             elif not self._is_local(contact):

@@ -10,6 +10,7 @@ from typing import Final
 
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
+from xmppd.contracts.archive import KEPT_TYPES
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
@@ -30,6 +31,7 @@ from .outbox import Outbox
 from .web import WebPush
 
 DRAFTS: Final = 10_000
+"""So many are remembered; what is dropped wakes a device once too often, after a crash."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class PushNotifications(Plugin[Config]):
 
     # ---- what wakes them
 
-    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=("chat", "normal"))
+    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=KEPT_TYPES)
     def incoming(self, event: Inbound) -> None:
         """What wakes a device is on disk with the message, should the process end between the two. Who is woken is
         decided at the release."""

@@ -173,15 +173,21 @@ async def test_a_kill_behind_the_message_only_delays_it(server: Harness, monkeyp
         await second.stop()
 
 
-@pytest.mark.parametrize("known", [True, False])
-async def test_what_wakes_nobody_leaves_no_job(server: Harness, known: bool) -> None:
-    """`known`: the settings of the chats are in memory when the message comes."""
+async def muted(server: Harness) -> tuple[Client, Client]:
+    """The app server of romeo, who is away, and juliet, of whom his phone says nothing."""
     app, juliet = await server.login("app", "server"), await server.login("juliet")
     romeo = await server.login("romeo", "phone", presence=True)
     await romeo.iq(enabling(), "set")
     await bookmark(romeo, "juliet@localhost", NEVER)
     romeo.close()
     await server.quiet()
+    return app, juliet
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_wakes_nobody_leaves_no_job(server: Harness, known: bool) -> None:
+    """`known`: the settings of the chats are in memory when the message comes."""
+    app, juliet = await muted(server)
     push = server.host.plugins["push"]
     if known:
         await push.chats.load("romeo@localhost")
@@ -324,12 +330,7 @@ async def test_what_one_says_oneself_wakes_nobody(server: Harness) -> None:
 
 async def test_a_muted_person(server: Harness) -> None:
     """And a change counts at once."""
-    app, juliet = await server.login("app", "server"), await server.login("juliet")
-    romeo = await server.login("romeo", "phone", presence=True)
-    await romeo.iq(enabling(), "set")
-    await bookmark(romeo, "juliet@localhost", NEVER)
-    romeo.close()
-    await server.quiet()
+    app, juliet = await muted(server)
     say(juliet)
     await app.silence()
     nurse = await server.login("nurse")

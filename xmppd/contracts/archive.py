@@ -9,6 +9,8 @@ from ..service import Service
 
 LOG: Final = "archive"
 """The name of the accounts' log. It holds what is archived and, hidden, what is only owed."""
+KEPT_TYPES: Final = ("chat", "normal")
+"""Messages of other types are never kept."""
 
 
 class Worth(enum.IntEnum):
