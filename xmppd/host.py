@@ -15,6 +15,7 @@ from .account import Account
 from .background import Background
 from .clock import Clock, Timer
 from .contracts.accounts import ACCOUNT_MAP, StoredAccount
+from .contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from .delivery import LOG, Delivery
 from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError
 from .hooks import Collect, Hook, Notify, Registration, Verdict
@@ -43,6 +44,9 @@ SAMPLE = 64
 
 CHAINS = 10_000
 """So many chains, by hook and shape of the stanza, are remembered."""
+
+PATH = (OUTBOUND, INBOUND, SENT, ARRIVED)
+"""The hooks on the path of a stanza."""
 
 Handler = tuple[str, Callable[..., Any]]
 
@@ -125,6 +129,8 @@ class Host:
     def _register(self, registration: Registration, handler: Handler) -> None:
         if registration.hook.plain and inspect.iscoroutinefunction(handler[1]):
             raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
+        if (registration.types or registration.tags) and registration.hook not in PATH:
+            raise LocalError(f"{handler[0]}: {registration.hook} is about no stanza, so types and tags say nothing")
         self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
         self._built.clear()
         self._chains.clear()

@@ -149,7 +149,7 @@ class Items:
             if left:
                 known[item] = left
         if new is not None:
-            known[new.id] = (*known.pop(new.id, ()), new.at)
+            known[new.id] = (new.at,)  # what it replaces is among `gone`
         if len(known) <= REMEMBERED:
             self._known[owner, name] = known
 

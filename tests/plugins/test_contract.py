@@ -159,6 +159,18 @@ async def test_a_plugin_for_another_type_of_host(serve: Serve) -> None:
 # ---- checked before anything starts
 
 
+async def test_types_and_tags_of_what_is_no_stanza_are_refused(serve: Serve) -> None:
+    with pytest.raises(LocalError, match=r"odd\.came: <Notify available> is about no stanza"):
+        await serve(
+            odd="""
+            class A(Plugin[NoConfig]):
+                standard = False
+                @on(AVAILABLE, types=("chat",))
+                def came(self, session: Session) -> None: ...
+            """
+        )
+
+
 async def test_a_coroutine_on_the_hot_path_is_refused(serve: Serve) -> None:
     with pytest.raises(LocalError, match=r"slow\.look: <Chain outbound> takes plain functions only"):
         await serve(
