@@ -44,6 +44,7 @@ from xmppd.xml import children
 
 NS = "urn:xmpp:blocking"
 ERRORS_NS = "urn:xmpp:blocking:errors"
+BLOCKED_MAP = "blocklist"
 ASKED = SessionKey[bool]("blocklist-asked", False, durable=True)
 """The session has requested the list, so it gets the pushes (section 3.2)."""
 
@@ -66,7 +67,7 @@ class Blocking(Plugin[Config]):
     provides = (BLOCKLIST,)
 
     def setup(self) -> None:
-        self.blocked = self.host.storage.map("blocklist", Blocked, resident=True)
+        self.blocked = self.host.storage.map(BLOCKED_MAP, Blocked, resident=True)
 
     def blocks(self, owner: str, other: JID) -> bool:
         """See contracts.blocking."""
@@ -144,7 +145,7 @@ class Blocking(Plugin[Config]):
 
     # ---- the path of stanzas
 
-    @on(INBOUND, Stage.BLOCK)
+    @on(INBOUND, Stage.BLOCK, having=BLOCKED_MAP)
     def incoming(self, event: Inbound) -> Verdict | None:
         """Section 3.3: presence gets silence, a message or request what is said for an account that is not there.
 
@@ -160,7 +161,7 @@ class Blocking(Plugin[Config]):
             return Verdict.DROP
         raise ServiceUnavailable()
 
-    @on(OUTBOUND, Stage.BLOCK)
+    @on(OUTBOUND, Stage.BLOCK, having=BLOCKED_MAP)
     def outgoing(self, event: Outbound) -> Verdict | None:
         """Section 3.3: nothing goes to a blocked address, and the user is told why."""
         stanza, owner = event.stanza, event.owner.bare

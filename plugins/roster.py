@@ -64,6 +64,7 @@ class RosterPlugin(Plugin[Config]):
 
     def setup(self) -> None:
         self._items = self.host.storage.map("roster", RosterItem, resident=True)
+        self.lists = self._items.in_memory
         self._versions = self.host.storage.map("roster-version", Version, resident=True)
         self._prefix = token_hex(3)
         self._pushed = 0

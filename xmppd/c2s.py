@@ -67,6 +67,7 @@ class ClientStream:
         "state",
         "tls_offered",
         "waiting",
+        "write",
     )
 
     def __init__(self, server: Server, tls: str) -> None:
@@ -75,6 +76,8 @@ class ClientStream:
         self.plain_ok = tls == "none"
         """A loopback listener without TLS counts as safe."""
         self.link: Link
+        self.write: Callable[[bytes], None]
+        """The link's own, without a step between."""
         self.host: Host = server.default_host
         self.splitter = Splitter(server.limits.before_sign_in)
         self.state = State.STRANGER
@@ -94,7 +97,7 @@ class ClientStream:
     # ---- the link's side (net.link.Receiver)
 
     def connected(self, link: Link) -> None:
-        self.link = link
+        self.link, self.write = link, link.write
         self.server.streams.add(self)
 
     def secured(self) -> None:
@@ -161,9 +164,6 @@ class ClientStream:
     @property
     def last_read(self) -> float:
         return self.link.last_read
-
-    def write(self, data: bytes) -> None:
-        self.link.write(data)
 
     def on_drained(self, callback: Callable[[], None]) -> None:
         self.link.on_drained(callback)

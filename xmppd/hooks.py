@@ -39,6 +39,9 @@ class Hook:
     kinds and types, with a child that has one of these tags. That is looked up once for all stanzas of a shape, and
     once for all recipients of a fan-out; so a handler that has nothing to do costs nothing. What counts is the stanza
     as it is when the hook begins, not what a handler of the same chain has made of it.
+
+    `on(…, having=NAME)`, NAME being a resident map, says that the handler has nothing to do for accounts with nothing
+    in that map. It may run for them or not: what goes to many accounts at once passes over them.
     """
 
     def __init__(self, name: str, plain: bool = False) -> None:
@@ -70,6 +73,8 @@ class Registration:
     """Empty: all."""
     tags: frozenset[str] = frozenset()
     """Empty: all."""
+    having: str = ""
+    """Empty: all accounts."""
 
     def concerns(self, shape: Shape) -> bool:
         """Whether the handler runs for stanzas of that shape."""
@@ -91,6 +96,7 @@ def on(
     *,
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
+    having: str = ...,
 ) -> Callable[[Callable[[Any, E], Verdict | None]], Callable[[Any, E], Verdict | None]]: ...
 
 
@@ -102,6 +108,7 @@ def on(
     *,
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
+    having: str = ...,
 ) -> Callable[[Callable[[Any, E], Awaitable[None] | None]], Callable[[Any, E], Awaitable[None] | None]]: ...
 
 
@@ -121,13 +128,15 @@ def on(
     *,
     types: Collection[str] = (),
     tags: Collection[str] = (),
+    having: str = "",
 ) -> Any:
-    """Declare a method of a plugin as a handler. `kinds`, `types` and `tags` narrow hooks on the path of a stanza
-    (see `Hook`); `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name"."""
+    """Declare a method of a plugin as a handler. `kinds`, `types`, `tags` and `having` narrow hooks on the path of a
+    stanza (see `Hook`); `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name",
+    `having` is the name of a resident map."""
 
     def mark(method: Callable[..., Any]) -> Callable[..., Any]:
         found: list[Registration] = method.__dict__.setdefault("__xmppd_on__", [])
-        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags)))
+        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags), having))
         return method
 
     return mark

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from secrets import token_hex
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -49,6 +49,7 @@ PATH = (OUTBOUND, INBOUND, SENT, ARRIVED)
 """The hooks on the path of a stanza."""
 
 Handler = tuple[str, Callable[..., Any]]
+Havings = tuple[Mapping[str, Mapping[str, Any]], ...] | None
 
 
 class Host:
@@ -81,6 +82,7 @@ class Host:
         self._handlers: dict[str, list[tuple[Registration, Handler]]] = {}
         self._built: dict[str, tuple[Handler, ...]] = {}
         self._chains: dict[tuple[Hook, Shape], tuple[Handler, ...]] = {}
+        self._havings: dict[tuple[Hook, Shape], Havings] = {}
         self._iqs: dict[tuple[str, str, To], Handler] = {}
         self._nonzas: dict[tuple[str, str], Handler] = {}
         self._turn = 0
@@ -129,11 +131,15 @@ class Host:
     def _register(self, registration: Registration, handler: Handler) -> None:
         if registration.hook.plain and inspect.iscoroutinefunction(handler[1]):
             raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
-        if (registration.types or registration.tags) and registration.hook not in PATH:
-            raise LocalError(f"{handler[0]}: {registration.hook} is about no stanza, so types and tags say nothing")
+        narrowed = registration.types or registration.tags or registration.having
+        if narrowed and registration.hook not in PATH:
+            raise LocalError(f"{handler[0]}: {registration.hook} is about no stanza, so this says nothing")
+        if registration.having:
+            self.storage.in_memory(registration.having)  # there is such a map
         self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
         self._built.clear()
         self._chains.clear()
+        self._havings.clear()
 
     def _register_iq(self, route: IqRoute, handler: Handler) -> None:
         if not inspect.iscoroutinefunction(handler[1]):
@@ -187,6 +193,20 @@ class Host:
             if len(self._chains) >= CHAINS:
                 self._chains.clear()
             self._chains[hook, shape] = found
+        return found
+
+    def havings(self, hook: Hook, stanza: Stanza) -> Havings:
+        """Which accounts such a stanza's handlers are about: those with something in one of these maps, by bare JID
+        (one that is in none of them, so not loaded, counts). None: all accounts."""
+        key = (hook, stanza.shape)
+        if key in self._havings:
+            return self._havings[key]
+        names = {each.having for each, _ in self._sorted(hook) if each.concerns(stanza.shape)}
+        found = None if "" in names else tuple(self.storage.in_memory(name) for name in sorted(names))
+        if stanza.shape.known:
+            if len(self._havings) >= CHAINS:
+                self._havings.clear()
+            self._havings[key] = found
         return found
 
     def _sorted(self, hook: Hook) -> list[tuple[Registration, Handler]]:

@@ -43,7 +43,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     from .account import Account
-    from .host import Handler, Host
+    from .host import Handler, Havings, Host
     from .sessions import Session
 
 log = logging.getLogger("xmppd.router")
@@ -345,11 +345,21 @@ class Router:
         host: Host | None = None
         admit: tuple[Handler, ...] = ()
         told: tuple[Handler, ...] = ()
+        havings: Havings = ()
+        start, end = stanza.around_address
         for session in sessions:
             account = session.account
             if account.host is not host:
                 host = account.host
                 admit, told = host.chain(INBOUND, stanza), host.chain(ARRIVED, stanza)
+                havings = None if told else host.havings(INBOUND, stanza)
+            if havings is not None:
+                for records in havings:
+                    if records.get(account.bare, True):
+                        break
+                else:  # no handler has anything to do with this account
+                    session.feed.send(b"%b%b%b" % (start, session.address, end), 0)
+                    continue
             event = Inbound(stanza, account, None, [])
             try:
                 if host.run(admit, event) is not None:

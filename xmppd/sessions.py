@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .contracts.routing import Lane
@@ -40,7 +41,8 @@ class Carrier(Protocol):
         """When the client was last heard (monotonic)."""
         ...
 
-    def write(self, data: bytes) -> None: ...
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
     def on_drained(self, callback: Any) -> None: ...
     def end(self, condition: str, text: str = "") -> None:
         """Send a stream error and close."""

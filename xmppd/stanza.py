@@ -191,6 +191,11 @@ class Stanza:
             data = self._data = start.encode() + self.rest
         return data
 
+    @property
+    def around_address(self) -> tuple[bytes, bytes]:
+        """What stands before and behind the address when the stanza is sent to many (fan-out)."""
+        return _OPEN_TO[self.kind], b"'" + self.rest
+
     def data_for(self, address: bytes) -> bytes:
         """The same stanza to another address (escaped already), without building it again (fan-out)."""
         return b"%b%b'%b" % (_OPEN_TO[self.kind], address, self.rest)

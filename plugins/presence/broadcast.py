@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
-from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.contracts.roster import ROSTER, SEES_US, WE_SEE, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
 from xmppd.contracts.sessions import AVAILABLE, DIRECTED, SHOWN
 from xmppd.errors import BadRequest, StanzaError
@@ -88,17 +88,26 @@ class Broadcaster:
         less = stanza if last_seen.all_contacts else without_idle_time(stanza)
         blocklist = self._blocklist(account)
         bare, everyone, same = account.bare, online.all_contacts, less is stanza
-        neighbours = self.host.accounts
+        neighbours, lists = self.host.accounts, self.roster.lists
         for contact, item in self.roster.items(bare).items():
-            if not item.sees_us or not (everyone or online.admits(contact, True)):
+            if item.subscription not in SEES_US or not (everyone or online.admits(contact, True)):
                 continue
-            whole = same or last_seen.admits(contact, True)
-            other = neighbours.get(contact) or self._present(contact)
-            if other is not None and other.sessions:
+            found = here if same or last_seen.admits(contact, True) else partly
+            other = neighbours.get(contact)
+            if other is not None and other.sessions:  # the usual case, without a call
+                mine = lists[contact].get(bare)
+                if mine is None or mine.subscription not in WE_SEE:
+                    continue
+                for session in other.sessions.values():
+                    if session.presence is not None and (blocklist is None or not blocklist.blocks(bare, session.jid)):
+                        found.append(session)
+                continue
+            other = self._present(contact)
+            if other is not None:
                 if subscribed(other, account):
-                    (here if whole else partly).extend(_seeing(account, other, blocklist))
+                    found.extend(_seeing(account, other, blocklist))
             elif not self._is_local(contact):
-                self.host.deliver((stanza if whole else less).stamped(to=JID.parse(contact)))
+                self.host.deliver((less if found is partly else stanza).stamped(to=JID.parse(contact)))
         self.host.router.fan_to(stanza, here)
         if partly:
             self.host.router.fan_to(less, partly)

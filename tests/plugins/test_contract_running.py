@@ -10,6 +10,7 @@ import pytest
 from tests.harness import Harness, condition
 from tests.plugins.contract import HEAD, PLAIN, Serve, folder, journal, serve
 from xmppd import server as server_module
+from xmppd.errors import LocalError
 
 __all__ = ["folder", "serve"]
 
@@ -219,6 +220,53 @@ async def test_a_handler_runs_for_the_types_and_tags_that_it_names(
         romeo.send(message)
         await harness.quiet()
         assert journal(caplog) == expected, message
+
+
+async def test_what_goes_to_many_passes_over_accounts_that_have_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "journal")
+    harness = await serve(
+        guard="""
+        class A(Plugin[NoConfig]):
+            standard = False
+            def setup(self) -> None:
+                self.notes = self.host.storage.map("notes", Note, resident=True)
+            @on(INBOUND, Stage.BLOCK, kinds=(Kind.PRESENCE,), types=("",), having="notes")
+            def look(self, event: Inbound) -> Verdict | None:
+                log.info(event.owner.bare)
+                return Verdict.DROP if self.notes.get(event.owner.bare) else None
+        """
+    )
+    notes = harness.host.plugins["guard"].notes
+    romeo = await harness.login("romeo", resource="a", presence=True)
+    contacts = [await harness.login(name, resource="b", presence=True) for name in ("juliet", "nurse")]
+    for contact in contacts:
+        contact.send("<presence type='subscribe' to='romeo@localhost'/>")
+        await harness.quiet()
+        romeo.send(f"<presence type='subscribed' to='{contact.bare}'/>")
+        await harness.quiet()
+    await harness.host.storage.commit([notes.put("nurse@localhost", "", notes.record("keep out"))])
+    for client in (romeo, *contacts):
+        await client.receive_all()
+    caplog.clear()
+    romeo.send("<presence><show>away</show></presence>")
+    assert [len(await contact.receive_all()) for contact in contacts] == [1, 0]
+    assert journal(caplog) == ["nurse@localhost"]
+
+
+async def test_having_names_a_resident_map(serve: Serve) -> None:
+    with pytest.raises(LocalError, match=r"there is no resident map 'notes'"):
+        await serve(
+            odd="""
+            class A(Plugin[NoConfig]):
+                standard = False
+                def setup(self) -> None:
+                    self.notes = self.host.storage.map("notes", Note)
+                @on(INBOUND, having="notes")
+                def look(self, event: Inbound) -> None: ...
+            """
+        )
 
 
 async def test_stages_are_the_order_and_a_verdict_ends_the_chain(

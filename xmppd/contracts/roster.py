@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..service import Service
 from ..storage.api import Write
@@ -12,6 +12,10 @@ from ..storage.api import Write
 if TYPE_CHECKING:
     from ..account import Account
     from ..sessions import Session
+
+
+SEES_US: Final = ("from", "both")
+WE_SEE: Final = ("to", "both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,12 @@ class RosterItem:
     @property
     def sees_us(self) -> bool:
         """They get our presence."""
-        return self.subscription in ("from", "both")
+        return self.subscription in SEES_US
 
     @property
     def we_see(self) -> bool:
         """We get their presence."""
-        return self.subscription in ("to", "both")
+        return self.subscription in WE_SEE
 
     @property
     def shown(self) -> tuple[object, ...] | None:
@@ -56,6 +60,9 @@ class Roster(Protocol):
     Who changes an item takes the owner's turn (`host.turns.take(owner)`), reads, commits `write(…)`, and calls
     `push` before it gives the turn back.
     """
+
+    lists: Mapping[str, Mapping[str, RosterItem]]
+    """The lists of all owners that are loaded, by bare JID, as `items` gives them: for loops over many owners."""
 
     def items(self, owner: str) -> Mapping[str, RosterItem]:
         """By bare JID; those with `listed` False too."""

@@ -136,6 +136,9 @@ class Map(Protocol[T]):
 
     name: str
     resident: bool
+    in_memory: Mapping[str, Mapping[str, T]]
+    """Of a resident map the records of all owners that are loaded, by owner, as `get` gives them: to look at, in loops
+    over many owners."""
 
     def put(self, owner: str, key: str, value: T) -> MapPut: ...
     def delete(self, owner: str, key: str) -> MapDelete: ...
@@ -237,6 +240,11 @@ class Storage(Protocol):
         ...
 
     def map(self, name: str, record: type[T], resident: bool = False) -> Map[T]: ...
+
+    def in_memory(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """`Map.in_memory` of the resident map of that name. Raises LocalError if there is none."""
+        ...
+
     def log(self, name: str) -> Log: ...
 
     def join(self, writes: Sequence[Write], release: Release) -> Batch:

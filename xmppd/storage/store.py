@@ -40,6 +40,7 @@ class StoredMap(Generic[T]):
         self.resident = resident is not None
         self._backend = backend
         self._cache: dict[str, Mapping[str, Any]] = resident.add(name, record) if resident is not None else {}
+        self.in_memory: Mapping[str, Mapping[str, T]] = self._cache
 
     def put(self, owner: str, key: str, value: T) -> MapPut:
         return MapPut(self.name, owner, key, value)
@@ -192,6 +193,12 @@ class Store(GroupCommit):
         if known.record is not record or known.resident is not resident:
             raise LocalError(f"map {name!r} is already declared otherwise")
         return known
+
+    def in_memory(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        known = self._maps.get(name)
+        if known is None or not known.resident:
+            raise LocalError(f"there is no resident map {name!r}")
+        return known.in_memory
 
     def log(self, name: str) -> StoredLog:
         known = self._logs.get(name)
