@@ -26,7 +26,7 @@ from .service import Service
 from .stanza import Shape, Stanza, iq
 from .storage.api import Storage
 from .turns import Turns
-from .xml import Element
+from .xml import Element, Written
 
 if TYPE_CHECKING:
     from .contracts.routing import Event
@@ -285,7 +285,7 @@ class Host:
 
     # ---- IQs
 
-    async def answer(self, request: Request, to: To) -> Element | None:
+    async def answer(self, request: Request, to: To) -> Element | Written | None:
         """Ask the handler of the payload. Raises StanzaError; ServiceUnavailable when there is none."""
         stanza = request.stanza
         key = (stanza.type, stanza.tags[0])
@@ -294,7 +294,7 @@ class Host:
             handler = self._iqs.get((*key, To.ACCOUNT))
         if handler is None:
             raise ServiceUnavailable()
-        answer: Element | None = await handler[1](request)
+        answer: Element | Written | None = await handler[1](request)
         return answer
 
     def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None], type: str = "get") -> None:

@@ -19,7 +19,7 @@ from .hooks import Chain, Collect, Notify, Stage, Verdict, on
 from .jid import JID
 from .service import Service
 from .stanza import Kind, Stanza
-from .xml import E, Element
+from .xml import E, Element, Written
 
 if TYPE_CHECKING:
     from .account import Account
@@ -52,6 +52,7 @@ __all__ = [
     "Stanza",
     "To",
     "Verdict",
+    "Written",
     "Xep",
     "iq",
     "nonza",
@@ -162,7 +163,7 @@ class NonzaRoute:
     state: str
 
 
-IqHandler = Callable[[Any, Request], Awaitable[Element | None]]
+IqHandler = Callable[[Any, Request], Awaitable[Element | Written | None]]
 _H = TypeVar("_H", bound=IqHandler)
 _N = TypeVar("_N", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .errors import STANZAS_NS, MalformedJid, StanzaError
 from .jid import JID
-from .xml import CLIENT_NS, LANG, XML_NS, Element, escape, parse, parse_inside, quoted, tag_of, to_bytes
+from .xml import CLIENT_NS, LANG, XML_NS, Element, Written, escape, parse, parse_inside, quoted, tag_of, to_bytes
 
 
 class Kind(enum.IntEnum):
@@ -302,10 +302,15 @@ class Stanza:
 
     # ---- answers
 
-    def result(self, payload: Element | None = None) -> Stanza:
+    def result(self, payload: Element | Written | None = None) -> Stanza:
         """The result of this IQ."""
         answer = Stanza(Kind.IQ, "result", self.sender, self.to, self.id)
-        return answer if payload is None else answer.with_inside(payload)
+        if payload is None:
+            return answer
+        if isinstance(payload, Written):
+            answer.inside, answer.tags = payload.data, (payload.tag,)
+            return answer
+        return answer.with_inside(payload)
 
     def error(self, error: StanzaError) -> Stanza:
         """The error that answers this stanza (RFC 6120 section 8.3). The payload is not sent back."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -25,6 +26,13 @@ _ATTRIBUTE = str.maketrans(
 )
 _NEEDS = re.compile("[&<>'\n\r\t]").search
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Written(NamedTuple):
+    """An element that is serialised already, as `to_bytes` does it. `tag`: as `Stanza.tags` writes it."""
+
+    tag: str
+    data: bytes
 
 
 def escape(text: str) -> str:

@@ -1,20 +1,25 @@
-"""Personal eventing (XEP-0163): presence with capabilities, and a publication, to 100 contacts."""
+"""Personal eventing (XEP-0163): presence with capabilities, and a publication, to 100 contacts.
+
+One at a time: the server has nothing else to do, so each begins with cold caches and each delivery is a write of its
+own. At once: ten accounts with the same contacts do it together, as in an office in the morning.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha1
 
 from ..bench import Bench
-from ..client import Client, user
+from ..client import Client
 from ..load import Goal
 
 CONTACTS = 100
-ACCOUNTS = CONTACTS + 1
+TOGETHER = 10
+ACCOUNTS = CONTACTS + TOGETHER
 TIMES = 20
 NODE = "urn:x:bench"
 VER = b64encode(sha1(f"client/pc//<{NODE}+notify<".encode()).digest()).decode()
@@ -32,37 +37,49 @@ QUESTION = re.compile(rb"<iq\s[^>]*>(?=\s*<query\s[^>]*disco#info)")
 
 async def run(bench: Bench) -> None:
     clients = await bench.clients(ACCOUNTS, present=False)
-    sender, contacts = clients[0], clients[1:]
+    senders, contacts = clients[:TOGETHER], clients[TOGETHER:]
     bench.say("making contacts")
-    for number, contact in enumerate(contacts, 1):
-        contact.write(f"<presence type='subscribe' to='{user(0)}'/>".encode())
-        await contact.settled()
-        sender.write(f"<presence type='subscribed' to='{user(number)}'/>".encode())
-    await sender.settled()
+    for some, others in ((contacts, senders), (senders, contacts)):  # Prosody publishes to mutual contacts only
+        for one in some:
+            one.write(b"".join(_subscription("subscribe", other) for other in others))
+            await one.settled()
+        for other in others:
+            other.write(b"".join(_subscription("subscribed", one) for one in some))
+            await other.settled()
     await bench.all("announcing", (_announce(each) for each in clients))
     goal = Goal()
     for contact in contacts:
         contact.sink = _count(goal, (b"</presence>", b"</message>"))
-
-    async def presence() -> None:
-        for number in range(TIMES):
-            text = PRESENCE.format(("away", "chat", "dnd", "xa")[number % 4]).encode()
-            await goal.reach(CONTACTS, lambda text=text: sender.write(text))  # type: ignore[misc]
-
-    await bench.rounds(f"presence with caps to {CONTACTS} contacts", "ms", TIMES, presence, 1.0, per=1e3)
-    sender.sink = None
-
-    async def publish() -> None:
-        for number in range(TIMES):
-            item = f"<item id='current'><x xmlns='urn:x'>{number}</x></item>"
-            inside = (
-                f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{NODE}'>{item}</publish></pubsub>"
-            )
-            text = f"<iq type='set' id='p{number}'>{inside}</iq>".encode()
-            await goal.reach(CONTACTS, lambda text=text: sender.write(text))  # type: ignore[misc]
-
-    await bench.rounds(f"a publication to {CONTACTS} contacts", "ms", TIMES, publish, 2.0, per=1e3)
+    for what, text, target in (
+        (f"presence with caps to {CONTACTS} contacts", _presence, 1.0),
+        (f"a publication to {CONTACTS} contacts", _publication, 2.0),
+    ):
+        for some, how in ((senders[:1], ""), (senders, f", {TOGETHER} at once")):
+            await bench.rounds(what + how, "ms", TIMES * len(some), _work(goal, some, text), target, per=1e3)
     await bench.close(clients)
+
+
+def _work(goal: Goal, senders: list[Client], text: Callable[[int], bytes]) -> Callable[[], Awaitable[None]]:
+    async def work() -> None:
+        for number in range(TIMES):
+            data = text(number)
+            await goal.reach(CONTACTS * len(senders), lambda data=data: [each.write(data) for each in senders])  # type: ignore[misc]
+
+    return work
+
+
+def _presence(number: int) -> bytes:
+    return PRESENCE.format(("away", "chat", "dnd", "xa")[number % 4]).encode()
+
+
+def _publication(number: int) -> bytes:
+    item = f"<item id='current'><x xmlns='urn:x'>{number}</x></item>"
+    inside = f"<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{NODE}'>{item}</publish></pubsub>"
+    return f"<iq type='set' id='p{number}'>{inside}</iq>".encode()
+
+
+def _subscription(type: str, to: Client) -> bytes:
+    return f"<presence type='{type}' to='{to.jid.partition('/')[0]}'/>".encode()
 
 
 async def _announce(client: Client) -> None:

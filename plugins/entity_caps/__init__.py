@@ -23,8 +23,9 @@ NAMES = 200
 """So many interests of one client are remembered."""
 VER = SessionKey[str]("caps-ver", "", durable=True)
 """What the session has announced last: hash, node and ver."""
-NOTHING: tuple[str, ...] = ()
-INTERESTS = SessionKey[tuple[str, ...]]("caps-interests", NOTHING, durable=True)
+NOTHING: frozenset[str] = frozenset()
+INTERESTS = SessionKey[frozenset[str]]("caps-interests", NOTHING, durable=True)
+"""Clients of one kind share the set."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ class EntityCaps(Plugin[Config]):
 
     def _learned(self, session: Session, interests: frozenset[str]) -> None:
         before = session[INTERESTS]
-        new = interests.difference(before)
-        names: tuple[str, ...] = tuple(sorted(interests))
-        session[INTERESTS] = names
+        new = interests - before
+        session[INTERESTS] = interests
         if new and session.presence is not None:
             self.host.tell(INTERESTED, Interest(session, new))

@@ -18,7 +18,7 @@ from xmppd.contracts.pubsub import PUBSUB, Published
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import OUTBOUND
 from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, ServiceUnavailable
-from xmppd.plugin import JID, Element, Kind, Outbound, Plugin, Request, To, Verdict, Xep, iq, on
+from xmppd.plugin import JID, Element, Kind, Outbound, Plugin, Request, To, Verdict, Written, Xep, iq, on
 from xmppd.xml import children, name_of
 
 from . import discovery, owning, publishing, subscribing
@@ -59,7 +59,7 @@ class Ask:
         return self.request.sender
 
 
-Handler = Callable[["PubSubPlugin", Ask], Awaitable[Element | None]]
+Handler = Callable[["PubSubPlugin", Ask], Awaitable[Element | Written | None]]
 HANDLERS: Final[Mapping[tuple[str, str, str], Handler]] = {
     ("get", NS, "items"): publishing.items,
     ("get", NS, "default"): subscribing.no_options,
@@ -142,22 +142,22 @@ class PubSubPlugin(Plugin[Config]):
     # ---- requests
 
     @iq("get", NS, "pubsub", To.HOST, To.ACCOUNT)
-    async def get(self, request: Request) -> Element | None:
+    async def get(self, request: Request) -> Element | Written | None:
         return await self._answer(request, "get", NS)
 
     @iq("set", NS, "pubsub", To.HOST, To.ACCOUNT)
-    async def set(self, request: Request) -> Element | None:
+    async def set(self, request: Request) -> Element | Written | None:
         return await self._answer(request, "set", NS)
 
     @iq("get", OWNER_NS, "pubsub", To.HOST, To.ACCOUNT)
-    async def get_owned(self, request: Request) -> Element | None:
+    async def get_owned(self, request: Request) -> Element | Written | None:
         return await self._answer(request, "get", OWNER_NS)
 
     @iq("set", OWNER_NS, "pubsub", To.HOST, To.ACCOUNT)
-    async def set_owned(self, request: Request) -> Element | None:
+    async def set_owned(self, request: Request) -> Element | Written | None:
         return await self._answer(request, "set", OWNER_NS)
 
-    async def _answer(self, request: Request, type: str, ns: str) -> Element | None:
+    async def _answer(self, request: Request, type: str, ns: str) -> Element | Written | None:
         if self.personal and request.owner is None:
             raise ServiceUnavailable()  # the domain of accounts is no service of that kind
         for verb in children(request.payload):

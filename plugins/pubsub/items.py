@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from xmppd.contracts.pubsub import Published
-from xmppd.plugin import JID, E, Element, Host
+from xmppd.plugin import JID, Host
 from xmppd.storage.api import Entry, Range, Write
-from xmppd.xml import parse
+from xmppd.xml import quoted
 
 from .model import Node, Settings
 
@@ -168,13 +168,14 @@ def published(entry: Entry) -> Published:
     return Published(entry.resource, payload, JID.parse(publisher.decode()), entry.id)
 
 
-def shown(ns: str, item: Published, payload: bool = True, publisher: bool = False) -> Element:
-    """<item/> (sections 6.5 and 7.1.2)."""
-    attributes = {"id": item.id}
+def shown(item: Published, payload: bool = True, publisher: bool = False) -> bytes:
+    """<item/> (sections 6.5 and 7.1.2), in its parent's namespace."""
+    start = f"<item id='{quoted(item.id)}'"
     if publisher:
-        attributes["publisher"] = item.publisher.full
-    inside = parse(item.payload) if payload and item.payload else None
-    return E("item", ns, attributes, inside)
+        start += f" publisher='{quoted(item.publisher.full)}'"
+    if payload and item.payload:
+        return b"%s>%s</item>" % (start.encode(), item.payload)
+    return f"{start}/>".encode()
 
 
 def ids_of(entries: Sequence[Entry]) -> list[str]:

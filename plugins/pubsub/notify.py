@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from xmppd.contracts.caps import CAPS
 from xmppd.contracts.pubsub import Published
 from xmppd.contracts.roster import ROSTER, RosterItem
-from xmppd.plugin import JID, E, Element, Session
-from xmppd.stanza import Stanza, message
-from xmppd.xep import delay_bytes
-from xmppd.xml import parse
+from xmppd.plugin import JID, Session
+from xmppd.stanza import Kind, Stanza, tag
+from xmppd.xep import DELAY_NS, delay_bytes
+from xmppd.xml import quoted
 
 from .access import Asker, Reading, affiliation, reading
 from .items import shown
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import PubSubPlugin
 
 LAST_SENT: Final = 1
+EVENT_TAGS: Final = (tag(EVENT_NS, "event"),)
 
 
 class Notifier:
@@ -31,17 +32,17 @@ class Notifier:
 
     # ---- what is said
 
-    def published(self, name: str, items: Iterable[Published], settings: Settings) -> Element:
+    def published(self, name: str, items: Iterable[Published], settings: Settings) -> bytes:
         payload = settings.flag("deliver_payloads")
-        return E("items", EVENT_NS, {"node": name}, *(shown(EVENT_NS, each, payload, True) for each in items))
+        return _items(name, (shown(each, payload, True) for each in items))
 
-    def retracted(self, name: str, ids: Iterable[str]) -> Element:
-        return E("items", EVENT_NS, {"node": name}, *(E("retract", EVENT_NS, {"id": id}) for id in ids))
+    def retracted(self, name: str, ids: Iterable[str]) -> bytes:
+        return _items(name, (f"<retract id='{quoted(id)}'/>".encode() for id in ids))
 
     # ---- who hears it
 
-    def tell(self, owner: str, name: str, node: Node, said: Element) -> None:
-        """After the commit."""
+    def tell(self, owner: str, name: str, node: Node, said: bytes) -> None:
+        """After the commit. `said`: what is in the <event/>, in its namespace."""
         settings = self.plugin.settings(node)
         if not settings.flag("deliver_notifications"):
             return
@@ -55,13 +56,10 @@ class Notifier:
         for jid in explicit.values():
             self.host.deliver(event.stamped(to=jid))
 
-    def _event(self, owner: str, settings: Settings, said: Element, extra: bytes = b"") -> Stanza:
-        inside = [E("event", EVENT_NS, {}, said)]
-        if extra:
-            inside.append(parse(extra))
-        made = message(settings.text("notification_type"), *inside, sender=JID.parse(owner))
-        made.id = token_urlsafe(9)
-        return made
+    def _event(self, owner: str, settings: Settings, said: bytes) -> Stanza:
+        event = b"<event xmlns='%s'>%s</event>" % (EVENT_NS.encode(), said)
+        type, id = settings.text("notification_type"), token_urlsafe(9)
+        return Stanza(Kind.MESSAGE, type, None, JID.parse(owner), id, event, EVENT_TAGS)
 
     def _subscribers(self, owner: str, node: Node, settings: Settings) -> dict[str, JID]:
         """Who has subscribed and still may read: by the address as subscribed."""
@@ -122,7 +120,7 @@ class Notifier:
         if not items:
             return
         said = self.published(name, items, settings)
-        event = self._event(owner, settings, said, delay_bytes(owner, items[-1].at))
+        event = self._event(owner, settings, said).with_child(delay_bytes(owner, items[-1].at), tag(DELAY_NS, "delay"))
         for jid in to:
             self.host.deliver(event.stamped(to=jid))
 
@@ -155,3 +153,7 @@ class Notifier:
                 continue
             if self.may_read(owner, node, settings, session.jid):
                 await self.last(owner, name, node, (session.jid,))
+
+
+def _items(name: str, items: Iterable[bytes]) -> bytes:
+    return b"<items node='%s'>%s</items>" % (quoted(name).encode(), b"".join(items))

@@ -19,7 +19,7 @@ from xmppd.errors import (
 )
 from xmppd.forms import read_form
 from xmppd.plugin import JID, E, Element, Session
-from xmppd.xml import children, find
+from xmppd.xml import children, find, to_bytes
 
 from .access import affiliation
 from .model import (
@@ -125,7 +125,8 @@ async def configure(plugin: PubSubPlugin, ask: Ask) -> None:
     await plugin.store.change(ask.owner, ask.name, surplus, writes=writes)
     if settings.flag("notify_config"):
         inside = settings.shown("result") if settings.flag("deliver_payloads") else None
-        plugin.notifier.tell(ask.owner, ask.name, changed, E("configuration", EVENT_NS, {"node": ask.name}, inside))
+        said = E("configuration", EVENT_NS, {"node": ask.name}, inside)
+        plugin.notifier.tell(ask.owner, ask.name, changed, to_bytes(said))
 
 
 # ---- deleting (sections 8.4 and 8.5)
@@ -147,7 +148,7 @@ async def delete_node(
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.DELETE, (), by, session))
     if plugin.settings(node).flag("notify_delete"):
         redirect = E("redirect", EVENT_NS, {"uri": uri}) if uri else None
-        plugin.notifier.tell(owner, name, node, E("delete", EVENT_NS, {"node": name}, redirect))
+        plugin.notifier.tell(owner, name, node, to_bytes(E("delete", EVENT_NS, {"node": name}, redirect)))
 
 
 async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
@@ -157,7 +158,7 @@ async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
     session = ask.request.session
     plugin.host.tell(NODE_CHANGED, NodeChanged(ask.owner, ask.name, Change.PURGE, (), ask.sender, session))
     if plugin.settings(node).flag("notify_retract"):
-        plugin.notifier.tell(ask.owner, ask.name, node, E("purge", EVENT_NS, {"node": ask.name}))
+        plugin.notifier.tell(ask.owner, ask.name, node, to_bytes(E("purge", EVENT_NS, {"node": ask.name})))
 
 
 # ---- affiliations (section 8.9)

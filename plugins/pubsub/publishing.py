@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, NotAcceptable, ServiceUnavailable
 from xmppd.forms import Submitted, read_form
-from xmppd.plugin import JID, E, Element, Session
+from xmppd.plugin import JID, E, Element, Session, Written
 from xmppd.rsm import answer as page_end
 from xmppd.rsm import read as read_rsm
-from xmppd.xml import alone, children, find, to_bytes
+from xmppd.stanza import tag
+from xmppd.storage.api import Entry
+from xmppd.xml import alone, children, find, quoted, to_bytes
 
 from . import owning
 from .access import Asker, Reading, may_publish, reading, refusal
@@ -28,7 +30,7 @@ ID_LENGTH = 1024
 # ---- publishing (section 7.1)
 
 
-async def publish(plugin: PubSubPlugin, ask: Ask) -> Element:
+async def publish(plugin: PubSubPlugin, ask: Ask) -> Written:
     if not ask.name:
         raise BadRequest("which node?", (ERRORS_NS, "nodeid-required"))
     items = list(children(ask.verb, NS, "item"))
@@ -52,7 +54,7 @@ async def publish(plugin: PubSubPlugin, ask: Ask) -> Element:
     if not new and who.affiliation < Affiliation.PUBLISHER:
         await _own_or_new(plugin, ask, settings, item.id)
     await store(plugin, ask.owner, ask.name, node, item, ask.request.session, new)
-    return E("pubsub", NS, {}, E("publish", NS, {"node": ask.name}, E("item", NS, {"id": item.id})))
+    return _answer("publish", ask.name, [shown(item, payload=False)])
 
 
 def _options(ask: Ask) -> Submitted | None:
@@ -188,24 +190,31 @@ async def take_away(
 # ---- retrieving (section 6.5)
 
 
-async def items(plugin: PubSubPlugin, ask: Ask) -> Element:
+async def items(plugin: PubSubPlugin, ask: Ask) -> Written:
     node = plugin.node(ask)
     settings, who = plugin.settings(node), plugin.asker(ask, node)
     found = reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare))
     if found is not Reading.YES:
         raise ServiceUnavailable() if ask.stranger else refusal(found)
-    answer = E("items", NS, {"node": ask.name})
     ids = [str(each.get("id", "")) for each in children(ask.verb, NS, "item")]
     if ids:
-        for id in ids[:100]:
-            entry = await plugin.store.find(ask.owner, ask.name, settings, id)
-            if entry is not None:
-                answer.append(shown(NS, published(entry), publisher=not plugin.personal))
-        return E("pubsub", NS, {}, answer)
-    return E("pubsub", NS, {}, answer, await _page(plugin, ask, settings, answer))
+        some = [await plugin.store.find(ask.owner, ask.name, settings, id) for id in ids[:100]]
+        return _answer("items", ask.name, _shown(plugin, (entry for entry in some if entry is not None)))
+    entries, end = await _page(plugin, ask, settings)
+    return _answer("items", ask.name, _shown(plugin, entries), b"" if end is None else to_bytes(end))
 
 
-async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings, answer: Element) -> Element | None:
+def _shown(plugin: PubSubPlugin, entries: Iterable[Entry]) -> Iterable[bytes]:
+    return (shown(published(entry), publisher=not plugin.personal) for entry in entries)
+
+
+def _answer(verb: str, node: str, items: Iterable[bytes], end: bytes = b"") -> Written:
+    """Written, not built: there may be many items, and large ones."""
+    start = f"<pubsub xmlns='{NS}'><{verb} node='{quoted(node)}'>".encode()
+    return Written(tag(NS, "pubsub"), b"%s%s</%s>%s</pubsub>" % (start, b"".join(items), verb.encode(), end))
+
+
+async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings) -> tuple[list[Entry], Element | None]:
     """Section 6.5.4: the whole node, newest `max_items`, or a page of it (XEP-0059), newest first."""
     asked = read_rsm(ask.request.payload)
     most = _number(ask.verb.get("max_items"))
@@ -221,12 +230,10 @@ async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings, answer: Elem
     entries = await plugin.store.page(ask.owner, ask.name, settings, after, before, limit, not asked.backwards)
     if paged:  # a page is newest first, as publications are read
         entries = entries[::-1]
-    for entry in entries:
-        answer.append(shown(NS, published(entry), publisher=not plugin.personal))
     if not paged:
-        return None
+        return entries, None
     count = await plugin.store.count(ask.owner, ask.name, settings)
-    return page_end(entries[0].resource if entries else "", entries[-1].resource if entries else "", count)
+    return entries, page_end(entries[0].resource if entries else "", entries[-1].resource if entries else "", count)
 
 
 async def _place(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from lxml import etree
 
 import plugins.pubsub.items as kept
 from tests.harness import Client, Harness, condition
@@ -93,3 +94,43 @@ async def test_who_is_deleted_and_comes_again_begins_anew(server: Harness) -> No
     for id in ("2", "3", "3"):
         await publish(again, "n", id)
     assert await stored(server) == ["3"]
+
+
+PAYLOADS = (
+    "<x xmlns='urn:x' a='&quot;&lt;&#10;'>&lt;&amp;<y/></x>",
+    "<p:x xmlns:p='urn:p' xmlns:q='urn:q' q:a='1'><p:y/>tail</p:x>",
+    "<x xmlns=''><y/></x>",
+    f"<event xmlns='{NS}#event'><items/></event>",
+    f"<pubsub xmlns='{NS}'><y xmlns='jabber:client'/></pubsub>",
+)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+async def test_what_is_published_comes_as_it_was(server: Harness, payload: str) -> None:
+    """Names, ids and payloads that need care where they are written: told, read, retracted."""
+    juliet = await server.login("juliet", resource="b&lt;&amp;'\"")
+    nurse = await server.login("nurse", presence=True)
+    name, id = "n&lt;&apos;&amp;&gt;&quot;", "i&quot;&lt;&apos;&amp;&#10;"
+    assert (await publish(juliet, name, id, payload, access_model="open")).get("type") == "result"
+    subscribe = f"<pubsub xmlns='{NS}'><subscribe node='{name}' jid='nurse@localhost'/></pubsub>"
+    assert (await nurse.iq(subscribe, "set", to="juliet@localhost")).get("type") == "result"
+    await nurse.receive_all()
+    answer = await publish(juliet, name, id, payload)
+    told = await nurse.receive()
+    read = await items(nurse, "juliet@localhost", name)
+    expected = etree.tostring(etree.fromstring(payload), method="c14n", exclusive=True)
+    for element, ns, full in ((answer, NS, False), (told, f"{NS}#event", True), (read, NS, True)):
+        (item,) = element.iter(f"{{{ns}}}item")
+        assert item.get("id") == "i\"<'&\n"
+        parent = item.getparent()
+        assert parent is not None and parent.get("node") == "n<'&>\""
+        if full:
+            assert etree.tostring(item[0], method="c14n", exclusive=True, with_tail=False) == expected
+        else:
+            assert len(item) == 0
+    (item,) = told.iter(f"{{{NS}#event}}item")
+    assert item.get("publisher") == "juliet@localhost/b<&'\""
+    retract = f"<pubsub xmlns='{NS}'><retract node='{name}' notify='true'><item id='{id}'/></retract></pubsub>"
+    assert (await juliet.iq(retract, "set")).get("type") == "result"
+    (gone,) = (await nurse.receive()).iter(f"{{{NS}#event}}retract")
+    assert gone.get("id") == "i\"<'&\n"
