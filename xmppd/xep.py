@@ -14,15 +14,13 @@ SID_NS: Final = "urn:xmpp:sid:0"
 
 def stamp(microseconds: int) -> str:
     """XEP-0082 DateTime in UTC, with microseconds."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    day, second = divmod(seconds, 86_400)
-    minute, second = divmod(second, 60)
-    return "%sT%02d:%02d:%02d.%06dZ" % (_date(day), minute // 60, minute % 60, second, rest)  # noqa: UP031 - faster
+    minute, rest = divmod(microseconds, 60_000_000)
+    return "%s%02d.%06dZ" % (_minute(minute), rest // 1_000_000, rest % 1_000_000)  # noqa: UP031 - faster
 
 
-@lru_cache(1000)
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+@lru_cache(10_000)
+def _minute(minute: int) -> str:
+    return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%M:}"
 
 
 def parse_time(text: str) -> int:

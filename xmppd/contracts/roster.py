@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..service import Service
@@ -35,6 +36,9 @@ class RosterItem:
     listed: bool = True
     request: str = ""
     """The inside of the subscribe stanza as it came, to show it again at the next sign-in."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subscription", intern(self.subscription))  # one string for all contacts of all
 
     @property
     def sees_us(self) -> bool:
