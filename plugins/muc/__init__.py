@@ -8,7 +8,8 @@ room option in a file of options/.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -17,12 +18,12 @@ from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.expiry import EPHEMERAL_TAG, EXPIRY
-from xmppd.contracts.rooms import ROOM_SAID, ROOMS, RoomSaid
+from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, ROOMS, RoomSaid
 from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
-from xmppd.plugin import JID, Kind, Plugin, Stanza, Xep, on
+from xmppd.plugin import JID, Host, Kind, Plugin, Stanza, Xep, on
 from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
 
 from .again import expect, said_before
@@ -109,6 +110,11 @@ class GroupChat(Plugin[Config]):
         live = self.rooms.live.get(room)
         return live is not None and live.room is not None and bool(MEMBERS_ONLY.of(live.room))
 
+    async def absent(self, room: JID, among: AbstractSet[str]) -> list[tuple[str, str]]:
+        """See contracts.rooms."""
+        async with self.rooms.held(room) as live:
+            return live.room.absent(among) if live.room is not None else []
+
     async def sweep(self) -> None:
         """Delete temporary rooms that could not be deleted when the last occupant left: the store was away."""
         for bare, live in list(self.rooms.live.items()):
@@ -189,28 +195,7 @@ class GroupChat(Plugin[Config]):
         """Decide at once what changes nothing: it waits behind the room's writes, and meets who is there then."""
         stanza, who = arrival.stanza, self._sender(arrival)
         if stanza.kind is Kind.MESSAGE and stanza.type == "groupchat":
-            if live.sent:
-                again = said_before(live, stanza, who, self.host.clock.now())
-                if again is not None:
-                    arrival.behind(live.lane)
-                    arrival.then(lambda: self.host.deliver(again))
-                    return
-            out, entry = room.say(who, stanza, self.now())
-            if entry is not None:
-                arrival.write(self.rooms.log.append(room.jid.bare, entry))
-                expiry = self.host.find(EXPIRY) if EPHEMERAL_TAG in stanza.tags else None
-                for write in expiry.timed(room.jid.bare, entry.id, stanza) if expiry is not None else ():
-                    arrival.write(write)
-            fan_out = self.host.router.fan_out
-            arrival.behind(live.lane)
-            arrival.then(lambda: fan_out(out, room.everyone()))
-            arrival.then(lambda: self._tell_accounts(room, out))
-            taken_back = retracted_id(stanza)
-            if taken_back:
-                place, owed = entry.id if entry is not None else 0, Owed(who.bare, taken_back, out.id)
-                if entry is not None:
-                    arrival.write(self.burials.note(room.jid.bare, entry.id, owed))
-                arrival.then(lambda: self.spawn(self.burials.bury(room.jid.bare, place, owed), "retract"))
+            self._say(live, room, arrival, who)
             return
         if stanza.kind is Kind.MESSAGE:
             arrival.behind(live.lane)
@@ -228,11 +213,44 @@ class GroupChat(Plugin[Config]):
         arrival.behind(live.lane)
         arrival.then(lambda: self.perform(effects))
 
-    def _tell_accounts(self, room: Room, said: Stanza) -> None:
+    def _say(self, live: Live, room: Room, arrival: Arrival, who: JID) -> None:
+        """A message to all. What is kept of it, or owed for it, is in its batch."""
+        stanza = arrival.stanza
+        if live.sent:
+            again = said_before(live, stanza, who, self.host.clock.now())
+            if again is not None:
+                arrival.behind(live.lane)
+                arrival.then(lambda: self.host.deliver(again))
+                return
+        out, entry = room.say(who, stanza, self.now())
+        if entry is not None:
+            arrival.write(self.rooms.log.append(room.jid.bare, entry))
+            expiry = self.host.find(EXPIRY) if EPHEMERAL_TAG in stanza.tags else None
+            for write in expiry.timed(room.jid.bare, entry.id, stanza) if expiry is not None else ():
+                arrival.write(write)
+        news = RoomSaid(room.jid, out, entry.id if entry is not None else 0, room.absent, room.attending)
+        if news.id:
+            for home in self._homes():
+                for write in home.gather(ROOM_SAYS, news):
+                    arrival.write(write)
+        fan_out = self.host.router.fan_out
+        arrival.behind(live.lane)
+        arrival.then(lambda: fan_out(out, room.everyone()))
+        arrival.then(lambda: self._tell_accounts(news))
+        taken_back = retracted_id(stanza)
+        if taken_back:
+            place, owed = entry.id if entry is not None else 0, Owed(who.bare, taken_back, out.id)
+            if entry is not None:
+                arrival.write(self.burials.note(room.jid.bare, entry.id, owed))
+            arrival.then(lambda: self.spawn(self.burials.bury(room.jid.bare, place, owed), "retract"))
+
+    def _homes(self) -> Iterator[Host]:
+        return (host for host in self.host.server.hosts.values() if host.type == "accounts")
+
+    def _tell_accounts(self, news: RoomSaid) -> None:
         """So that those can be woken who belong to the room and are not there."""
-        for host in self.host.server.hosts.values():
-            if host.type == "accounts":
-                host.tell(ROOM_SAID, RoomSaid(room.jid, said, room.absent))
+        for home in self._homes():
+            home.tell(ROOM_SAID, news)
 
     def _hand_on(self, arrival: Arrival, stanza: Stanza) -> None:
         """In the sender's batch: acknowledged means that the recipient's archive has it, too."""

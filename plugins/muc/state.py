@@ -108,6 +108,7 @@ class RoomState:
         self.invitations: OrderedDict[tuple[str, str], None] = OrderedDict()
         """(invited, inviter): those who may decline, so that a room is no way to write to anybody."""
         self._everyone: tuple[JID, ...] | None = None
+        self._bares: frozenset[str] | None = None
         self._secret = bytes.fromhex(record.secret)
 
     @classmethod
@@ -221,7 +222,7 @@ class RoomState:
         occupant.seats.pop(seat.jid.full, None)
         occupant.seats[seat.jid.full] = seat
         self.seats[seat.jid.full] = occupant
-        self._everyone = None
+        self._everyone = self._bares = None
 
     def sit_again(self, who: JID, kept: KeptSeat) -> None:
         """As before a restart of the server."""
@@ -236,20 +237,27 @@ class RoomState:
             del self.seats[full]
         if not occupant.seats and self.occupants.get(occupant.key) is occupant:
             del self.occupants[occupant.key]
-        self._everyone = None
+        self._everyone = self._bares = None
 
     def absent(self, among: AbstractSet[str]) -> list[tuple[str, str]]:
         """Bare JID and reserved nick of those among some who belong to the room and are not in it."""
         found = among & self.members.keys()
         if not found:
             return []
-        found -= {seat.jid.bare for occupant in self.occupants.values() for seat in occupant.seats.values()}
+        found -= self.attending(found)
         members = [(bare, self.members[bare]) for bare in sorted(found)]
         return [
             (bare, member.nick)
             for bare, member in members
             if AFFILIATIONS.get(member.affiliation, Affiliation.NONE) >= Affiliation.MEMBER
         ]
+
+    def attending(self, among: AbstractSet[str]) -> AbstractSet[str]:
+        """The bare JIDs among some of those who are in the room."""
+        bares = self._bares
+        if bares is None:
+            bares = self._bares = frozenset(jid.bare for jid in self.everyone())
+        return among & bares
 
     def everyone(self) -> tuple[JID, ...]:
         """The full JIDs of all seats."""

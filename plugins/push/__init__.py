@@ -15,9 +15,9 @@ from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
 from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
-from xmppd.contracts.rooms import ROOM_SAID, RoomSaid
+from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, RoomSaid
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
-from xmppd.contracts.sessions import DIRECTED
+from xmppd.contracts.sessions import DIRECTED, RESTORED
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
 from xmppd.forms import Field, form, read_form
 from xmppd.plugin import JID, Account, Element, Inbound, Kind, Plugin, Request, Stage, Stanza, To, Xep, iq, on
@@ -28,6 +28,7 @@ from xmppd.xml import find, text_of, to_bytes
 from .chats import ChatSettings
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
 from .outbox import Outbox
+from .rooms import InRooms
 from .web import WebPush
 
 DRAFTS: Final = 10_000
@@ -60,6 +61,7 @@ class PushNotifications(Plugin[Config]):
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
+        self.rooms = InRooms(self)
         self.drafts: OrderedDict[tuple[str, int], list[str]] = OrderedDict()
         """By owner and log entry: the devices for which a job was stored with a message that is not released yet."""
         self.owners: set[str] = set()
@@ -196,32 +198,26 @@ class PushNotifications(Plugin[Config]):
         wait = self.config.delay if in_use and level is not Push.URGENT else 0.0
         return Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza), stanza.type == "groupchat")
 
+    @on(ROOM_SAYS)
+    def says(self, event: RoomSaid) -> Iterable[Write]:
+        return self.rooms.note(event)
+
     @on(ROOM_SAID)
     def said(self, event: RoomSaid) -> None:
         """In a room, of which members are absent: their sessions are over, or they have not come yet."""
-        level = self.rules.treatment(event.stanza).push
-        if level is Push.NEVER or not self.owners:
-            return
-        absent = event.absent(self.owners)
-        if absent:
-            self.spawn(self._wake_absent(event, level, absent), "rooms")
+        self.rooms.said(event)
 
-    async def _wake_absent(self, event: RoomSaid, level: Push, absent: Iterable[tuple[str, str]]) -> None:
-        for bare, nick in absent:
-            try:
-                await self.chats.load(bare)
-                account = await self.host.open_account(JID.parse(bare))
-            except StorageUnavailable:
-                self.outbox.log.warning("%s is not told what %s says: the store is away", bare, event.room)
-                continue
-            if account is None or not self.chats.joins(bare, event.room.bare):
-                continue
-            if not self.chats.wakes(account, event.stanza, nick):
-                continue
-            job = Job(int(level), self.host.clock.now(), 0, *self._about(event.stanza), True)
-            for device in self.devices.get(bare).values():
-                if self._is_away(account, device, None):
-                    self.outbox.add(bare, device.key, job)
+    @on(RESTORED)
+    async def all_started(self, host: JID) -> None:
+        self.spawn(self.rooms.recover(), "rooms")
+
+    def wake_for_room(self, owner: Account, stanza: Stanza) -> None:
+        """What a room says is to wake an account that is not in it."""
+        level = self.rules.treatment(stanza).push
+        job = Job(int(level), self.host.clock.now(), 0, *self._about(stanza), True)
+        for device in self.devices.get(owner.bare).values():
+            if self._is_away(owner, device, None):
+                self.outbox.add(owner.bare, device.key, job)
 
     def _is_away(self, owner: Account, device: Device, in_room: Stanza | None) -> bool:
         """`in_room`: a message of a room, which wakes a device whose session is in it."""

@@ -32,6 +32,7 @@ class Outbox:
         self.waiting: dict[Key, Job] = {}
         self.sending: dict[Key, Job] = {}
         self._dirty: set[Key] = set()
+        self._also: list[Write] = []
 
     async def start(self) -> None:
         """Jobs of the last process. Raises StorageUnavailable."""
@@ -45,9 +46,17 @@ class Outbox:
     def add(self, owner: str, key: str, job: Job) -> None:
         """Stored in this turn of the loop, with what else comes."""
         self.waiting[owner, key] = merged(self.waiting.get((owner, key)), job)
-        if not self._dirty:
-            self.host.background.spawn(self._store(), "push")
+        self._store_soon()
         self._dirty.add((owner, key))
+
+    def with_them(self, write: Write) -> None:
+        """Commit this, too: with the jobs that were added in this turn, or behind them."""
+        self._store_soon()
+        self._also.append(write)
+
+    def _store_soon(self) -> None:
+        if not self._dirty and not self._also:
+            self.host.background.spawn(self._store(), "push")
 
     def drafted(self, owner: str, key: str, job: Job) -> Write:
         """For the batch of the message itself: if the process ends before `add`, the next one finds the job."""
@@ -67,10 +76,11 @@ class Outbox:
 
     async def _store(self) -> None:
         dirty, self._dirty = self._dirty, set()
+        also, self._also = self._also, []
         jobs = {each: self.waiting[each] for each in dirty if each in self.waiting}
         try:
             writes: list[Write] = [self.jobs.put(owner, key, job) for (owner, key), job in jobs.items()]
-            await self.host.storage.commit(writes)
+            await self.host.storage.commit([*writes, *also])
         except StorageUnavailable:
             self.log.warning("%d notifications are not stored: the store is away", len(jobs))
         for (owner, key), job in jobs.items():

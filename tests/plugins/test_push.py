@@ -7,6 +7,7 @@ from lxml import etree
 
 from tests.core.test_delivery import restarted
 from tests.harness import Client, Harness, condition
+from xmppd.errors import StorageUnavailable
 from xmppd.storage.store import Store
 
 NS = "urn:xmpp:push:0"
@@ -254,6 +255,7 @@ async def room_of_two(server: Harness, members_only: bool) -> Client:
     juliet.send(f"<presence to='{ROOM}/Juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
     await juliet.receive_all()
     only = f"<field var='muc#roomconfig_membersonly'><value>{int(members_only)}</value></field>"
+    only += "<field var='muc#roomconfig_persistentroom'><value>1</value></field>"
     kind = "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>"
     form = f"<x xmlns='jabber:x:data' type='submit'>{kind}{only}</x>"
     await juliet.iq(f"<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>", "set", to=ROOM)
@@ -389,3 +391,88 @@ async def test_who_is_no_member_is_not_woken(server: Harness) -> None:
     await server.quiet()
     say_in_room(juliet, "hello")
     await app.silence()
+
+
+async def absent_member(server: Harness) -> tuple[Client, Client]:
+    """romeo, whose phone is away, belongs to a room; its app server, and juliet in the room."""
+    romeo = await server.login("romeo", "phone", presence=True)
+    assert (await romeo.iq(enabling(), "set")).get("type") == "result"
+    await bookmark(romeo, ROOM, ALWAYS, "true")
+    romeo.close()
+    await server.quiet()
+    app, juliet = await server.login("app", "server"), await room_of_two(server, True)
+    for invitation in await app.receive_all():
+        answer(app, invitation)
+    await server.quiet()
+    return app, juliet
+
+
+@pytest.mark.parametrize("detached", [True, False])
+async def test_a_kill_behind_what_a_room_keeps_only_delays_it(
+    server: Harness, monkeypatch: pytest.MonkeyPatch, detached: bool
+) -> None:
+    """`detached`: romeo's session is in the room and waits for its client."""
+    if detached:
+        _, juliet = await in_room(server, True)
+        laptop = await server.login("romeo", "laptop")
+        await bookmark(laptop, ROOM, ALWAYS, "true")
+        laptop.close()
+    else:
+        _, juliet = await absent_member(server)
+    push = server.host.plugins["push"]
+    monkeypatch.setattr(push.outbox, "add", lambda *job: None)
+    monkeypatch.setattr(push.outbox, "with_them", lambda write: None)
+    say_in_room(juliet, "hello")
+    await server.quiet()
+    assert not await push.outbox.jobs.read_all("romeo@localhost")
+    assert len(await push.rooms.notes.read_all("localhost")) == 1
+    second = await restarted(server)
+    try:
+        app = await second.login("app", "server")
+        await second.advance(60)
+        assert int(fields(await app.receive())["message-count"]) > 0
+        assert not await second.host.plugins["push"].rooms.notes.read_all("localhost")
+    finally:
+        await second.stop()
+
+
+async def test_what_a_room_keeps_is_noted_for_those_who_are_to_be_woken(server: Harness) -> None:
+    app, juliet = await absent_member(server)
+    push = server.host.plugins["push"]
+    noted: list[str] = []
+    put = push.rooms.notes.put
+    push.rooms.notes.put = lambda owner, key, said: noted.append(key) or put(owner, key, said)
+    say_in_room(juliet, "not kept", "<no-store xmlns='urn:xmpp:hints'/>")
+    juliet.send(
+        f"<message to='{ROOM}' type='groupchat'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+    )
+    await server.quiet()
+    assert noted == []
+    await app.receive_all()
+    say_in_room(juliet, "hello")
+    await server.quiet()
+    assert [key.partition("/")[0] for key in noted] == [ROOM]
+    assert not await push.rooms.notes.read_all("localhost")
+    assert not push.rooms.noted
+
+
+async def test_a_room_is_heard_of_when_the_store_is_back(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, juliet = await absent_member(server)
+    push = server.host.plugins["push"]
+    asked: list[str] = []
+
+    async def away(owner: str) -> None:
+        asked.append(owner)
+        raise StorageUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(push.chats, "load", away)
+        say_in_room(juliet, "hello")
+        await server.advance(15)
+        assert len(asked) == 2
+        assert len(await push.rooms.notes.read_all("localhost")) == 1
+    await app.silence()
+    await server.advance(10)
+    answer(app, await app.receive())
+    await server.quiet()
+    assert not await push.rooms.notes.read_all("localhost")
