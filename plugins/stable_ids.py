@@ -30,7 +30,11 @@ class StableIds(Plugin[NoConfig]):
         """Also the sender's own archive must not hold an id that looks like its own."""
         event.stanza = self._cleaned(event.stanza, event.owner.bare, trusted=False)
 
-    @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS)
+    def _named(self, stanza: Stanza) -> frozenset[str] | None:
+        """Of a room's messages with the room's own id that is nobody in the room."""
+        return None if DELAY_TAG in stanza.tags else self._names(stanza)
+
+    @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS, of=_named)
     def incoming(self, event: Inbound) -> None:
         """All copies go that carry the owner's address in any spelling (section 5)."""
         stanza = event.stanza

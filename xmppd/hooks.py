@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from .stanza import Kind, Shape
+from .stanza import Kind, Shape, Stanza
 
 E = TypeVar("E")
 T = TypeVar("T")
+Of = Callable[[Any, Stanza], Collection[str] | None]
 
 
 class Stage(enum.IntEnum):
@@ -40,8 +41,10 @@ class Hook:
     once for all recipients of a fan-out; so a handler that has nothing to do costs nothing. What counts is the stanza
     as it is when the hook begins, not what a handler of the same chain has made of it.
 
-    `on(…, having=NAME)`, NAME being a resident map, says that the handler has nothing to do for accounts with nothing
-    in that map. It may run for them or not: what goes to many accounts at once passes over them.
+    Two more say of which accounts a handler has nothing to do with a stanza. It may run for them or not: what goes to
+    many accounts at once passes over those that no handler has to do with.
+    `having`, the name of a resident map: the accounts with nothing in that map.
+    `of`, a method that is given the stanza: those whose bare JIDs are not in what it returns; None: all are.
     """
 
     def __init__(self, name: str, plain: bool = False) -> None:
@@ -75,6 +78,7 @@ class Registration:
     """Empty: all."""
     having: str = ""
     """Empty: all accounts."""
+    of: Of | None = None
 
     def concerns(self, shape: Shape) -> bool:
         """Whether the handler runs for stanzas of that shape."""
@@ -97,6 +101,7 @@ def on(
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
     having: str = ...,
+    of: Of | None = ...,
 ) -> Callable[[Callable[[Any, E], Verdict | None]], Callable[[Any, E], Verdict | None]]: ...
 
 
@@ -109,6 +114,7 @@ def on(
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
     having: str = ...,
+    of: Of | None = ...,
 ) -> Callable[[Callable[[Any, E], Awaitable[None] | None]], Callable[[Any, E], Awaitable[None] | None]]: ...
 
 
@@ -129,14 +135,14 @@ def on(
     types: Collection[str] = (),
     tags: Collection[str] = (),
     having: str = "",
+    of: Of | None = None,
 ) -> Any:
-    """Declare a method of a plugin as a handler. `kinds`, `types`, `tags` and `having` narrow hooks on the path of a
-    stanza (see `Hook`); `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name",
-    `having` is the name of a resident map."""
+    """Declare a method of a plugin as a handler. The other arguments narrow hooks on the path of a stanza (see `Hook`):
+    `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name"."""
 
     def mark(method: Callable[..., Any]) -> Callable[..., Any]:
         found: list[Registration] = method.__dict__.setdefault("__xmppd_on__", [])
-        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags), having))
+        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags), having, of))
         return method
 
     return mark

@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from secrets import token_hex
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from .account import Account
 from .background import Background
@@ -49,7 +50,15 @@ PATH = (OUTBOUND, INBOUND, SENT, ARRIVED)
 """The hooks on the path of a stanza."""
 
 Handler = tuple[str, Callable[..., Any]]
-Havings = tuple[Mapping[str, Mapping[str, Any]], ...] | None
+Maps = tuple[Mapping[str, Mapping[str, Any]], ...]
+Narrowing = tuple[Maps, tuple[Callable[[Stanza], Collection[str] | None], ...]]
+
+
+class Concerned(NamedTuple):
+    """Accounts by bare JID: those in `names`, and those with something in one of the `maps`."""
+
+    maps: Maps
+    names: Collection[str]
 
 
 class Host:
@@ -82,7 +91,7 @@ class Host:
         self._handlers: dict[str, list[tuple[Registration, Handler]]] = {}
         self._built: dict[str, tuple[Handler, ...]] = {}
         self._chains: dict[tuple[Hook, Shape], tuple[Handler, ...]] = {}
-        self._havings: dict[tuple[Hook, Shape], Havings] = {}
+        self._narrowings: dict[Shape, Narrowing | None] = {}
         self._iqs: dict[tuple[str, str, To], Handler] = {}
         self._nonzas: dict[tuple[str, str], Handler] = {}
         self._turn = 0
@@ -131,7 +140,7 @@ class Host:
     def _register(self, registration: Registration, handler: Handler) -> None:
         if registration.hook.plain and inspect.iscoroutinefunction(handler[1]):
             raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
-        narrowed = registration.types or registration.tags or registration.having
+        narrowed = registration.types or registration.tags or registration.having or registration.of is not None
         if narrowed and registration.hook not in PATH:
             raise LocalError(f"{handler[0]}: {registration.hook} is about no stanza, so this says nothing")
         if registration.having:
@@ -139,7 +148,7 @@ class Host:
         self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
         self._built.clear()
         self._chains.clear()
-        self._havings.clear()
+        self._narrowings.clear()
 
     def _register_iq(self, route: IqRoute, handler: Handler) -> None:
         if not inspect.iscoroutinefunction(handler[1]):
@@ -195,18 +204,41 @@ class Host:
             self._chains[hook, shape] = found
         return found
 
-    def havings(self, hook: Hook, stanza: Stanza) -> Havings:
-        """Which accounts such a stanza's handlers are about: those with something in one of these maps, by bare JID
-        (one that is in none of them, so not loaded, counts). None: all accounts."""
-        key = (hook, stanza.shape)
-        if key in self._havings:
-            return self._havings[key]
-        names = {each.having for each, _ in self._sorted(hook) if each.concerns(stanza.shape)}
-        found = None if "" in names else tuple(self.storage.in_memory(name) for name in sorted(names))
-        if stanza.shape.known:
-            if len(self._havings) >= CHAINS:
-                self._havings.clear()
-            self._havings[key] = found
+    def concerned(self, stanza: Stanza) -> Concerned | None:
+        """The accounts for which a handler may have to do with a stanza that comes to them. None: all."""
+        shape = stanza.shape
+        if shape in self._narrowings:
+            found = self._narrowings[shape]
+        else:
+            found = self._narrowing(shape)
+        if found is None:
+            return None
+        maps, asked = found
+        names: set[str] = set()
+        for of in asked:
+            some = of(stanza)
+            if some is None:
+                return None
+            names.update(some)
+        return Concerned(maps, names)
+
+    def _narrowing(self, shape: Shape) -> Narrowing | None:
+        found: Narrowing | None = ((), ())
+        for hook in (INBOUND, ARRIVED):
+            for each, handler in self._sorted(hook):
+                if found is None or not each.concerns(shape):
+                    continue
+                maps, asked = found
+                if each.having:
+                    found = ((*maps, self.storage.in_memory(each.having)), asked)
+                elif each.of is not None:
+                    found = (maps, (*asked, partial(each.of, handler[1].__self__)))  # type: ignore[attr-defined]
+                else:
+                    found = None
+        if shape.known:
+            if len(self._narrowings) >= CHAINS:
+                self._narrowings.clear()
+            self._narrowings[shape] = found
         return found
 
     def _sorted(self, hook: Hook) -> list[tuple[Registration, Handler]]:

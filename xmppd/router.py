@@ -43,7 +43,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     from .account import Account
-    from .host import Handler, Havings, Host
+    from .host import Concerned, Handler, Host
     from .sessions import Session
 
 log = logging.getLogger("xmppd.router")
@@ -345,16 +345,16 @@ class Router:
         host: Host | None = None
         admit: tuple[Handler, ...] = ()
         told: tuple[Handler, ...] = ()
-        havings: Havings = ()
+        concerned: Concerned | None = None
         start, end = stanza.around_address
         for session in sessions:
             account = session.account
             if account.host is not host:
                 host = account.host
                 admit, told = host.chain(INBOUND, stanza), host.chain(ARRIVED, stanza)
-                havings = None if told else host.havings(INBOUND, stanza)
-            if havings is not None:
-                for records in havings:
+                concerned = host.concerned(stanza)
+            if concerned is not None and account.bare not in concerned.names:
+                for records in concerned.maps:
                     if records.get(account.bare, True):
                         break
                 else:  # no handler has anything to do with this account

@@ -31,6 +31,7 @@ from .outbox import Outbox
 from .rooms import InRooms
 from .web import WebPush
 
+DEVICES: Final = "push-device"
 DRAFTS: Final = 10_000
 """So many are remembered; what is dropped wakes a device once too often, after a crash."""
 
@@ -57,7 +58,7 @@ class PushNotifications(Plugin[Config]):
     uses = (MESSAGE_RULES,)
 
     def setup(self) -> None:
-        self.devices = self.host.storage.map("push-device", Device, resident=True)
+        self.devices = self.host.storage.map(DEVICES, Device, resident=True)
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
@@ -132,7 +133,7 @@ class PushNotifications(Plugin[Config]):
 
     # ---- what wakes them
 
-    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=KEPT_TYPES)
+    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=KEPT_TYPES, having=DEVICES)
     def incoming(self, event: Inbound) -> None:
         """What wakes a device is on disk with the message, should the process end between the two. Who is woken is
         decided at the release."""
@@ -151,7 +152,7 @@ class PushNotifications(Plugin[Config]):
             if len(self.drafts) > DRAFTS:
                 self.drafts.popitem(last=False)
 
-    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"))
+    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"), having=DEVICES)
     def arrived(self, event: Inbound) -> None:
         """What is in the archive, and what a room says to a session that waits for its client."""
         owner, stanza = event.owner, event.stanza

@@ -114,3 +114,25 @@ async def test_it_is_announced(server: Harness) -> None:
     for to in ("localhost", "romeo@localhost"):
         answer = await romeo.iq("<query xmlns='http://jabber.org/protocol/disco#info'/>", to=to)
         assert SID in [each.get("var") for each in answer[0]]
+
+
+async def test_in_a_room_an_id_in_ones_own_name_is_taken_out_for_that_one(server: Harness) -> None:
+    people = [await server.login(name, "pc", True) for name in ("romeo", "juliet", "nurse")]
+    for each in people:
+        each.send(
+            f"<presence to='r@conference.localhost/{each.bare}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        )
+        await server.quiet()
+        if each is people[0]:
+            unlock = (
+                "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
+            )
+            await each.iq(unlock, "set", to="r@conference.localhost")
+    for each in people:
+        await each.receive_all()
+    romeo, juliet, nurse = people
+    said = f"<body>hi</body>{stanza_id('JULIET@localhost/x')}{stanza_id('else@localhost')}"
+    romeo.send(f"<message to='r@conference.localhost' type='groupchat'>{said}</message>")
+    for client, stays in ((juliet, []), (nurse, ["JULIET@localhost/x"])):
+        (got,) = await client.receive_all()
+        assert [by for by, _ in ids(got)] == [*stays, "else@localhost", "r@conference.localhost"]
