@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from xmppd.plugin import JID, E, Element, Plugin, Session, SessionKey, Stanza, X
 from .verify import HASHES, INFO_NS, believable, features, verification
 
 NS = "http://jabber.org/protocol/caps"
+TAG = f"{NS}|c"
+WRITTEN = re.compile(rb"<c\s[^<>]*?xmlns=[\"']http://jabber\.org/protocol/caps[\"'][^<>]*>")
 REFRESH = 300.0
 NOTIFY = "+notify"
 LONGEST = 500
@@ -23,6 +26,8 @@ NAMES = 200
 """So many interests of one client are remembered."""
 VER = SessionKey[str]("caps-ver", "", durable=True)
 """What the session has announced last: hash, node and ver."""
+SEEN = SessionKey("caps-seen", 0)
+"""A hash of the same <c/> as the client has written it; 0 for one that is written in an unusual way."""
 NOTHING: frozenset[str] = frozenset()
 INTERESTS = SessionKey[frozenset[str]]("caps-interests", NOTHING, durable=True)
 """Clients of one kind share the set."""
@@ -94,28 +99,33 @@ class EntityCaps(Plugin[Config]):
     @on(AVAILABLE)
     def came(self, session: Session) -> None:
         """Back from being unavailable: all of its interests are new."""
-        session[VER] = ""
+        session[VER], session[SEEN] = "", 0
         session[INTERESTS] = NOTHING
 
     @on(SHOWN)
     def shown(self, session: Session) -> None:
-        """Only a <c/> that is new costs more than a look at the names."""
+        """Only a <c/> that is new costs more than a look at the bytes."""
         presence = session.presence
-        if presence is None or f"{NS}|c" not in presence.tags:
+        if presence is None or TAG not in presence.tags:
             return
+        written = WRITTEN.findall(presence.inside)
+        seen = hash(written[0]) if len(written) == 1 else 0
+        if seen and session[SEEN] == seen:
+            return
+        session[SEEN] = seen
         c = presence.child(NS, "c")
         assert c is not None
-        hash, node, ver = (str(c.get(name, ""))[:LONGEST] for name in ("hash", "node", "ver"))
-        announced = f"{hash}\n{node}\n{ver}"
+        method, node, ver = (str(c.get(name, ""))[:LONGEST] for name in ("hash", "node", "ver"))
+        announced = f"{method}\n{node}\n{ver}"
         if session[VER] == announced:
             return
         session[VER] = announced
-        known = self.known.get(f"{hash} {ver}")
+        known = self.known.get(f"{method} {ver}")
         if known is not None:
             self._learned(session, known)
             return
         query = E("query", INFO_NS, {"node": f"{node}#{ver}"} if node else {})
-        self.host.ask(session.jid, query, partial(self._told, session, announced, hash, ver))
+        self.host.ask(session.jid, query, partial(self._told, session, announced, method, ver))
 
     def _told(self, session: Session, announced: str, hash: str, ver: str, answer: Stanza | None) -> None:
         """Section 5.4: what is not verified counts for this session alone, so a forged hash deceives nobody else."""

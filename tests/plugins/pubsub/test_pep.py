@@ -78,6 +78,30 @@ async def test_caps_are_asked_for_once(server: Harness) -> None:
     assert events(await two.receive_all()) == ["1"]
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<c xmlns='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
+        "<e:c xmlns:e='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
+        "<c xmlns='{ns}' hash='sha-1' node='>' ver='{ver}'/>",
+        "<c hash='sha-1' ver='{ver}' node='urn:client' xmlns='{ns}'></c>",
+        "<c xmlns='urn:other'/><e:c xmlns:e='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
+        "<x xmlns='urn:x'><c xmlns='{ns}' ver='a'/></x><c xmlns='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
+    ],
+)
+async def test_what_is_new_is_noticed_however_it_is_written(server: Harness, written: str) -> None:
+    juliet = await server.login("juliet")
+    asked: list[str] = []
+    for ver in ("1", "1", "2", "2", "1"):
+        juliet.send(f"<presence><status>{len(asked)}</status>{written.format(ns=CAPS, ver=ver)}</presence>")
+        asked += [
+            str(query.get("node")).rpartition("#")[2]
+            for each in await juliet.receive_all()
+            for query in each.iter(f"{{{INFO}}}query")
+        ]
+    assert asked == ["1", "2", "1"]
+
+
 async def test_a_forged_hash_deceives_nobody_else(server: Harness) -> None:
     """T34: an answer that does not fit its hash counts for the session that gave it."""
     true = verification(parse(info("n").encode()))
