@@ -18,7 +18,8 @@ from .verify import HASHES, INFO_NS, believable, features, verification
 
 NS = "http://jabber.org/protocol/caps"
 TAG = f"{NS}|c"
-WRITTEN = re.compile(rb"<c\s[^<>]*?xmlns=[\"']http://jabber\.org/protocol/caps[\"'][^<>]*>")
+OURS = re.compile(rb"""\sxmlns=["']%s["']""" % NS.encode()).search
+WRITTEN = re.compile(rb"""<c(?:\s+[\w:.-]+\s*=\s*(?:'[^'<]*'|"[^"<]*"))+\s*/?>""")
 REFRESH = 300.0
 NOTIFY = "+notify"
 LONGEST = 500
@@ -109,7 +110,7 @@ class EntityCaps(Plugin[Config]):
         if presence is None or TAG not in presence.tags:
             return
         written = WRITTEN.findall(presence.inside)
-        seen = hash(written[0]) if len(written) == 1 else 0
+        seen = hash(written[0]) if len(written) == 1 and OURS(written[0]) else 0
         if seen and session[SEEN] == seen:
             return
         session[SEEN] = seen

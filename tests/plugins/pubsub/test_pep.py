@@ -86,6 +86,7 @@ async def test_caps_are_asked_for_once(server: Harness) -> None:
         "<c xmlns='{ns}' hash='sha-1' node='>' ver='{ver}'/>",
         "<c hash='sha-1' ver='{ver}' node='urn:client' xmlns='{ns}'></c>",
         "<c xmlns='urn:other'/><e:c xmlns:e='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
+        "<c node='{ns}' xmlns='urn:other'/><e:c xmlns:e='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
         "<x xmlns='urn:x'><c xmlns='{ns}' ver='a'/></x><c xmlns='{ns}' hash='sha-1' node='urn:client' ver='{ver}'/>",
     ],
 )
