@@ -7,6 +7,7 @@ import pickle
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .checker import Report, check
@@ -23,6 +24,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tls", default="none", choices=("none", "direct", "starttls"))
     parser.add_argument("--stops", type=float, default=0.1, help="how many of the ends of the server are SIGTERM")
+    parser.add_argument(
+        "--jumps", action="store_true", help="set the server's clock forward and back (no SIGTERM then)"
+    )
     parser.add_argument("--build", default="", help="a broken build of tests/faults/broken.py")
     parser.add_argument("--keep", type=Path, help="a folder for the stores, logs and ledgers of all rounds")
     asked = parser.parse_args()
@@ -41,6 +45,8 @@ def main() -> int:
 
         with tempfile.TemporaryDirectory(prefix="xmppd-faults-") as folder:
             plan = Plan(kills=kills, seed=seed, tls=asked.tls, build=asked.build, stops=asked.stops, progress=progress)
+            if asked.jumps:
+                plan = replace(plan, build="jumping-clock", jumps=True, stops=0.0)
             place = (asked.keep or Path(folder)) / str(seed)
             ledger = run(place, plan)
             if asked.keep:
