@@ -252,7 +252,7 @@ c2s_direct_tls_ssl = {{ certificate = "{chain}", key = "{key}" }}
 modules_disabled = {{ "s2s", "admin_socket" }}
 modules_enabled = {{
 	"roster", "saslauth", "tls", "disco", "carbons", "smacks", "mam", "ping", "blocklist", "pep", "private",
-	"vcard4", "vcard_legacy", "csi", "version", "time", "uptime",
+	"vcard4", "vcard_legacy", "csi", "csi_simple", "version", "time", "uptime",
 }}
 VirtualHost "{domain}"
 Component "{rooms}" "muc"

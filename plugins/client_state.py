@@ -5,7 +5,6 @@ What is held is not in any log and was not sent, so no count of XEP-0198 covers 
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,16 +13,13 @@ from xmppd.config import option
 from xmppd.contracts.messages import Idle
 from xmppd.contracts.routing import MESSAGE_RULES, MessageRules
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESUMED, FeatureAsk
-from xmppd.plugin import E, Element, Nonza, Plugin, Session, Xep, nonza, on
+from xmppd.plugin import E, Element, Kind, Nonza, Plugin, Session, Xep, nonza, on
 from xmppd.stanza import Stanza, parse_stanza
 
 NS = "urn:xmpp:csi:0"
 EVENT_NS = "http://jabber.org/protocol/pubsub#event"
 EVENT_TAG = f"{EVENT_NS}|event"
 Key = tuple[str, ...] | int
-
-_PRESENCE = re.compile(rb"<presence(?: to='[^']*')?(?: from='([^']*)')?( type='unavailable')?(?: id=| xml:lang=|/?>)")
-"""The start tag of a presence that says whether somebody is there, as `Stanza.data` writes it."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,9 @@ class Gate:
         self.held_back: OrderedDict[Key, bytes] = OrderedDict()
         self.serial = 0
 
-    def __call__(self, data: bytes, stamp: int) -> bool:
+    def __call__(self, data: bytes, stamp: int, stanza: Stanza | None) -> bool:
         """True: it waits here. Otherwise all that waits goes out in front of it."""
-        key = self.key(data) if not stamp else None
+        key = self.key(stanza or parse_stanza(data)) if not stamp else None
         if key is None:
             self.flush()
             return False
@@ -58,14 +54,14 @@ class Gate:
             self.flush()
         return True
 
-    def key(self, data: bytes) -> Key | None:
+    def key(self, stanza: Stanza) -> Key | None:
         """What a later stanza must share to take its place; None: it must not wait."""
-        if data.startswith(b"<presence"):
-            found = _PRESENCE.match(data) if self.config.presence else None
-            return ("presence", found[1].decode()) if found is not None and found[1] is not None else None
-        if not data.startswith(b"<message") or not self.config.messages:
+        if stanza.kind is Kind.PRESENCE:
+            if stanza.sender is None or stanza.type not in ("", "unavailable") or not self.config.presence:
+                return None
+            return "presence", stanza.sender.full
+        if stanza.kind is Kind.IQ or not self.config.messages:
             return None
-        stanza = parse_stanza(data)
         idle = self.rules.treatment(stanza).idle
         if idle is Idle.NOW:
             return None

@@ -13,7 +13,7 @@ from .confirming import Confirming
 from .contracts.archive import LOG
 from .errors import StorageUnavailable
 from .mailbox import Mailbox
-from .stanza import appended
+from .stanza import Stanza, appended
 from .storage.api import Entry, Flags, Range
 from .stream.outbound import OutboundQueue
 from .xep import delay_bytes, stanza_id_bytes
@@ -30,8 +30,8 @@ PAGE: Final = 50
 class Gate(Protocol):
     """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
 
-    def __call__(self, data: bytes, stamp: int) -> bool:
-        """Whether it took the stanza. Only what is no log entry (`stamp` 0) may be held back."""
+    def __call__(self, data: bytes, stamp: int, stanza: Stanza | None) -> bool:
+        """Whether it took the stanza (see `Feed.send`). Only what is no log entry (`stamp` 0) may be held back."""
         ...
 
     def flush(self) -> None: ...
@@ -84,8 +84,9 @@ class Feed:
 
     # ---- sending
 
-    def send(self, data: bytes, stamp: int) -> None:
-        """In order: entries behind the position wait in the log while the feed lags."""
+    def send(self, data: bytes, stamp: int, stanza: Stanza | None = None) -> None:
+        """In order: entries behind the position wait in the log while the feed lags. `stanza`: the same, perhaps to
+        another address; without it a gate has to parse `data`."""
         watched = self.gate is not None or self.queue is not None or self._confirming is not None
         if not stamp and self.live and not self.paused and not watched:
             session = self.session  # nothing to look at: most of a fan-out
@@ -93,7 +94,7 @@ class Feed:
             if session.carrier is not None:
                 session.carrier.write(data)
             return
-        if self.gate is not None and self.gate(data, stamp):
+        if self.gate is not None and self.gate(data, stamp, stanza):
             return
         if stamp:
             if not self.live:
@@ -123,10 +124,10 @@ class Feed:
             self._put(data, 0)
         return queue.sent
 
-    def copy(self, data: bytes, stamp: int) -> None:
+    def copy(self, data: bytes, stamp: int, stanza: Stanza) -> None:
         """A carbon of an entry that went to another device (XEP-0280): acknowledged, it delivers the entry as well."""
         if not stamp or not self.live or self.paused or self._full():
-            self.send(data, 0)
+            self.send(data, 0, stanza)
             return
         if self.session.presence is None:
             self._copied(stamp)

@@ -282,9 +282,9 @@ class Router:
     def _send(self, event: Inbound, stanza: Stanza, stamp: int) -> None:
         for session, chosen in event.targets:
             if chosen is stanza:
-                session.feed.send(chosen.data, stamp)
+                session.feed.send(chosen.data, stamp, chosen)
             else:
-                session.feed.copy(chosen.data, stamp)
+                session.feed.copy(chosen.data, stamp, chosen)
 
     def _bounce(self, passage: Passage, stanza: Stanza, error: StanzaError) -> None:
         """To who sent it; of what a service has passed on that is the service, which alone may know the address."""
@@ -358,7 +358,7 @@ class Router:
                     if records.get(account.bare, True):
                         break
                 else:  # no handler has anything to do with this account
-                    session.feed.send(b"%b%b%b" % (start, session.address, end), 0)
+                    session.feed.send(b"%b%b%b" % (start, session.address, end), 0, stanza)
                     continue
             event = Inbound(stanza, account, None, [])
             try:
@@ -371,12 +371,13 @@ class Router:
                 continue
             chosen = event.stanza
             if not told:
-                session.feed.send(chosen.data_for(session.address), 0)
+                session.feed.send(chosen.data_for(session.address), 0, chosen)
                 continue
             event.targets = [(session, chosen)]
             host.tell_these(told, event)
             for target, chosen in event.targets:
-                target.feed.send(chosen.data_for(target.address) if target is session else chosen.data, 0)
+                data = chosen.data_for(target.address) if target is session else chosen.data
+                target.feed.send(data, 0, chosen)
 
 
 class _Waiter:

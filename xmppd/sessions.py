@@ -132,7 +132,7 @@ class Session:
 
     def send(self, stanza: Stanza, stamp: int = 0) -> None:
         """Send to this client. `stamp`: the id of the log entry that this is, 0 for none."""
-        self.feed.send(stanza.data, stamp)
+        self.feed.send(stanza.data, stamp, stanza)
 
     def nonza(self, data: bytes) -> None:
         """Write a stream-level element, uncounted, behind all that was sent."""

@@ -18,10 +18,11 @@ _MUC = "http://jabber.org/protocol/muc"
 async def run(bench: Bench) -> None:
     """CPU of a delivery: of a message divided by all who get it."""
     await _room(bench, "hamlet", "kept in the room's archive", "")
+    await _room(bench, "yorick", "kept, to clients that sleep (XEP-0352)", "", asleep=True)
     await _room(bench, "macbeth", "not kept", NOT_KEPT)
 
 
-async def _room(bench: Bench, name: str, title: str, extra: str) -> None:
+async def _room(bench: Bench, name: str, title: str, extra: str, asleep: bool = False) -> None:
     room = f"{name}@{ROOMS}"
     clients = await bench.clients(OCCUPANTS)
     await _enter(clients[0], room, 0)
@@ -33,6 +34,9 @@ async def _room(bench: Bench, name: str, title: str, extra: str) -> None:
             bench.say(f"entering the room: {number} of {OCCUPANTS}")
     await bench.all("entering the room", (client.settled() for client in clients))
 
+    if asleep:
+        for client in clients[SPEAKERS:]:
+            client.write(b"<inactive xmlns='urn:xmpp:csi:0'/>")
     goal = Goal()
     speakers = [Pair(client, chat(room, extra, "groupchat"), goal, 1) for client in clients[:SPEAKERS]]
     for client in clients[SPEAKERS:]:

@@ -56,7 +56,33 @@ async def run(bench: Bench) -> None:
     ):
         for some, how in ((senders[:1], ""), (senders, f", {TOGETHER} at once")):
             await bench.rounds(what + how, "ms", TIMES * len(some), _work(goal, some, text), target, per=1e3)
+    await _asleep(bench, senders[0], contacts)
     await bench.close(clients)
+
+
+async def _asleep(bench: Bench, sender: Client, contacts: list[Client]) -> None:
+    """The contacts have said that nobody looks at them (XEP-0352): nothing goes out."""
+    heard = 0
+
+    def hear(data: bytes) -> None:
+        nonlocal heard
+        heard += len(data)
+
+    for contact in contacts:
+        contact.sink = None
+        contact.write(b"<inactive xmlns='urn:xmpp:csi:0'/>")
+        await contact.settled()
+        contact.sink = hear
+
+    async def work() -> None:
+        for number in range(TIMES):
+            sender.write(_presence(number))
+            await sender.settled()
+
+    presences = TIMES * CONTACTS
+    await bench.rounds("a presence held back for a sleeping contact", "µs", presences, work)
+    sent = heard / presences / (bench.scale.rounds + 1)
+    bench.figure("a presence held back: sent all the same", "bytes", [sent], 0.0)
 
 
 def _work(goal: Goal, senders: list[Client], text: Callable[[int], bytes]) -> Callable[[], Awaitable[None]]:

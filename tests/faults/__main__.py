@@ -24,9 +24,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tls", default="none", choices=("none", "direct", "starttls"))
     parser.add_argument("--stops", type=float, default=0.1, help="how many of the ends of the server are SIGTERM")
-    parser.add_argument(
-        "--jumps", action="store_true", help="set the server's clock forward and back; no SIGTERM"
-    )
+    parser.add_argument("--jumps", action="store_true", help="set the server's clock forward and back; no SIGTERM")
     parser.add_argument("--build", default="", help="a broken build of tests/faults/broken.py")
     parser.add_argument("--keep", type=Path, help="a folder for the stores, logs and ledgers of all rounds")
     asked = parser.parse_args()
