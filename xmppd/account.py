@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 class Account:
     """Loaded by `Host.open_account`, kept while a session is bound, otherwise as long as there is room."""
 
-    __slots__ = ("alive", "bare", "host", "jid", "last_id", "mailbox", "meter", "names", "released", "sessions")
+    __slots__ = (
+        "alive",
+        "bare",
+        "began",
+        "host",
+        "jid",
+        "last_id",
+        "mailbox",
+        "meter",
+        "names",
+        "released",
+        "sessions",
+    )
 
     def __init__(self, host: Host, jid: JID, last_id: int, name_budget: int) -> None:
         self.host = host
@@ -27,6 +39,8 @@ class Account:
         """Bound sessions by resource, attached or detached."""
         self.last_id = last_id
         """The last id that was given."""
+        self.began = last_id
+        """The last id that was given before the account came into memory."""
         self.released = last_id
         """Up to this id the log is committed and released. What lies behind it is still on its way: it is not shown to
         anyone who reads the log, and comes to who is there at its release."""

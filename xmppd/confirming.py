@@ -7,37 +7,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .stanza import Stanza, iq
-from .xml import E
+from .stanza import Kind, Stanza
 
 if TYPE_CHECKING:
     from .sessions import Session
 
-PING: Final = E("ping", "urn:xmpp:ping")
+PING: Final = b"<ping xmlns='urn:xmpp:ping'/>"
+PING_TAGS: Final = ("urn:xmpp:ping|ping",)
+PAUSE: Final = 1.0
+"""Seconds between two pings, if there is much to ask for. The first message after a pause is asked for at once, while
+a phone's radio is on."""
 
 
 class Confirming:
     """What one client was sent of its account's log, and has not confirmed. One ping at a time is on its way."""
 
-    __slots__ = ("_asked", "_asked_at", "_drain_asked", "_mute", "_written", "session")
+    __slots__ = ("_asked", "_asked_at", "_drain_asked", "_mute", "_pausing", "_taken", "_written", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._written: list[int] = []
-        """Log ids that no ping is behind yet."""
+        """Log ids that the socket has not taken yet."""
+        self._taken: list[int] = []
+        """Those that it has taken, and no ping is behind yet."""
         self._asked: list[int] = []
         """Those that the ping on its way is behind."""
-        self._asked_at = 0.0
+        self._asked_at = -PAUSE
         self._drain_asked = False
+        self._pausing = False
         self._mute = False
         """It is alive and answers no pings: the end of the write is the best that can be known."""
 
     @property
     def pending(self) -> list[int]:
-        return self._asked + self._written
+        return self._asked + self._taken + self._written
 
     def __len__(self) -> int:
-        return len(self._asked) + len(self._written)
+        return len(self._asked) + len(self._taken) + len(self._written)
 
     def wrote(self, stamp: int) -> None:
         """A log entry went out. All that is written in one burst is asked for at once, when the socket has taken it."""
@@ -49,17 +55,37 @@ class Confirming:
 
     def _drained(self) -> None:
         self._drain_asked = False
+        self._taken += self._written
+        self._written = []
         if self._mute or not self.session.host.server.limits.answer_time:
-            self._settle(self._written)
-            self._written = []
+            self._settle_taken()
             self.session.feed.go_on()
-        elif not self._asked:
+        else:
+            self._ask_soon()
+
+    def _settle_taken(self) -> None:
+        taken, self._taken = self._taken, []
+        self._settle(taken)
+
+    def _ask_soon(self) -> None:
+        if self._asked or not self._taken:
+            return
+        session = self.session
+        wait = self._asked_at + PAUSE - session.host.clock.monotonic()
+        if wait <= 0 or 4 * len(self._taken) >= session.host.server.limits.queue:
             self._ask()
+        elif not self._pausing:
+            self._pausing = True
+            session.host.clock.call_later(wait, self._paused)
+
+    def _paused(self) -> None:
+        self._pausing = False
+        self._ask_soon()
 
     def _ask(self) -> None:
-        if not self._written or self.session.ended or self.session.carrier is None:
+        if self.session.ended or self.session.carrier is None:
             return
-        self._asked, self._written = self._written, []
+        self._asked, self._taken = self._taken, []
         self._asked_at = self.session.host.clock.monotonic()
         self._ping()
 
@@ -68,7 +94,7 @@ class Confirming:
         assert session.carrier is not None
         host = session.host
         id = host.expect(session.jid, self._answered, host.server.limits.answer_time)
-        data = iq("get", id, PING, to=session.jid, sender=host.jid).data
+        data = Stanza(Kind.IQ, "get", session.jid, host.jid, id, PING, PING_TAGS).data
         # A client may have begun to count meanwhile (XEP-0198): then this counts, too.
         if session.feed.queue is not None:
             session.feed.queue.append(data, 0)
@@ -88,11 +114,10 @@ class Confirming:
             self._mute = True
         self._settle(self._asked)
         self._asked = []
-        if self._mute and not self._drain_asked:
-            self._settle(self._written)
-            self._written = []
-        elif not self._drain_asked:
-            self._ask()
+        if self._mute:
+            self._settle_taken()
+        else:
+            self._ask_soon()
         session.feed.go_on()
 
     def goodbye(self) -> None:
@@ -100,6 +125,7 @@ class Confirming:
         section 4.4), so this answers the ping. What the socket has not taken yet stays owed."""
         self._settle(self._asked)
         self._asked = []
+        self._settle_taken()
 
     def _settle(self, stamps: list[int]) -> None:
         if stamps and not self.session.ended:

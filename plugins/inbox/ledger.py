@@ -48,7 +48,7 @@ class Ledger:
         self.known: OrderedDict[tuple[str, str], Conversation] = OrderedDict()
         """By (owner, peer): what the store has."""
         self.caught_up: OrderedDict[str, Summary] = OrderedDict()
-        """Owners whose log was counted to its end by this process; from then on `note` tells of all that comes."""
+        """Owners of whom all is counted that was in their log before `note` began to tell of all that comes."""
         self.behind: set[str] = set()
         """Owners of whom steps were forgotten since they were last counted."""
         self._timer = False
@@ -92,17 +92,19 @@ class Ledger:
                 return
             except Exception:
                 log.exception("the inbox of %s is counted anew from the archive", account.bare)
-                self.caught_up.pop(account.bare, None)
+                self.behind.add(account.bare)
 
     async def settle(self, account: Account) -> Summary:
         """Count all that was released to this account, and store it. Raises StorageUnavailable."""
         owner = account.bare
         async with self.host.turns.take(f"inbox {owner}"):
             # What is released from here on is noted anew: counting the log does not run after it.
-            noted, until = self.noted.pop(account, {}), account.released
-            if owner in self.behind:
+            noted, until = self.noted.pop(account, {}), account.began
+            behind = owner in self.behind
+            if behind:
                 self.behind.discard(owner)
                 self.caught_up.pop(owner, None)
+                until = account.released
             work = _Work(self, owner, noted)
             try:
                 summary = self.caught_up.get(owner)
@@ -116,8 +118,11 @@ class Ledger:
                 summary = await work.summary(summary)
                 if account.alive:
                     await self.host.storage.commit(work.writes(summary))
-            except StorageUnavailable:
-                self._put_back(account, noted)
+            except BaseException as error:
+                if behind:
+                    self.behind.add(owner)
+                if isinstance(error, StorageUnavailable):
+                    self._put_back(account, noted)
                 raise
             work.remember(summary)
         for peer, until in work.read.items():

@@ -294,6 +294,36 @@ async def test_without_acknowledgements_a_ping_asks_behind_a_burst(server: Harne
     assert bodies(await tablet.receive_all()) == ["three", "four"]
 
 
+async def test_who_gets_much_is_asked_once_a_second(server: Harness) -> None:
+    """The first is asked for at once; what comes soon after waits for company, but not if it is much."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone", presence=True)
+    mailbox = server.host.accounts["juliet@localhost"].mailbox
+
+    async def asked(messages: int) -> int:
+        before = phone.pings
+        for _ in range(messages):
+            romeo.send("<message to='juliet@localhost' type='chat'><body>hello</body></message>")
+            await server.quiet()
+        return phone.pings - before
+
+    assert await asked(1) == 1
+    assert await asked(3) == 0
+    assert mailbox.dirty
+    await server.advance(1.1)
+    assert phone.pings == 2
+    assert await asked(server.server.limits.queue // 4 + 1) == 1
+    await server.advance(5)
+    assert await asked(1) == 1
+    await server.advance(5)
+    # Who says goodbye has taken what the socket has taken.
+    assert await asked(2) == 1
+    phone.close()
+    await server.quiet()
+    again = await server.login("juliet", "laptop", presence=True)
+    assert not [each for each in await again.receive_all() if each.tag == "{jabber:client}message"]
+
+
 async def test_a_client_that_answers_no_pings_is_asked_once(server: Harness) -> None:
     """It is alive, so the end of the write counts from then on."""
     romeo = await server.login("romeo")

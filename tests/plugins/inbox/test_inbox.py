@@ -240,6 +240,33 @@ async def test_an_archive_from_before_is_counted_once(server: Harness) -> None:
     await second.stop()
 
 
+async def test_only_what_was_there_before_is_read_from_the_log(server: Harness) -> None:
+    _, juliet, _ = await three(server)
+    ledger = server.host.plugins["inbox"].ledger
+    read: list[object] = []
+    page = ledger.log.page
+
+    async def watched(*asked: object) -> object:
+        found = await page(*asked)
+        read.extend(found)
+        return found
+
+    ledger.log.page = watched
+    for number in range(5):
+        say(juliet, "romeo@localhost", f"m{number}")
+        await server.advance(2)
+        await server.quiet()
+    await server.advance(2)
+    assert ledger.caught_up["romeo@localhost"].unread == 5
+    assert read == []
+    second = await crashed(server)
+    again = await second.login("romeo")
+    say(await second.login("juliet"), "romeo@localhost", "more")
+    await second.quiet()
+    assert await talks(again) == [("juliet@localhost", 6)]
+    await second.stop()
+
+
 async def test_the_store_is_away_and_comes_back(server: Harness) -> None:
     romeo, juliet, _ = await three(server)
     say(juliet, "romeo@localhost", "one")
