@@ -25,9 +25,10 @@ async def run(bench: Bench) -> None:
         bench.say(f"filling the archive: {filled} of {count}")
         await filling.run(min(step, count - filled))
     reader = clients[1]
-    reader.sink = None
-    await reader.settled()
-    await reader.iq("get", "<inbox xmlns='urn:xmpp:inbox:1'/>", end="</iq>")  # what came is counted now, not meanwhile
+    for client in clients:
+        client.sink = None
+        await client.settled()
+        await client.iq("get", "<inbox xmlns='urn:xmpp:inbox:1'/>", end="</iq>")  # counted now, not meanwhile
     half = count // PAGE // 2
     pages = max(1, min(PAGES, half))
     await bench.rounds("the last page", "ms/page", pages, lambda: _last_pages(reader, pages), 3.0, per=1e3)
