@@ -87,14 +87,13 @@ class Feed:
     def send(self, data: bytes, stamp: int, stanza: Stanza | None = None) -> None:
         """In order: entries behind the position wait in the log while the feed lags. `stanza`: the same, perhaps to
         another address; without it a gate has to parse `data`."""
-        watched = self.gate is not None or self.queue is not None or self._confirming is not None
-        if not stamp and self.live and not self.paused and not watched:
+        if self.gate is not None and self.gate(data, stamp, stanza):
+            return
+        if not stamp and self.queue is None and self._confirming is None and self.live and not self.paused:
             session = self.session  # nothing to look at: most of a fan-out
             session.delivered += 1
             if session.carrier is not None:
                 session.carrier.write(data)
-            return
-        if self.gate is not None and self.gate(data, stamp, stanza):
             return
         if stamp:
             if not self.live:
