@@ -45,7 +45,11 @@ class Outbox:
 
     def add(self, owner: str, key: str, job: Job) -> None:
         """Stored in this turn of the loop, with what else comes."""
-        self.waiting[owner, key] = merged(self.waiting.get((owner, key)), job)
+        before = self.waiting.get((owner, key))
+        job = merged(before, job)
+        if job == before:
+            return  # stored, or about to be
+        self.waiting[owner, key] = job
         self._store_soon()
         self._dirty.add((owner, key))
 

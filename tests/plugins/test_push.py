@@ -122,6 +122,23 @@ async def test_a_burst_is_merged_while_one_is_on_its_way(server: Harness) -> Non
     await app.silence()
 
 
+async def test_what_adds_nothing_to_a_job_is_not_stored_again(server: Harness) -> None:
+    app = await away(server)
+    juliet = await server.login("juliet")
+    say(juliet)
+    first = await app.receive()
+    outbox = server.host.plugins["push"].outbox
+    put, stored = outbox.jobs.put, []
+    outbox.jobs.put = lambda owner, key, job: stored.append(job) or put(owner, key, job)
+    outbox.drafted = put
+    for _ in range(5):
+        say(juliet)
+        await server.quiet()
+    assert len(stored) == 1, "one that waits behind the one on its way"
+    answer(app, first)
+    assert fields(await app.receive())["message-count"] == "6"
+
+
 @pytest.mark.parametrize("error", ["item-not-found", "gone", "forbidden"])
 async def test_a_device_that_is_gone_is_forgotten(server: Harness, error: str) -> None:
     app = await away(server)
