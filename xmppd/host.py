@@ -215,11 +215,15 @@ class Host:
             return None
         maps, asked = found
         names: set[str] = set()
-        for of in asked:
-            some = of(stanza)
-            if some is None:
-                return None
-            names.update(some)
+        try:
+            for of in asked:
+                some = of(stanza)
+                if some is None:
+                    return None
+                names.update(some)
+        except Exception:
+            log.exception("whom a stanza concerns is not known: all are asked")
+            return None
         return Concerned(maps, names)
 
     def _narrowing(self, shape: Shape) -> Narrowing | None:

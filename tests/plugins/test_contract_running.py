@@ -222,8 +222,15 @@ async def test_a_handler_runs_for_the_types_and_tags_that_it_names(
         assert journal(caplog) == expected, message
 
 
+NOTHING_NOTED = ('having="notes"', ["nurse@localhost"])
+NAMED = ("of=_named", ["nurse@localhost"])
+ALL = ("of=_all", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
+BROKEN = ("of=_broken", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
+
+
+@pytest.mark.parametrize(("narrowed", "asked"), [NOTHING_NOTED, NAMED, ALL, BROKEN])
 async def test_what_goes_to_many_passes_over_accounts_that_have_nothing(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    serve: Serve, caplog: pytest.LogCaptureFixture, narrowed: str, asked: list[str]
 ) -> None:
     caplog.set_level(logging.INFO, "journal")
     harness = await serve(
@@ -232,11 +239,16 @@ async def test_what_goes_to_many_passes_over_accounts_that_have_nothing(
             standard = False
             def setup(self) -> None:
                 self.notes = self.host.storage.map("notes", Note, resident=True)
-            @on(INBOUND, Stage.BLOCK, kinds=(Kind.PRESENCE,), types=("",), having="notes")
+            def _named(self, stanza: Stanza) -> list[str]:
+                return ["nurse@localhost"]
+            def _all(self, stanza: Stanza) -> None: ...
+            def _broken(self, stanza: Stanza) -> None:
+                raise RuntimeError("broken")
+            @on(INBOUND, Stage.BLOCK, kinds=(Kind.PRESENCE,), types=("",), NARROWED)
             def look(self, event: Inbound) -> Verdict | None:
                 log.info(event.owner.bare)
                 return Verdict.DROP if self.notes.get(event.owner.bare) else None
-        """
+        """.replace("NARROWED", narrowed)
     )
     notes = harness.host.plugins["guard"].notes
     romeo = await harness.login("romeo", resource="a", presence=True)
@@ -252,7 +264,7 @@ async def test_what_goes_to_many_passes_over_accounts_that_have_nothing(
     caplog.clear()
     romeo.send("<presence><show>away</show></presence>")
     assert [len(await contact.receive_all()) for contact in contacts] == [1, 0]
-    assert journal(caplog) == ["nurse@localhost"]
+    assert sorted(journal(caplog)) == asked
 
 
 async def test_having_names_a_resident_map(serve: Serve) -> None:
