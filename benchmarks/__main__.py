@@ -1,8 +1,9 @@
-"""python -m benchmarks: CPU per unit of work, of this server and of Prosody where it is installed."""
+"""python -m benchmarks: CPU per unit of work, of this server and of Prosody or ejabberd where it is installed."""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import platform
 import resource
 import shutil
@@ -21,12 +22,21 @@ from tests import mongo_server
 from .bench import Bench, Scale
 from .cases import CASES
 from .client import LoadError
+from .ejabberd import Ejabberd
 from .measure import Figure, machine, yardstick
 from .profiler import Profiler
 from .report import line, table, write_json
 from .servers import Prosody, Server, ServerError, Xmppd
 
 FOLDER = Path("var/bench")
+
+
+class Peer(enum.Enum):
+    PROSODY = "prosody"
+    EJABBERD = "ejabberd"
+
+
+PEERS: dict[Peer, type[Server]] = {Peer.PROSODY: Prosody, Peer.EJABBERD: Ejabberd}
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -39,7 +49,8 @@ def bench(
     profile: Annotated[
         str, typer.Option("--profile", help="Run this case under a profiler and show where the time goes.")
     ] = "",
-    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure Prosody beside, if installed.")] = True,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure another server beside, if installed.")] = True,
+    against: Annotated[Peer, typer.Option("--against", help="Which other server.")] = Peer.PROSODY,
     ours: Annotated[bool, typer.Option("--ours/--no-ours", help="Measure this server.")] = True,
     rounds: Annotated[int, typer.Option("--rounds", help="Measured rounds of each case.", min=1)] = 5,
     mongodb: Annotated[
@@ -54,11 +65,12 @@ def bench(
         complaints.print(f"No such case: {', '.join(unknown)}. There are:\n\n{_LIST}")
         raise typer.Exit(2)
     _more_files()
-    version = Prosody.installed() if peer and not profile else ""
-    servers: list[type[Server]] = [*([Xmppd] if ours else []), *([Prosody] if version else [])]
+    other = PEERS[against]
+    version = other.installed() if peer and not profile else ""
+    servers: list[type[Server]] = [*([Xmppd] if ours else []), *([other] if version else [])]
     if peer and not profile and not version:
-        console.print("Prosody is not installed: no figures of a peer (Debian: apt install prosody).")
-    about = {**machine(), "python": platform.python_version(), "prosody": version}
+        console.print(f"{other.name} is not installed: no figures of a peer (Debian: apt install {against.value}).")
+    about = {**machine(), "python": platform.python_version(), against.value: version}
     console.print("  ".join(f"{key}: {value}" for key, value in about.items() if value))
     run = Run(servers, Scale(1 if profile else rounds, share), Profiler(_profiles()) if profile else None)
     with mongo_server.start() if mongodb else nullcontext() as store:
@@ -126,7 +138,7 @@ def _show(run: Run, about: dict[str, Any], json: Path | None) -> None:
     if run.profiler is not None:
         run.profiler.show(console)
         return
-    peer = Prosody.name if Prosody in run.servers else ""
+    peer = next((server.name for server in run.servers if server is not Xmppd), "")
     ours = Xmppd.name if Xmppd in run.servers else peer
     console.print(table(run.figures, ours, peer if ours != peer else ""))
     if json is not None:

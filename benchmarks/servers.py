@@ -51,6 +51,11 @@ class Server:
 
     name: ClassVar[str]
 
+    @staticmethod
+    def installed() -> str:
+        """Its version, "" where it is not installed."""
+        return ""
+
     def __init__(self, folder: Path, accounts: int, lean: bool = False) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -103,7 +108,13 @@ class Server:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with (self.folder / "output.log").open("wb") as output:
-            return subprocess.Popen(self.command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(
+                self.command(), env=self.environment(), stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+
+    def environment(self) -> dict[str, str] | None:
+        """None: ours."""
+        return None
 
     def stop(self) -> None:
         """Ends the process; by force when it does not stop by itself."""

@@ -1,0 +1,99 @@
+"""The other peer: ejabberd as Debian packages it, with erlang-p1-sqlite3.
+
+Archives are in SQLite, as ours are; on Mnesia an entry costs the more the more there are of an account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import yaml
+
+from .client import DOMAIN, PASSWORD
+from .servers import ROOMS, START_WITHIN, Server, ServerError
+
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+
+
+class Ejabberd(Server):
+    """Run without its script and without a node name, so no epmd stays behind. What is not an archive is in Mnesia."""
+
+    name = "ejabberd"
+
+    @staticmethod
+    def installed() -> str:
+        """Its version, "" where it is not installed."""
+        if shutil.which("ejabberdctl") is None or shutil.which("erl") is None or shutil.which("dpkg-query") is None:
+            return ""
+        asked = ["dpkg-query", "--show", "--showformat=${Version}", "ejabberd"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+    async def prepare(self) -> None:
+        (self.folder / "server.pem").write_bytes(self.chain.read_bytes() + self.key.read_bytes())
+        listen = {"ip": "127.0.0.1", "module": "ejabberd_c2s", "max_stanza_size": 1 << 20, "shaper": "none"}
+        settings: dict[str, Any] = {
+            "hosts": [DOMAIN],
+            "loglevel": "error",
+            "certfiles": [str(self.folder / "server.pem")],
+            "listen": [{**listen, "port": self.port}, {**listen, "port": self.tls_port, "tls": True}],
+            "s2s_access": "none",
+            "sql_type": "sqlite",
+            "sql_database": str(self.folder / "archive.db"),
+            "auth_method": "internal",
+            "auth_password_format": "scram",
+            "auth_scram_hash": "sha256",
+            "shaper_rules": {"offline_messages": "infinity"},
+            "modules": _modules(),
+        }
+        (self.folder / "ejabberd.yml").write_text(yaml.safe_dump(settings))
+
+    async def launch(self) -> None:
+        ready = self.folder / "ready"
+        ready.unlink(missing_ok=True)
+        await super().launch()
+        deadline = time.monotonic() + START_WITHIN + self.accounts / 50
+        while not ready.exists():
+            if time.monotonic() > deadline:
+                raise ServerError(f"the accounts were not made\n{self._log_end()}")
+            await asyncio.sleep(0.1)
+
+    def command(self) -> list[str]:
+        make = (
+            'lists:foreach(fun(N) -> ejabberd_auth:try_register(<<"u", (integer_to_binary(N))/binary>>, '
+            f'<<"{DOMAIN}">>, <<"{PASSWORD}">>) end, lists:seq(0, {self.accounts - 1})), '
+            f'ok = file:write_file("{self.folder}/ready", <<>>).'
+        )
+        mnesia = ["-mnesia", "dir", f'"{self.folder}/db"']
+        return ["erl", "-noinput", "+K", "true", "+P", "250000", *mnesia, "-s", "ejabberd", "-eval", make]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ERL_LIBS": LIBRARIES,
+            "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
+            "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "HOME": str(self.folder),
+        }
+
+
+def _modules() -> dict[str, Any]:
+    """Those for what the cases ask of Prosody."""
+    plain = ["adhoc", "blocking", "caps", "carboncopy", "client_state", "disco", "last", "ping", "privacy", "private"]
+    plain += ["roster", "stream_mgmt", "time", "vcard", "version"]
+    return {
+        **{f"mod_{name}": {} for name in plain},
+        "mod_mam": {"db_type": "sql", "default": "always", "assume_mam_usage": True},
+        "mod_offline": {"access_max_user_messages": "offline_messages", "store_empty_body": False},
+        "mod_pubsub": {"plugins": ["flat", "pep"], "last_item_cache": False},
+        "mod_muc": {
+            "host": ROOMS,
+            "max_users": 5000,
+            "default_room_options": {"mam": True, "persistent": False},
+        },
+    }
