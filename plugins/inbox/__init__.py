@@ -137,8 +137,7 @@ class Conversations(Plugin[Config]):
         with_messages = _flag(request.payload, "messages", True)
         asked = rsm.read(request.payload)
         await self.ledger.settle(account)
-        found = await self.ledger.conversations.read_all(account.bare)
-        found = await self.ledger.trim(account, found, self.config.conversations)
+        found = await self.ledger.listed(account, self.config.conversations)
         listed = [(peer, each) for peer, each in found.items() if each.last and (each.unread or not unread_only)]
         listed.sort(key=lambda pair: -pair[1].last)
         most = min(self.config.page, self.host.server.limits.queue // 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from msgspec import structs
@@ -27,6 +27,7 @@ PAGE = 100
 COUNTED = 1000
 """So far back the log is asked for what is unread."""
 CACHED = 50_000
+"""So many conversations, and sums of so many owners, are kept in memory."""
 NOTED = 2000
 """So many steps of a conversation wait in memory. Where messages come faster than they are counted, the log tells."""
 MARGIN = 10_000_000
@@ -45,8 +46,7 @@ class Ledger:
         self.conversations = host.storage.map("inbox", Conversation)
         self.summaries = host.storage.map("inbox-summary", Summary)
         self.noted: dict[Account, dict[str, list[Step]]] = {}
-        self.known: OrderedDict[tuple[str, str], Conversation] = OrderedDict()
-        """By (owner, peer): what the store has."""
+        self.known = Known()
         self.caught_up: OrderedDict[str, Summary] = OrderedDict()
         """Owners of whom all is counted that was in their log before `note` began to tell of all that comes."""
         self.behind: set[str] = set()
@@ -142,27 +142,80 @@ class Ledger:
         """The account is gone."""
         self.behind.discard(owner)
         self.caught_up.pop(owner, None)
-        for key in [key for key in self.known if key[0] == owner]:
-            del self.known[key]
+        self.known.forget(owner)
 
-    async def trim(self, account: Account, found: dict[str, Conversation], most: int) -> dict[str, Conversation]:
-        """At most so many conversations: the oldest go. What is stored is known now, so the sums are put right."""
+    async def listed(self, account: Account, most: int) -> Mapping[str, Conversation]:
+        """All conversations, by peer, at most so many: the oldest go. The sums are put right. To look at only."""
         owner = account.bare
-        summary = self.caught_up.get(owner, Summary())
-        kept = found
-        writes: list[Write] = []
-        if len(found) > most:
-            order = sorted(found, key=lambda peer: found[peer].newest, reverse=True)
-            kept = {peer: found[peer] for peer in order[:most]}
-            for peer in order[most:]:
-                writes.append(self.conversations.delete(owner, peer))
-                self.known.pop((owner, peer), None)
-        right = structs.replace(summary, unread=sum(each.unread for each in kept.values()), conversations=len(kept))
-        if writes or right != summary:
-            await self.host.storage.commit([*writes, self.summaries.put(owner, "", right)])
-            if owner in self.caught_up:
-                self.caught_up[owner] = right
-        return kept
+        async with self.host.turns.take(f"inbox {owner}"):
+            known = self.known.all(owner)
+            found = known if known is not None else await self.conversations.read_all(owner)
+            if known is None:
+                self.known.read(owner, found)
+            summary = self.caught_up.get(owner, Summary())
+            order = sorted(found, key=lambda peer: found[peer].newest, reverse=True) if len(found) > most else []
+            gone = order[most:]
+            unread = sum(each.unread for each in found.values()) - sum(found[peer].unread for peer in gone)
+            right = structs.replace(summary, unread=unread, conversations=len(found) - len(gone))
+            if gone or right != summary:
+                writes: list[Write] = [self.conversations.delete(owner, peer) for peer in gone]
+                await self.host.storage.commit([*writes, self.summaries.put(owner, "", right)])
+                if owner in self.caught_up:
+                    self.caught_up[owner] = right
+                for peer in gone:
+                    self.known.forget(owner, peer)
+                found = {peer: each for peer, each in found.items() if peer not in gone}
+            return found
+
+
+class Known:
+    """What the store has, of owners that were counted or asked last, so that it need not be read again."""
+
+    def __init__(self) -> None:
+        self._by_owner: OrderedDict[str, dict[str, Conversation]] = OrderedDict()
+        self._whole: set[str] = set()
+        """Owners of whom all conversations are known."""
+        self._size = 0
+
+    def get(self, owner: str, peer: str) -> Conversation | None:
+        """None: the store must be asked."""
+        found = self._by_owner.get(owner, {}).get(peer)
+        return NEW if found is None and owner in self._whole else found
+
+    def all(self, owner: str) -> dict[str, Conversation] | None:
+        """None: the store must be asked."""
+        if owner not in self._whole:
+            return None
+        self._by_owner.move_to_end(owner)
+        return dict(self._by_owner[owner])
+
+    def put(self, owner: str, changed: Mapping[str, Conversation]) -> None:
+        """What was committed."""
+        known = self._by_owner.setdefault(owner, {})
+        before = len(known)
+        known.update(changed)
+        self._grown(owner, len(known) - before)
+
+    def read(self, owner: str, found: Mapping[str, Conversation]) -> None:
+        """All that the store has."""
+        self.forget(owner)
+        self._by_owner[owner] = dict(found)
+        self._whole.add(owner)
+        self._grown(owner, len(found))
+
+    def _grown(self, owner: str, by: int) -> None:
+        self._by_owner.move_to_end(owner)
+        self._size += by
+        while self._size > CACHED and len(self._by_owner) > 1:
+            self.forget(next(iter(self._by_owner)))
+
+    def forget(self, owner: str, peer: str | None = None) -> None:
+        """A conversation is gone; without `peer`, nothing is known of the owner any more."""
+        if peer is not None:
+            self._size -= self._by_owner.get(owner, {}).pop(peer, None) is not None
+            return
+        self._size -= len(self._by_owner.pop(owner, ()))
+        self._whole.discard(owner)
 
 
 def _in_log(step: Step) -> bool:
@@ -188,7 +241,7 @@ class _Work:
         found = self.changed.get(peer)
         if found is not None:
             return found
-        found = self.ledger.known.get((self.owner, peer))
+        found = self.ledger.known.get(self.owner, peer)
         if found is None:
             found = await self.ledger.conversations.read(self.owner, peer) or NEW
         self.before[peer] = found
@@ -214,14 +267,11 @@ class _Work:
     def remember(self, summary: Summary) -> None:
         """Committed."""
         ledger, owner = self.ledger, self.owner
-        for peer, each in self.changed.items():
-            ledger.known[owner, peer] = each
-            ledger.known.move_to_end((owner, peer))
+        ledger.known.put(owner, self.changed)
         ledger.caught_up[owner] = summary
         ledger.caught_up.move_to_end(owner)
-        for cache in (ledger.known, ledger.caught_up):
-            while len(cache) > CACHED:
-                cache.popitem(last=False)
+        while len(ledger.caught_up) > CACHED:
+            ledger.caught_up.popitem(last=False)
 
     # ---- counting
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from lxml import etree
 
+from plugins.inbox.model import Conversation
 from tests.harness import Client, Harness, condition
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.jid import JID
@@ -265,6 +268,46 @@ async def test_only_what_was_there_before_is_read_from_the_log(server: Harness) 
     await second.quiet()
     assert await talks(again) == [("juliet@localhost", 6)]
     await second.stop()
+
+
+@pytest.mark.parametrize("kept", [1000, 3])
+async def test_what_is_known_need_not_be_read_again(
+    server: Harness, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """And it is what the store has, also when there is no room for all."""
+    monkeypatch.setattr("plugins.inbox.ledger.CACHED", kept)
+    romeo, juliet, nurse = await three(server)
+    ledger = server.host.plugins["inbox"].ledger
+    asked: list[str] = []
+    read_all = ledger.conversations.read_all
+
+    async def watched(owner: str) -> dict[str, Conversation]:
+        asked.append(owner)
+        return dict(await read_all(owner))
+
+    ledger.conversations.read_all = watched
+    random = Random(kept)
+    for step in range(60):
+        one, other = random.sample((romeo, juliet, nurse), 2)
+        if random.random() < 0.7:
+            say(one, other.bare, f"m{step}")
+        else:
+            one.send(
+                f"<message to='{other.bare}' type='chat'><displayed xmlns='{MARKERS}' id='m{step - 1}'/></message>"
+            )
+        await server.advance(random.choice((0.1, 1.5)))
+        await talks(random.choice((romeo, juliet, nurse)))
+    if kept == 1000:
+        assert sorted(asked) == sorted(client.bare for client in (romeo, juliet, nurse))
+    for client in (romeo, juliet, nurse):
+        shown = await talks(client)
+        await ledger.settle(server.host.accounts[client.bare])
+        stored = await read_all(client.bare)
+        known = ledger.known.all(client.bare)
+        assert known is None or known == stored
+        listed = {peer: each for peer, each in stored.items() if each.last}
+        assert dict(shown) == {peer: each.unread for peer, each in listed.items()}
+        assert len(shown) == len(listed) == 2
 
 
 async def test_the_store_is_away_and_comes_back(server: Harness) -> None:
