@@ -358,7 +358,7 @@ class Router:
                     if records.get(account.bare, True):
                         break
                 else:  # no handler has anything to do with this account
-                    session.feed.send(b"%b%b%b" % (start, session.address, end), 0, stanza)
+                    session.feed.send(b"".join((start, session.address, end)), 0, stanza)
                     continue
             event = Inbound(stanza, account, None, [])
             try:
