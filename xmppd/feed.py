@@ -75,7 +75,8 @@ class Feed:
         self.archive_read = 0
         """The client read its archive itself, when this was the last id."""
         self.since = 0
-        """From this log id on the session was online, or had not read its archive: what came later is for it, too."""
+        """From this log id on the session was online, or had not read its archive: what came later is for it, too. 0:
+        it was never there for messages, so the log has nothing for it yet, and how far it is says nothing."""
         self._reading = False
         self.copies: set[int] | None = None
         """What it got as carbons before it was there for messages."""
@@ -102,7 +103,10 @@ class Feed:
             if self.paused or self._full():
                 self._lag(stamp)
                 return
-            self.position = self.reached = stamp
+            if self.since:
+                self.position = self.reached = stamp
+            else:
+                self._copied(stamp)  # to this very resource, before it is there for all messages
         elif not self.live or self.paused or self._full():
             if self.live:
                 self._lag_behind()
@@ -253,8 +257,8 @@ class Feed:
         elif mailbox.gap and session.resource in mailbox.readers:
             self.archive_read = session.account.released
         released = session.account.released
-        self.since = self.archive_read or max(released, 1)
-        self.reached = max(self.reached, self.since)
+        first, self.since = not self.since, self.archive_read or max(released, 1)
+        self.reached = self.since if first else max(self.reached, self.since)
         self.catch_up(behind=self.since < released)
 
     def catch_up(self, behind: bool = False) -> None:
@@ -275,6 +279,9 @@ class Feed:
     def go_on(self) -> None:
         """There may be room again."""
         if not self.live and not self._reading and not self.paused and not self._full() and not self.session.ended:
+            if not self.since:
+                self._live_again()
+                return
             self._reading = True
             self.session.host.background.spawn(self._read(), f"feed {self.session.jid}")
 
@@ -341,11 +348,13 @@ class Feed:
         return b"/" not in to or to == self.session.jid.full.encode()
 
     def _caught_up(self, mailbox: Mailbox) -> None:
-        self.live = True
         self.copies = None
-        self.since = self.since or max(self.position, self.archive_read, 1)
         if self.archive_read and self.archive_read not in mailbox.hidden:
             mailbox.settle((self.archive_read,))
+        self._live_again()
+
+    def _live_again(self) -> None:
+        self.live = True
         held, self._held = self._held, None
         for data in held or ():
             self._put(data, 0)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
+from xmppd.c2s import ClientStream
 from xmppd.delivery import LOG
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError, Entry, Flags, Range
@@ -292,6 +293,40 @@ async def test_without_acknowledgements_a_ping_asks_behind_a_burst(server: Harne
     tablet = await server.login("juliet", "tablet")
     tablet.send("<presence/>")
     assert bodies(await tablet.receive_all()) == ["three", "four"]
+
+
+@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("direct", [True, False])
+async def test_what_comes_between_reading_the_archive_and_presence_is_not_lost(
+    server: Harness, slow: bool, direct: bool
+) -> None:
+    """`slow`: meanwhile the connection takes no more for a moment. `direct`: something for that resource alone comes."""
+    romeo = await server.login("romeo")
+    tablet = await server.login("juliet", "tablet", presence=True)
+    say(romeo, "juliet@localhost", "before")
+    assert bodies(await tablet.receive_all()) == ["before"]
+    phone = await server.login("juliet", "phone")
+    await enable(phone)
+    assert (await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")).get("type") == "result"
+    await phone.receive_all()
+    session = server.host.accounts["juliet@localhost"].sessions["phone"]
+    assert isinstance(session.carrier, ClientStream)
+    if slow:
+        session.carrier.pause_writing()
+    romeo.send("<message to='juliet@localhost/phone' type='headline'><body>news</body></message>")
+    say(romeo, "juliet@localhost", "one")
+    if direct:
+        say(romeo, "juliet@localhost/phone", "direct")
+    say(romeo, "juliet@localhost", "two")
+    await server.quiet()
+    if slow:
+        session.carrier.resume_writing()
+    got = bodies(await phone.receive_all())
+    phone.send("<presence/>")
+    got += bodies(await phone.receive_all())
+    assert sorted(got) == sorted(["news", "one", "two", *(["direct"] if direct else [])])
+    say(romeo, "juliet@localhost", "three")
+    assert bodies(await phone.receive_all()) == ["three"]
 
 
 async def test_who_gets_much_is_asked_once_a_second(server: Harness) -> None:
