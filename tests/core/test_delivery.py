@@ -300,7 +300,7 @@ async def test_without_acknowledgements_a_ping_asks_behind_a_burst(server: Harne
 async def test_what_comes_between_reading_the_archive_and_presence_is_not_lost(
     server: Harness, slow: bool, direct: bool
 ) -> None:
-    """`slow`: meanwhile the connection takes no more for a moment. `direct`: something for that resource alone comes."""
+    """`slow`: meanwhile the connection takes no more for a moment. `direct`: something comes for it alone."""
     romeo = await server.login("romeo")
     tablet = await server.login("juliet", "tablet", presence=True)
     say(romeo, "juliet@localhost", "before")
