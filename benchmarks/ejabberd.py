@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .client import DOMAIN, PASSWORD
-from .servers import ROOMS, START_WITHIN, Server, ServerError
-
-LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+from .servers import ROOMS, START_WITHIN, Server, ServerError, packaged
 
 
 class Ejabberd(Server):
@@ -27,11 +24,7 @@ class Ejabberd(Server):
 
     @staticmethod
     def installed() -> str:
-        """Its version, "" where it is not installed."""
-        if shutil.which("ejabberdctl") is None or shutil.which("erl") is None or shutil.which("dpkg-query") is None:
-            return ""
-        asked = ["dpkg-query", "--show", "--showformat=${Version}", "ejabberd"]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return packaged("ejabberd", "erl") if packaged("erlang-p1-sqlite3") else ""
 
     async def prepare(self) -> None:
         (self.folder / "server.pem").write_bytes(self.chain.read_bytes() + self.key.read_bytes())
@@ -74,7 +67,7 @@ class Ejabberd(Server):
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "ERL_LIBS": LIBRARIES,
+            "ERL_LIBS": ":".join(map(str, Path("/usr/lib").glob("*-linux-gnu"))),
             "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
             "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"),
             "ERL_CRASH_DUMP_BYTES": "0",

@@ -39,6 +39,14 @@ UNLIMITED: Final = {"waiting_messages": 0, "waiting_size": 0}
 """More waits for one account than for anybody real."""
 
 
+def packaged(package: str, *programs: str) -> str:
+    """The version of a Debian package, "" where it or one of these programs is not installed."""
+    if any(shutil.which(program) is None for program in (*programs, "dpkg-query")):
+        return ""
+    asked = ["dpkg-query", "--show", "--showformat=${Version}", package]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
 class ServerError(Exception):
     """A server did not start, or ended; the text has the end of its log."""
 
@@ -195,11 +203,7 @@ class Prosody(Server):
 
     @staticmethod
     def installed() -> str:
-        """Its version, "" where it is not installed."""
-        if shutil.which("prosody") is None or shutil.which("dpkg-query") is None:
-            return ""
-        asked = ["dpkg-query", "--show", "--showformat=${Version}", "prosody"]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        return packaged("prosody", "prosody")
 
     async def prepare(self) -> None:
         (self.folder / "prosody.cfg.lua").write_text(

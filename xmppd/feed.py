@@ -257,8 +257,8 @@ class Feed:
         elif mailbox.gap and session.resource in mailbox.readers:
             self.archive_read = session.account.released
         released = session.account.released
-        first, self.since = not self.since, self.archive_read or max(released, 1)
-        self.reached = self.since if first else max(self.reached, self.since)
+        self.since = self.archive_read or max(released, 1)
+        self.reached = max(self.reached, self.since)
         self.catch_up(behind=self.since < released)
 
     def catch_up(self, behind: bool = False) -> None:

@@ -198,7 +198,8 @@ class Stanza:
 
     def data_for(self, address: bytes) -> bytes:
         """The same stanza to another address (escaped already), without building it again (fan-out)."""
-        return b"%b%b'%b" % (_OPEN_TO[self.kind], address, self.rest)
+        start, end = self.around_address
+        return b"".join((start, address, end))
 
     # ---- others made from it
 

@@ -209,7 +209,7 @@ class PushNotifications(Plugin[Config]):
         self.rooms.said(event)
 
     @on(RESTORED)
-    async def all_started(self, host: JID) -> None:
+    def all_started(self, host: JID) -> None:
         self.spawn(self.rooms.recover(), "rooms")
 
     def wake_for_room(self, owner: Account, stanza: Stanza) -> None:

@@ -273,13 +273,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._held is not None and not self._paused:
             self._deliver_held()
         self._dirty = False
-        out, transport = self._out, self._transport
-        if out is not None and self._tls is None and transport is not None and self._state is State.OPEN:
-            self._out, self._out_size = None, 0
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
-            if self._stuck:
-                self._check_slow(transport)
-        elif out is not None and self._state is State.OPEN:
+        if self._out is not None and self._state is State.OPEN:
             self._flush()
         if self._drained is not None:
             self._call_drained()
@@ -298,11 +292,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._failed(error)
                 return
         transport.write(data)
-        if self._stuck:
-            self._check_slow(transport)
-
-    def _check_slow(self, transport: asyncio.Transport) -> None:
-        if not self._slow and transport.get_write_buffer_size() > self._engine.timing.high_water:
+        if self._stuck and not self._slow and transport.get_write_buffer_size() > self._engine.timing.high_water:
             self._slow = True
             if self._receiver is not None:
                 self._tell(self._receiver.pause_writing)
