@@ -82,6 +82,28 @@ async def test_a_message_brings_along_what_waits(server: Harness) -> None:
     await romeo.silence()
 
 
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_is_said_in_a_room_does_not_wait(server: Harness, kept: bool) -> None:
+    """No log of the account holds it, so it passes the gate by its kind alone. What is typed there waits."""
+    room, muc = "r@conference.localhost", "http://jabber.org/protocol/muc"
+    juliet = await server.login("juliet", "balcony", presence=True)
+    romeo, _ = await phone(server)
+    for client in (juliet, romeo):
+        client.send(f"<presence to='{room}/{client.bare}'><x xmlns='{muc}'/></presence>")
+        await server.quiet()
+        if client is juliet:
+            await client.iq(
+                f"<query xmlns='{muc}#owner'><x xmlns='jabber:x:data' type='submit'/></query>", "set", to=room
+            )
+    await romeo.receive_all()
+    romeo.send(INACTIVE)
+    juliet.send(f"<message to='{room}' type='groupchat'><composing xmlns='{STATES}'/></message>")
+    await romeo.silence()
+    hint = "" if kept else "<no-store xmlns='urn:xmpp:hints'/>"
+    juliet.send(f"<message to='{room}' type='groupchat'><body>hello</body>{hint}</message>")
+    assert told(await romeo.receive_all()) == ["composing", "hello"]
+
+
 async def test_a_subscription_does_not_wait(server: Harness) -> None:
     romeo, _ = await phone(server)
     juliet = await server.login("juliet")
