@@ -16,7 +16,7 @@ from typing import Final
 from docs.xep_titles import TITLES
 from xmppd.config.doc import render
 from xmppd.loader import Found, discover
-from xmppd.plugin import NoConfig, Xep
+from xmppd.plugin import ANY_HOST, NoConfig, Xep
 
 DOCS: Final = Path(__file__).parent
 GENERATED: Final = ("reference/config.md", "reference/xeps.md", "xmppd.doap")
@@ -69,9 +69,10 @@ def about(found: Found) -> str:
     """What the module says of itself first, and where the plugin runs."""
     module = sys.modules[found.cls.__module__]
     first = " ".join((inspect.getdoc(module) or "").split("\n\n", 1)[0].split())
-    hosts = " and ".join(f"`{each}`" for each in found.cls.serves)
+    types = " and ".join(f"`{each}`" for each in found.cls.serves)
+    hosts = "every type" if found.cls.serves == ANY_HOST else f"type {types}"
     standard = "Part of the standard set of" if found.cls.standard else "Not in the standard set; for"
-    return f"{first}\n\n{standard} hosts of type {hosts}."
+    return f"{first}\n\n{standard} hosts of {hosts}."
 
 
 def config_page() -> str:

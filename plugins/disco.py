@@ -19,7 +19,7 @@ from xmppd.contracts.disco import (
 )
 from xmppd.contracts.roster import ROSTER
 from xmppd.errors import ItemNotFound, ServiceUnavailable
-from xmppd.plugin import E, Element, Plugin, Request, To, Xep, iq, on
+from xmppd.plugin import ANY_HOST, E, Element, Plugin, Request, To, Xep, iq, on
 
 INFO_NS = "http://jabber.org/protocol/disco#info"
 ITEMS_NS = "http://jabber.org/protocol/disco#items"
@@ -47,7 +47,7 @@ class ServiceDiscovery(Plugin[Config]):
     features = (INFO_NS, ITEMS_NS)
     account_features = (INFO_NS, ITEMS_NS)
     provides = (DISCO,)
-    serves = ("accounts", "rooms", "pubsub", "proxy")
+    serves = ANY_HOST
 
     @iq("get", INFO_NS, "query", To.HOST, To.ACCOUNT)
     async def answer_info(self, request: Request) -> Element:
@@ -101,18 +101,18 @@ class ServiceDiscovery(Plugin[Config]):
     def own_identity(self, ask: DiscoAsk) -> Iterable[Identity]:
         if not ask.node and ask.account is not None:
             yield Identity("account", "registered")
-        elif not ask.node and self.host.type == "accounts":
+        elif not ask.node and self.host.has_accounts:
             yield Identity("server", "im", self.config.name)
 
     @on(DISCO_ITEMS)
     def services(self, ask: DiscoAsk) -> Iterable[Item]:
         """The service hosts below this domain, and those below no domain with accounts."""
-        if ask.node or ask.account is not None or self.host.type != "accounts":
+        if ask.node or ask.account is not None or not self.host.has_accounts:
             return
         hosts = self.host.server.hosts.values()
-        homes = [host.domain for host in hosts if host.type == "accounts"]
+        homes = [host.domain for host in hosts if host.has_accounts]
         for host in hosts:
-            if host.type != "accounts":
+            if not host.has_accounts:
                 above = [home for home in homes if host.domain.endswith(f".{home}")]
                 if not above or max(above, key=len) == self.host.domain:
                     yield Item(host.domain)

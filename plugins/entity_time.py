@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from xmppd.plugin import E, Element, NoConfig, Plugin, Request, To, Xep, iq
+from xmppd.plugin import ANY_HOST, E, Element, NoConfig, Plugin, Request, To, Xep, iq
 
 NS = "urn:xmpp:time"
 
@@ -12,7 +12,7 @@ NS = "urn:xmpp:time"
 class EntityTime(Plugin[NoConfig]):
     xeps = (Xep(202, "2.0", "always in UTC: where the server stands is nobody's business"),)
     features = (NS,)
-    serves = ("accounts", "rooms", "pubsub", "proxy")
+    serves = ANY_HOST
 
     @iq("get", NS, "time", To.HOST)
     async def answer(self, request: Request) -> Element:

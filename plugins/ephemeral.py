@@ -118,7 +118,7 @@ class EphemeralMessages(Plugin[Config]):
             return False
         ids = tuple(sorted({int(each.body) for each in due}))
         entries = await self.log.page(owner, Range(ids=ids), len(ids))
-        account = await self.host.open_account(JID.parse(owner)) if self.host.type == "accounts" else None
+        account = await self.host.open_account(JID.parse(owner)) if self.host.has_accounts else None
         writes: list[Write] = [self.due.delete(owner, [each.id for each in due])]
         for entry in entries:
             if account is not None and self._waits(account, entry, now):

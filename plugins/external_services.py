@@ -70,7 +70,7 @@ class ExternalServices(Plugin[Config]):
     def _check(self, request: Request) -> None:
         """Traffic costs money: only for our own people."""
         home = self.host.router.where(request.sender)
-        if home is None or home.type != "accounts" or not request.sender.local:
+        if home is None or not home.has_accounts or not request.sender.local:
             raise ServiceUnavailable()
 
     def _shown(self, service: ServiceConfig) -> Element:

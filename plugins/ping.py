@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmppd.plugin import NoConfig, Plugin, Request, To, Xep, iq
+from xmppd.plugin import ANY_HOST, NoConfig, Plugin, Request, To, Xep, iq
 
 NS = "urn:xmpp:ping"
 
@@ -11,7 +11,7 @@ class Ping(Plugin[NoConfig]):
     xeps = (Xep(199, "2.0.1", "both directions"),)
     features = (NS,)
     account_features = (NS,)
-    serves = ("accounts", "rooms", "pubsub", "proxy")
+    serves = ANY_HOST
 
     @iq("get", NS, "ping", To.HOST, To.SELF)
     async def pong(self, request: Request) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from xmppd.config import option
-from xmppd.plugin import E, Element, Plugin, Request, To, Xep, iq
+from xmppd.plugin import ANY_HOST, E, Element, Plugin, Request, To, Xep, iq
 
 NS = "jabber:iq:version"
 
@@ -20,7 +20,7 @@ class Config:
 class Version(Plugin[Config]):
     xeps = (Xep(92, "1.1"),)
     features = (NS,)
-    serves = ("accounts", "rooms", "pubsub", "proxy")
+    serves = ANY_HOST
 
     def setup(self) -> None:
         try:

@@ -147,7 +147,7 @@ class Accounts:
             for stanza in farewells:
                 host.deliver(stanza)
             for each in self.hosts.values():
-                if each is host or each.type != "accounts":  # rooms know the account, too
+                if each is host or not each.has_accounts:  # rooms know the account, too
                     await each.tell_and_wait(ACCOUNT_DELETED, jid.to_bare())
         log.info("account %s deleted", bare)
 

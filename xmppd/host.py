@@ -105,6 +105,11 @@ class Host:
         self._ask_prefix = token_hex(4) + "-"
 
     @property
+    def has_accounts(self) -> bool:
+        """People sign in here."""
+        return self.type == "accounts"
+
+    @property
     def router(self) -> Router:
         return self.server.router
 

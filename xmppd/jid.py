@@ -99,7 +99,7 @@ class JID:
         """An address of parts that need preparation but no splitting. Raises MalformedJid."""
         return _make(
             prepare_local(local) if local else "",
-            _prepare_domain(domain),
+            prepare_domain(domain),
             _prepare_resource(resource) if resource else "",
         )
 
@@ -187,7 +187,7 @@ def _parse(text: str) -> JID:
         local, domain = "", bare
     return _make(
         prepare_local(local) if at else "",
-        _prepare_domain(domain),
+        prepare_domain(domain),
         _prepare_resource(resource) if slash else "",
     )
 
@@ -231,8 +231,10 @@ def prepare_local(text: str) -> str:
     return _measured(local, "localpart")
 
 
-def _prepare_domain(text: str) -> str:
-    """Section 3.2: an IP address, or labels in lower-case Unicode (U-labels), without the root's dot."""
+def prepare_domain(text: str) -> str:
+    """A domainpart as it is stored and compared, wherever it came from: a stanza, a stream header, the configuration,
+    the command line (RFC 7622 section 3.2). An IP address, or labels in lower-case Unicode (U-labels, composed,
+    narrow), without the root's dot. Raises MalformedJid."""
     if text.startswith("["):
         return _ip_literal(text)
     _bounded(text)
@@ -241,6 +243,18 @@ def _prepare_domain(text: str) -> str:
     except ValueError:
         raise MalformedJid("not a domain") from None
     return _measured(domain, "domain")
+
+
+def ascii_domain(domain: str) -> str:
+    """A domain as DNS, certificates and TLS (SNI) name it: lower-case A-labels (RFC 5890 section 2.3.2.1), or an IP
+    address without brackets. Raises MalformedJid."""
+    plain = prepare_domain(domain).strip("[]")
+    if plain.isascii():
+        return plain
+    try:
+        return idna.encode(plain).decode()
+    except idna.IDNAError as error:
+        raise MalformedJid(f"no such name in DNS: {error}") from None
 
 
 def _ip_literal(text: str) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
-from .config import ConfigError, HostConfig, Problem, RawOptions, bind_options, options_path, unknown
-from .plugin import NoConfig, Plugin
+from .config import ConfigError, HostConfig, Problem, RawOptions, Word, bind_options, joined, options_path, unknown
+from .plugin import HostType, NoConfig, Plugin
 
 ENTRY_POINTS = "xmppd.plugins"
+ACCOUNTS = HostType("accounts", "people sign in here")
 
 
 class PluginError(Exception):
@@ -128,15 +129,31 @@ def config_type(cls: type[Plugin[Any]]) -> type[Any]:
     return NoConfig
 
 
+def host_types(available: Mapping[str, Found]) -> dict[str, HostType]:
+    """What a host can be, by the word in the configuration. Raises PluginError: two plugins bring the same type."""
+    types = {ACCOUNTS.name: ACCOUNTS}
+    for found in available.values():
+        for each in found.cls.host_types:
+            if each.name in types:
+                raise PluginError(f"plugin {found.name}: hosts of type {each.name!r} are there already")
+            types[each.name] = each
+    return types
+
+
 def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> list[tuple[Found, Any]]:
     """The plugins of one host with their options, in start order.
 
     Raises ConfigError for what the administrator wrote, PluginError for what the plugins' authors did.
     """
+    types, word = host_types(available), host.type
+    if word not in types:
+        place = word if isinstance(word, Word) else Word(word)
+        path = joined(joined("hosts", domain), "type")
+        raise ConfigError([Problem(place.file, place.line, path, unknown("type of host", word, types))])
     problems: list[Problem] = []
     chosen: dict[str, Any] = {}
     standard = [
-        found for found in available.values() if found.built_in and found.cls.standard and host.type in found.cls.serves
+        found for found in available.values() if found.built_in and found.cls.standard and found.cls.runs_on(host.type)
     ]
     # Those that are named come with their options or are left out.
     unnamed = [found.name for found in standard if host.standard and found.name not in host.plugins]
@@ -146,7 +163,7 @@ def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> lis
             problems.append(Problem(raw.file, raw.line, path, unknown("plugin", name, available)))
             continue
         found = available[name]
-        if host.type not in found.cls.serves:
+        if not found.cls.runs_on(host.type):
             problems.append(
                 Problem(
                     raw.file,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .accounts import AccountExists, Accounts, NoSuchAccount
 from .errors import MalformedJid, StorageUnavailable
-from .jid import JID
+from .jid import JID, prepare_domain
 
 
 class OperationError(Exception):
@@ -101,5 +101,9 @@ class Operations:
         return self._jid(jid).bare
 
     async def list(self, domain: str, after: str = "") -> list[str]:
-        self._served(domain, domain)
-        return await self.accounts.list(domain, after)
+        try:
+            prepared = prepare_domain(domain)
+        except MalformedJid as error:
+            raise OperationError(f"{domain}: {error}") from None
+        self._served(domain, prepared)
+        return await self.accounts.list(prepared, after)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .stream.splitter import Nonza
 
 __all__ = [
+    "ANY_HOST",
     "JID",
     "NO_CONFIG",
     "Account",
@@ -36,6 +37,7 @@ __all__ = [
     "E",
     "Element",
     "Host",
+    "HostType",
     "Inbound",
     "Kind",
     "Lane",
@@ -87,6 +89,22 @@ class Xep:
     number: int
     version: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostType:
+    """What a domain can be beside a home of accounts: a word for `type:` in the configuration, and what is there.
+
+    Plugins whose `serves` has the word run on such a host; one of them provides ENTITIES (contracts.routing) and
+    answers for its addresses.
+    """
+
+    name: str
+    doc: str
+
+
+ANY_HOST = ("*",)
+"""For `serves`: hosts of every type."""
 
 
 class To(enum.Enum):
@@ -201,9 +219,11 @@ def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
 class Plugin(Generic[C]):
     """One subject. Subclass it, declare, implement; everything is optional.
 
-    `serves`: the types of host it can run on. `standard`: runs without being named (only if it comes with the server).
+    `serves`: the types of host it can run on, or ANY_HOST. `standard`: runs without being named (only if it comes with
+    the server).
     `features`: namespaces that the host shows in service discovery; `account_features`: those of an account.
     `uses`, `provides`: services; they settle the start order, and a missing one is an error before start.
+    `host_types`: types of host that the plugin brings.
     """
 
     xeps: ClassVar[tuple[Xep, ...]] = ()
@@ -212,9 +232,15 @@ class Plugin(Generic[C]):
     uses: ClassVar[tuple[Service[Any], ...]] = ()
     provides: ClassVar[tuple[Service[Any], ...]] = ()
     serves: ClassVar[tuple[str, ...]] = ("accounts",)
+    host_types: ClassVar[tuple[HostType, ...]] = ()
     standard: ClassVar[bool] = True
 
     name: str = ""
+
+    @classmethod
+    def runs_on(cls, type: str) -> bool:
+        """Whether it can run on hosts of that type."""
+        return type in cls.serves or cls.serves == ANY_HOST
 
     def __init__(self, host: Host, config: C) -> None:
         self.host = host

@@ -229,7 +229,7 @@ def load_certificates(config: ServerConfig, hosts: Mapping[str, HostConfig] | No
     certificates = Certificates()
     problems: list[str] = []
     for domain, host in (config.hosts if hosts is None else hosts).items():
-        if host.type != "accounts":
+        if not host.has_accounts:
             continue
         chain, key = config.certificate_files(domain)
         try:

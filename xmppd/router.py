@@ -310,7 +310,7 @@ class Router:
         if host is None:
             return
         passing = stanza.kind is Kind.PRESENCE and stanza.type not in SUBSCRIPTIONS
-        if passing and to.local and host.type == "accounts":
+        if passing and to.local and host.has_accounts:
             account = host.account(to.bare)
             if account is None or not account.sessions:
                 return  # nobody is there to see it

@@ -18,8 +18,9 @@ from .c2s import ClientStream, State
 from .clock import Clock, Timer
 from .config import LimitsConfig, ServerConfig, StreamLimits
 from .contracts.sessions import RESTORED
-from .errors import StorageUnavailable, StreamError
+from .errors import MalformedJid, StorageUnavailable, StreamError
 from .host import Host
+from .jid import prepare_domain
 from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, choose, discover
@@ -127,7 +128,7 @@ class Server:
             host = Host(self, domain, host_config.type, storage, clock, host_config.admins)
             self.hosts[host.domain] = host
         self.default_host = next(
-            (host for host in self.hosts.values() if host.type == "accounts"), next(iter(self.hosts.values()))
+            (host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values()))
         )
         self.accounts = Accounts(storage, clock, self.hosts, self.binder)
         self.keeper = Keeper(self)
@@ -160,7 +161,7 @@ class Server:
             return
         try:
             for host in waiting:
-                if host.type == "accounts":
+                if host.has_accounts:
                     await self.keeper.restore(host)
         except StorageUnavailable as error:
             log.warning("nothing is taken yet: the sessions wait for the store (%s)", error)
@@ -245,8 +246,13 @@ class Server:
 
     def host_for(self, to: str) -> Host | None:
         """The host that a stream header names; without a name the first one with accounts."""
-        host = self.hosts.get(to.lower().rstrip(".")) if to else self.default_host
-        return host if host is not None and host.type == "accounts" else None
+        host = self.hosts.get(to) if to else self.default_host
+        if host is None:
+            try:
+                host = self.hosts.get(prepare_domain(to))
+            except MalformedJid:
+                return None
+        return host if host is not None and host.has_accounts else None
 
     def tls_context(self, domain: str) -> ssl.SSLContext:
         assert self.certificates is not None

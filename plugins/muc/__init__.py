@@ -23,7 +23,7 @@ from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
-from xmppd.plugin import JID, Host, Kind, Plugin, Stanza, Xep, on
+from xmppd.plugin import JID, Host, HostType, Kind, Plugin, Stanza, Xep, on
 from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
 
 from .again import expect, said_before
@@ -88,6 +88,7 @@ class GroupChat(Plugin[Config]):
     )
     features = (RETRACT_NS, f"{RETRACT_NS}#tombstone", MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
     serves = ("rooms",)
+    host_types = (HostType("rooms", "a group chat service"),)
     provides = (ENTITIES, ROOMS)
 
     def setup(self) -> None:
@@ -245,7 +246,7 @@ class GroupChat(Plugin[Config]):
             arrival.then(lambda: self.spawn(self.burials.bury(room.jid.bare, place, owed), "retract"))
 
     def _homes(self) -> Iterator[Host]:
-        return (host for host in self.host.server.hosts.values() if host.type == "accounts")
+        return (host for host in self.host.server.hosts.values() if host.has_accounts)
 
     def _tell_accounts(self, news: RoomSaid) -> None:
         """So that those can be woken who belong to the room and are not there."""

@@ -93,7 +93,7 @@ class PresencePlugin(Plugin[Config]):
 
     def _is_service(self, jid: JID) -> bool:
         host = self.host.router.hosts.get(jid.domain)
-        return host is not None and host.type != "accounts"
+        return host is not None and not host.has_accounts
 
     def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
         return self.subscriptions.send(session.account, stanza)

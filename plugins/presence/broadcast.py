@@ -222,7 +222,7 @@ class Broadcaster:
         """The address is one of our accounts, so nothing is to be routed (services and others are routed to)."""
         local, _, domain = bare.rpartition("@")
         host = self.host.router.hosts.get(domain)
-        return host is not None and host.type == "accounts" and bool(local)
+        return host is not None and host.has_accounts and bool(local)
 
     # ---- presence as it is sent later
 

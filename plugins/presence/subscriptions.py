@@ -171,7 +171,7 @@ class Subscriptions:
     async def _open(self, jid: JID) -> Account | None:
         """The account of a local contact. Raises StorageUnavailable."""
         host = self.host.router.hosts.get(jid.domain)
-        if host is None or host.type != "accounts" or not jid.local or host.find(ROSTER) is None:
+        if host is None or not host.has_accounts or not jid.local or host.find(ROSTER) is None:
             return None
         return await host.open_account(jid)
 

@@ -10,7 +10,7 @@ from typing import Final
 from xmppd.config import Duration, Size, option
 from xmppd.contracts.disco import DISCO_IDENTITIES, DiscoAsk, Identity
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, JidMalformed, MalformedJid, ResourceConstraint
-from xmppd.plugin import JID, E, Element, Plugin, Request, To, Xep, iq, on
+from xmppd.plugin import JID, E, Element, HostType, Plugin, Request, To, Xep, iq, on
 from xmppd.xml import find, text_of
 
 from .relay import Half, Relay
@@ -39,6 +39,7 @@ class FileTransferProxy(Plugin[Config]):
     xeps = (Xep(65, "1.8.2", "as proxy, over TCP, for the users of this server"),)
     features = (NS,)
     serves = ("proxy",)
+    host_types = (HostType("proxy", "passes files on"),)
 
     def setup(self) -> None:
         self.relay = Relay(self.host.clock, lambda: self.config)
@@ -87,5 +88,5 @@ class FileTransferProxy(Plugin[Config]):
     def _check(self, request: Request) -> None:
         """Traffic costs money: only for our own people (section 4, who is not permitted)."""
         home = self.host.router.where(request.sender)
-        if home is None or home.type != "accounts" or not request.sender.local:
+        if home is None or not home.has_accounts or not request.sender.local:
             raise Forbidden()

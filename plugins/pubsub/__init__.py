@@ -18,7 +18,7 @@ from xmppd.contracts.pubsub import PUBSUB, Published
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import OUTBOUND
 from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, ServiceUnavailable
-from xmppd.plugin import JID, Element, Kind, Outbound, Plugin, Request, To, Verdict, Written, Xep, iq, on
+from xmppd.plugin import JID, Element, HostType, Kind, Outbound, Plugin, Request, To, Verdict, Written, Xep, iq, on
 from xmppd.xml import children, name_of
 
 from . import discovery, owning, publishing, subscribing
@@ -100,9 +100,10 @@ class PubSubPlugin(Plugin[Config]):
     )
     provides = (PUBSUB,)
     serves = ("accounts", "pubsub")
+    host_types = (HostType("pubsub", "nodes to publish and subscribe to"),)
 
     def setup(self) -> None:
-        self.personal = self.host.type == "accounts"
+        self.personal = self.host.has_accounts
         self.nodes = self.host.storage.map("pubsub-node", Node, resident=True)
         self.store = Items(self.host)
         self.notifier = Notifier(self)

@@ -51,7 +51,7 @@ def may_create(plugin: PubSubPlugin, jid: JID) -> bool:
     if plugin.config.create == "anyone" or jid.bare in plugin.host.admins:
         return True
     home = plugin.host.router.hosts.get(jid.domain)
-    return plugin.config.create == "local" and home is not None and home.type == "accounts"
+    return plugin.config.create == "local" and home is not None and home.has_accounts
 
 
 def new_node(plugin: PubSubPlugin, owner: str, name: str, creator: JID, options: dict[str, tuple[str, ...]]) -> Node:

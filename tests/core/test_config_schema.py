@@ -113,22 +113,24 @@ def test_good(extra: str) -> None:
             LEAST + "limits:\n  after_sign_in:\n    size: 9999\n",
             ["c.yaml:7: limits.after_sign_in.size: at least 10000 bytes"],
         ),
+        ("hosts:\n  a_b: {}\n  -a.org: {}\nlisteners: [{}]\n", ["c.yaml:3: hosts[-a.org]: expected a domain such as"]),
+        ("hosts:\n  xn--a: {}\nlisteners: [{}]\n", ["c.yaml:2: hosts.xn--a: expected a domain such as"]),
         (
-            "hosts:\n  a_b: {}\n  Foo.org: {}\nlisteners: [{}]\n",
-            ["c.yaml:3: hosts[Foo.org]: expected a domain in lower"],
+            "hosts:\n  münchen.de:\n  xn--mnchen-3ya.de: {type: rooms}\nlisteners: [{}]\n",
+            ["c.yaml:3: hosts[xn--mnchen-3ya.de]: is the same as 'münchen.de', which is there already"],
         ),
         # The same name in two spellings cannot serve accounts and rooms.
         (
             "hosts:\n  localhost:\n  LOCALHOST: {type: rooms}\nlisteners: [{}]\n",
-            ["c.yaml:3: hosts.LOCALHOST: expected a domain in lower case"],
+            ["c.yaml:3: hosts.LOCALHOST: is the same as 'localhost', which is there already"],
         ),
         (
             "hosts:\n  localhost:\n  localhost: {type: rooms}\nlisteners: [{}]\n",
             ["c.yaml:3: hosts.localhost: is already set in line 2"],
         ),
         ("hosts:\n  a@b: {}\nlisteners: [{}]\n", ["c.yaml:2: hosts[a@b]: expected a domain such as"]),
-        ("hosts:\n  '[::z]': {}\nlisteners: [{}]\n", ["c.yaml:2: hosts[[::z]]: not an IPv6 address"]),
-        ("hosts:\n  a:\n    type: room\nlisteners: [{}]\n", ["c.yaml:3: hosts.a.type: expected 'accounts' or 'rooms'"]),
+        ("hosts:\n  '[::z]': {}\nlisteners: [{}]\n", ["c.yaml:2: hosts[[::z]]: expected a domain such as"]),
+        ("hosts:\n  a:\n    type: ''\nlisteners: [{}]\n", ["c.yaml:3: hosts.a.type: expected a word from 1 to 50"]),
         ("hosts:\n  a:\n    key: x\nlisteners: [{}]\n", ["c.yaml:3: hosts.a.key: needs the option 'certificate'"]),
         (
             "hosts:\n  a:\n    admins:\n      - b@a\n      - c\nlisteners: [{}]\n",
@@ -142,6 +144,13 @@ def test_refused(text: str, expected: list[str]) -> None:
     assert len(found) == len(expected), found
     for line, start in zip(found, expected, strict=True):
         assert line.startswith(start), line
+
+
+@pytest.mark.parametrize(
+    "spelled", ["xn--mnchen-3ya.de", "MÜNCHEN.de", "mu\u0308nchen.de", "münchen。de.", "ｍünchen.de"]
+)
+def test_a_domain_has_one_form_however_it_is_spelled(spelled: str) -> None:
+    assert list(parse_config(f"hosts:\n  {spelled}: {{}}\nlisteners: [{{}}]\n").hosts) == ["münchen.de"]
 
 
 def test_a_password_is_never_repeated() -> None:

@@ -64,7 +64,7 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     except BaseException:
         await storage.close()
         raise
-    domains = [host.domain for host in server.hosts.values() if host.type == "accounts"]
+    domains = [host.domain for host in server.hosts.values() if host.has_accounts]
     reloader = Reloader(server, path)
     numbers = Exposition(server)
     more = {"reload": reloader.command, "metrics": numbers.command}

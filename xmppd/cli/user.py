@@ -42,7 +42,7 @@ async def _runner(config: ServerConfig) -> AsyncIterator[Runner]:
         raise OperationError("the store is in memory and the server does not run: there is nothing to change")
     clock = RealClock()
     storage = await open_storage(config.storage, clock)
-    domains = [domain for domain, host in config.hosts.items() if host.type == "accounts"]
+    domains = [domain for domain, host in config.hosts.items() if host.has_accounts]
     try:
         yield Operations(Accounts(storage, clock), domains)
     finally:

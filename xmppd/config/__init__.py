@@ -5,6 +5,7 @@ For plugin authors: `option`, `Duration`, `Size`; see `option` for the types an 
 
 from .effective import effective, without_password
 from .load import bind, bind_options
+from .nodes import joined
 from .option import RawOptions, option
 from .problem import ConfigError, Problem, nearest, unknown
 from .schema import (
@@ -21,7 +22,7 @@ from .schema import (
     options_path,
     parse_config,
 )
-from .units import Duration, Size
+from .units import Duration, Size, Word
 
 __all__ = [
     "ConfigError",
@@ -37,10 +38,12 @@ __all__ = [
     "SignInLimits",
     "Size",
     "StreamLimits",
+    "Word",
     "bind",
     "bind_options",
     "effective",
     "find_config",
+    "joined",
     "load_config",
     "nearest",
     "option",

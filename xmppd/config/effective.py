@@ -13,7 +13,7 @@ import yaml
 from .nodes import kind_of, pairs
 from .option import RawOptions, is_section, options_of
 from .schema import ServerConfig
-from .units import Duration, Size
+from .units import Duration, Size, Word
 
 HIDDEN: Final = "(hidden)"
 _PASSWORD: Final = re.compile(r"(?<=://)([^/@:]*):.*@")
@@ -53,7 +53,7 @@ def plain(value: Any) -> Any:
         }
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, (Path, Duration, Size)):
+    if isinstance(value, (Path, Duration, Size, Word)):
         return str(value)
     if isinstance(value, frozenset):
         return sorted((plain(each) for each in value), key=str)

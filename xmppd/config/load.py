@@ -12,7 +12,7 @@ import yaml
 from .nodes import MAX_BYTES, got, joined, kind_of, line_of, pairs, parse
 from .option import Option, RawOptions, Rules, choices_of, describe, is_section, optional, options_of
 from .problem import ConfigError, Problem, unknown
-from .units import Duration, Size
+from .units import Duration, Size, Word
 
 T = TypeVar("T")
 _INT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,24})", re.ASCII)
@@ -168,11 +168,23 @@ class _Binder:
             return self.refuse(node, kind, path, rules)
         entry, inner = get_args(kind)[1], Rules(choices=rules.choices, secret=rules.secret)
         found = pairs(node) if isinstance(node, yaml.MappingNode) else []
-        values = {
-            key.value: self.bind(value, entry, joined(path, key.value), inner, line=line_of(key))
-            for key, value in found
-        }
+        values: dict[str, Any] = {}
+        for key, value in found:
+            where = joined(path, key.value)
+            name = self._name(key, where, rules)
+            if name in values:
+                self.fail(line_of(key), where, f"is the same as {name!r}, which is there already")
+            values[name] = self.bind(value, entry, where, inner, line=line_of(key))
         return self._counted(values, values.values(), node, path, rules)
+
+    def _name(self, key: yaml.ScalarNode, path: str, rules: Rules) -> str:
+        """The name of an entry in its one form."""
+        if rules.key is not None:
+            try:
+                return rules.key(key.value)
+            except ValueError as error:
+                self.fail(line_of(key), path, str(error))
+        return str(key.value)
 
     def _list(self, node: yaml.Node, kind: Any, path: str, rules: Rules) -> Any:
         if not isinstance(node, yaml.SequenceNode) and kind_of(node) != "null":
@@ -202,10 +214,10 @@ class _Binder:
             # YAML takes `on` and `no` for booleans; where words are expected they are words.
             return words[node.value] if node.value in words else self.refuse(node, kind, path, rules)
         try:
-            value = _SCALARS[kind](node)
+            value: Any = Word.at(_text(node), self.file, line_of(node)) if kind is Word else _SCALARS[kind](node)
         except _Unfit as error:
             return self.refuse(node, kind, path, rules, str(error))
-        measure = len(value) if kind is str else None if kind in (bool, Path) else value
+        measure = len(value) if kind in (str, Word) else None if kind in (bool, Path) else value
         if measure is not None and _outside(measure, rules):
             return self.refuse(node, kind, path, rules)
         return value

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
 import yaml
 
-from .units import Duration, Size
+from .units import Duration, Size, Word
 
 T = TypeVar("T")
 Number = int | float
@@ -43,6 +43,7 @@ _NAMES: dict[type, str] = {
     Path: "a path",
     Duration: 'a duration such as "5 minutes"',
     Size: 'a size such as "10 MiB"',
+    Word: "a word",
     RawOptions: "options, true or false",
 }
 
@@ -52,7 +53,8 @@ class Rules:
     """What is known of an option beside its type.
 
     `low`, `high` bound a number, a duration (seconds), a size (bytes), the length of a text in characters, or
-    how many entries a list, set or mapping has. A `secret` is neither printed nor quoted in a message.
+    how many entries a list, set or mapping has. A `secret` is neither printed nor quoted in a message. `key` gives
+    the names of a mapping their one form, or raises ValueError with what was expected.
     """
 
     doc: str = ""
@@ -61,6 +63,7 @@ class Rules:
     choices: tuple[Any, ...] | None = None
     name: str | None = None
     secret: bool = False
+    key: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def option(
     choices: tuple[Any, ...] | None = None,
     name: str | None = None,
     secret: bool = False,
+    key: Callable[[str], str] | None = None,
 ) -> Any: ...
 def option(
     default: Any = MISSING,
@@ -128,6 +132,7 @@ def option(
     default_factory: Any = MISSING,
     name: str | None = None,
     secret: bool = False,
+    key: Callable[[str], str] | None = None,
 ) -> Any:
     """A field of a frozen dataclass that is read from YAML: `limit: int = option(100, "At most so many.")`.
 
@@ -141,7 +146,7 @@ def option(
     if not doc:
         raise TypeError("an option has a sentence that says what it does")
     required = default is MISSING and default_factory is MISSING
-    rules = Rules(doc, low, high, choices, name, secret)
+    rules = Rules(doc, low, high, choices, name, secret, key)
     if default_factory is not MISSING:
         return dataclasses.field(default_factory=default_factory, metadata={_META: rules})
     return dataclasses.field(default=default, kw_only=required, metadata={_META: rules})

@@ -11,17 +11,35 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from ..errors import MalformedJid
+from ..jid import JID, prepare_domain
 from .load import ascii_name, load, parse_text
 from .nodes import joined
 from .option import RawOptions, option
 from .problem import ConfigError, Problem
-from .units import Duration, Size
+from .units import Duration, Size, Word
 
 Where = str | tuple[str | int, ...]
 DEFAULT_PATHS: Final = (Path("config/xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
-_LABEL: Final = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
 _SOCKET_PATH_MAX: Final = 107
 """Bytes; a longer name of a Unix socket is refused by Linux."""
+
+
+def domain_name(text: str) -> str:
+    """A domain in its one form, however it is spelled in the file. Raises ValueError."""
+    try:
+        return prepare_domain(text)
+    except MalformedJid:
+        raise ValueError("expected a domain such as 'example.org'") from None
+
+
+def _is_account(text: str) -> bool:
+    """Whether a text is the address of an account: `name@domain`."""
+    try:
+        jid = JID.parse(text)
+    except MalformedJid:
+        return False
+    return bool(jid.local) and not jid.resource
 
 
 @dataclass(frozen=True)
@@ -220,10 +238,13 @@ class ListenerConfig:
 class HostConfig:
     """One domain. The name above it is the domain."""
 
-    type: Literal["accounts", "rooms", "pubsub", "proxy"] = option(
-        "accounts",
-        "`accounts`: people sign in here; `rooms`: a group chat service (XEP-0045); `pubsub`: nodes to publish and "
-        "subscribe to (XEP-0060); `proxy`: passes files on (XEP-0065).",
+    type: Word = option(
+        Word("accounts"),
+        "What is at this domain. `accounts`: people sign in here; `rooms`: a group chat service (XEP-0045); `pubsub`: "
+        "nodes to publish and subscribe to (XEP-0060); `proxy`: passes files on (XEP-0065); a plugin can declare "
+        "another type.",
+        low=1,
+        high=50,
     )
     certificate: Path | None = option(
         None,
@@ -243,13 +264,17 @@ class HostConfig:
         "standard set out.",
     )
 
+    @property
+    def has_accounts(self) -> bool:
+        """People sign in here."""
+        return self.type == "accounts"
+
     def check(self) -> Iterable[tuple[Where, str]]:
         if (self.certificate is None) != (self.key is None):
             there, missing = ("certificate", "key") if self.key is None else ("key", "certificate")
             yield there, f"needs the option {missing!r} as well"
         for at, admin in enumerate(self.admins):
-            local, _, domain = admin.partition("@")
-            if not local or domain_problem(domain) or re.search(r"[\s\"&'/:<>@]", local):
+            if not _is_account(admin):
                 yield ("admins", at), f"expected an account such as 'name@example.org', got {admin!r}"
 
 
@@ -257,7 +282,7 @@ class HostConfig:
 class ServerConfig:
     """The whole file. Relative paths are relative to the working directory."""
 
-    hosts: dict[str, HostConfig] = option(doc="The domains that are served, by name.", low=1)
+    hosts: dict[str, HostConfig] = option(doc="The domains that are served, by name.", low=1, key=domain_name)
     listeners: tuple[ListenerConfig, ...] = option(doc="The addresses that clients connect to.", low=1)
     storage: str = option(
         "sqlite:///var/xmppd.db",
@@ -292,10 +317,6 @@ class ServerConfig:
         return is_local(domain) if wanted is None else wanted
 
     def check(self) -> Iterable[tuple[Where, str]]:
-        for domain in self.hosts:
-            wrong = domain_problem(domain)
-            if wrong:
-                yield ("hosts", domain), wrong
         for at, listener in enumerate(self.listeners):
             for before, other in enumerate(self.listeners[:at]):
                 if listener.overlaps(other):
@@ -321,20 +342,6 @@ def is_local(domain: str) -> bool:
         return ipaddress.ip_address(domain.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def domain_problem(domain: str) -> str | None:
-    """Why a text cannot be the domain of an XMPP address (RFC 7622 section 3.2), None when it can."""
-    if domain.startswith("[") and domain.endswith("]"):
-        try:
-            ipaddress.IPv6Address(domain[1:-1])
-        except ValueError:
-            return "not an IPv6 address in brackets"
-        return None
-    plain = domain.lower().rstrip(".")
-    if not plain or len(plain.encode()) > 1023 or not all(map(_LABEL.fullmatch, plain.split("."))):
-        return "expected a domain such as 'example.org'"
-    return None if plain == domain else f"expected a domain in lower case without a dot at its end: {plain!r}"
 
 
 def storage_problem(url: str) -> str | None:

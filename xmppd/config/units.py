@@ -86,6 +86,23 @@ class Size(int):
         return f"Size({str(self)!r})"
 
 
+class Word(str):
+    """A word that is judged later, when those that are allowed are known; a text otherwise.
+
+    `file`, `line`: where it stands (0: in no file).
+    """
+
+    file: str = ""
+    line: int = 0
+
+    @classmethod
+    def at(cls, text: str, file: str, line: int) -> Word:
+        """A word with its place."""
+        word = cls(text)
+        word.file, word.line = file, line
+        return word
+
+
 def _counted(count: Decimal, name: str) -> str:
     # Decimal's own form has an exponent for very small numbers; "f" has none and reads back.
     text = f"{count:f}"

@@ -10,6 +10,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
 
+from ..jid import ascii_domain
 from .model import Verdict, failed, judged, passed
 
 SRV_NAME: Final = ObjectIdentifier("1.3.6.1.5.5.7.8.7")
@@ -82,8 +83,8 @@ def judge_chain(problem: str | None, certificate: Certificate) -> Verdict:
 
 
 def judge_names(certificate: Certificate, domain: str) -> Verdict:
-    names = ", ".join(certificate.names) or "no name at all"
-    fits = any(covers(name, domain) for name in certificate.names)
+    names, wanted = ", ".join(certificate.names) or "no name at all", ascii_domain(domain)
+    fits = any(covers(name, wanted) for name in certificate.names)
     return judged(fits, f"names {names}", f"names {names}, not {domain}")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from ..errors import MalformedJid
+from ..jid import ascii_domain
 from .client import Address
 from .model import Verdict, failed, passed
 
@@ -55,6 +57,10 @@ async def ask(service: str, domain: str, resolver: tuple[str, int] | None, withi
     """The records, best first. `within`: seconds. Raises NotChecked."""
     if not AVAILABLE:
         raise NotChecked("dnspython is not installed")
+    try:
+        domain = ascii_domain(domain)
+    except MalformedJid as error:
+        raise NotChecked(f"{domain}: {error}") from None
     if is_local(domain) and resolver is None:
         raise NotChecked(f"{domain} is not in DNS")
     try:
