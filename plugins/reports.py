@@ -64,7 +64,7 @@ class Reports(Plugin[Config]):
             waiting = await self.reports.read_all(host)
             now, reporter = self.host.clock.now(), event.owner.bare
             if (
-                sum(each.reporter == reporter and each.at > now - DAY for each in waiting.values())
+                sum(each.reporter == reporter and abs(now - each.at) < DAY for each in waiting.values())
                 >= self.config.per_day
             ):
                 return

@@ -22,7 +22,8 @@ class Clock(Protocol):
         ...
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Run `callback` on the event loop after `delay` seconds."""
+        """Run `callback` on the event loop after `delay` seconds, or up to two milliseconds before: who compares the
+        time then must be armed again while work waits."""
         ...
 
     def call_soon(self, callback: Callable[[], object]) -> None:

@@ -100,8 +100,9 @@ class Submitted:
             raise JidMalformed(f"{var} is an address") from None
 
 
-def read_form(parent: Element) -> Submitted | None:
-    """The form below `parent`, None if there is none.
+def read_form(parent: Element, untyped: str = "") -> Submitted | None:
+    """The form below `parent`, None if there is none. `untyped`: what a form without a type is taken for; XEP-0004
+    section 3.2 requires one, and not every client of a protocol keeps to it.
 
     Raises BadRequest for a field that is there twice, for too many fields or values, and for a form that was not
     filled in (type "form" or "result").
@@ -109,7 +110,7 @@ def read_form(parent: Element) -> Submitted | None:
     x = find(parent, NS, "x")
     if x is None:
         return None
-    kind = str(x.get("type", ""))
+    kind = str(x.get("type", untyped))
     if kind not in ("submit", "cancel"):
         raise BadRequest("the form is not submitted")
     values: dict[str, tuple[str, ...]] = {}

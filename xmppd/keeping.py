@@ -114,7 +114,7 @@ class Keeper:
         account = await host.open_account(JID.of(owner.rpartition("@")[0], host.domain))
         count = 0
         for resource, record in found.items():
-            left = record.until - host.clock.now()
+            left = min(record.until - host.clock.now(), float(record.resumable))  # the clock may have been set
             if account is None or left <= 0 or resource in account.sessions:
                 continue
             try:

@@ -18,12 +18,20 @@ from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
 from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, RoomSaid
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import DIRECTED, RESTORED
-from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, StorageUnavailable
+from xmppd.errors import (
+    BadRequest,
+    JidMalformed,
+    MalformedJid,
+    NotAcceptable,
+    RemoteServerNotFound,
+    ResourceConstraint,
+    StorageUnavailable,
+)
 from xmppd.forms import Field, form, read_form
 from xmppd.plugin import JID, Account, Element, Inbound, Kind, Plugin, Request, Stage, Stanza, To, Xep, iq, on
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
-from xmppd.xml import find, text_of, to_bytes
+from xmppd.xml import children, find, text_of, to_bytes
 
 from .chats import ChatSettings
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
@@ -82,15 +90,16 @@ class PushNotifications(Plugin[Config]):
     @iq("set", NS, "enable", To.SELF)
     async def enable(self, request: Request) -> None:
         payload, owner = request.payload, request.account.bare
-        given = find(payload, "jabber:x:data", "x")
-        submitted = read_form(payload)
-        if submitted is not None and submitted.form_type != OPTIONS:
+        address, submitted = _address(request), read_form(payload, "submit")
+        if submitted is not None and submitted.form_type not in ("", OPTIONS):
             raise BadRequest("not a form of publish options")
-        if _address(request) == self.host.domain:
+        if self.host.router.where(address) is None:
+            raise RemoteServerNotFound(f"{address.domain} is another server, and this one does not talk to others yet")
+        if address.full == self.host.domain:
             self.web.check(submitted)
-        text = to_bytes(given).decode() if given is not None else ""
+        text = _options(payload) if submitted is not None and submitted.type == "submit" else ""
         resource = request.session.resource if request.session is not None else ""
-        device = Device(_address(request), str(payload.get("node", "")), text, resource)
+        device = Device(address.full, str(payload.get("node", "")), text, resource)
         if len(text) > 4096 or len(device.node) > 1024:
             raise NotAcceptable("too long")
         async with self.host.turns.take(owner):
@@ -103,7 +112,7 @@ class PushNotifications(Plugin[Config]):
     @iq("set", NS, "disable", To.SELF)
     async def disable(self, request: Request) -> None:
         """Without a node: all of that app server."""
-        jid, node, owner = _address(request), request.payload.get("node"), request.account.bare
+        jid, node, owner = _address(request).full, request.payload.get("node"), request.account.bare
         async with self.host.turns.take(owner):
             gone = [
                 key
@@ -309,13 +318,24 @@ def _own(event: Inbound) -> bool:
     return sender is not None and sender.bare == event.owner.bare
 
 
-def _address(request: Request) -> str:
+def _options(payload: Element) -> str:
+    """The form that goes back to the app server with each notification, as text: a submitted one of publish options
+    (XEP-0060 section 7.1.5), also where the client has left that out."""
+    given = find(payload, "jabber:x:data", "x")
+    assert given is not None
+    given.set("type", "submit")
+    if all(each.get("var") != "FORM_TYPE" for each in children(given, "jabber:x:data", "field")):
+        given.insert(0, Field("FORM_TYPE", "hidden", values=(OPTIONS,)).element())
+    return to_bytes(given).decode()
+
+
+def _address(request: Request) -> JID:
     """Raises BadRequest, JidMalformed."""
     text = request.payload.get("jid")
     if not text:
         raise BadRequest("which app server?")
     try:
-        return JID.parse(str(text)).full
+        return JID.parse(str(text))
     except MalformedJid:
         raise JidMalformed() from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import Host
@@ -13,15 +13,25 @@ from xmppd.storage.api import Write
 
 from .model import Job, merged
 
+if TYPE_CHECKING:
+    from xmppd.clock import Timer
+
 FIRST_BREAK: Final = 10.0
 LONGEST_BREAK: Final = 3600.0
+"""No job waits longer, whatever a clock that was set says."""
+SHORTEST: Final = 0.001
+"""Timers fire up to so much too early; no shorter one is set."""
 Key = tuple[str, str]
 """The account's bare JID and the device's key."""
 
 
 class Outbox:
     """At most one job for a device: what comes while one waits is merged into it; what comes while one is being
-    sent waits behind it. `send` starts to deliver a job and calls `done` or `again`."""
+    sent waits behind it. `send` starts to deliver a job and calls `done` or `again`.
+
+    A job says by the wall clock when it is due, for the next process. In this one it waits by the monotonic clock, and
+    has a timer as long as it waits.
+    """
 
     log = logging.getLogger("xmppd.push")
 
@@ -31,6 +41,10 @@ class Outbox:
         self.jobs = host.storage.map("push-outbox", Job)
         self.waiting: dict[Key, Job] = {}
         self.sending: dict[Key, Job] = {}
+        self._due: dict[Key, float] = {}
+        """When what waits is due, by the monotonic clock."""
+        self._timers: dict[Key, tuple[float, Timer]] = {}
+        """With the time for which it was set."""
         self._dirty: set[Key] = set()
         self._also: list[Write] = []
 
@@ -49,7 +63,7 @@ class Outbox:
         job = merged(before, job)
         if job == before:
             return  # stored, or about to be
-        self.waiting[owner, key] = job
+        self._note((owner, key), job)
         self._store_soon()
         self._dirty.add((owner, key))
 
@@ -87,27 +101,63 @@ class Outbox:
             await self.host.storage.commit([*writes, *also])
         except StorageUnavailable:
             self.log.warning("%d notifications are not stored: the store is away", len(jobs))
-        for (owner, key), job in jobs.items():
-            self._wait(owner, key, job)
+        for device in jobs:
+            self._arm(device)
+
+    # ---- when it is due
+
+    def _note(self, device: Key, job: Job) -> None:
+        """It waits from here on."""
+        wait = min(max(0.0, job.due - self.host.clock.now()), LONGEST_BREAK)
+        due = self.host.clock.monotonic() + wait
+        self.waiting[device] = merged(self.waiting.get(device), job)
+        self._due[device] = min(due, self._due.get(device, due))
 
     def _wait(self, owner: str, key: str, job: Job) -> None:
-        self.waiting[owner, key] = merged(self.waiting.get((owner, key)), job)
-        wait = max(0.0, job.due - self.host.clock.now())
-        if wait:
-            self.host.clock.call_later(wait, lambda: self._due(owner, key))
-        else:
-            self._due(owner, key)
+        self._note((owner, key), job)
+        self._arm((owner, key))
 
-    def _due(self, owner: str, key: str) -> None:
-        job = self.waiting.get((owner, key))
-        if job is None or (owner, key) in self.sending or job.due > self.host.clock.now():
+    def _arm(self, device: Key) -> None:
+        """See to it that what waits is sent when it is due, and not before what is being sent has ended."""
+        if device not in self.waiting or device in self.sending:
             return
-        self.sending[owner, key] = self.waiting.pop((owner, key))
-        self.host.background.spawn(self._send(owner, key, job), "push")
+        due = self._due[device]
+        left = due - self.host.clock.monotonic()
+        if left <= 0:
+            job = self._take(device)
+            assert job is not None
+            self.sending[device] = job
+            self.host.background.spawn(self._send(*device, job), "push")
+            return
+        armed = self._timers.get(device)
+        if armed is not None and armed[0] <= due:
+            return  # it looks again
+        if armed is not None:
+            armed[1].cancel()
+        timer = self.host.clock.call_later(max(left, SHORTEST), lambda: self._fired(device))
+        self._timers[device] = (due, timer)
+
+    def _fired(self, device: Key) -> None:
+        self._timers.pop(device, None)
+        self._arm(device)
+
+    def _take(self, device: Key) -> Job | None:
+        """It waits no longer."""
+        self._due.pop(device, None)
+        armed = self._timers.pop(device, None)
+        if armed is not None:
+            armed[1].cancel()
+        return self.waiting.pop(device, None)
 
     async def _send(self, owner: str, key: str, job: Job) -> None:
         try:
-            await self.send(owner, key, job)
+            try:
+                await self.send(owner, key, job)
+            except StorageUnavailable:
+                raise
+            except Exception:  # a device for which nothing may be sent any more is worse than a notification too many
+                self.log.exception("a notification for %s failed", owner)
+                await self.again(owner, key, job)
         except StorageUnavailable:
             self.later(owner, key, job)
 
@@ -117,7 +167,7 @@ class Outbox:
         """Raises StorageUnavailable."""
         self.sending.pop((owner, key), None)
         if (owner, key) in self.waiting:
-            self._due(owner, key)
+            self._arm((owner, key))
         else:
             await self.host.storage.commit([self.jobs.delete(owner, key)])
 
@@ -125,11 +175,11 @@ class Outbox:
         """Later, with what came meanwhile. Raises StorageUnavailable."""
         pause = min(LONGEST_BREAK, FIRST_BREAK * 2**job.attempts)
         self.sending.pop((owner, key), None)
-        newer = self.waiting.pop((owner, key), None)
+        newer = self._take((owner, key))
         job = replace(merged(job, newer) if newer is not None else job, attempts=job.attempts + 1)
         job = replace(job, due=self.host.clock.now() + pause)
-        await self.host.storage.commit([self.jobs.put(owner, key, job)])
         self._wait(owner, key, job)
+        await self.host.storage.commit([self.jobs.put(owner, key, job)])
 
     def later(self, owner: str, key: str, job: Job) -> None:
         """The store is away."""
@@ -138,6 +188,6 @@ class Outbox:
 
     def drop(self, owner: str, key: str) -> Write:
         """The device is gone."""
-        self.waiting.pop((owner, key), None)
+        self._take((owner, key))
         self.sending.pop((owner, key), None)
         return self.jobs.delete(owner, key)

@@ -207,3 +207,15 @@ async def test_a_kill_after_a_restart_is_told_exactly(server: Harness) -> None:
     finally:
         await third.stop()
         await second.stop()
+
+
+async def test_a_clock_that_was_set_back_keeps_no_session_for_ever(server: Harness) -> None:
+    juliet = await server.login("juliet", "phone", presence=True)
+    await enable(juliet)
+    second = await again(server, -30 * 86_400.0)
+    try:
+        assert second.host.accounts["juliet@localhost"].sessions
+        await second.advance(float(second.server.limits.resume_time) + 5)
+        assert not second.host.accounts["juliet@localhost"].sessions
+    finally:
+        await second.stop()

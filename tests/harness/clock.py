@@ -17,11 +17,13 @@ class FakeTimer:
 
 
 class FakeClock:
-    """`now` and `monotonic` move only by `advance` (and by a microsecond a reading, so no two stamps are equal)."""
+    """`now` and `monotonic` move only by `Harness.advance`, `now` also by `step`."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self.wall = start
         self.time = 1000.0
+        self.early = 0.0
+        """Seconds that a timer fires before its time, as uvloop's do (up to 1.1 ms): at most half of its delay."""
         self._order = count()
         self._timers: list[tuple[float, int, FakeTimer]] = []
 
@@ -34,9 +36,14 @@ class FakeClock:
     def call_soon(self, callback: Callable[[], object]) -> None:
         asyncio.get_running_loop().call_soon(callback)
 
+    def step(self, seconds: float) -> None:
+        """The wall clock is set; intervals go on as if nothing had happened."""
+        self.wall += seconds
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
         timer = FakeTimer(callback)
-        heapq.heappush(self._timers, (self.time + delay, next(self._order), timer))
+        when = self.time + delay - min(self.early, delay / 2)
+        heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
     def due(self, until: float) -> Callable[[], object] | None:

@@ -161,6 +161,111 @@ async def test_what_fails_for_now_is_tried_again(server: Harness) -> None:
     answer(app, await app.receive())
 
 
+async def test_a_timer_that_fires_early_does_not_hold_back_what_comes_later(server: Harness) -> None:
+    """uvloop's do, by up to 1.1 ms: what is not due then is looked at again."""
+    server.clock.early = 0.0011
+    app = await away(server)
+    await server.login("romeo", "desk", presence=True)
+    juliet = await server.login("juliet")
+    for _ in range(3):
+        say(juliet)
+        await server.quiet()
+        await server.advance(9.9)
+        await app.silence()
+        await server.advance(0.2)
+        answer(app, await app.receive())
+    say(juliet)
+    await server.quiet()
+    await server.advance(11)
+    answer(app, await app.receive(), "resource-constraint", "wait")
+    await server.quiet()
+    await server.advance(9.9)
+    await app.silence()
+    await server.advance(0.2)
+    answer(app, await app.receive())
+    await server.advance(60)
+    await app.silence()
+    assert not server.host.plugins["push"].outbox.waiting
+
+
+@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize("step", [-86_400.0, -3600.0, 3600.0, 86_400.0])
+async def test_a_wall_clock_that_is_set_moves_no_notification(server: Harness, step: float, more: bool) -> None:
+    app = await away(server)
+    await server.login("romeo", "desk", presence=True)
+    juliet = await server.login("juliet")
+    say(juliet)
+    await server.quiet()
+    server.clock.step(step)
+    if more:
+        say(juliet, "and more")
+    await server.quiet()
+    await server.advance(9.9)
+    await app.silence()
+    await server.advance(0.2)
+    answer(app, await app.receive())
+    await server.advance(60)
+    await app.silence()
+
+
+async def test_a_clock_that_was_set_back_meanwhile_holds_back_no_job_of_the_last_process(server: Harness) -> None:
+    app = await away(server)
+    say(await server.login("juliet"))
+    answer(app, await app.receive(), "resource-constraint", "wait")
+    await server.quiet()
+    server.clock.step(-30 * 86_400.0)
+    second = await Harness(store=Store(server.backend, server.clock), clock=server.clock).start()
+    await second.advance(3590)
+    again = await second.login("app", "server")
+    await second.advance(15)
+    assert fields(await again.receive())["message-count"] == "1"
+    await second.stop()
+
+
+async def test_a_notification_that_cannot_be_made_jams_no_device(
+    server: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = await away(server)
+    push = server.host.plugins["push"]
+    sent = push.outbox.send
+
+    async def broken(owner: str, key: str, job: object) -> None:
+        raise ValueError("a fault in the code")
+
+    monkeypatch.setattr(push.outbox, "send", broken)
+    say(await server.login("juliet"))
+    await server.quiet()
+    monkeypatch.setattr(push.outbox, "send", sent)
+    await server.advance(11)
+    answer(app, await app.receive())
+
+
+@pytest.mark.parametrize("jid", ["push.elsewhere.example", "app@elsewhere.example/x"])
+async def test_an_app_server_that_cannot_be_reached_is_refused(server: Harness, jid: str) -> None:
+    romeo = await server.login("romeo", "phone", presence=True)
+    refused = await romeo.iq(enabling(jid=jid), "set")
+    assert condition(refused) == "remote-server-not-found"
+    text = refused.findtext(".//{urn:ietf:params:xml:ns:xmpp-stanzas}text") or ""
+    assert "elsewhere.example is another server" in text
+    assert not server.host.plugins["push"].devices.get("romeo@localhost")
+
+
+@pytest.mark.parametrize("type", ["", " type='submit'"])
+@pytest.mark.parametrize("kind", ["", "<field var='FORM_TYPE'><value>{}</value></field>"])
+async def test_options_that_say_less_than_they_should(server: Harness, type: str, kind: str) -> None:
+    """A form without its type or its FORM_TYPE; the app server gets a whole one (XEP-0004 section 3.2, XEP-0068)."""
+    options = "http://jabber.org/protocol/pubsub#publish-options"
+    secret = "<field var='secret'><value>s3</value></field>"
+    app = await away(server, f"<x xmlns='jabber:x:data'{type}>{kind.format(options)}{secret}</x>")
+    say(await server.login("juliet"))
+    push = await app.receive()
+    form = push.find(f".//{{http://jabber.org/protocol/pubsub}}publish-options/{X}x")
+    assert form is not None
+    assert form.get("type") == "submit"
+    values = {each.get("var"): each.findtext(f"{X}value") for each in form.iter(f"{X}field")}
+    assert values == {"FORM_TYPE": options, "secret": "s3"}
+
+
 async def test_a_job_outlives_the_process(server: Harness) -> None:
     app = await away(server)
     say(await server.login("juliet"))

@@ -79,3 +79,15 @@ async def test_only_administrators_see_them(server: Harness) -> None:
         answer = await romeo.iq(f"<command xmlns='{COMMANDS}' node='{node}'/>", "set", to="localhost")
         assert condition(answer) == "forbidden"
         assert "mallory" not in xml(answer)
+
+
+@pytest.mark.server(plugins={"reports": {"per_day": 1}})
+async def test_a_clock_that_was_set_back_silences_nobody(server: Harness) -> None:
+    """Reports of a day that has not come yet are not of the last day."""
+    admin, romeo = [await server.login(name) for name in ("admin", "romeo")]
+    server.clock.step(400 * 86_400.0)
+    await block(romeo)
+    server.clock.step(-400 * 86_400.0)
+    await block(romeo, "tybalt@localhost")
+    await block(romeo, "paris@localhost")
+    assert [each["reported"] for each in await waiting(admin)] == ["tybalt@localhost", "mallory@localhost"]
