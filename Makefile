@@ -38,6 +38,10 @@ bench: $(VENV)/.installed-test ## CPU per unit of work, beside Prosody where it 
 faults: $(VENV)/.installed-test ## Kill the server 1,000 times under load; account for every message
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: fresh
+fresh: ## Build updated Debian 12 and 13 systems and do there what the README says (root; before a release)
+	@SUITES="$(SUITES)" STEPS="$(STEPS)" ARGS="$(ARGS)" tests/fresh/fresh.sh
+
 .PHONY: docs
 docs: $(VENV)/.installed ## Write docs/reference anew from the code
 	@$(BIN)/python -m docs.generate
