@@ -13,7 +13,7 @@ done
 .venv/bin/xmppd user add romeo@localhost --password pencil
 .venv/bin/xmppd user add juliet@localhost --password pencil
 .venv/bin/python -m tests.fresh.chat var/certs/localhost.crt
-kill -TERM "$server"
+kill -TERM $(cat "/proc/$server/task/$server/children")  # the server itself: make would only say that it was told to end
 wait "$server" || { cat run.log; echo "make run did not end well" >&2; exit 1; }
 trap - EXIT
 echo "make run: two people have chatted"
