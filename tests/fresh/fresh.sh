@@ -58,8 +58,8 @@ prepare() {
     # A certificate authority that this machine trusts beside the usual ones (a company's proxy).
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
     git -C "$top" bundle create -q "$root/root/xmppd.bundle" HEAD
-    inside "$root" git clone -q /root/xmppd.bundle /root/xmppd
-    inside "$root" sh -c 'git -C /root/xmppd checkout -q --detach origin/HEAD 2>/dev/null || true; . /etc/os-release; echo "$PRETTY_NAME, $(python3 --version), $(python3 -c "import pyexpat; print(pyexpat.EXPAT_VERSION)") with $(dpkg-query -W -f "\${Version}" libexpat1)"'
+    inside "$root" git -c advice.detachedHead=false -c init.defaultBranch=main clone -q /root/xmppd.bundle /root/xmppd 2>/dev/null
+    inside "$root" sh -c '. /etc/os-release; echo "$PRETTY_NAME, $(python3 --version), $(python3 -c "import pyexpat; print(pyexpat.EXPAT_VERSION)") with $(dpkg-query -W -f "\${Version}" libexpat1)"'
 }
 
 for suite in $suites; do
