@@ -50,13 +50,21 @@ class Passage:
         self.actions.append(action)
 
     def forward(self, stanza: Stanza) -> None:
-        """Raises StanzaError; the recipient's account must be in memory (it has a session)."""
+        """Raises ServiceUnavailable if the recipient's account is not in memory. If its chain refuses the stanza, what
+        it has written for it is forgotten, and whoever it comes from gets the error."""
         assert stanza.to is not None
         host = self.router.hosts.get(stanza.to.domain)
         account = host.account(stanza.to.bare) if host is not None else None
         if host is None or account is None:
             raise ServiceUnavailable()
-        self.router.to_account(self, stanza, host, account)
+        writes, came = len(self.writes), len(self.inbound)
+        try:
+            self.router.to_account(self, stanza, host, account)
+        except StanzaError as error:
+            del self.writes[writes:], self.inbound[came:]
+            if not stanza.answers:
+                answer = stanza.error(error)
+                self.then(lambda: self.router.deliver(answer))
 
     def restamp(self) -> None:
         """The decision took time: the entry in the sender's log gets an id above all that were stored meanwhile, so

@@ -35,6 +35,7 @@ from .errors import (
     StorageUnavailable,
 )
 from .jid import JID
+from .origins import Origins
 from .passage import Passage
 from .plugin import Request, To
 from .stanza import Kind, Stanza
@@ -56,6 +57,7 @@ class Router:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.hosts: dict[str, Host] = {}
+        self.origins = Origins(self)
         self.turns = Turns()
         """Who changes an owner's records outside the path of a stanza takes the owner's turn."""
 
@@ -74,11 +76,11 @@ class Router:
             passage.refuse(error)
             return None
         if wait is not None:
-            return self._wait(passage, wait)
+            return self.wait(passage, wait)
         passage.finish()
         return None
 
-    async def _wait(self, passage: Passage, wait: Awaitable[None]) -> None:
+    async def wait(self, passage: Passage, wait: Awaitable[None]) -> None:
         try:
             await wait
         except StanzaError as error:
@@ -303,7 +305,8 @@ class Router:
     # ---- what the server itself sends
 
     def deliver(self, stanza: Stanza) -> None:
-        """Route a stanza made by the server (`sender` and `to` set), in the order of calls."""
+        """Route a stanza made by the server (`sender` and `to` set). What one entity says to one account comes in the
+        order of calls, also where one thing is stored before it is released and the next one is not."""
         to = stanza.to
         assert to is not None
         host = self.hosts.get(to.domain)
@@ -314,19 +317,12 @@ class Router:
             account = host.account(to.bare)
             if account is None or not account.sessions:
                 return  # nobody is there to see it
-        passage = Passage(self, stanza, None, Lane())
-        try:
-            wait = self._inbound(passage, stanza)
-        except StanzaError as error:
-            passage.refuse(error)
-            return
-        if wait is not None:
-            host.background.spawn(self._wait_alone(passage, wait), f"deliver to {to}")
-        else:
-            passage.finish()
+        self.origins.send(stanza, host)
 
-    async def _wait_alone(self, passage: Passage, wait: Awaitable[None]) -> None:
-        await self._wait(passage, wait)
+    def decide_own(self, passage: Passage) -> Awaitable[None] | None:
+        """Decide a stanza of the server's own. An awaitable: what it sends to the same account then waits for it.
+        Raises StanzaError."""
+        return self._inbound(passage, passage.stanza)
 
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID]) -> None:
         """Send one stanza to many full JIDs, serialised once; each gets its own `to` (XEP-0045 section 7.4)."""
@@ -346,9 +342,13 @@ class Router:
         admit: tuple[Handler, ...] = ()
         told: tuple[Handler, ...] = ()
         concerned: Concerned | None = None
+        pending, speaker = self.origins.pending, stanza.sender.bare if stanza.sender is not None else ""
         start, end = stanza.around_address
         for session in sessions:
             account = session.account
+            if pending and (speaker, account.bare) in pending:  # behind what was sent there before
+                self.deliver(stanza.stamped(to=session.jid))
+                continue
             if account.host is not host:
                 host = account.host
                 admit, told = host.chain(INBOUND, stanza), host.chain(ARRIVED, stanza)
@@ -360,14 +360,15 @@ class Router:
                 else:  # no handler has anything to do with this account
                     session.feed.send(b"".join((start, session.address, end)), 0, stanza)
                     continue
-            event = Inbound(stanza, account, None, [])
+            event = Inbound(stanza.stamped(to=session.jid) if admit else stanza, account, None, [])
             try:
-                if host.run(admit, event) is not None:
-                    continue
+                verdict = host.run(admit, event)
             except StanzaError:
                 continue
-            if event.writes:  # something wants to keep it: the slow way, in order with what it keeps
-                self.deliver(stanza.stamped(to=session.jid))
+            if event.writes:  # in order with what it writes
+                self.origins.send_decided(event, admitted=verdict is None)
+                continue
+            if verdict is not None:
                 continue
             chosen = event.stanza
             if not told:
@@ -378,6 +379,27 @@ class Router:
             for target, chosen in event.targets:
                 data = chosen.data_for(target.address) if target is session else chosen.data
                 target.feed.send(data, 0, chosen)
+
+    def hand_over(self, stanza: Stanza, account: Account, sessions: list[Session]) -> None:
+        """Give a stanza to some of an account's sessions, through its INBOUND chain, under the address that it has.
+        If it is refused nobody is told."""
+        host = account.host
+        event = Inbound(stanza, account, None, [])
+        try:
+            verdict = host.run(host.chain(INBOUND, stanza), event)
+        except StanzaError:
+            return
+        if event.writes:
+            self.origins.send_decided(event, partial(self._release_to, event, sessions), verdict is None)
+        elif verdict is None:
+            self._release_to(event, sessions)
+
+    def _release_to(self, event: Inbound, sessions: list[Session]) -> None:
+        host, stanza = event.owner.host, event.stanza
+        event.targets = [(session, stanza) for session in sessions if not session.ended]
+        host.tell_these(host.chain(ARRIVED, stanza), event)
+        for session, chosen in event.targets:
+            session.feed.send(chosen.data, 0, chosen)
 
 
 class _Waiter:

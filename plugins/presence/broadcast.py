@@ -176,9 +176,7 @@ class Broadcaster:
 
     def hand_over(self, account: Account, stanza: Stanza, sessions: list[Session]) -> None:
         """Give a stanza to some of an account's sessions, through its INBOUND chain."""
-        event = Inbound(stanza, account, None, [])
-        if admitted(event):
-            release(event, sessions)
+        self.host.router.hand_over(stanza, account, sessions)
 
     # ---- who is there, who may see
 

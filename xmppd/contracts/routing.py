@@ -74,7 +74,8 @@ class Outbound(Event):
 
 
 class Inbound(Event):
-    """Addressed to `owner`."""
+    """Addressed to `owner`. The chain runs once for each recipient, also in a fan-out; `stanza.to` is the recipient's
+    address then."""
 
     __slots__ = ()
 
