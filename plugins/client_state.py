@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xmppd.config import option
+from xmppd.config import Size, option
 from xmppd.contracts.messages import Idle
 from xmppd.contracts.routing import MESSAGE_RULES, MessageRules
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESUMED, FeatureAsk
@@ -25,6 +25,7 @@ Key = tuple[str, ...] | int
 @dataclass(frozen=True)
 class Config:
     held: int = option(500, "Stanzas that are held back for a sleeping client; at one more all go out.", low=1)
+    held_size: Size = option(Size("512 KiB"), "Their bytes in all; at more all go out.", low=1024, high=1 << 30)
     presence: bool = option(True, "Hold presence back, the last of each sender.")
     messages: bool = option(True, "Hold back messages that are not important: typing notifications, events …")
 
@@ -32,7 +33,7 @@ class Config:
 class Gate:
     """In front of the feed of a sleeping client (`Feed.gate`). Bounded; has neither timer nor store."""
 
-    __slots__ = ("config", "held_back", "rules", "serial", "session")
+    __slots__ = ("config", "held_back", "rules", "serial", "session", "size")
 
     def __init__(self, session: Session, rules: MessageRules, config: Config) -> None:
         self.session = session
@@ -40,6 +41,7 @@ class Gate:
         self.config = config
         self.held_back: OrderedDict[Key, bytes] = OrderedDict()
         self.serial = 0
+        self.size = 0
 
     def __call__(self, data: bytes, stamp: int, stanza: Stanza | None) -> bool:
         """True: it waits here. Otherwise all that waits goes out in front of it."""
@@ -47,10 +49,14 @@ class Gate:
         if key is None:
             self.flush()
             return False
-        held = self.held_back
+        held, share = self.held_back, self.session.feed.share
+        former = held.get(key)
+        size = len(data) if former is None else len(data) - len(former)
         held[key] = data
         held.move_to_end(key)
-        if len(held) > self.config.held:
+        self.size += size
+        share.take(size)
+        if len(held) > self.config.held or self.size > self.config.held_size or share.crowded:
             self.flush()
         return True
 
@@ -79,6 +85,8 @@ class Gate:
             return
         held, self.held_back = self.held_back, OrderedDict()
         feed = self.session.feed
+        feed.share.give(self.size)
+        self.size = 0
         gate, feed.gate = feed.gate, None
         try:
             for data in held.values():

@@ -109,7 +109,7 @@ class StreamManagement(Plugin[Config]):
             more += f" location='{quoted(self.config.location)}'"
         # What goes out from here on is counted: both in one turn.
         session.nonza(f"<enabled xmlns='{NS}'{more}/>".encode())
-        session.feed.queue = OutboundQueue()
+        session.feed.queue = OutboundQueue(session.feed.share)
 
     @nonza(NS, "enable", state="signed-in")
     def too_early(self, stream: ClientStream, nonza: Nonza) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .jid import JID
 from .mailbox import Mailbox
+from .memory import Pool
 from .stream.splitter import Names
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Account:
         "mailbox",
         "meter",
         "names",
+        "pool",
         "released",
         "sessions",
     )
@@ -48,6 +50,8 @@ class Account:
         """False once it is deleted."""
         self.mailbox = Mailbox(self)
         self.names = Names(left=name_budget)
+        self.pool = Pool()
+        """Bytes that wait for its sessions."""
         self.meter: Meter | None = None
         """What its connections have sent (limits.Shaping)."""
 

@@ -114,6 +114,7 @@ class Binder:
                 carrier.close()
         self._give_back(session)
         account.host.tell(SESSION_ENDED, session)
+        session.feed.share.close()
 
     def _give_back(self, session: Session) -> None:
         """What it did not acknowledge waits, or goes to the sessions that have not got it (XEP-0198 section 4)."""
@@ -135,3 +136,26 @@ class Binder:
         now = self.server.clock.monotonic()
         for session in [session for session, until in self.detached.items() if until <= now]:
             self.end(session)
+
+    def make_room(self) -> None:
+        """More waits in memory than the process may hold: the sessions that hold most end, of the accounts that hold
+        most, until a quarter is free. What a log holds goes back to it; the others' clients start afresh."""
+        memory = self.server.memory
+        memory.pressed = False
+        if memory.used <= memory.limit:
+            return
+        self.server.counts.memory_full += 1
+        holding = [
+            session
+            for host in self.server.hosts.values()
+            for account in host.accounts.values()
+            if account is not None and account.pool.used
+            for session in account.sessions.values()
+            if session.feed.share.used
+        ]
+        holding.sort(key=lambda each: (each.account.pool.used, each.feed.share.used), reverse=True)
+        log.warning("%d bytes wait for clients, %d may: the sessions that hold most end", memory.used, memory.limit)
+        for session in holding:
+            if memory.used <= memory.spill:
+                break
+            session.host.delivery.overflow(session)

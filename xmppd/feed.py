@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .confirming import Confirming
 from .contracts.archive import LOG
+from .contracts.messages import Idle
+from .contracts.routing import MESSAGE_RULES
 from .errors import StorageUnavailable
+from .held import Held
 from .mailbox import Mailbox
-from .stanza import Stanza, appended
+from .memory import Share
+from .stanza import Kind, Stanza, appended, parse_stanza
 from .storage.api import Entry, Flags, Range
 from .stream.outbound import OutboundQueue
 from .xep import delay_bytes, stanza_id_bytes
@@ -55,11 +59,14 @@ class Feed:
         "queue",
         "reached",
         "session",
+        "share",
         "since",
     )
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.share = Share(session.account.pool, session.host.server.memory)
+        """The bytes that wait here."""
         self.queue: OutboundQueue | None = None
         """Set once the client has enabled acknowledgements."""
         self.gate: Gate | None = None
@@ -80,7 +87,7 @@ class Feed:
         self._reading = False
         self.copies: set[int] | None = None
         """What it got as carbons before it was there for messages."""
-        self._held: list[bytes] | None = None
+        self._held: Held | None = None
         self._confirming: Confirming | None = None
 
     # ---- sending
@@ -110,7 +117,7 @@ class Feed:
         elif not self.live or self.paused or self._full():
             if self.live:
                 self._lag_behind()
-            self._hold(data)
+            self._hold(data, stanza)
             return
         self._put(data, stamp)
 
@@ -121,7 +128,8 @@ class Feed:
         if queue is None:
             self.send(data, 0)
             return 0
-        if len(queue) >= 2 * self.session.host.server.limits.queue:
+        limits = self.session.host.server.limits
+        if len(queue) >= 2 * limits.queue or queue.size >= 2 * limits.queue_size:
             self.session.host.delivery.overflow(self.session)
         else:
             self._put(data, 0)
@@ -176,8 +184,10 @@ class Feed:
             carrier.write(b"<r xmlns='urn:xmpp:sm:3'/>")
 
     def _full(self) -> bool:
-        queue = self.queue if self.queue is not None else self._confirming
-        return queue is not None and len(queue) >= self.session.host.server.limits.queue
+        queue, limits = self.queue, self.session.host.server.limits
+        if queue is None:
+            return self._confirming is not None and len(self._confirming) >= limits.queue
+        return len(queue) >= limits.queue or queue.size >= limits.queue_size or self.share.crowded
 
     def _lag(self, stamp: int) -> None:
         """From here on the log is the queue."""
@@ -192,17 +202,25 @@ class Feed:
         self.session.host.server.counts.lagging += 1
         self.position = self.reached or self.session.account.mailbox.position
 
-    def _hold(self, data: bytes) -> None:
-        """Not in the log, and behind entries that are: keep a few, in order, until they are sent."""
-        held = self._held
+    def _hold(self, data: bytes, stanza: Stanza | None) -> None:
+        """Not in the log, and behind entries that are: keep a few, in order, until they are sent. With more, chat
+        states are dropped, and anything else ends the session: its client must know that it has missed something."""
+        held, limits = self._held, self.session.host.server.limits
         if held is None:
-            held = self._held = []
-        if len(held) < self.session.host.server.limits.queue:
-            held.append(data)
-        elif not data.startswith(b"<message"):
-            self.session.host.delivery.overflow(self.session)
-        else:
+            held = self._held = Held(self.share)
+        if len(held) < limits.queue and held.size < limits.queue_size and not self.share.over:
+            held.add(data, stanza)
+        elif self._may_drop(stanza or parse_stanza(data)):
             self.session.host.server.counts.dropped += 1
+        elif len(held) == limits.queue and held.replaces(stanza) and held.size < limits.queue_size:
+            held.add(data, stanza)
+        else:
+            self.session.host.delivery.overflow(self.session)
+
+    def _may_drop(self, stanza: Stanza) -> bool:
+        """It is of the moment only: a later one of the same sender would take its place."""
+        rules = self.session.host.find(MESSAGE_RULES)
+        return stanza.kind is Kind.MESSAGE and rules is not None and rules.treatment(stanza).idle is Idle.LATEST
 
     # ---- acknowledgements
 
@@ -233,14 +251,20 @@ class Feed:
 
     def held(self) -> list[bytes]:
         """What is not in the log and waits behind it."""
-        return [*(self._held or ()), *(self.gate.held() if self.gate is not None else ())]
+        return [
+            *(self._held.all() if self._held is not None else ()),
+            *(self.gate.held() if self.gate is not None else ()),
+        ]
 
     def restore(self, live: bool, position: int, reached: int, held: list[bytes]) -> None:
         """As it was before a restart. Nothing could come meanwhile; one that lagged, or for which something was held
         back, reads on when it is resumed."""
         live = live and not held
         self.live, self.position, self.reached = live, position, reached
-        self._held = held or None
+        if held:
+            self._held = Held(self.share)
+            for data in held:
+                self._held.add(data, None)
 
     # ---- reading the log
 
@@ -294,13 +318,17 @@ class Feed:
                     self.position, self._back = min(self.position, self._back), -1
                 start, wanted = self.position, self._wanted()
                 page = await entries.page(session.account.bare, wanted, PAGE)
+                more = len(page) == PAGE
                 for entry in page:
                     if self._gone():
+                        break
+                    if self._full():  # few large ones fill it, too
+                        more = True
                         break
                     self._send_entry(entry, mailbox)
                 if self._gone():
                     return  # while the store was asked: what it does not get waits in the log as before
-                if len(page) < PAGE and wanted.high is not None:
+                if not more and wanted.high is not None:
                     self.position = max(self.position, wanted.high)
                     self.reached = max(self.reached, self.position)
                 mailbox.read(start, self.position)
@@ -356,7 +384,7 @@ class Feed:
     def _live_again(self) -> None:
         self.live = True
         held, self._held = self._held, None
-        for data in held or ():
+        for data in held.empty() if held is not None else ():
             self._put(data, 0)
 
 

@@ -161,7 +161,7 @@ def _fill(session: Session, record: KeptSession) -> None:
         if key is not None:
             session[key] = key.read(value)
     kept, feed, mailbox = record.feed, session.feed, session.account.mailbox
-    queue = feed.queue = OutboundQueue()
+    queue = feed.queue = OutboundQueue(feed.share)
     queue.acknowledged = queue.asked = kept.acknowledged
     for text, stamp in zip(kept.queue, kept.stamps, strict=True):
         queue.append(text.encode(), stamp)

@@ -21,6 +21,8 @@ FORWARD_NS: Final = "urn:xmpp:forward:0"
 RESULT_TAG: Final = f"{MAM_NS}|result"
 IDS: Final = 250
 """The most single entries that one query may name."""
+PAGE_SIZE: Final = 1 << 20
+"""Bytes of the bodies in one page, if it is more than one."""
 FIELDS: Final = (
     Field("with", "jid-single"),
     Field("start"),
@@ -175,8 +177,10 @@ async def _narrowed(log: Log, owner: str, query: Query, search: Search | None) -
     return replace(query, range=replace(query.range, ids=ids), page=replace(query.page, ids=ids))
 
 
-async def read_page(log: Log, owner: str, query: Query, search: Search | None = None) -> Page:
-    """Raises ItemNotFound for an id that is not in the archive (sections 4.1.3 and 4.3.2), and what `search` raises."""
+async def read_page(log: Log, owner: str, query: Query, search: Search | None = None, size: int = PAGE_SIZE) -> Page:
+    """A page of at most `size` bytes, or of one entry (XEP-0059 section 2.1: it may be smaller than was asked for).
+
+    Raises ItemNotFound for an id that is not in the archive (sections 4.1.3 and 4.3.2), and what `search` raises."""
     if query.known:
         ids = tuple(sorted(set(query.known)))
         if await log.count(owner, Range(ids=ids, without=Flags.HIDDEN)) != len(ids):
@@ -190,9 +194,22 @@ async def read_page(log: Log, owner: str, query: Query, search: Search | None = 
     complete = len(entries) <= query.most
     if not complete:
         entries = entries[1:] if query.backwards else entries[:-1]
+    some = within(entries, size, query.backwards)
+    complete, entries = complete and len(some) == len(entries), some
     if query.text:  # what was taken back or has expired since says nothing any more
         entries = [entry for entry in entries if b"<body" in entry.body or b"<subject" in entry.body]
     return Page(entries, complete, len(entries) if complete and query.page == query.range else None)
+
+
+def within(entries: list[Entry], size: int, backwards: bool) -> list[Entry]:
+    """So many entries, from the side where the page begins, that they have at most `size` bytes; one at least."""
+    count = 0
+    for entry in reversed(entries) if backwards else entries:
+        size -= len(entry.body)
+        if count and size < 0:
+            break
+        count += 1
+    return entries[len(entries) - count :] if backwards else entries[:count]
 
 
 def results(

@@ -24,6 +24,7 @@ from .jid import prepare_domain
 from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, choose, discover
+from .memory import Memory
 from .net.http import Poster, is_public
 from .observe.metrics import Counts
 from .router import Router
@@ -55,6 +56,7 @@ class RuntimeLimits:
     before_sign_in: Limits
     after_sign_in: Limits
     queue: int
+    queue_size: int
     ask_every: int
     names: int
     sessions: int
@@ -72,6 +74,7 @@ class RuntimeLimits:
             _stream_limits(config.before_sign_in, 1),
             _stream_limits(config.after_sign_in, TOLERANCE),
             config.queue,
+            config.queue_size,
             config.ask_every,
             config.names,
             config.sessions_per_account,
@@ -111,6 +114,7 @@ class Server:
         self.shaping = Shaping(clock, config.limits)
         self.guard = SignInGuard(clock, config.limits.sign_in)
         self.hashing = Hashing()
+        self.memory = Memory(config.limits.memory, config.limits.account_memory)
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
         self.counts = Counts()
@@ -118,6 +122,7 @@ class Server:
         self.is_public = is_public
         self.router = Router(storage)
         self.binder = Binder(self)
+        self.memory.on_pressure = lambda: clock.call_soon(self.binder.make_room)
         self.streams: set[ClientStream] = set()
         self.listeners: list[Listener] = []
         self.ports: list[Listener] = []

@@ -16,7 +16,7 @@ from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
-from xmppd.mam import MAM_NS, fields, fin, metadata, read_page, read_query, results
+from xmppd.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
 from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, To, Xep, iq, on
 from xmppd.storage.api import Entry, Flags, Write
 from xmppd.xep import SID_NS, stanza_id_bytes
@@ -134,7 +134,8 @@ class MessageArchive(Plugin[Config]):
         # What is on its way to its release comes to this session then: it must not be in the page, too.
         released = account.released
         try:
-            page = await read_page(self.log, account.bare, query.until(released), self.host.find(SEARCH))
+            size = min(PAGE_SIZE, self.host.server.limits.queue_size // 2)
+            page = await read_page(self.log, account.bare, query.until(released), self.host.find(SEARCH), size)
         except StorageUnavailable:
             account.mailbox.reads_no_archive(session.resource)  # it wanted to, and could not: it is sent what is owed
             raise

@@ -23,6 +23,7 @@ from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
+from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import JID, Host, HostType, Kind, Plugin, Stanza, Xep, on
 from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
 
@@ -333,7 +334,7 @@ class GroupChat(Plugin[Config]):
         await expect(self.host, live, self.rooms.log, room.jid, entry.who)
         wanted, most = room.history_range(entry)
         history = await self.rooms.log.page(room.jid.bare, wanted, most, backwards=True) if most else []
-        return room.enter(entry, history)
+        return room.enter(entry, within(history, PAGE_SIZE, True))
 
     async def _create(self, live: Live, who: JID, stanza: Stanza) -> None:
         """Section 10.1. Raises NotAllowed, ResourceConstraint, ItemNotFound."""

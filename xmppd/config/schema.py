@@ -135,6 +135,26 @@ class LimitsConfig:
         low=10,
         high=100_000,
     )
+    queue_size: Size = option(
+        Size("2 MiB"),
+        "Their bytes. When the queue is full, messages wait in the archive; as much again of what is in no archive of "
+        "the account waits in memory, and with more the session ends.",
+        low=64 << 10,
+        high=1 << 30,
+    )
+    account_memory: Size = option(
+        Size("16 MiB"),
+        "Bytes that may wait in memory for all sessions of one account. Towards it messages wait in the archive; at it "
+        "sessions that hold more than 64 KiB and need more end.",
+        low=256 << 10,
+        high=1 << 36,
+    )
+    memory: Size = option(
+        Size("512 MiB"),
+        "The same for the whole process; at it the sessions end that hold most, of the accounts that hold most.",
+        low=1 << 20,
+        high=1 << 42,
+    )
     ask_every: int = option(
         20, "An acknowledgement is asked for at the latest after so many stanzas.", low=1, high=10_000
     )
@@ -169,6 +189,12 @@ class LimitsConfig:
             yield ("after_sign_in", "size"), "at least 10000 bytes (RFC 6120 section 13.12)"
         if self.header_time > self.sign_in_time:
             yield "header_time", f"longer than sign_in_time ({self.sign_in_time}), of which it is a part"
+        if self.queue_size < self.after_sign_in.size:
+            yield "queue_size", f"must hold one stanza of after_sign_in.size ({self.after_sign_in.size} bytes)"
+        if self.account_memory < self.queue_size:
+            yield "account_memory", f"less than the queue_size of one session ({self.queue_size} bytes)"
+        if self.memory < self.account_memory:
+            yield "memory", f"less than the account_memory of one account ({self.account_memory} bytes)"
         if self.ask_every >= self.queue:
             yield (
                 "ask_every",

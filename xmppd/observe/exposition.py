@@ -72,6 +72,11 @@ class ServerCollector(Collector):
         yield gauge("xmppd_sessions_behind", "Sessions for which messages wait in the log.", behind)
         held = sum(len(session.feed.queue or ()) for session in everybody)
         yield gauge("xmppd_queued_stanzas", "Stanzas sent and not acknowledged (XEP-0198).", held)
+        memory = server.memory
+        yield gauge("xmppd_waiting_bytes", "Bytes of stanzas that wait in memory for clients.", memory.used)
+        yield gauge("xmppd_waiting_bytes_limit", "Their limit (limits.memory).", memory.limit)
+        unsent = sum(stream.link.write_buffer_size for stream in server.streams)
+        yield gauge("xmppd_unsent_bytes", "Bytes written to connections that the system has not taken.", unsent)
         delivered = server.counts.delivered + sum(session.delivered for session in everybody)
         yield counter("xmppd_stanzas_delivered", "Stanzas sent to clients, or queued for their return.", delivered)
 
@@ -87,8 +92,9 @@ class ServerCollector(Collector):
         sign_ins.add_metric(["failed"], counts.sign_ins_failed)
         yield sign_ins
         yield counter("xmppd_queue_full", "How often a session's queue was full and it fell behind.", counts.lagging)
+        yield counter("xmppd_messages_dropped", "Chat states for which a full queue had no room.", counts.dropped)
         yield counter(
-            "xmppd_messages_dropped", "Messages in no log for which a full queue had no room.", counts.dropped
+            "xmppd_memory_full", "How often limits.memory was used up, so that sessions ended.", counts.memory_full
         )
         yield counter("xmppd_queue_overflow", "Sessions ended because their client does not read.", counts.overflows)
 

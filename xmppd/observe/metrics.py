@@ -63,6 +63,7 @@ class Counts:
         "dropped",
         "lag",
         "lagging",
+        "memory_full",
         "overflows",
         "received",
         "resumed",
@@ -77,8 +78,10 @@ class Counts:
         """Stanzas to clients, of sessions that have ended; the others have their own count."""
         self.lagging = 0
         """How often a queue was full, so that what came next waits in the log."""
+        self.memory_full = 0
+        """How often all that the process may hold for clients was used up, so that sessions ended."""
         self.dropped = 0
-        """Messages that no log holds and for which a full queue had no room."""
+        """Chat states for which a full queue had no room."""
         self.overflows = 0
         """Sessions that ended because even what cannot be dropped found no room."""
         self.resumed = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from ..memory import Share
+
 WRAP = 2**32
 
 
@@ -18,15 +20,17 @@ class HandledTooHigh(Exception):
 
 
 class OutboundQueue:
-    """What was sent and is not acknowledged: (bytes, id of the log entry or 0), oldest first."""
+    """What was sent and is not acknowledged: (bytes, id of the log entry or 0), oldest first. `size`: bytes in all."""
 
-    __slots__ = ("acknowledged", "asked", "items")
+    __slots__ = ("acknowledged", "asked", "items", "share", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share | None = None) -> None:
         self.items: deque[tuple[bytes, int]] = deque()
         self.acknowledged = 0
         self.asked = 0
         """Count sent when the last <r/> went out."""
+        self.share = share or Share()
+        self.size = 0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -37,6 +41,9 @@ class OutboundQueue:
 
     def append(self, data: bytes, stamp: int) -> None:
         self.items.append((data, stamp))
+        size = len(data)
+        self.size += size
+        self.share.take(size)
 
     def acknowledge(self, h: int) -> list[int]:
         """The log ids that `h` covers anew. Raises HandledTooHigh."""
@@ -47,7 +54,16 @@ class OutboundQueue:
             raise HandledTooHigh(h, self.sent % WRAP)
         self.acknowledged += new
         pop = self.items.popleft
-        return [stamp for _, stamp in (pop() for _ in range(new)) if stamp]
+        stamps: list[int] = []
+        freed = 0
+        for _ in range(new):
+            data, stamp = pop()
+            freed += len(data)
+            if stamp:
+                stamps.append(stamp)
+        self.size -= freed
+        self.share.give(freed)
+        return stamps
 
     def unacknowledged(self) -> Iterator[bytes]:
         return (data for data, _ in self.items)

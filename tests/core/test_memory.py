@@ -1,0 +1,302 @@
+"""Bytes that wait in memory: bounded for one session, one account and the process, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.core.test_delivery import Reader, acked, bodies, enable, say
+from tests.harness import Client, Harness
+from xmppd.delivery import LOG
+from xmppd.memory import FREE, Memory, Pool, Share
+from xmppd.storage.api import Range
+
+KIB = 1 << 10
+STATE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
+SMALL = "limits: {queue_size: 256 KiB, account_memory: 768 KiB, memory: 2 MiB}"
+ROOM = "hall@conference.localhost"
+
+
+def session(server: Harness, client: Client) -> Any:
+    return server.host.account(client.bare).sessions[client.jid.partition("/")[2]]
+
+
+def held(feed: Any) -> int:
+    """The bytes that are really there."""
+    queue = sum(len(data) for data, _ in feed.queue.items) if feed.queue is not None else 0
+    return queue + sum(map(len, feed.held()))
+
+
+def all_held(server: Harness) -> int:
+    accounts = [each for each in server.host.accounts.values() if each is not None]
+    return sum(held(each.feed) for account in accounts for each in account.sessions.values())
+
+
+async def said(server: Harness, client: Client, to: str, numbers: range, size: int, type: str = "chat") -> None:
+    """Large messages, no faster than one client may send, all acknowledged."""
+    for number in numbers:
+        body = f"{number} " + "x" * size
+        client.send(f"<message to='{to}' type='{type}' id='{number}'><body>{body}</body></message>")
+        await server.advance(size / (200 * KIB))
+
+
+def numbers(texts: list[str]) -> list[int]:
+    return [int(text.split()[0]) for text in texts if text[0].isdigit()]
+
+
+# ---- the account of bytes
+
+
+def test_bytes_count_three_times_and_are_given_back() -> None:
+    memory, account = Memory(1000 * KIB, 400 * KIB), Pool()
+    one, two = Share(account, memory), Share(account, memory)
+    one.take(200 * KIB)
+    two.take(50 * KIB)
+    assert (one.used, account.used, memory.used) == (200 * KIB, 250 * KIB, 250 * KIB)
+    one.take(50 * KIB)
+    assert one.crowded and not one.over
+    assert not two.crowded, "who holds little is not held up for what others hold"
+    one.take(100 * KIB)
+    assert one.over and not two.over
+    one.close()
+    assert (account.used, memory.used) == (50 * KIB, 50 * KIB)
+    one.take(10)
+    one.give(5)
+    assert (account.used, memory.used) == (50 * KIB, 50 * KIB), "what is over counts nowhere"
+
+
+def test_the_process_is_told_once_that_it_is_full() -> None:
+    memory, calls = Memory(100), list[int]()
+    memory.on_pressure = lambda: calls.append(memory.used)
+    share = Share(Pool(), memory)
+    for _ in range(5):
+        share.take(40)
+    assert calls == [120]
+    share.give(200)
+    memory.pressed = False
+    share.take(101)
+    assert calls == [120, 101]
+
+
+# ---- one session
+
+
+@pytest.mark.server(more=SMALL)
+async def test_what_is_in_the_archive_waits_there(server: Harness) -> None:
+    """Few large messages fill the queue as many small ones do; the log is the queue, and all come in order."""
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", "balcony", presence=True)
+    await enable(juliet)
+    await enable(romeo)
+    feed = session(server, juliet).feed
+    await said(server, romeo, "juliet@localhost", range(30), 40 * KIB)
+    assert await acked(romeo) == 30
+    assert not feed.live and len(feed.queue) == 7
+    assert feed.share.used == held(feed) == server.server.memory.used < 300 * KIB
+    reader, got = Reader(juliet), list[str]()
+    for _ in range(20):
+        got += await reader.read()
+        assert held(feed) < 300 * KIB, "a page of the log does not overrun it either"
+    assert numbers(got) == list(range(30))
+    assert feed.live and server.server.memory.used == feed.share.used == 0
+
+
+@pytest.mark.server(more=SMALL)
+async def test_a_session_that_waits_for_its_client_is_bounded_and_loses_nothing(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    await enable(romeo)
+    juliet = await server.login("juliet", "balcony", presence=True)
+    id = await enable(juliet)
+    feed = session(server, juliet).feed
+    juliet.cut()
+    await said(server, romeo, "juliet@localhost", range(20), 40 * KIB)
+    assert await acked(romeo) == 20
+    assert held(feed) < 300 * KIB
+    await server.register("juliet")
+    again = server.connect()
+    await again.sign_in("juliet")
+    again.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='0'/>")
+    reader, got = Reader(again), list[str]()
+    for _ in range(10):
+        got += await reader.read()
+    assert numbers(got) == list(range(20))
+
+
+@pytest.mark.server(more="limits: {queue: 10, ask_every: 5}")
+async def test_of_each_sender_the_last_presence_waits(server: Harness) -> None:
+    """The queue is full: a hundred changes of one contact are one, and chat states are dropped; the session goes on."""
+    romeo, juliet = await server.login("romeo", presence=True), await server.login("juliet", presence=True)
+    await enable(juliet)
+    feed = session(server, juliet).feed
+    for number in range(10):
+        say(romeo, juliet.jid, str(number))
+    for number in range(100):
+        romeo.send(f"<presence to='{juliet.jid}'><status>{number}</status></presence>")
+        romeo.send(f"<message to='{juliet.jid}' type='chat'>{STATE}</message>")
+    await server.quiet()
+    assert not session(server, juliet).ended
+    assert held(feed) == server.server.memory.used
+    dropped = server.server.counts.dropped
+    assert dropped == 100 - 9, "nine states found room beside the presence"
+    reader = Reader(juliet)
+    await reader.read()
+    found = await juliet.receive_all()
+    assert [each.findtext("{jabber:client}status") for each in found if each.tag.endswith("}presence")] == ["99"]
+
+
+@pytest.mark.server(more="limits: {queue: 10, ask_every: 5}")
+async def test_what_must_not_be_missed_ends_the_session(server: Harness) -> None:
+    """Nothing is dropped without a word: the stream ends, and what was in the archive comes to the next session."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", "balcony", presence=True)
+    await enable(juliet)
+    for number in range(10):
+        say(romeo, "juliet@localhost", str(number))
+    for number in range(11):
+        romeo.send(
+            f"<message to='{juliet.jid}' type='chat' id='p{number}'><body>p</body>"
+            "<no-store xmlns='urn:xmpp:hints'/></message>"
+        )
+    await server.quiet()
+    assert await juliet.stream_error() == "resource-constraint"
+    assert server.server.counts.overflows == 1 and server.server.memory.used == 0
+    fresh = await server.login("juliet", "balcony")
+    fresh.send("<presence/>")
+    assert bodies(await fresh.receive_all()) == [str(number) for number in range(10)]
+
+
+@pytest.mark.server(more=SMALL)
+async def test_what_waits_for_a_sleeping_client_is_bounded_in_bytes(server: Harness) -> None:
+    """XEP-0352: more than `client_state.held_size` goes out; the bytes that wait are counted."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    juliet.send("<inactive xmlns='urn:xmpp:csi:0'/>")
+    feed = session(server, juliet).feed
+    for number in range(3):
+        status = str(number) * 10 * KIB
+        romeo.send(f"<presence to='{juliet.jid}'><status>{status}</status></presence>")
+        await server.quiet()
+        assert 10 * KIB < held(feed) < 11 * KIB and held(feed) == server.server.memory.used
+    for number in range(40):
+        romeo.send(f"<message to='{juliet.jid}' type='headline' id='{number}'><body>{'x' * 20 * KIB}</body></message>")
+        await server.advance(0.1)
+        assert held(feed) < 540 * KIB and held(feed) == server.server.memory.used
+    assert await juliet.receive_all()
+    juliet.send("<active xmlns='urn:xmpp:csi:0'/>")
+    await server.quiet()
+    assert server.server.memory.used == 0
+
+
+# ---- one account, the process
+
+
+async def crowd(server: Harness, user: str, count: int) -> list[Client]:
+    """Sessions with acknowledgements, in a room, that acknowledge nothing from then on."""
+    found = []
+    for number in range(count):
+        client = await server.login(user, f"r{number}")
+        await enable(client)
+        client.send(f"<presence to='{ROOM}/{user}{number}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+        await client.receive_all()
+        if number == 0 and user == "romeo":
+            await client.iq(
+                "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>",
+                "set",
+                ROOM,
+            )
+        found.append(client)
+    return found
+
+
+@pytest.mark.server(more="limits: {queue_size: 256 KiB, account_memory: 768 KiB, memory: 64 MiB}")
+async def test_twenty_sessions_of_one_account_that_do_not_acknowledge(server: Harness) -> None:
+    """A fan-out is bytes in each queue: the account's bound holds for all of them together, sessions end with a word,
+    others are not held up, and all that was acknowledged to the sender is in the room's archive."""
+    sessions = await crowd(server, "romeo", 20)
+    sender = await server.login("juliet", "sender")
+    sender.send(f"<presence to='{ROOM}/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await sender.receive_all()
+    await enable(sender)
+    reader, peak = Reader(sender), 0
+    for number in range(40):
+        await said(server, sender, ROOM, range(number, number + 1), 40 * KIB, "groupchat")
+        await reader.read()
+        peak = max(peak, server.server.memory.used)
+        assert server.server.memory.used == all_held(server)
+    most = 768 * KIB + 20 * (FREE + 42 * KIB)
+    assert peak < most, f"{peak / KIB:.0f} KiB"
+    assert await acked(sender) == 40
+    kept = await server.storage.log(LOG).page(ROOM, Range(), 1000)
+    assert numbers([each.body.partition(b"<body>")[2].decode() for each in kept if b"<body>" in each.body]) == list(
+        range(40)
+    )
+    assert not session(server, sender).ended
+    ended = [client for client in sessions if client.closed]
+    assert ended
+    assert [await each.stream_error() for each in ended] == ["resource-constraint"] * len(ended)
+
+
+@pytest.mark.server(more="limits: {queue_size: 256 KiB, account_memory: 1 MiB, memory: 1 MiB}")
+async def test_the_process_makes_room_where_most_is_held(server: Harness) -> None:
+    """Five accounts share what one may use alone: the largest ends, the small one does not notice."""
+    romeo = await server.login("romeo")
+    small = await server.login("benvolio", "phone", presence=True)
+    await enable(small)
+    await said(server, romeo, "benvolio@localhost", range(1), KIB)
+    many = []
+    for number in range(5):
+        client = await server.login(f"juliet{number}", "phone", presence=True)
+        await enable(client)
+        many.append(client)
+        for _ in range(8):  # what no log holds
+            romeo.send(
+                f"<message to='{client.jid}' type='chat' id='p'><body>{'x' * 40 * KIB}</body>"
+                "<no-store xmlns='urn:xmpp:hints'/></message>"
+            )
+            await server.advance(0.2)
+        assert server.server.memory.used <= 1024 * KIB + 42 * KIB
+    assert server.server.counts.memory_full or server.server.counts.overflows
+    assert not session(server, small).ended
+    assert server.server.memory.used == all_held(server)
+
+
+async def test_room_is_made_from_the_largest_down(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    clients = {}
+    for name, count in (("benvolio", 1), ("mercutio", 4), ("tybalt", 8)):
+        client = clients[name] = await server.login(name, "phone", presence=True)
+        await enable(client)
+        await said(server, romeo, client.jid, range(count), 10 * KIB)
+    memory = server.server.memory
+    memory.configure(memory.used - 1, memory.used)
+    await said(server, romeo, clients["benvolio"].jid, range(1), 10)
+    assert [name for name, client in clients.items() if client.closed] == ["tybalt"]
+    assert memory.used == all_held(server) and not memory.pressed
+    fresh = await server.login("tybalt", "phone")
+    fresh.send("<presence/>")
+    assert numbers(bodies(await fresh.receive_all())) == list(range(8)), "nothing stored is lost by it"
+
+
+# ---- answers of many stanzas
+
+
+@pytest.mark.server(more=SMALL)
+async def test_a_page_of_large_messages_is_a_smaller_page(server: Harness) -> None:
+    """XEP-0059: fewer than were asked for, so that a client can read its archive whatever is in it."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet")
+    await said(server, romeo, "juliet@localhost", range(20), 40 * KIB)
+    await enable(juliet)
+    reader, got, after = Reader(juliet), list[int](), ""
+    for _ in range(20):
+        query = f"<set xmlns='http://jabber.org/protocol/rsm'><max>20</max>{after}</set>"
+        answer = await juliet.iq(f"<query xmlns='urn:xmpp:mam:2'>{query}</query>", "set")
+        found = await juliet.receive_all()
+        reader.h += 1 + sum(each.tag.startswith("{jabber:client}") for each in found)
+        juliet.send(f"<a xmlns='urn:xmpp:sm:3' h='{reader.h}'/>")
+        texts = [str(each.text) for one in found for each in one.iter("{jabber:client}body")]
+        assert 0 < len(texts) <= 4
+        got += numbers(texts)
+        fin = answer[0]
+        if fin.get("complete") == "true":
+            break
+        after = f"<after>{fin.findtext('.//{http://jabber.org/protocol/rsm}last')}</after>"
+    assert got == list(range(20))

@@ -1,0 +1,61 @@
+"""What is in no log and waits behind what is: in order, of each sender the last presence only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .stanza import Kind, Stanza
+
+if TYPE_CHECKING:
+    from .memory import Share
+
+
+class Held:
+    """Stanzas as bytes, oldest first. `size`: bytes in all."""
+
+    __slots__ = ("_items", "_serial", "_share", "size")
+
+    def __init__(self, share: Share) -> None:
+        self._items: dict[str | int, bytes] = {}
+        self._serial = 0
+        self._share = share
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, data: bytes, stanza: Stanza | None) -> None:
+        """At the end. An earlier presence of the same sender goes: the last one says how it is (RFC 6121 section 4)."""
+        key = _sender(stanza)
+        if not key:
+            self._serial += 1
+            self._items[self._serial] = data
+        else:
+            former = self._items.pop(key, None)
+            if former is not None:
+                self.size -= len(former)
+                self._share.give(len(former))
+            self._items[key] = data
+        self.size += len(data)
+        self._share.take(len(data))
+
+    def replaces(self, stanza: Stanza | None) -> bool:
+        """Whether it would take the place of an earlier presence."""
+        return _sender(stanza) in self._items
+
+    def all(self) -> list[bytes]:
+        return list(self._items.values())
+
+    def empty(self) -> list[bytes]:
+        """All, which wait here no more."""
+        items = self.all()
+        self._share.give(self.size)
+        self._items, self.size = {}, 0
+        return items
+
+
+def _sender(stanza: Stanza | None) -> str:
+    """The sender of a presence that says how it is; "" for anything else."""
+    if stanza is None or stanza.kind is not Kind.PRESENCE or stanza.type not in ("", "unavailable"):
+        return ""
+    return stanza.sender.full if stanza.sender is not None else ""

@@ -1,0 +1,86 @@
+"""Bytes that wait in memory for clients: counted for each session, for each account and for the process.
+
+Every queue takes its bytes from the `Share` of its session and gives them back. That costs three additions. What
+happens at a bound is the queue's part (docs/howto/limits.md); at the process's the callback of `Memory` makes room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+FREE: Final = 64 << 10
+"""A session that holds no more than so many bytes is never held up for what others hold."""
+
+
+class Pool:
+    """Bytes in use: of an account, or of the process."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = 0
+
+
+class Memory(Pool):
+    """The process's bytes. From `spill` (three quarters of the limit) on, what can be read from a log stays there."""
+
+    __slots__ = ("account_limit", "account_spill", "limit", "on_pressure", "pressed", "spill")
+
+    def __init__(self, limit: int = 1 << 62, account_limit: int = 1 << 62) -> None:
+        super().__init__()
+        self.on_pressure: Callable[[], object] | None = None
+        """Called once when the limit is passed; the callee clears `pressed` when it has made room."""
+        self.pressed = False
+        self.configure(limit, account_limit)
+
+    def configure(self, limit: int, account_limit: int) -> None:
+        self.limit, self.account_limit = limit, account_limit
+        self.spill, self.account_spill = limit * 3 // 4, account_limit * 3 // 4
+
+    def press(self) -> None:
+        """More than the limit is in use."""
+        if not self.pressed and self.on_pressure is not None:
+            self.pressed = True
+            self.on_pressure()
+
+
+class Share:
+    """What one session holds, counted for its account and for the process as well."""
+
+    __slots__ = ("account", "memory", "used")
+
+    def __init__(self, account: Pool | None = None, memory: Memory | None = None) -> None:
+        self.account = account or Pool()
+        self.memory = memory or Memory()
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        self.used += size
+        self.account.used += size
+        memory = self.memory
+        memory.used += size
+        if memory.used > memory.limit:
+            memory.press()
+
+    def give(self, size: int) -> None:
+        self.used -= size
+        self.account.used -= size
+        self.memory.used -= size
+
+    @property
+    def crowded(self) -> bool:
+        """The account's or the process's bytes run short: what a log holds need not be in memory as well."""
+        memory = self.memory
+        return self.used > FREE and (self.account.used >= memory.account_spill or memory.used >= memory.spill)
+
+    @property
+    def over(self) -> bool:
+        """The account's or the process's limit is reached."""
+        memory = self.memory
+        return self.used > FREE and (self.account.used >= memory.account_limit or memory.used >= memory.limit)
+
+    def close(self) -> None:
+        """The session is over: all is given back, and what its queues still do counts nowhere."""
+        self.give(self.used)
+        self.account, self.memory = Pool(), Memory()
