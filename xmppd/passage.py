@@ -97,6 +97,9 @@ class Passage:
                     batch.counts[self.session.counter] = self.session.accounted(self.number)
             except StorageUnavailable:
                 self.refuse(ResourceConstraint("the store does not answer now"))
+            except Exception:  # an update's function
+                log.exception("what %r writes cannot be computed", self.stanza)
+                self.refuse(InternalServerError())
             return
         tail = self._tail()
         if tail is None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ..hooks import Chain, Notify
 from ..service import Service
 from ..stanza import Stanza
-from ..storage.api import Batch, Entry, LogAppend, Write
+from ..storage.api import Batch, Entry, LogAppend, Map, Write
 
 if TYPE_CHECKING:
     from ..account import Account
     from ..sessions import Session
     from .messages import Treatment
+
+T = TypeVar("T")
 
 
 class Lane:
@@ -65,6 +67,13 @@ class Event:
     def write(self, write: Write) -> None:
         """Commit this before the stanza is released."""
         self.writes.append(write)
+
+    def update(self, map: Map[T], key: str, function: Callable[[T | None], T | None]) -> None:
+        """Commit what `function` makes of the owner's record (None: there is none, or: delete it), before the stanza is
+        released. Updates of one record count one another, whichever stanzas bring them: that a handler has read and
+        then written would lose all but the last of what one read brings. The function only computes: it is called again
+        when a commit is tried again. What it raises refuses the stanza."""
+        self.writes.append(map.update(self.owner.bare, key, function))
 
 
 class Outbound(Event):

@@ -108,7 +108,22 @@ class OwnerDelete(Struct, frozen=True, gc=False):
     owner: str
 
 
-Write = MapPut | MapDelete | MapClear | LogAppend | LogReplace | LogDelete | LogTrim | OwnerDelete
+class MapUpdate(Struct, frozen=True):
+    """Set one record to what `function` makes of the one that is there (None: there is none, or: delete it).
+
+    The function is called when the batch is committed, behind all that was joined before: updates of one record count
+    one another. It may be called more than once (a commit that failed is tried again), so it only computes.
+    """
+
+    map: str
+    owner: str
+    key: str
+    function: Callable[[Any], Any]
+
+
+AbsoluteWrite = MapPut | MapDelete | MapClear | LogAppend | LogReplace | LogDelete | LogTrim | OwnerDelete
+"""What a backend is given."""
+Write = AbsoluteWrite | MapUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +159,14 @@ class Map(Protocol[T]):
     def delete(self, owner: str, key: str) -> MapDelete: ...
     def clear(self, owner: str) -> MapClear: ...
 
+    def update(self, owner: str, key: str, function: Callable[[T | None], T | None]) -> MapUpdate:
+        """Set a record to what `function` makes of the one that is there, in the order of the commits: the way to
+        count. None stands for no record. The function computes, and does nothing else: it may be called again."""
+        ...
+
     def get(self, owner: str) -> Mapping[str, T]:
-        """All committed records of an owner whose working set is loaded: a plain call, no copy.
+        """All committed records of an owner whose working set is loaded, and what `update` makes of those whose
+        commit is on its way: a plain call, no copy.
 
         What is returned never changes: a later commit shows in the next call only.
         Resident maps only. Raises LocalError when the owner is not loaded.
@@ -213,10 +234,11 @@ class Batch:
     `done`: the last of its releases has been called, nothing can follow it. The rest is the store's own:
     the items in order of joining, their number of writes, their approximate size in bytes.
     `number`: batches are committed in rising order of it. `counts`: the last count of each counter that has a part
-    in it, written once per batch.
+    in it, written once per batch. `updates`: it holds a `MapUpdate`. `resolved`: the writes of the items that are being
+    committed, without updates. `full_ride`: the riders bring all that they have.
     """
 
-    __slots__ = ("counts", "done", "items", "number", "rows", "size")
+    __slots__ = ("counts", "done", "full_ride", "items", "number", "resolved", "rows", "size", "updates")
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -225,6 +247,17 @@ class Batch:
         self.items: list[Item] = []
         self.rows = 0
         self.size = 0
+        self.updates = False
+        self.resolved: list[Sequence[AbsoluteWrite]] | None = None
+        self.full_ride = False
+
+
+class Rider(Protocol):
+    """Has something to store that can wait, and goes along with a batch that is committed anyway."""
+
+    def ride(self, rows: int) -> Item | None:
+        """At most so many writes, which are taken now, and what to call when they are decided."""
+        ...
 
 
 class Storage(Protocol):
@@ -256,6 +289,14 @@ class Storage(Protocol):
 
         Allowed while the releases of `batch` are being called.
         """
+        ...
+
+    def add_rider(self, rider: Rider) -> None:
+        """Ask it whenever a batch is sealed whether it has something for it."""
+        ...
+
+    def send_riders(self, release: Release) -> Batch:
+        """Have a batch, even if nothing else waits: the riders bring all that they have. Raises StorageUnavailable."""
         ...
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -312,7 +353,7 @@ class Backend(Protocol):
 
     async def close(self) -> None: ...
 
-    def commit(self, writes: Sequence[Write], done: Done) -> None:
+    def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         """Start to make `writes` durable; `done` is called later, on the event loop. One at a time.
 
         Writes take effect in their order; where the store is not atomic, log entries come before records.

@@ -5,14 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from xmppd.clock import Clock, Timer
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.observe.metrics import StoreCounts
-from xmppd.storage.api import Backend, Batch, DataError, LogAppend, Release, Write
+from xmppd.storage.api import (
+    Backend,
+    Batch,
+    DataError,
+    Item,
+    LogAppend,
+    MapUpdate,
+    Release,
+    Rider,
+    Write,
+)
 
 log = logging.getLogger("xmppd.storage")
 
@@ -41,6 +52,9 @@ class Limits:
 
 SMALL = 64
 """Writes from which on a batch need not wait for company."""
+RIDING = 8
+"""So many writes that can wait go along with any batch, and one more for each `SHARE` that it holds."""
+SHARE = 16
 
 
 class GroupCommit:
@@ -69,6 +83,7 @@ class GroupCommit:
         self._watch_timer: Timer | None = None
         self._relief: list[Callable[[], object]] = []
         self._number = 0
+        self._riders: list[Rider] = []
         self._closing = False
         self._idle: asyncio.Future[None] | None = None
 
@@ -79,12 +94,29 @@ class GroupCommit:
         batch = self._open
         if batch is None or batch.rows >= self._rows or batch.size >= self._size:
             batch = self._begin()
-        batch.items.append((writes, release))
-        batch.rows += len(writes) or 1
         size = 0
         for write in writes:
-            size += len(write.entry.body) + ROW_BYTES if type(write) is LogAppend else ROW_BYTES
+            if type(write) is LogAppend:
+                size += len(write.entry.body) + ROW_BYTES
+            else:
+                size += ROW_BYTES
+                if type(write) is MapUpdate:
+                    batch.updates = True
+        if batch.updates:
+            self._joins(writes)
+        batch.items.append((writes, release))
+        batch.rows += len(writes) or 1
         batch.size += size
+        return batch
+
+    def add_rider(self, rider: Rider) -> None:
+        """Ask it whenever a batch is sealed whether it has something for it."""
+        self._riders.append(rider)
+
+    def send_riders(self, release: Release) -> Batch:
+        """Have a batch for what the riders have, all of it. Raises StorageUnavailable."""
+        batch = self.join((), release)
+        batch.full_ride = True
         return batch
 
     def follow(self, batch: Batch, release: Release) -> None:
@@ -144,11 +176,26 @@ class GroupCommit:
         batch = self._flying = self._waiting.popleft()
         if batch is self._open:
             self._open = None
+        if self._riders:
+            self._take_riders(batch)
         self._parts = [(0, len(batch.items))]
         self._since = self.clock.monotonic()
         if self._watch_timer is None:
             self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
         self._submit()
+
+    def _take_riders(self, batch: Batch) -> None:
+        """What can wait goes along with what is committed anyway; with a batch of releases only if it was asked for."""
+        if not batch.full_ride and not any(writes for writes, _ in batch.items):
+            return
+        room = self._rows if batch.full_ride else RIDING + batch.rows // SHARE
+        for rider in self._riders:
+            item = rider.ride(room)
+            if item is not None:
+                room -= len(item[0])
+                batch.items.append(item)
+                if room <= 0:
+                    return
 
     def _submit(self) -> None:
         """Hand the leftmost undecided part of the batch to the backend."""
@@ -156,7 +203,29 @@ class GroupCommit:
         batch = self._flying
         assert batch is not None
         start, end = self._parts[-1]
-        writes = list(chain.from_iterable(writes for writes, _ in batch.items[start:end]))
+        if batch.resolved is not None:  # again, as it was
+            self._hand_over(chain.from_iterable(batch.resolved))
+        elif batch.updates:
+            self._resolve(batch, batch.items[start:end])
+        else:
+            self._hand_over(chain.from_iterable(writes for writes, _ in batch.items[start:end]))
+
+    def _joins(self, writes: Sequence[Write]) -> None:
+        """They join a batch that holds updates. The store keeps what updates make of records."""
+
+    def _resolve(self, batch: Batch, items: Sequence[Item]) -> None:
+        """Put absolute writes in the place of updates, in `batch.resolved`, and hand those over."""
+        raise LocalError("only a store with maps can resolve updates")
+
+    def _updated(self, items: Sequence[Item], batch: Batch) -> None:
+        """Items of a batch with updates are decided; `batch.resolved`, if they are in."""
+
+    def _hand_over(self, part: Iterable[Any]) -> None:
+        """The absolute writes of the leftmost part, and the counts behind the last one, to the backend."""
+        batch = self._flying
+        assert batch is not None
+        end = self._parts[-1][1]
+        writes = list(part)
         if writes and end == len(batch.items):
             writes.extend(counter.counted(count) for counter, count in batch.counts.items())
         if not writes:
@@ -197,8 +266,13 @@ class GroupCommit:
         start, end = self._parts.pop()
         items = batch.items
         if failure is None:
-            for index in range(start, end):
-                self._apply(items[index][0])
+            for writes in batch.resolved if batch.resolved is not None else [each for each, _ in items[start:end]]:
+                self._apply(writes)
+        if batch.updates:
+            if failure is not None:
+                batch.resolved = None
+            self._updated(items[start:end], batch)
+            batch.resolved = None
         self._since = self.clock.monotonic()
         if self._parts:
             self._release(batch, start, end, failure)
@@ -220,7 +294,7 @@ class GroupCommit:
         """What waits is so little that it waits for more."""
         return bool(self.limits.gather) and len(self._waiting) == 1 and self._waiting[0].rows < SMALL
 
-    def _apply(self, writes: Sequence[Write]) -> None:
+    def _apply(self, writes: Sequence[Any]) -> None:
         """Committed writes, before anything is released: the store brings its memory up to date here."""
 
     def _release(self, batch: Batch, start: int, end: int, failure: Exception | None) -> None:
@@ -267,6 +341,7 @@ class GroupCommit:
         if len(bearing) > 1:
             middle = bearing[len(bearing) // 2]
             self._parts[-1:] = [(middle, end), (start, middle)]
+            batch.resolved = None
             self._submit()
             return
         self.counts.refused += 1
@@ -316,6 +391,8 @@ class GroupCommit:
         self._relieve()
 
     def _refuse(self, batch: Batch, error: StorageUnavailable) -> None:
+        if batch.updates:
+            self._updated(batch.items, batch)
         for _, release in batch.items:
             try:
                 release.failed(error)

@@ -9,6 +9,7 @@ from typing import Any
 from xmppd.clock import Clock
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import (
+    AbsoluteWrite,
     DataError,
     Done,
     Entry,
@@ -22,11 +23,10 @@ from xmppd.storage.api import (
     OwnerDelete,
     Range,
     Row,
-    Write,
 )
 from xmppd.storage.codec import bounds, check_entry, check_text, matches, pack, unpack
 
-Pending = tuple[Sequence[Write], Done]
+Pending = tuple[Sequence[AbsoluteWrite], Done]
 Failure = tuple[Exception, int]
 
 
@@ -83,7 +83,7 @@ class MemoryBackend:
     # --- the seam ---
 
     @property
-    def held(self) -> list[Sequence[Write]]:
+    def held(self) -> list[Sequence[AbsoluteWrite]]:
         """The writes of the commits that wait for `release`."""
         return [writes for writes, _ in self._held]
 
@@ -121,13 +121,13 @@ class MemoryBackend:
     async def close(self) -> None:
         """Nothing to give back."""
 
-    def commit(self, writes: Sequence[Write], done: Done) -> None:
+    def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         if self._holding:
             self._held.append((writes, done))
         else:
             self._finish(writes, done)
 
-    def _finish(self, writes: Sequence[Write], done: Done) -> None:
+    def _finish(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         error: Exception | None = None
         if self._failures:
             error, written = self._failures.pop(0)
@@ -140,12 +140,12 @@ class MemoryBackend:
                 error = refused
         self.clock.call_soon(lambda: done(error))
 
-    def _write(self, writes: Sequence[Write]) -> None:
+    def _write(self, writes: Sequence[AbsoluteWrite]) -> None:
         steps = [self._step(write) for write in writes]  # all are checked before the first is done
         for step in steps:
             step()
 
-    def _step(self, write: Write) -> Callable[[], None]:
+    def _step(self, write: AbsoluteWrite) -> Callable[[], None]:
         """The change that a write makes. Raises DataError if it cannot be stored."""
         check_text(write.owner)
         if isinstance(write, OwnerDelete):

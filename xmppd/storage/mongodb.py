@@ -24,6 +24,7 @@ from pymongo.errors import BulkWriteError, ConfigurationError, InvalidURI, Opera
 
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import (
+    AbsoluteWrite,
     DataError,
     Done,
     Entry,
@@ -38,7 +39,6 @@ from xmppd.storage.api import (
     Range,
     Row,
     StoreError,
-    Write,
 )
 from xmppd.storage.codec import check_entry, clamp
 from xmppd.storage.mongodb_documents import (
@@ -163,12 +163,12 @@ class MongoBackend:
 
     # --- commits ---
 
-    def commit(self, writes: Sequence[Write], done: Done) -> None:
+    def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         if not self._ready:
             raise StorageUnavailable("the store is not open")
         self._task = asyncio.get_running_loop().create_task(self._commit(writes, done), name="MongoDB commit")
 
-    async def _commit(self, writes: Sequence[Write], done: Done) -> None:
+    async def _commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         error: Exception | None = None
         try:
             commit = Commit(self._db, writes)
@@ -243,7 +243,7 @@ class Commit:
     Raises DataError when it is made, if what is refused can be told by looking at it.
     """
 
-    def __init__(self, db: Any, writes: Sequence[Write]) -> None:
+    def __init__(self, db: Any, writes: Sequence[AbsoluteWrite]) -> None:
         self._entries = db["entries"]
         self._records = db["records"]
         self._meta = db["meta"]
@@ -300,7 +300,7 @@ class Commit:
             # later write is with the majority, so are all before it.
             await self._meta.update_one({"_id": "fence"}, {"$set": {"by": ObjectId()}}, upsert=True)
 
-    def _step(self, write: Write) -> Any:
+    def _step(self, write: AbsoluteWrite) -> Any:
         """What will be sent for a write. Raises DataError."""
         if isinstance(write, LogAppend):
             return self._document(write)
@@ -346,7 +346,7 @@ class Commit:
             raise DataError("an entry is too large")
         return RawBSONDocument(raw, RAW)
 
-    async def _barrier(self, write: Write, document: Any) -> None:
+    async def _barrier(self, write: AbsoluteWrite, document: Any) -> None:
         """A change of a log sees the appends before it; what deletes an owner sees all."""
         await self._flush_entries()
         if isinstance(write, LogReplace):

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from xmppd.errors import LocalError
-from xmppd.storage.api import Backend, LogAppend, MapClear, MapDelete, MapPut, OwnerDelete, Row, Write
+from xmppd.storage.api import AbsoluteWrite, Backend, LogAppend, MapClear, MapDelete, MapPut, OwnerDelete, Row
 
 log = logging.getLogger("xmppd.storage")
 
@@ -46,7 +46,7 @@ class Loading:
     """A read on its way, and what was committed since it began (it may or may not have seen that)."""
 
     task: asyncio.Task[None]
-    writes: list[Write] = field(default_factory=list)
+    writes: list[AbsoluteWrite] = field(default_factory=list)
 
 
 class Resident:
@@ -101,7 +101,7 @@ class Resident:
         if len(names) == len(self.records):  # else a map was added meanwhile: load() reads again
             self._keep(owner, rows, writes)
 
-    def _keep(self, owner: str, rows: Sequence[Row[Any]], writes: Sequence[Write]) -> None:
+    def _keep(self, owner: str, rows: Sequence[Row[Any]], writes: Sequence[AbsoluteWrite]) -> None:
         size = OWNER_BYTES
         found: dict[str, dict[str, Any]] = {}
         for row in rows:
@@ -122,7 +122,7 @@ class Resident:
 
     # --- commits ---
 
-    def apply(self, writes: Sequence[Write]) -> None:
+    def apply(self, writes: Sequence[AbsoluteWrite]) -> None:
         """Bring loaded owners up to date. A mapping that was handed out is replaced, never changed."""
         fresh: set[tuple[str, str]] = set()
         for write in writes:

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from xmppd.errors import StorageUnavailable
-from xmppd.storage.api import Done, Entry, Range, Row, StoreError, Write
+from xmppd.storage.api import AbsoluteWrite, Done, Entry, Range, Row, StoreError
 from xmppd.storage.sqlite_read import Reader
 from xmppd.storage.sqlite_schema import prepare, translate
 from xmppd.storage.sqlite_write import Writer
@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 log = logging.getLogger("xmppd.storage")
 
-Job = tuple[Sequence[Write], Done]
+Job = tuple[Sequence[AbsoluteWrite], Done]
 
 
 class SqliteBackend:
@@ -91,7 +91,7 @@ class SqliteBackend:
 
     # --- commits ---
 
-    def commit(self, writes: Sequence[Write], done: Done) -> None:
+    def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         if self._thread is None:
             raise StorageUnavailable("the store is not open")
         self._jobs.put((writes, done))
@@ -114,7 +114,7 @@ class SqliteBackend:
         except Exception:
             log.exception("%s could not be closed; its log is read back at the next start", self.path)
 
-    def _attempt(self, writer: Writer, writes: Sequence[Write]) -> Exception | None:
+    def _attempt(self, writer: Writer, writes: Sequence[AbsoluteWrite]) -> Exception | None:
         """One commit: None, or StorageUnavailable, DataError, or an error of our own making."""
         try:
             writer.write(writes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xmppd.storage.api import (
+    AbsoluteWrite,
     LogAppend,
     LogDelete,
     LogReplace,
@@ -15,7 +16,6 @@ from xmppd.storage.api import (
     MapDelete,
     MapPut,
     OwnerDelete,
-    Write,
 )
 from xmppd.storage.codec import clamp, pack
 from xmppd.storage.sqlite_schema import connect
@@ -80,7 +80,7 @@ class Writer:
         if db is not None:
             db.close()
 
-    def write(self, writes: Sequence[Write]) -> None:
+    def write(self, writes: Sequence[AbsoluteWrite]) -> None:
         """All of the writes, or none and an exception. When it returns they are on disk."""
         if self._db is None:
             self.open()
@@ -91,7 +91,7 @@ class Writer:
         except _Repeated:
             self._transaction(writes, careful=True)
 
-    def _transaction(self, writes: Sequence[Write], careful: bool) -> None:
+    def _transaction(self, writes: Sequence[AbsoluteWrite], careful: bool) -> None:
         assert self._db is not None
         self._careful = careful
         self._db.execute("BEGIN IMMEDIATE")
@@ -184,7 +184,7 @@ class Writer:
         self._seen.add(place)
         return self._db.execute("SELECT 1 FROM entry WHERE box = ? AND id = ?", place).fetchone() is not None
 
-    def _other(self, write: Write) -> None:
+    def _other(self, write: AbsoluteWrite) -> None:
         """What is not an append. Changes of a log see the appends before them; records are written last."""
         if isinstance(write, (MapPut, MapDelete)):
             place = (self._name(write.map), self._jid(write.owner), write.key)

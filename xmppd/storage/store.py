@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from xmppd.clock import Clock
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.storage.api import (
     Backend,
+    Batch,
+    DataError,
     Entry,
+    Item,
     LogAppend,
     LogDelete,
     LogReplace,
@@ -19,12 +23,14 @@ from xmppd.storage.api import (
     MapClear,
     MapDelete,
     MapPut,
+    MapUpdate,
     Range,
     StoreError,
     Write,
 )
 from xmppd.storage.commits import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
 from xmppd.storage.resident import Resident, convert
+from xmppd.storage.updates import Updates, shown
 
 T = TypeVar("T")
 
@@ -34,13 +40,16 @@ log = logging.getLogger("xmppd.storage")
 class StoredMap(Generic[T]):
     """`api.Map` over a backend."""
 
-    def __init__(self, name: str, record: type[T], resident: Resident | None, backend: Backend) -> None:
+    def __init__(
+        self, name: str, record: type[T], resident: Resident | None, backend: Backend, updates: Updates
+    ) -> None:
         self.name = name
         self.record = record
         self.resident = resident is not None
         self._backend = backend
         self._cache: dict[str, Mapping[str, Any]] = resident.add(name, record) if resident is not None else {}
         self.in_memory: Mapping[str, Mapping[str, T]] = self._cache
+        self._pending = updates.add(name, record)
 
     def put(self, owner: str, key: str, value: T) -> MapPut:
         return MapPut(self.name, owner, key, value)
@@ -51,22 +60,28 @@ class StoredMap(Generic[T]):
     def clear(self, owner: str) -> MapClear:
         return MapClear(self.name, owner)
 
+    def update(self, owner: str, key: str, function: Callable[[T | None], T | None]) -> MapUpdate:
+        return MapUpdate(self.name, owner, key, function)
+
     def get(self, owner: str) -> Mapping[str, T]:
         try:
-            return self._cache[owner]
+            records = self._cache[owner]
         except KeyError:
             why = "the owner is not loaded" if self.resident else "the map is not resident"
             raise LocalError(f"map {self.name!r} of {owner!r}: {why}") from None
+        if self._pending and owner in self._pending:
+            return shown(records, self._pending[owner])
+        return records
 
     async def read(self, owner: str, key: str) -> T | None:
         if owner in self._cache:
-            return self._cache[owner].get(key)
+            return self.get(owner).get(key)
         value = await self._backend.read(self.name, owner, key)
         return None if value is None else convert(value, self.record, self.name, owner, key)
 
     async def read_all(self, owner: str) -> dict[str, T]:
         if owner in self._cache:
-            return dict(self._cache[owner])
+            return dict(self.get(owner))
         found: dict[str, T] = {}
         for row in await self._backend.load(owner, (self.name,)):
             value = convert(row.value, self.record, self.name, owner, row.key)
@@ -140,10 +155,13 @@ class Store(GroupCommit):
     ) -> None:
         super().__init__(backend, clock, limits or Limits())
         self._resident = Resident(backend, max_owners, max_bytes)
+        self._updates = Updates(self._resident)
         self._maps: dict[str, StoredMap[Any]] = {}
         self._logs: dict[str, StoredLog] = {}
         self._opening: asyncio.Task[None] | None = None
         self._apply = self._resident.apply  # type: ignore[method-assign]  # saves a call for each item
+        self._joins = self._updates.joined  # type: ignore[method-assign]
+        self._fetching: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open the backend. Raises StoreError.
@@ -183,13 +201,17 @@ class Store(GroupCommit):
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
         await self.drain(within)
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
         await self.backend.close()
 
     def map(self, name: str, record: type[T], resident: bool = False) -> StoredMap[T]:
         """The map of that name. Raises LocalError if it is known with another type or residence."""
         known = self._maps.get(name)
         if known is None:
-            known = self._maps[name] = StoredMap(name, record, self._resident if resident else None, self.backend)
+            residence = self._resident if resident else None
+            known = self._maps[name] = StoredMap(name, record, residence, self.backend, self._updates)
         if known.record is not record or known.resident is not resident:
             raise LocalError(f"map {name!r} is already declared otherwise")
         return known
@@ -211,6 +233,39 @@ class Store(GroupCommit):
         waiter = _Waiter(asyncio.get_running_loop().create_future())
         self.join(writes, waiter)
         await waiter.future
+
+    # ---- updates
+
+    def _resolve(self, batch: Batch, items: Sequence[Item]) -> None:
+        """Nothing else is committed meanwhile, so what is in memory, or is read now, is what the functions change."""
+        if self._updates.missing(batch.number, items):
+            self._fetching = asyncio.get_running_loop().create_task(self._fetch(batch, items), name="read for updates")
+            return
+        try:
+            batch.resolved = self._updates.resolve(items)
+        except Exception as error:  # of a plugin's function: its item fails alone
+            self._decided(DataError(f"an update failed: {error!r}"))
+            return
+        self._hand_over(chain.from_iterable(batch.resolved))
+
+    async def _fetch(self, batch: Batch, items: Sequence[Item]) -> None:
+        """Records that are not in memory."""
+        try:
+            for place in self._updates.missing(batch.number, items):
+                map, owner, key = place
+                self._updates.fetch(place, await self.backend.read(map, owner, key))
+        except StorageUnavailable as error:
+            self._decided(error)
+        except Exception as error:
+            self._decided(DataError(f"cannot be read for an update: {error!r}"))
+        else:
+            self._resolve(batch, items)
+
+    def _updated(self, items: Sequence[Item], batch: Batch) -> None:
+        for written in batch.resolved or ():
+            self._updates.committed(written)
+        for writes, _ in items:
+            self._updates.decided(writes)
 
     def loaded(self, owner: str) -> bool:
         return self._resident.loaded(owner)

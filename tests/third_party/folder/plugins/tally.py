@@ -1,0 +1,35 @@
+"""How many messages each account has got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmppd.contracts.routing import INBOUND
+from xmppd.plugin import E, Element, Inbound, Kind, NoConfig, Plugin, Request, Stage, To, iq, on
+
+NS = "urn:example:tally"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    messages: int = 0
+
+
+class Counting(Plugin[NoConfig]):
+    standard = False
+
+    def setup(self) -> None:
+        self.tallies = self.host.storage.map("tally", Tally, resident=True)
+
+    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=("chat",))
+    def count(self, event: Inbound) -> None:
+        event.update(self.tallies, "", one_more)
+
+    @iq("get", NS, "tally", To.SELF)
+    async def tell(self, request: Request) -> Element:
+        tally = self.tallies.get(request.account.bare).get("", Tally())
+        return E("tally", NS, {"messages": str(tally.messages)})
+
+
+def one_more(old: Tally | None) -> Tally:
+    return Tally(1 if old is None else old.messages + 1)

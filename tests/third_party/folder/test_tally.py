@@ -1,0 +1,70 @@
+"""The counter of docs/howto/write-a-plugin.md: nothing that it is told of is lost, and nothing counts twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Harness
+from xmppd.errors import StorageUnavailable
+from xmppd.storage.api import DataError
+
+NS = "urn:example:tally"
+
+
+@pytest.fixture
+async def counting() -> AsyncIterator[Harness]:
+    folder = Path(__file__).parent / "plugins"
+    harness = Harness(plugins={"tally": {}}, more=f"plugin_path: ['{folder}']")
+    await harness.start()
+    yield harness
+    await harness.stop()
+
+
+def said(to: str, *bodies: str) -> str:
+    return "".join(f"<message to='{to}' type='chat' id='{each}'><body>{each}</body></message>" for each in bodies)
+
+
+async def tally(server: Harness, user: str) -> str | None:
+    client = await server.login(user)
+    return (await client.iq(f"<tally xmlns='{NS}'/>"))[0].get("messages")
+
+
+async def test_three_messages_in_one_read_are_three(counting: Harness) -> None:
+    romeo, juliet = await counting.login("romeo"), await counting.login("juliet")
+    romeo.send(said(juliet.bare, "one", "two", "three"))
+    await counting.quiet()
+    assert await tally(counting, "juliet") == "3"
+    nurse = await counting.login("nurse")
+    counting.backend.hold()
+    romeo.send(said(juliet.bare, "four"))
+    await counting.quiet()
+    nurse.send(said(juliet.bare, "five") + said(romeo.bare, "six"))
+    await counting.quiet()
+    counting.backend.release()
+    await counting.quiet()
+    assert await tally(counting, "juliet") == "5"
+    assert await tally(counting, "romeo") == "1"
+
+
+async def test_a_store_that_fails_counts_once(counting: Harness) -> None:
+    """It is tried again, until it is in."""
+    romeo, juliet = await counting.login("romeo"), await counting.login("juliet")
+    counting.backend.fail(StorageUnavailable("away"), times=2)
+    romeo.send(said(juliet.bare, "one", "two"))
+    await counting.quiet()
+    await counting.advance(5)
+    assert await tally(counting, "juliet") == "2"
+
+
+async def test_what_is_refused_does_not_count(counting: Harness) -> None:
+    """One of three is refused for what it holds, and the others count as if it had not been there."""
+    romeo, juliet = await counting.login("romeo"), await counting.login("juliet")
+    counting.backend.fail(DataError("poison"))  # the three together: they are taken apart
+    counting.backend.fail(DataError("poison"))  # the first one, alone
+    romeo.send(said(juliet.bare, "one", "two", "three"))
+    answers = await romeo.receive_all()
+    assert [each.get("type") for each in answers if each.get("id") == "one"] == ["error"]
+    assert await tally(counting, "juliet") == "2"
