@@ -393,7 +393,10 @@ class GroupChat(Plugin[Config]):
             log.warning("%s, a service admin, has become an owner of %s", who.bare, room.jid)
 
     async def carry_out(self, live: Live, plan: Plan | None, then: Callable[[], None] | None = None) -> None:
-        """Commit, change, answer, tell. Raises StorageUnavailable, and then nothing has changed."""
+        """Commit, change, tell what goes ahead of the answer, answer, tell the rest.
+
+        Raises StorageUnavailable, and then nothing has changed.
+        """
         if plan is None or live.room is None:
             return
         ends = plan.ends
@@ -406,9 +409,10 @@ class GroupChat(Plugin[Config]):
         effects = plan.apply()
         if ends:
             live.room = None
+        self.perform(effects[: plan.ahead])
         if then is not None:
             then()
-        self.perform(effects)
+        self.perform(effects[plan.ahead :])
 
     # ---- what goes
 

@@ -28,7 +28,7 @@ from .model import (
     Send,
 )
 from .options import MEMBERS_ONLY
-from .privileges import ADMINS, check_affiliation, check_list, check_role
+from .privileges import ADMINS, check_affiliation, check_list, check_role, may_give, may_moderate
 from .state import X_TAG, Notice, item_text, x_bytes
 
 ITEMS: Final = 200
@@ -109,13 +109,18 @@ class Administration(Invitations):
 
         def apply() -> list[Effect]:
             self.members = members
-            effects: list[Effect] = []
+            kicked = {
+                occupant.key: (occupant, Notice((307,), actor, reason))
+                for occupant, role, reason in roles
+                if role is Role.NONE and self.occupants.get(occupant.key) is occupant
+            }
+            # Section 8.2: who is put out hears of it before the moderator does, the others behind the answer.
+            effects, rest = self.removed(kicked.values())
+            plan.ahead = len(effects)
+            effects += rest
             for occupant, role, reason in roles:
                 effects += self._role_applied(occupant, role, Notice(actor=actor, reason=reason))
-            for turn in turns:
-                if turn.old is not turn.new:
-                    effects += self._turned(turn, actor, who)
-            return effects
+            return effects + self.turned(turns, actor, who)
 
         plan.apply = apply
         return plan
@@ -128,19 +133,15 @@ class Administration(Invitations):
         assert item.role is not None
         acting = self.seats.get(who.full)
         affiliation = self.affiliation(who)
-        if affiliation not in ADMINS and (acting is None or acting.role is not Role.MODERATOR):
-            raise Forbidden()  # before anything is told about who is there
-        target = self.named(item.nick) if item.nick else None
+        role = acting.role if acting is not None else Role.NONE
+        may_moderate(affiliation, role, item.role)  # before anything is told about who is there
+        if not item.nick:
+            raise BadRequest("a role is given to a nick")  # section 17.4
+        target = self.named(item.nick)
         if target is None:
             raise ItemNotFound("nobody of that nick is here")
         if item.role is not target.role:
-            check_role(
-                affiliation,
-                acting.role if acting is not None else Role.NONE,
-                self.affiliation_of(target),
-                target.role,
-                item.role,
-            )
+            check_role(affiliation, role, self.affiliation_of(target), target.role, item.role)
             if acting is target:
                 raise Conflict("not your own role")
         return target, item.role, item.reason
@@ -150,17 +151,17 @@ class Administration(Invitations):
         assert item.affiliation is not None
         actor, new = self.affiliation(who), item.affiliation
         claims = service_admin and item.jid is not None and item.jid.bare == who.bare and new is Affiliation.OWNER
-        if actor not in ADMINS and not claims:
-            raise Forbidden()
+        if not claims:
+            may_give(actor, new)  # before anything is told about who is there
         jid = item.jid or self._address_of(item.nick)
+        if jid.bare == who.bare and new is Affiliation.OUTCAST:
+            raise Conflict("you cannot ban yourself")  # section 9.1, also for an admin
         known = members.get(jid.bare)
         old = AFFILIATIONS[known.affiliation] if known is not None else Affiliation.NONE
         if not claims:
             check_affiliation(actor, old, new)
         if not jid.local and new not in (Affiliation.OUTCAST, Affiliation.NONE):
             raise NotAllowed("a whole domain can only be banned")
-        if jid.bare == who.bare and new is Affiliation.OUTCAST:
-            raise Conflict("you cannot ban yourself")  # section 9.1
         if new is Affiliation.NONE:
             members.pop(jid.bare, None)
         else:
@@ -175,7 +176,9 @@ class Administration(Invitations):
         return Turn(jid, old, new, item.reason)
 
     def _address_of(self, nick: str) -> JID:
-        target = self.named(nick) if nick else None
+        if not nick:
+            raise BadRequest("an affiliation is given to an address")  # section 17.4
+        target = self.named(nick)
         if target is None:
             raise ItemNotFound("nobody of that nick is here")
         return target.main.jid.to_bare()
@@ -185,8 +188,6 @@ class Administration(Invitations):
     def _role_applied(self, occupant: Occupant, role: Role, notice: Notice) -> list[Effect]:
         if self.occupants.get(occupant.key) is not occupant or role is occupant.role:
             return []
-        if role is Role.NONE:
-            return self.removed(occupant, Notice((307,), notice.actor, notice.reason))
         return self._with_role(occupant, role, notice)
 
     def _with_role(self, occupant: Occupant, role: Role, notice: Notice) -> list[Effect]:
@@ -199,27 +200,45 @@ class Administration(Invitations):
             effects += [effect for each in others for effect in self.shown(each, each.main, (occupant,))]
         return effects
 
-    def _turned(self, turn: Turn, actor: str, who: JID) -> list[Effect]:
-        new = turn.new
-        here = [each for each in self.occupants.values() if self._concerns(turn.jid, each)]
-        code = 0
-        if new is Affiliation.OUTCAST:
-            code = 301
-        elif new is Affiliation.NONE and MEMBERS_ONLY.of(self):
-            code = 321
-        effects: list[Effect] = []
-        for occupant in here:
-            if code:
-                effects += self.removed(occupant, Notice((code,), actor, turn.reason))
+    def turned(self, turns: Iterable[Turn], actor: str, who: JID) -> list[Effect]:
+        """What follows from affiliations that `who`, here as `actor`, has changed."""
+        gone: dict[str, tuple[Occupant, Notice]] = {}
+        stay: list[tuple[Occupant, Turn]] = []
+        away: list[Turn] = []
+        merged: dict[str, Turn] = {}
+        for turn in turns:
+            first = merged.get(turn.jid.bare, turn)
+            merged[turn.jid.bare] = Turn(turn.jid, first.old, turn.new, turn.reason)
+        for turn in merged.values():
+            if turn.old is turn.new:
                 continue
+            here = [each for each in self.occupants.values() if self._concerns(turn.jid, each)]
+            for occupant in here:
+                code = self._leaves_with(occupant)
+                if code:
+                    gone[occupant.key] = (occupant, Notice((code,), actor, turn.reason))
+                else:
+                    stay.append((occupant, turn))
+            if not here:
+                away.append(turn)
+        own, rest = self.removed(gone.values())
+        effects = own + rest
+        for occupant, turn in stay:
             role = self._role_after(occupant.role, turn)
             effects += self._with_role(occupant, role, Notice((), actor, turn.reason))
-        if not here:
+        for turn in away:
             effects += self._told(turn)
-            if turn.old is Affiliation.NONE and new is Affiliation.MEMBER and MEMBERS_ONLY.of(self):
+            if turn.old is Affiliation.NONE and turn.new is Affiliation.MEMBER and MEMBERS_ONLY.of(self):
                 effects.append(Send(self.invitation(turn.jid, who.bare, turn.reason)))  # section 9.5
                 self.invitations[(turn.jid.bare, who.bare)] = None
         return effects
+
+    def _leaves_with(self, occupant: Occupant) -> int:
+        """The status code for who may not stay, 0 for who may. Behind a membership may stand a ban of the domain."""
+        affiliation = self.affiliation_of(occupant)
+        if affiliation is Affiliation.OUTCAST:
+            return 301
+        return 321 if affiliation is Affiliation.NONE and MEMBERS_ONLY.of(self) else 0
 
     def _concerns(self, jid: JID, occupant: Occupant) -> bool:
         """A banned domain is about those who have no affiliation of their own."""
@@ -284,10 +303,8 @@ class Administration(Invitations):
         for bare, member in self.members.items():
             if member.affiliation != word:
                 continue
-            attributes = {"affiliation": word, "jid": bare}
+            attributes = {"affiliation": word, "jid": bare}  # no role: section 17.4
             occupant = here.get(bare)
-            if occupant is not None:
-                attributes["role"] = occupant.role.name.lower()
             nick = member.nick or (occupant.nick if occupant is not None else "")
             if nick:
                 attributes["nick"] = nick

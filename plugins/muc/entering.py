@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xmppd.errors import BadRequest, Conflict, Forbidden, ItemNotFound, JidMalformed
@@ -143,8 +143,26 @@ class Entering(RoomState):
         self.admit(entry)
         sitting = self.seats.get(entry.who.full)
         if sitting is not None and prepare_nick(entry.nick) != sitting.key:
-            return self.change_nick(entry.who, entry.nick, entry.presence)
+            moving = self.change_nick(entry.who, entry.nick, entry.presence)
+            return Plan(apply=lambda: [*moving.apply(), *self._all_again(entry, history)])
         return Plan(apply=lambda: self._entered(entry, history, created))
+
+    def _all_again(self, entry: Entry, history: Sequence[LogEntry], codes: Iterable[int] = ()) -> list[Effect]:
+        """All that one sees on entering, to the one seat: the others, itself, what was said (section 7.2.2)."""
+        there = self.seats[entry.who.full]
+        seat = there.seats[entry.who.full]
+        effects = self._roster([each for each in self.occupants.values() if each is not there], there, seat)
+        codes = [*codes]
+        if there.nick != entry.nick:
+            codes.append(210)
+        if self.is_open():
+            codes.append(100)
+        if ARCHIVING.of(self):
+            codes.append(170)
+        effects += self.shown_self(there, seat, (seat.jid,), notice=Notice(tuple(codes)))
+        effects += self.history(history, entry.wanted, seat.jid)
+        effects.append(Send(self.subject().stamped(to=seat.jid)))
+        return effects
 
     def _entered(self, entry: Entry, history: Sequence[LogEntry], created: bool) -> list[Effect]:
         there, key = self.occupants.get(self.nick_key(entry.nick)), self.nick_key(entry.nick)
@@ -153,25 +171,16 @@ class Entering(RoomState):
             role = self.entry_role(self.affiliation(entry.who))
             there = self.new_occupant(entry.nick, key, entry.who, role)
         seat = Seat(entry.who, entry.presence)
+        before = there.main if known else None
         self.sit(there, seat)
+        if before is not None:
+            # Section 17.3: it may show otherwise than before, and nobody may see another state than the others.
+            return self._all_again(entry, history) + self.restated(there, before)
         others = [each for each in self.occupants.values() if each is not there]
-        effects = self._roster(others, there, seat)
-        codes = [201] if created else []
-        if there.nick != entry.nick:
-            codes.append(210)
-        if self.is_open():
-            codes.append(100)
-        if ARCHIVING.of(self):
-            codes.append(170)
-        effects += self.shown_self(there, seat, (seat.jid,), notice=Notice(tuple(codes)))
-        if not known:
-            effects += self.shown(there, seat, others)
-            own = [each.jid for each in there.seats.values() if each is not seat]
-            if own:
-                effects += self.shown_self(there, seat, own)
-        effects += self.history(history, entry.wanted, seat.jid)
-        effects.append(Send(self.subject().stamped(to=seat.jid)))
-        return effects
+        own = [each.jid for each in there.seats.values() if each is not seat]
+        effects = self._all_again(entry, history, [201] if created else [])
+        effects += self.shown(there, seat, others)
+        return effects + self.shown_self(there, seat, own) if own else effects
 
     def _roster(self, others: Sequence[Occupant], newcomer: Occupant, seat: Seat) -> list[Effect]:
         """The presence of all who are there to the one who enters."""
@@ -250,11 +259,12 @@ class Entering(RoomState):
         if last:
             others = [each for each in self.occupants.values() if each is not old]
             effects += self.shown(old, gone, others, "unavailable", notice)
+        before = old.main
         self.stand_up(old, seat.jid.full)
         self.sit(new, seat)
         if not last:
             # Its other clients go on under the old nick, which this one has just seen going.
-            effects += self._roster((old,), new, seat)
+            effects += self._roster((old,), new, seat) + self.restated(old, before)
         return effects + self.updated(new)
 
     # ---- leaving

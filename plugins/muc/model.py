@@ -84,11 +84,15 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class KeptSeat:
-    """A seat whose session outlives the process. `presence`: the cleaned one, as text."""
+    """A seat whose session outlives the process. `presence`: the cleaned one, as text.
+
+    `place`: its place among the seats of the room, the one that spoke last behind the others.
+    """
 
     nick: str
     role: int
     presence: str
+    place: int = 0
 
 
 # ---- alive
@@ -180,12 +184,14 @@ def _nothing() -> list[Effect]:
 class Plan:
     """A decided change: commit `saves`, then call `apply`, which changes the room and says what to send.
 
+    `ahead`: so many of the effects go out before the answer to who asked, the others behind it; set by `apply`.
     `regardless`: it has happened already (somebody has left) and is applied even if the store does not answer.
     """
 
     saves: list[Save] = field(default_factory=list)
     apply: Callable[[], list[Effect]] = _nothing
     regardless: bool = False
+    ahead: int = 0
 
     @property
     def ends(self) -> bool:

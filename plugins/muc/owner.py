@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from xmppd.errors import BadRequest, Conflict, Forbidden, JidMalformed, MalformedJid, NotAllowed
+from xmppd.errors import BadRequest, Conflict, Forbidden, JidMalformed, MalformedJid, NotAllowed, RegistrationRequired
 from xmppd.forms import Field, Submitted, form, read_form
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
@@ -99,11 +99,9 @@ class Ownership(Administration):
 
     def _only_members(self) -> list[Effect]:
         """Section 10.2: who is no member leaves."""
-        effects: list[Effect] = []
-        for occupant in list(self.occupants.values()):
-            if self.affiliation_of(occupant) < Affiliation.MEMBER:
-                effects += self.removed(occupant, Notice((322,)))
-        return effects
+        strangers = [each for each in self.occupants.values() if self.affiliation_of(each) < Affiliation.MEMBER]
+        own, rest = self.removed([(each, Notice((322,))) for each in strangers])
+        return own + rest
 
     def _all_speak(self) -> list[Effect]:
         """No longer moderated: those who only waited for voice have it."""
@@ -135,6 +133,8 @@ class Ownership(Administration):
         x = x_bytes(item_text(Affiliation.NONE, Role.NONE) + f"{start}>{inside}</destroy>", (110,))
         tags = (X_TAG, OCCUPANT_ID_TAG)
 
+        plan = Plan([Vanish()])
+
         def apply() -> list[Effect]:
             effects: list[Effect] = []
             for occupant in list(self.occupants.values()):
@@ -142,14 +142,24 @@ class Ownership(Administration):
                 effects.append(Cast(stanza, tuple(seat.jid for seat in occupant.seats.values())))
                 for full in list(occupant.seats):
                     self.stand_up(occupant, full)
+            plan.ahead = len(effects)  # the owner hears of success behind that
             return effects
 
-        return Plan([Vanish()], apply)
+        plan.apply = apply
+        return plan
+
+    def leave(self, who: JID, presence: Stanza, codes: tuple[int, ...] = ()) -> Plan | None:
+        """As `Entering.leave`; a room that its owner leaves before it is configured is destroyed (section 10.1.3)."""
+        if self.record.locked and len(self.seats) == 1 and who.full in self.seats:
+            plan = self.destroyed()
+            plan.regardless = True
+            return plan
+        return super().leave(who, presence, codes)
 
     # ---- registration
 
     def registration(self, who: JID) -> Element:
-        """Section 7.10: the form, or the nick that one has. Raises Forbidden, NotAllowed."""
+        """Section 7.10: the form, or the nick that one has. Raises NotAllowed."""
         member = self.members.get(who.bare)
         if member is not None and member.nick:
             name = E("username", REGISTER_NS, {}, member.nick)
@@ -161,13 +171,16 @@ class Ownership(Administration):
         return E("query", REGISTER_NS, {}, E("instructions", REGISTER_NS, {}, text), x)
 
     def _check_may_register(self, who: JID) -> None:
+        if not self.may_register(who):
+            raise NotAllowed("only admins make members of this room")
+
+    def may_register(self, who: JID) -> bool:
+        """Who is a member may reserve a nick. Others may where that is no way around the owner's decision on who enters
+        or speaks."""
         affiliation = self.affiliation(who)
         if affiliation is Affiliation.OUTCAST or self.record.locked:
-            raise Forbidden()
-        closed = MEMBERS_ONLY.of(self) or MODERATED.of(self)
-        if affiliation is Affiliation.NONE and closed:
-            # It would be a way around the owner's decision on who may enter or speak.
-            raise NotAllowed("only admins make members of this room")
+            return False
+        return affiliation >= Affiliation.MEMBER or not (MEMBERS_ONLY.of(self) or MODERATED.of(self))
 
     def register(self, who: JID, query: Element) -> Plan:
         """Reserve a nick, which makes the unaffiliated members; <remove/> takes it back."""
@@ -178,7 +191,7 @@ class Ownership(Administration):
         self._check_may_register(who)
         submitted = read_form(query)
         nick = submitted.text("muc#register_roomnick") if submitted is not None else None
-        if submitted is None or submitted.form_type != REGISTER or not nick:
+        if submitted is None or submitted.type != "submit" or submitted.form_type != REGISTER or not nick:
             raise BadRequest("a nick is needed")
         key = self.nick_key(nick)
         try:
@@ -194,8 +207,10 @@ class Ownership(Administration):
         return self._membership(who, record, Turn(who.to_bare(), affiliation, new, ""))
 
     def _unregister(self, who: JID, member: Member | None, affiliation: Affiliation) -> Plan:
-        if member is None or affiliation is Affiliation.OUTCAST:
+        if affiliation is Affiliation.OUTCAST:
             raise Forbidden()
+        if member is None:
+            raise RegistrationRequired("you are not registered")  # XEP-0077 section 3.2
         if affiliation is Affiliation.MEMBER:
             return self._membership(who, None, Turn(who.to_bare(), affiliation, Affiliation.NONE, ""))
         return self._membership(who, replace(member, nick=""), Turn(who.to_bare(), affiliation, affiliation, ""))
@@ -206,7 +221,7 @@ class Ownership(Administration):
                 self.members.pop(who.bare, None)
             else:
                 self.members[who.bare] = record
-            return self._turned(turn, "", who) if turn.old is not turn.new else []
+            return self.turned((turn,), "", who)
 
         return Plan([SaveMember(who.bare, record)], apply)
 

@@ -34,32 +34,42 @@ OPEN_LISTS: Final = frozenset((Affiliation.MEMBER, Affiliation.ADMIN, Affiliatio
 """Lists that every member may read where real addresses are no secret (section 9.5)."""
 
 
-def check_affiliation(actor: Affiliation, old: Affiliation, new: Affiliation) -> None:
-    """Raises Forbidden, or NotAllowed where the other one's rank forbids it."""
-    allowed = MAY_ASSIGN[actor]
-    if not allowed or new not in allowed:
+def may_give(actor: Affiliation, new: Affiliation) -> None:
+    """Whether that rank may give an affiliation to anybody at all. Raises Forbidden."""
+    if new not in MAY_ASSIGN[actor]:
         raise Forbidden()
-    if old not in allowed:
-        raise NotAllowed()
+
+
+def check_affiliation(actor: Affiliation, old: Affiliation, new: Affiliation) -> None:
+    """Raises Forbidden, or NotAllowed for a ban that the other one's rank forbids (section 9.1)."""
+    may_give(actor, new)
+    if old not in MAY_ASSIGN[actor]:
+        # Owners and admins are unmade by owners only: sections 10.4, 10.5, 10.7 and 10.8 say forbidden.
+        raise NotAllowed() if new is Affiliation.OUTCAST else Forbidden()
+
+
+def may_moderate(actor: Affiliation, actor_role: Role, new: Role) -> None:
+    """Whether that rank may give a role to anybody at all (sections 5.1.1, 8, 9.6). Raises Forbidden."""
+    if actor not in ADMINS and (actor_role is not Role.MODERATOR or new is Role.MODERATOR):
+        raise Forbidden()
 
 
 def check_role(actor: Affiliation, actor_role: Role, target: Affiliation, old: Role, new: Role) -> None:
     """Sections 8.2 to 8.5, 9.6, 9.7. Raises Forbidden, or NotAllowed where the other one's rank forbids it."""
-    moderation = new is Role.MODERATOR or old is Role.MODERATOR
-    if moderation and new is not Role.NONE:
-        if actor not in ADMINS:
-            raise Forbidden()
-    elif actor_role is not Role.MODERATOR:
-        raise Forbidden()
+    may_moderate(actor, actor_role, new)
+    if actor_role is not Role.MODERATOR and (new is Role.NONE or Role.MODERATOR not in (old, new)):
+        raise Forbidden()  # voice and kicks are a moderator's: an admin who is not in the room is none
     if new is Role.NONE:
         # Section 8.2; a moderator is kicked by admins and owners only (section 5.1.3).
         if target > actor or (old is Role.MODERATOR and actor not in ADMINS):
             raise NotAllowed()
-    elif old is Role.MODERATOR and new < old:
-        if target in ADMINS:
+    elif new < old:
+        # Sections 8.4 and 9.7: nobody takes voice or moderation from an admin, or from one who outranks; nor voice
+        # from one "at the moderator's level".
+        if target in ADMINS or target > actor or (new is Role.VISITOR and target == actor):
             raise NotAllowed()
-    elif old is Role.PARTICIPANT and new is Role.VISITOR and (target in ADMINS or target >= actor):
-        raise NotAllowed()
+        if old is Role.MODERATOR and actor not in ADMINS:
+            raise Forbidden()  # section 9: to take moderation is for admins
 
 
 def check_list(actor: Affiliation, asked: Affiliation, open_room: bool) -> None:

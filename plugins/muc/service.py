@@ -104,11 +104,14 @@ class Rooms:
             room = live.room
             if room is None or not room.seats:
                 continue
+            seats = [(each, seat) for each in room.occupants.values() for seat in each.seats.values()]
             writes: list[Write] = [
                 self.kept.put(
-                    room.jid.bare, full, KeptSeat(each.nick, each.role, each.seats[full].presence.data.decode())
+                    room.jid.bare,
+                    seat.jid.full,
+                    KeptSeat(each.nick, each.role, seat.presence.data.decode(), place),
                 )
-                for full, each in room.seats.items()
+                for place, (each, seat) in enumerate(seats)
             ]
             await self.host.storage.commit(writes)
 
@@ -120,7 +123,8 @@ class Rooms:
             async with self.held(JID.parse(bare)) as live:
                 room = live.room
                 if room is not None:
-                    for full, seat in seats.items():
+                    # In their order: the presence of the seat that spoke last is the occupant's.
+                    for full, seat in sorted(seats.items(), key=lambda each: each[1].place):
                         who = JID.parse(full)
                         room.sit_again(who, seat)
                         if not is_there(who):

@@ -26,15 +26,30 @@ NO_STORE: Final = frozenset((f"{_HINTS}|no-store", f"{_HINTS}|no-permanent-store
 WORTH_KEEPING: Final = frozenset(
     (
         BODY,
-        f"{_HINTS}|store",
         "eu.siacs.conversations.axolotl|encrypted",
+        "urn:xmpp:omemo:1|encrypted",
         "urn:xmpp:omemo:2|encrypted",
         "urn:xmpp:openpgp:0|openpgp",
+        "jabber:x:encrypted|x",
+        "jabber:x:oob|x",
+        "jabber:x:conference|x",
+        "urn:xmpp:sfs:0|file-sharing",
+        "urn:xmpp:sims:1|media-sharing",
+        "urn:xmpp:reference:0|reference",
         "urn:xmpp:reactions:0|reactions",
+        "urn:xmpp:message-attaching:1|attach-to",
+        "urn:xmpp:message-correct:0|replace",
+        "urn:xmpp:message-retract:0|retract",
         "urn:xmpp:message-retract:1|retract",
+        "urn:xmpp:fasten:0|apply-to",
+        *(f"urn:xmpp:call-invites:0|{name}" for name in ("invite", "retract", "accept", "reject", "left")),
     )
 )
-"""What a message must hold to be kept in the archive (XEP-0313 section 5.1.2, XEP-0334)."""
+"""What a message must hold to be kept in the archive (XEP-0313 section 5.1.2, XEP-0334): what the archives of accounts
+keep of messages of type chat, too."""
+STORE: Final = f"{_HINTS}|store"
+NOTED: Final = frozenset(f"urn:xmpp:chat-markers:0|{name}" for name in ("displayed", "acknowledged"))
+"""Kept, but no part of the discussion that newcomers are shown: how far everybody has read (XEP-0333)."""
 STANZA_ID_TAG: Final = f"{SID_NS}|stanza-id"
 TO_BARE: Final = frozenset(("vcard-temp|vCard", "http://jabber.org/protocol/pubsub|pubsub"))
 """Payloads that the account answers for, not the client (section 17.4)."""
@@ -70,7 +85,9 @@ class Speech(Entering):
         """The stanza as the occupants get it, with occupant-id and, if it is kept, its stanza-id."""
         stanza = self.cleaned(stanza)
         tags = stanza.tags
-        keep = ARCHIVING.of(self) and (subject or not WORTH_KEEPING.isdisjoint(tags)) and NO_STORE.isdisjoint(tags)
+        noted = not NOTED.isdisjoint(tags)
+        said = not subject and (not WORTH_KEEPING.isdisjoint(tags) or (STORE in tags and not noted))
+        keep = (said or noted or subject) and ARCHIVING.of(self) and NO_STORE.isdisjoint(tags)
         inside = stanza.inside + occupant.id
         id = stanza.id or token_hex(8)
         if not keep:
@@ -82,7 +99,7 @@ class Speech(Entering):
         out = Stanza(Kind.MESSAGE, "groupchat", None, occupant.jid, id, inside, tags, stanza.lang)
         address = x_bytes(item_text(self.affiliation(who), occupant.role, who.full))
         body = b"<message%s%s</message>" % (out.rest[: -len(b"</message>")], address)
-        flags = 0 if subject else int(Flags.GROUP)  # 0: not part of the discussion history (section 7.2.12)
+        flags = int(Flags.GROUP) if said else 0  # 0: not part of the discussion history (section 7.2.12)
         return out, LogEntry(number, self.jid.bare, occupant.nick, flags, body)
 
     # ---- subject

@@ -360,14 +360,34 @@ class RoomState:
         own = [each.jid for each in about.seats.values()]
         return [*self.shown(about, seat, others, "", notice), *self.shown_self(about, seat, own, "", notice)]
 
-    def removed(self, about: Occupant, notice: Notice) -> list[Effect]:
-        """Take an occupant out of the room, all its seats, and tell everybody."""
-        seat = Seat(about.main.jid, Stanza(Kind.PRESENCE, "unavailable"))
-        own = [each.jid for each in about.seats.values()]
-        effects = self.shown_self(about, seat, own, "unavailable", notice, Role.NONE)
-        for full in list(about.seats):
-            self.stand_up(about, full)
-        return effects + self.shown(about, seat, self.occupants.values(), "unavailable", notice, Role.NONE)
+    def restated(self, about: Occupant, before: Seat) -> list[Effect]:
+        """Presence of an occupant to those to whom it shows otherwise now than from the seat `before`."""
+        seat = about.main
+        others = [other for other in self.occupants.values() if other is not about]
+        own = [each.jid for each in about.seats.values() if each is not seat]
+        if (seat.presence.inside, seat.presence.lang) == (before.presence.inside, before.presence.lang):
+            if seat.jid == before.jid:
+                return []
+            others = [other for other in others if self.sees_addresses(other)]
+        effects = self.shown(about, seat, others)
+        return effects + self.shown_self(about, seat, own) if own else effects
+
+    def removed(self, gone: Iterable[tuple[Occupant, Notice]]) -> tuple[list[Effect], list[Effect]]:
+        """Take occupants out of the room, all their seats: what they are told, and what those who stay are told."""
+        own: list[Effect] = []
+        left: list[tuple[Occupant, Seat, Notice]] = []
+        for about, notice in gone:
+            seat = Seat(about.main.jid, Stanza(Kind.PRESENCE, "unavailable"))
+            own += self.shown_self(
+                about, seat, [each.jid for each in about.seats.values()], "unavailable", notice, Role.NONE
+            )
+            for full in list(about.seats):
+                self.stand_up(about, full)
+            left.append((about, seat, notice))
+        rest: list[Effect] = []
+        for about, seat, notice in left:
+            rest += self.shown(about, seat, self.occupants.values(), "unavailable", notice, Role.NONE)
+        return own, rest
 
     def announced(self, x: bytes) -> list[Effect]:
         """A message of the room itself to all occupants (section 10.2.1)."""

@@ -71,8 +71,14 @@ def test_archived_ids_rise_even_if_the_clock_does_not() -> None:
         ("<body>x</body>", True),
         ("<active xmlns='http://jabber.org/protocol/chatstates'/>", False),
         ("<body>x</body><no-store xmlns='urn:xmpp:hints'/>", False),
-        ("<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>", False),
-        ("<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/><store xmlns='urn:xmpp:hints'/>", True),
+        ("<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>", True),
+        ("<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/><no-store xmlns='urn:xmpp:hints'/>", False),
+        ("<markable xmlns='urn:xmpp:chat-markers:0'/>", False),
+        ("<invite xmlns='urn:xmpp:call-invites:0'><external uri='https://call.example/1'/></invite>", True),
+        ("<left xmlns='urn:xmpp:call-invites:0' id='1'/>", True),
+        ("<file-sharing xmlns='urn:xmpp:sfs:0'/>", True),
+        ("<x xmlns='urn:example'/>", False),
+        ("<x xmlns='urn:example'/><store xmlns='urn:xmpp:hints'/>", True),
         ("<reactions xmlns='urn:xmpp:reactions:0' id='1'/>", True),
     ],
 )
@@ -84,6 +90,16 @@ def test_what_is_kept(inside: str, kept: bool) -> None:
         ROMEO, stanza(f"<message to='{ROOM.bare}' type='groupchat'>{inside}</message>"), 5
     )
     assert off[1] is None
+
+
+@pytest.mark.parametrize("hint", ["", "<store xmlns='urn:xmpp:hints'/>"])
+def test_markers_are_no_part_of_the_discussion(hint: str) -> None:
+    """Sections 7.2.12 and XEP-0333: what newcomers are shown is what was said; the archive has both."""
+    marker = f"<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>{hint}"
+    call = "<invite xmlns='urn:xmpp:call-invites:0'/>"
+    for inside, flags in ((marker, 0), (f"<body>x</body>{marker}", Flags.GROUP), (call, Flags.GROUP)):
+        _, entry = make().say(ROMEO, stanza(f"<message to='{ROOM.bare}' type='groupchat'>{inside}</message>"), 5)
+        assert entry is not None and entry.flags == flags, inside
 
 
 def test_an_archived_message_shows_the_address_to_those_who_may_see_it() -> None:
