@@ -57,6 +57,7 @@ class ClientStream:
         "link",
         "meter",
         "opened",
+        "piled",
         "pinged",
         "plain_ok",
         "server",
@@ -86,6 +87,8 @@ class ClientStream:
         self.account: Account | None = None
         self.session: Session | None = None
         self.inbox: deque[Item] | None = None
+        self.piled = 0
+        """Bytes read since the inbox was last empty."""
         self.waiting = False
         self.born = server.clock.monotonic()
         self.pinged = False
@@ -124,9 +127,15 @@ class ClientStream:
             return
         self.charge(len(data), len(items))
         session = self.session
-        if session is not None and session.received - session.handled > LANE_BOUND:
-            session.throttled = True
-            self._hold_back()
+        if session is not None:
+            session.taken += len(data)
+            if session.received - session.handled > LANE_BOUND or session.heavy:
+                session.throttled = True
+                self._hold_back()
+        if self.inbox:
+            self.piled += len(data)
+            if self.piled > self.server.limits.incoming_size:
+                self._hold_back()
         if self.server.storage.congested:
             self._hold_back()
             self.server.storage.on_relief(self.relieved)
@@ -236,6 +245,7 @@ class ClientStream:
     def _read_on(self) -> None:
         session = self.session
         busy = self.shaped or (session is not None and session.throttled)
+        busy = busy or self.piled > self.server.limits.incoming_size
         if self._held_back and not busy and len(self.inbox or ()) <= INBOX // 2 and not self.server.storage.congested:
             self._held_back = False
             if self.state is not State.CLOSED:
@@ -265,6 +275,7 @@ class ClientStream:
                 inbox.clear()
         if not inbox:
             self.inbox = None
+            self.piled = 0
         self._read_on()
 
     def _take(self, item: Item) -> bool:

@@ -408,11 +408,12 @@ class Host:
     def _keep(self, bare: str, account: Account | None) -> None:
         accounts = self.accounts
         accounts[bare] = account
+        accounts.move_to_end(bare)
         if len(accounts) > ACCOUNTS_KEPT:
-            for name in list(accounts)[: ACCOUNTS_KEPT // 10]:
-                old = accounts[name]
-                if old is None or not (old.sessions or old.mailbox.dirty or old.last_id > old.released):
-                    del accounts[name]
+            for _ in range(ACCOUNTS_KEPT // 10):
+                name, old = accounts.popitem(last=False)
+                if old is not None and (old.sessions or old.mailbox.dirty or old.last_id > old.released):
+                    accounts[name] = old  # in use: at the end, so that those behind it are looked at the next time
 
     def forget(self, bare: str) -> None:
         """After an account was created or deleted."""

@@ -18,7 +18,7 @@ from .jid import JID
 from .plugin import SessionKey
 from .sessions import Session
 from .stanza import parse_stanza
-from .storage.api import Write
+from .storage.api import DataError, Write
 from .stream.outbound import OutboundQueue
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.sessions")
 AT_ONCE = 200
+AT_ONCE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,24 @@ class Keeper:
         for session in sessions:
             await server.router.until_idle(session.lane)
         for some in _chunks(sessions):
-            writes: list[Write] = [self.kept.put(each.account.bare, each.resource, self._record(each)) for each in some]
-            await server.storage.commit(writes)
-            for session in some:
-                server.binder.leave(session)
+            await self._keep(some)
         if sessions:
             log.info("%d sessions wait for their clients", len(sessions))
+
+    async def _keep(self, sessions: list[Session]) -> None:
+        """One that the store refuses is not kept; it ends like any other, and what it was owed is in the log."""
+        writes: list[Write] = [self.kept.put(each.account.bare, each.resource, self._record(each)) for each in sessions]
+        try:
+            await self.server.storage.commit(writes)
+        except DataError:
+            if len(sessions) == 1:
+                log.exception("%r cannot be kept", sessions[0])
+                return
+            for session in sessions:
+                await self._keep([session])
+            return
+        for session in sessions:
+            self.server.binder.leave(session)
 
     def _record(self, session: Session) -> KeptSession:
         left = self.server.binder.detached[session] - self.server.clock.monotonic()
@@ -174,5 +187,14 @@ def _fill(session: Session, record: KeptSession) -> None:
 
 
 def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:
-    for start in range(0, len(sessions), AT_ONCE):
-        yield sessions[start : start + AT_ONCE]
+    """So many that their records fit into memory at once."""
+    some: list[Session] = []
+    size = 0
+    for session in sessions:
+        some.append(session)
+        size += session.feed.share.used
+        if len(some) >= AT_ONCE or size >= AT_ONCE_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

@@ -116,6 +116,8 @@ class Router:
         kind, to = stanza.kind, stanza.to
         if kind is Kind.IQ:
             _check_iq(stanza)
+        elif kind is Kind.PRESENCE and len(stanza.inside) > host.server.limits.presence_size:
+            raise PolicyViolation("too big", ("urn:xmpp:errors", "stanza-too-big"))
         elif to is not None and not to.local and to.full == host.domain and ADDRESSES in stanza.tags:
             multicast = host.find(MULTICAST)
             if multicast is not None:

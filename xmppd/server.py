@@ -57,6 +57,8 @@ class RuntimeLimits:
     after_sign_in: Limits
     queue: int
     queue_size: int
+    incoming_size: int
+    presence_size: int
     ask_every: int
     names: int
     sessions: int
@@ -75,6 +77,8 @@ class RuntimeLimits:
             _stream_limits(config.after_sign_in, TOLERANCE),
             config.queue,
             config.queue_size,
+            config.incoming_size,
+            config.presence_size,
             config.ask_every,
             config.names,
             config.sessions_per_account,

@@ -80,6 +80,7 @@ class Session:
         "refusals",
         "resource",
         "resumable",
+        "taken",
         "throttled",
         "values",
     )
@@ -102,6 +103,8 @@ class Session:
         """Makes the count of its stanzas durable, in the batches that hold them (docs/explanation/delivery.md)."""
         self.delivered = 0
         """Stanzas to the client that were sent, or queued for it."""
+        self.taken = 0
+        """Bytes read from the client since all that it had sent was settled."""
         self.throttled = False
         self.resumable = 0.0
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
@@ -142,7 +145,9 @@ class Session:
     def settled(self) -> None:
         """One more stanza of this client has found its end."""
         self.handled += 1
-        if self.throttled and self.received - self.handled < LANE_BOUND // 2:
+        if self.handled == self.received:
+            self.taken = 0
+        if self.throttled and self.received - self.handled < LANE_BOUND // 2 and not self.heavy:
             self.throttled = False
             if self.carrier is not None:
                 self.carrier.relieved()
@@ -151,6 +156,11 @@ class Session:
             for future in waiting:
                 if not future.done():
                     future.set_result(None)
+
+    @property
+    def heavy(self) -> bool:
+        """Many bytes of this client wait until they are settled."""
+        return self.taken > self.host.server.limits.incoming_size and self.received > self.handled
 
     def refusing(self, number: int) -> None:
         """Its stanza of that number will be refused, when all before it is released."""

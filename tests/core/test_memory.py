@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.core.test_delivery import Reader, acked, bodies, enable, say
-from tests.harness import Client, Harness
+from tests.harness import Client, Harness, condition
 from xmppd.delivery import LOG
 from xmppd.memory import FREE, Memory, Pool, Share
 from xmppd.storage.api import Range
@@ -300,3 +300,67 @@ async def test_a_page_of_large_messages_is_a_smaller_page(server: Harness) -> No
             break
         after = f"<after>{fin.findtext('.//{http://jabber.org/protocol/rsm}last')}</after>"
     assert got == list(range(20))
+
+
+# ---- what comes in
+
+
+def large(number: int, to: str = "juliet@localhost") -> str:
+    return f"<message to='{to}' type='chat' id='{number}'><body>{number} {'x' * 20 * KIB}</body></message>"
+
+
+@pytest.mark.server(more="limits: {incoming_size: 64 KiB}")
+async def test_behind_a_slow_answer_few_large_stanzas_wait(server: Harness) -> None:
+    """The stream is not read until what it sent before is handled; nothing is lost."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    server.backend.hold()
+    romeo.send("<iq type='set' id='slow'><query xmlns='jabber:iq:private'><a xmlns='x'/></query></iq>")
+    for number in range(20):
+        romeo.send(large(number))
+    await server.quiet()
+    assert romeo.link.paused and len(romeo.stream.inbox or ()) == 4
+    server.backend.release()
+    assert numbers(bodies(await juliet.receive_all())) == list(range(20))
+    assert not romeo.link.paused and not romeo.stream.piled
+
+
+@pytest.mark.server(more="limits: {incoming_size: 64 KiB}")
+async def test_few_large_stanzas_wait_for_their_commit(server: Harness) -> None:
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    await enable(romeo)
+    server.backend.hold()
+    for number in range(20):
+        romeo.send(large(number))
+    await server.quiet()
+    sender = session(server, romeo)
+    assert romeo.link.paused and sender.received - sender.handled == 4
+    server.backend.release()
+    assert numbers(bodies(await juliet.receive_all())) == list(range(20))
+    assert await acked(romeo) == 20 and not romeo.link.paused
+
+
+async def test_a_presence_is_kept_long_so_it_is_small(server: Harness) -> None:
+    romeo = await server.login("romeo", presence=True)
+    juliet = await server.login("juliet", presence=True)
+    romeo.send(f"<presence to='{juliet.jid}' id='p'><status>{'x' * 40 * KIB}</status></presence>")
+    romeo.send(f"<presence id='q'><status>{'x' * 40 * KIB}</status></presence>")
+    answers = await romeo.receive_all()
+    assert [(each.get("id"), condition(each)) for each in answers] == [
+        ("p", "policy-violation"),
+        ("q", "policy-violation"),
+    ]
+    await juliet.silence()
+
+
+async def test_strangers_names_do_not_pile_up_behind_accounts_in_use(
+    server: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmppd.host.ACCOUNTS_KEPT", 30)
+    romeo = await server.login("romeo")
+    for number in range(10):
+        await server.login(f"juliet{number}", presence=True)
+    for number in range(100):
+        romeo.send(f"<message to='nobody{number}@localhost' type='chat'><body>x</body></message>")
+    await server.quiet()
+    assert len(server.host.accounts) <= 31
+    assert all(server.host.account(f"juliet{number}@localhost") for number in range(10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 
 import pytest
 
@@ -17,6 +18,12 @@ from xmppd.storage.store import Store
 
 A = "a@example.org"
 POISON = MapPut("m", A, "\ud800", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    text: str
+    more: tuple[str, ...]
 
 
 def write(id: int, size: int = 1) -> Write:
@@ -85,6 +92,15 @@ async def test_a_batch_is_bounded_in_bytes(backend: MemoryBackend, clock: FakeCl
         store.join([write(id, 900)], note(str(id)))
     await turn()
     assert sizes(backend) == [1]
+
+
+async def test_a_large_record_counts_as_what_it_is(backend: MemoryBackend, clock: FakeClock, note: Recorder) -> None:
+    store = Store(backend, clock, Limits(queue_size=100_000))
+    cards = store.map("card", Card)
+    store.join([cards.put("a@x", "", Card("x" * 40_000, ("y" * 10_000,)))], note("one"))
+    assert 50_000 < store.queued()[1] < 51_000
+    store.join([cards.delete("a@x", "")], note("two"))
+    assert store.queued()[1] < 52_000
 
 
 async def test_followers_and_empty_items_keep_their_place(store: Store, backend: MemoryBackend, note: Recorder) -> None:

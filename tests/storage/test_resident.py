@@ -144,6 +144,24 @@ async def test_what_grows_by_commits_is_counted(backend: SlowBackend) -> None:
     assert sum(store.loaded(owner) for owner in owners) < 110
 
 
+async def test_what_takes_the_place_of_a_record_is_counted_and_what_goes_is_not(backend: SlowBackend) -> None:
+    store = Store(backend, backend.clock, max_owners=1000, max_bytes=500_000)
+    things = store.map("m", Item, resident=True)
+    for number in range(100):
+        await store.load(f"u{number}@example.org")
+    for size in (10, 100_000, 10):
+        await store.commit([things.put("u99@example.org", "k", Item("x" * size))])
+    await store.commit([things.put("u98@example.org", "k", Item("x" * 100_000)), things.delete("u98@example.org", "k")])
+    await store.commit([things.put("u97@example.org", "k", Item("x" * 100_000)), things.clear("u97@example.org")])
+    await store.load("other@example.org")
+    assert store.loaded("u0@example.org"), "nothing large is there any more"
+    for number in range(90, 94):
+        await store.commit([things.put(f"u{number}@example.org", "k", Item("x"))])
+        await store.commit([things.put(f"u{number}@example.org", "k", Item("x" * 100_000))])
+    await store.load("another@example.org")
+    assert not store.loaded("u1@example.org") and store.loaded("u99@example.org")
+
+
 async def test_an_unreadable_record_is_skipped_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     things = store.map("m", Item, resident=True)
     await store.commit([MapPut("m", A, "bad", {"name": 1}), things.put(A, "good", Item("x"))])

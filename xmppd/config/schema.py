@@ -155,6 +155,20 @@ class LimitsConfig:
         low=1 << 20,
         high=1 << 42,
     )
+    incoming_size: Size = option(
+        Size("1 MiB"),
+        "Bytes of one stream that are read and not yet handled (a slow answer, a commit); with more the stream is not "
+        "read until they are.",
+        low=64 << 10,
+        high=1 << 30,
+    )
+    presence_size: Size = option(
+        Size("32 KiB"),
+        "Bytes in one presence, which is kept for as long as its session, and once more in each room; a larger one is "
+        "refused.",
+        low=4096,
+        high=1 << 26,
+    )
     ask_every: int = option(
         20, "An acknowledgement is asked for at the latest after so many stanzas.", low=1, high=10_000
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -19,6 +19,9 @@ from xmppd.storage.api import (
     DataError,
     Item,
     LogAppend,
+    LogDelete,
+    LogReplace,
+    MapPut,
     MapUpdate,
     Release,
     Rider,
@@ -55,6 +58,29 @@ SMALL = 64
 RIDING = 8
 """So many writes that can wait go along with any batch, and one more for each `SHARE` that it holds."""
 SHARE = 16
+
+
+def weight(write: Write) -> int:
+    """What a write is taken to need in memory, bytes."""
+    if isinstance(write, (LogAppend, LogReplace)):
+        return len(write.entry.body) + ROW_BYTES
+    if isinstance(write, MapPut):
+        return ROW_BYTES + _content(write.value)
+    return ROW_BYTES + 8 * len(write.ids) if isinstance(write, LogDelete) else ROW_BYTES
+
+
+def _content(value: object) -> int:
+    """Roughly the bytes of a record's texts and lists."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value)  # type: ignore[arg-type]
+    if isinstance(value, (tuple, list, frozenset, set)):
+        first = next(iter(value), None)
+        return 8 * len(value) if first is None or type(first) is int else sum(map(_content, value))
+    if isinstance(value, Mapping):
+        return sum(_content(key) + _content(each) for key, each in value.items())
+    fields = getattr(value, "__dataclass_fields__", ())
+    return 8 + sum(_content(getattr(value, name)) for name in fields)
 
 
 class GroupCommit:
@@ -99,7 +125,7 @@ class GroupCommit:
             if type(write) is LogAppend:
                 size += len(write.entry.body) + ROW_BYTES
             else:
-                size += ROW_BYTES
+                size += weight(write)
                 if type(write) is MapUpdate:
                     batch.updates = True
         if batch.updates:

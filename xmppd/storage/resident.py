@@ -149,6 +149,7 @@ class Resident:
     ) -> None:
         place = (write.map, write.owner)
         if isinstance(write, MapClear):
+            self._grow(write.owner, -sum(weight(key, value) for key, value in cache[write.owner].items()))
             cache[write.owner] = NOTHING
             fresh.discard(place)
             return
@@ -157,18 +158,21 @@ class Resident:
             records = cache[write.owner] = dict(records)
             fresh.add(place)
         assert isinstance(records, dict)
+        former = records.get(write.key)
+        size = -weight(write.key, former) if former is not None else 0
         if isinstance(write, MapDelete):
             records.pop(write.key, None)
+            self._grow(write.owner, size)
             return
         value, record = write.value, self.records[write.map]
         if not isinstance(value, record):
             value = convert(value, record, write.map, write.owner, write.key)
         if value is None:
             records.pop(write.key, None)
-            return
-        if write.key not in records:
-            self._grow(write.owner, weight(write.key, value))
-        records[write.key] = value
+        else:
+            size += weight(write.key, value)
+            records[write.key] = value
+        self._grow(write.owner, size)
 
     def _grow(self, owner: str, size: int) -> None:
         if owner in self._idle:

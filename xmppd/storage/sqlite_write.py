@@ -23,7 +23,8 @@ from xmppd.storage.sqlite_schema import connect
 ROWS = 64
 """Rows of one INSERT. executemany takes and gives back the GIL for each row, which the loop pays for."""
 KNOWN = 200_000
-"""How many numbers of owners and boxes are remembered."""
+KNOWN_BYTES = 16 << 20
+"""How many numbers of owners and boxes are remembered, and how long their names are in all."""
 
 _INSERTS = {
     "entry": ("INSERT OR IGNORE INTO entry VALUES ", "(?,?,?,?,?,?)", ""),
@@ -55,6 +56,7 @@ class Writer:
         self._names: dict[str, int] = {}
         self._jids: dict[str, int] = {}
         self._boxes: dict[tuple[str, str], int] = {}
+        self._known_size = 0
         self._next_body = 1
         self._careful = False
         self._entries: list[Any] = []
@@ -84,7 +86,7 @@ class Writer:
         """All of the writes, or none and an exception. When it returns they are on disk."""
         if self._db is None:
             self.open()
-        if len(self._jids) + len(self._boxes) > KNOWN:
+        if len(self._jids) + len(self._boxes) > KNOWN or self._known_size > KNOWN_BYTES:
             self._forget()
         try:
             self._transaction(writes, careful=False)
@@ -127,6 +129,7 @@ class Writer:
         self._names.clear()
         self._jids.clear()
         self._boxes.clear()
+        self._known_size = 0
 
     # --- numbers ---
 
@@ -140,6 +143,7 @@ class Writer:
         number = self._jids.get(jid)
         if number is None:
             number = self._jids[jid] = self._number("jid", "name, domain", (jid, jid.rpartition("@")[2]))
+            self._known_size += len(jid)
         return number
 
     def _box(self, log: str, owner: str) -> int:
@@ -147,6 +151,7 @@ class Writer:
         if number is None:
             place = (self._jid(owner), self._name(log))
             number = self._boxes[log, owner] = self._number("box", "owner, log", place)
+            self._known_size += len(owner)
         return number
 
     def _number(self, table: str, columns: str, values: tuple[Any, ...]) -> int:
