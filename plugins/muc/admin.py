@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final
@@ -99,8 +99,7 @@ class Administration(Invitations):
                 roles.append(self._role_item(who, item))
             else:
                 turns.append(self._affiliation_item(who, item, members, service_admin))
-        had = self._owners(self.members)
-        if had and not self._owners(members):
+        if self.has_owner(self.members) and not self.has_owner(members):
             raise Conflict("a room has at least one owner")
         self.check_room_for(len(members) - len(self.members))
         changed = {bare for bare in {*members, *self.members} if members.get(bare) != self.members.get(bare)}
@@ -126,7 +125,7 @@ class Administration(Invitations):
         return plan
 
     @staticmethod
-    def _owners(members: dict[str, Member]) -> bool:
+    def has_owner(members: Mapping[str, Member]) -> bool:
         return any(member.affiliation == "owner" for member in members.values())
 
     def _role_item(self, who: JID, item: AdminItem) -> tuple[Occupant, Role, str]:

@@ -9,10 +9,12 @@ from xmppd.errors import ItemNotFound, ServiceUnavailable
 from xmppd.forms import Field, form
 from xmppd.jid import JID
 from xmppd.stanza import parse_stanza
+from xmppd.tombstone import RETRACT_NS
 from xmppd.xml import E, Element, text_of
 
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation
-from .options import ARCHIVING, FEATURES, MEMBERS_ONLY, MODERATED, NAME
+from .options import ARCHIVING, CHANGE_SUBJECT, FEATURES, NAME
+from .owner import REGISTER, REGISTER_NS
 from .room import Room
 
 INFO_NS: Final = "http://jabber.org/protocol/disco#info"
@@ -26,6 +28,8 @@ ROOM_FEATURES: Final = (
     STABLE_ID,
     SELF_PING,
     MUC_NS + "#request",
+    MUC_NS + "#roomconfig",
+    MUC_NS + "#roominfo",
     OCCUPANT_ID_NS,
     "urn:xmpp:sid:0",
     "urn:xmpp:ping",
@@ -49,11 +53,11 @@ def room_info(room: Room, who: JID, node: str) -> Element:
         raise ItemNotFound()
     features = [*ROOM_FEATURES, *room.features()]
     if ARCHIVING.of(room):
-        features.append("urn:xmpp:mam:2#extended")
+        features += ["urn:xmpp:mam:2#extended", RETRACT_NS, f"{RETRACT_NS}#tombstone"]
         if room.settings.searched:
             features.append(FULLTEXT_NS)
-    if not (MEMBERS_ONLY.of(room) or MODERATED.of(room)):
-        features.append("jabber:iq:register")
+    if room.may_register(who):
+        features += [REGISTER_NS, REGISTER]
     shut = room.is_private() and is_stranger(room, who)
     return E(
         "query",
@@ -75,6 +79,8 @@ def _identity(name: str) -> Element:
 def _room_form(room: Room) -> Element:
     """muc#roominfo (section 15.5.4)."""
     fields = [field for option in FEATURES if (field := option.info(room)) is not None]
+    modifiable = "1" if CHANGE_SUBJECT.of(room) else "0"
+    fields.append(Field("muc#roominfo_subjectmod", "boolean", CHANGE_SUBJECT.label, (modifiable,)))
     fields.append(Field("muc#roominfo_occupants", "text-single", "Occupants", (str(len(room.occupants)),)))
     if room.record.subject:
         subject = parse_stanza(room.record.subject.encode()).child("jabber:client", "subject")

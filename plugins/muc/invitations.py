@@ -47,6 +47,9 @@ class Invitations(Speech):
                 return self.decline(who, decline, stanza.id)
         if f"{DATA_NS}|x" in stanza.tags:
             submitted = read_form(stanza.xml)
+            if submitted is not None and submitted.type == "cancel" and submitted.form_type in (REQUEST, ""):
+                self.occupant(who)
+                return Plan()  # a moderator skips a request (section 8.6)
             if submitted is not None and submitted.form_type == REQUEST:
                 return self.voice(who, submitted)
         self.occupant(who)

@@ -11,6 +11,7 @@ from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 from xmppd.xml import E, Element, escape, find, quoted, text_of
 
+from . import full_lists
 from .admin import Administration, Turn
 from .invitations import REASON
 from .model import (
@@ -45,14 +46,14 @@ class Ownership(Administration):
     def config_form(self, who: JID) -> Element:
         """Section 10.2. Raises Forbidden."""
         self._check_owner(who)
-        fields = [field for option in FEATURES for field in option.fields(self)]
+        fields = [field for option in FEATURES for field in option.fields(self)] + full_lists.fields(self.members)
         title = f"Configuration of {self.jid.bare}"
         return E("query", OWNER_NS, {}, form("form", CONFIG, fields, title))
 
     def configure(self, who: JID, query: Element) -> Plan:
         """A set of muc#owner: a filled-in form, its cancellation, or <destroy/> (sections 10.1 to 10.9).
 
-        Raises Forbidden, BadRequest, NotAcceptable, JidMalformed.
+        Raises Forbidden, BadRequest, NotAcceptable, JidMalformed, Conflict, ResourceConstraint.
         """
         self._check_owner(who)
         destroy = find(query, OWNER_NS, "destroy")
@@ -67,9 +68,9 @@ class Ownership(Administration):
             raise BadRequest("a form to submit is needed")
         if submitted.values and submitted.form_type not in (CONFIG, ""):
             raise BadRequest("not the form of a room")
-        return self._configure(submitted)
+        return self._configure(who, submitted)
 
-    def _configure(self, submitted: Submitted) -> Plan:
+    def _configure(self, who: JID, submitted: Submitted) -> Plan:
         options: dict[str, Value] = dict(self.options)
         codes: set[int] = set()
         for option in FEATURES:
@@ -77,18 +78,24 @@ class Ownership(Administration):
             if value is not None and value != before:
                 options[option.var] = value
                 codes.update(option.codes(before, value))
+        members_only = bool(options.get(MEMBERS_ONLY.var, MEMBERS_ONLY.default))
+        members, saves, turns = self._listed_anew(submitted, members_only)
+        if turns:
+            codes.add(104)
         record = replace(self.record, locked=False, options=options)
-        plan = Plan([SaveRoom(record)])
+        plan = Plan([SaveRoom(record), *saves])
         if not self.seats and not options.get(PERSISTENT.var, PERSISTENT.default):
             plan.saves = [Vanish()]  # nobody is in it, and it is no longer kept
-        was_members_only = MEMBERS_ONLY.of(self)
+        was_members_only, was_moderated = MEMBERS_ONLY.of(self), MODERATED.of(self)
+        actor = self.seats[who.full].nick if who.full in self.seats else ""
 
         def apply() -> list[Effect]:
-            self.record, self.options = record, options
+            self.record, self.options, self.members = record, options, members
             effects: list[Effect] = []
             if MEMBERS_ONLY.of(self) and not was_members_only:
                 effects += self._only_members()
-            if not MODERATED.of(self) and MODERATED.var in submitted.values and 104 in codes:
+            effects += self.turned(turns, actor, who)
+            if was_moderated and not MODERATED.of(self):
                 effects += self._all_speak()
             if codes:
                 effects += self.announced(x_bytes("", codes))
@@ -96,6 +103,22 @@ class Ownership(Administration):
 
         plan.apply = apply
         return plan
+
+    def _listed_anew(
+        self, submitted: Submitted, members_only: bool
+    ) -> tuple[dict[str, Member], list[SaveMember], list[Turn]]:
+        """The members as a form's lists of owners and admins leave them. Raises Conflict, ResourceConstraint."""
+        members, saves, turns = dict(self.members), list[SaveMember](), list[Turn]()
+        for bare, (old, new) in sorted(full_lists.changed(submitted, members, members_only).items()):
+            known = members.pop(bare, Member(""))
+            if new is not Affiliation.NONE:
+                members[bare] = replace(known, affiliation=new.name.lower())
+            saves.append(SaveMember(bare, members.get(bare)))
+            turns.append(Turn(JID.parse(bare), old, new, ""))
+        if turns and not self.has_owner(members):
+            raise Conflict("a room has at least one owner")  # section 10.2
+        self.check_room_for(len(members) - len(self.members))
+        return members, saves, turns
 
     def _only_members(self) -> list[Effect]:
         """Section 10.2: who is no member leaves."""

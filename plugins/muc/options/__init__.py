@@ -31,6 +31,7 @@ PASSWORD: Final = Password()
 WHOIS: Final = Whois()
 ARCHIVING: Final = Archiving()
 HISTORY: Final = History()
+CHANGE_SUBJECT: Final = ChangeSubject()
 
 FEATURES: Final[tuple[Option, ...]] = (
     NAME,
@@ -45,7 +46,7 @@ FEATURES: Final[tuple[Option, ...]] = (
     ARCHIVING,
     HISTORY,
     MaxUsers(),
-    ChangeSubject(),
+    CHANGE_SUBJECT,
     AllowInvites(),
     AllowPm(),
 )
