@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from .clock import Clock, Timer
 from .config import LimitsConfig, ServerConfig, StreamLimits
 from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
+from .heap import Trimmer
 from .host import Host
 from .jid import prepare_domain
 from .keeping import Keeper
@@ -36,7 +36,7 @@ from .xml import E
 if TYPE_CHECKING:
     from .contracts.ports import Port, Receiver
     from .net.listen import Listener
-    from .net.tls import Certificates
+    from .net.tls import Certificates, ServerContext
 
 log = logging.getLogger("xmppd")
 
@@ -117,6 +117,7 @@ class Server:
         self.limits = RuntimeLimits.of(config.limits)
         self.shaping = Shaping(clock, config.limits)
         self.guard = SignInGuard(clock, config.limits.sign_in)
+        self.trimmer = Trimmer()
         self.hashing = Hashing()
         self.memory = Memory(config.limits.memory, config.limits.account_memory)
         self.certificates = certificates
@@ -263,7 +264,7 @@ class Server:
                 return None
         return host if host is not None and host.has_accounts else None
 
-    def tls_context(self, domain: str) -> ssl.SSLContext:
+    def tls_context(self, domain: str) -> ServerContext:
         assert self.certificates is not None
         return self.certificates.context(domain)
 
@@ -287,6 +288,7 @@ class Server:
                 log.exception("sweeping a stream failed")
                 stream.link.abort()
         self.binder.sweep()
+        self.trimmer.look(now)
 
     def _look_at(self, stream: ClientStream, now: float) -> None:
         limits = self.limits

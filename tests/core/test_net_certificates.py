@@ -21,11 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 
 from xmppd.net.tls import (
+    PARTIAL_WRITE,
+    RELEASE_BUFFERS,
     CertificateError,
     Certificates,
-    ServerContext,
     make_self_signed,
     server_context,
     server_end_point,
@@ -177,14 +179,15 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_settings(tmp_path: Path) -> None:
     make_self_signed(["a"], tmp_path / "x.crt", tmp_path / "x.key")
     context = server_context(tmp_path / "x.crt", tmp_path / "x.key")
-    assert isinstance(context, ServerContext)
-    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
-    assert context.num_tickets == 0
-    for option in (ssl.OP_NO_COMPRESSION, ssl.OP_NO_RENEGOTIATION, ssl.OP_NO_TICKET):
-        assert context.options & option
-    names = {cipher["name"] for cipher in context.get_ciphers()}
-    assert names and all(name.startswith(("TLS_", "ECDHE-")) and "SHA1" not in name for name in names)
-    assert all(cipher["aead"] for cipher in context.get_ciphers())
+    options = context.set_options(0)
+    for option in (SSL.OP_NO_COMPRESSION, SSL.OP_NO_RENEGOTIATION, SSL.OP_NO_TICKET, SSL.OP_CIPHER_SERVER_PREFERENCE):
+        assert options & option
+    assert context.get_session_cache_mode() == SSL.SESS_CACHE_OFF
+    mode = context.set_mode(0)
+    assert mode & RELEASE_BUFFERS and not mode & PARTIAL_WRITE
+    names = SSL.Connection(context).get_cipher_list()
+    assert names and all(name.startswith(("TLS_", "ECDHE-")) for name in names)
+    assert all("GCM" in name or "CHACHA20" in name for name in names)
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])

@@ -1,4 +1,4 @@
-"""The reader of ClientHellos."""
+"""Whether a ClientHello is complete."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import ssl
 
 import pytest
 
-from xmppd.net.client_hello import Incomplete, offered_protocols
+from xmppd.net.client_hello import LARGEST, RECORDS, incomplete
 
 from .net_support import Peer, client_context
 
 
-def hello(offer: list[str] | None) -> bytes:
-    context = client_context()
-    if offer:
-        context.set_alpn_protocols(offer)
+def hello() -> bytes:
     peer = Peer.__new__(Peer)
     peer.incoming, peer.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    return peer.hello(context, "one.example")
+    return peer.hello(client_context(), "one.example")
 
 
 def in_records(data: bytes, size: int) -> bytes:
@@ -28,19 +25,13 @@ def in_records(data: bytes, size: int) -> bytes:
     return b"".join(data[:3] + len(piece).to_bytes(2, "big") + piece for piece in pieces)
 
 
-def test_offers_are_read() -> None:
-    assert offered_protocols(hello(["xmpp-client"])) == [b"xmpp-client"]
-    assert offered_protocols(hello(["h2", "http/1.1"])) == [b"h2", b"http/1.1"]
-    assert offered_protocols(hello(None)) is None
-    for size in (1, 10, 300):
-        assert offered_protocols(in_records(hello(["h2"]), size)) == [b"h2"]
-
-
-def test_an_unfinished_hello_says_so() -> None:
-    for data in (hello(["h2"]), in_records(hello(["h2"]), 40)):
-        for end in range(len(data)):
-            with pytest.raises(Incomplete):
-                offered_protocols(data[:end])
+@pytest.mark.parametrize("size", [9, 10, 40, 300, 1 << 14])
+def test_a_hello_is_complete_with_its_last_byte(size: int) -> None:
+    data = in_records(hello(), size)
+    assert not incomplete(data)
+    assert not incomplete(data + b"more")
+    for end in range(len(data)):
+        assert incomplete(data[:end])
 
 
 @pytest.mark.parametrize(
@@ -55,17 +46,21 @@ def test_an_unfinished_hello_says_so() -> None:
     ],
 )
 def test_what_is_no_hello_is_left_to_openssl(junk: bytes) -> None:
-    assert offered_protocols(junk) is None
+    assert not incomplete(junk)
+
+
+def test_what_is_waited_for_has_a_bound() -> None:
+    one = b"\x16\x03\x01\x00\x01"
+    assert incomplete(one + b"\x01")
+    assert not incomplete((one + b"\x01") + (one + b"\0") * RECORDS)
+    assert not incomplete(b"\x16\x03\x01\x40\x00\x01" + (LARGEST + 1).to_bytes(3, "big"))
 
 
 def test_no_damage_makes_the_reader_fail() -> None:
     rng = random.Random(11)
-    good = hello(["xmpp-client", "h2"])
+    good = hello()
     for _ in range(3000):
         data = bytearray(good)
         for _ in range(rng.randrange(1, 6)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        try:
-            offered_protocols(data)
-        except Incomplete:
-            continue
+        incomplete(data)

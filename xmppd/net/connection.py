@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -20,6 +19,7 @@ from .tls_layer import TlsLayer
 if TYPE_CHECKING:
     from .engine import Engine
     from .link import Receiver
+    from .tls import ServerContext
 
 log = logging.getLogger("xmppd.net")
 
@@ -34,7 +34,7 @@ class Owner(Protocol):
         """The protocol for it; None: close at once. `forget` comes only for what was admitted."""
         ...
 
-    def direct_context(self) -> ssl.SSLContext | None:
+    def direct_context(self) -> ServerContext | None:
         """With direct TLS, what the handshake begins with."""
         ...
 
@@ -185,7 +185,7 @@ class Connection(asyncio.BufferedProtocol):
             self._failed(error)
 
     def _decrypt(self, tls: TlsLayer, ciphertext: memoryview) -> None:
-        was_ready = tls.ready
+        was_ready, had_begun = tls.ready, tls.begun
         failure: OSError | None = None
         data = b""
         try:
@@ -199,7 +199,9 @@ class Connection(asyncio.BufferedProtocol):
             log.info("TLS with %s failed: %s", self.peer, failure)
             self._finish(failure)
             return
-        if tls.ready and not was_ready:
+        if not had_begun and tls.begun and not tls.ready:
+            self._engine.begins(self)
+        elif tls.ready and not was_ready:
             self._handshake_done()
         if data:
             self._deliver(data)
@@ -309,7 +311,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- TLS
 
-    def start_tls(self, context: ssl.SSLContext) -> None:
+    def start_tls(self, context: ServerContext) -> None:
         if self._tls is not None:
             raise RuntimeError("TLS is on already")
         if self._state is State.OPEN:
@@ -317,7 +319,7 @@ class Connection(asyncio.BufferedProtocol):
             self._held = None
             self._secure(context, None)
 
-    def _secure(self, context: ssl.SSLContext, alpn: bytes | None) -> None:
+    def _secure(self, context: ServerContext, alpn: bytes | None) -> None:
         self._tls = TlsLayer(context, self._engine.pipes, alpn)
         self._engine.watch(self, self._engine.timing.handshake)
 
@@ -336,6 +338,7 @@ class Connection(asyncio.BufferedProtocol):
         self._state = State.CLOSING
         self._error = self._error or error
         self._out, self._out_size, self._held = None, 0, None
+        self._engine.forget(self)
         self._engine.watch(self, self._engine.timing.close)
         if transport.is_closing():
             return
@@ -396,6 +399,14 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def tls_server_end_point(self) -> bytes | None:
         return self._tls.end_point if self._tls is not None and self._tls.ready else None
+
+    @property
+    def tls_exporter(self) -> bytes | None:
+        return self._tls.exporter if self._tls is not None else None
+
+    @property
+    def tls_unique(self) -> bytes | None:
+        return self._tls.unique if self._tls is not None else None
 
     @property
     def write_buffer_size(self) -> int:

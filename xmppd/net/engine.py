@@ -25,7 +25,10 @@ READ_SIZE: Final = 64 << 10
 class Timing:
     """Seconds a peer may take, and bytes that may wait for it."""
 
-    handshake: float = 10.0
+    handshake: float = 30.0
+    """Some clients ask a person about the certificate inside the handshake."""
+    handshakes: int = 2000
+    """So many are under way at once, of all listeners; each takes OpenSSL some 55 KB."""
     close: float = 5.0
     sweep: float = 1.0
     """How often deadlines are looked at: they are late by that much at most."""
@@ -56,6 +59,8 @@ class Engine:
         """Connections of all listeners."""
         self._dirty: list[Turned] = []
         self._deadlines: dict[Turned, float] = {}
+        self._handshakes: dict[Turned, None] = {}
+        """Under way, the oldest first."""
         self._timer: Timer | None = None
 
     @classmethod
@@ -89,6 +94,16 @@ class Engine:
 
     def forget(self, connection: Turned) -> None:
         self._deadlines.pop(connection, None)
+        self._handshakes.pop(connection, None)
+
+    def begins(self, connection: Turned) -> None:
+        """A handshake has taken its memory. When there are too many, the oldest ends: an honest one takes a second or
+        so, those of a flood stay for as long as they may."""
+        self._handshakes[connection] = None
+        if len(self._handshakes) > self.timing.handshakes:
+            oldest = next(iter(self._handshakes))
+            self.forget(oldest)
+            oldest.overdue()
 
     def _sweep(self) -> None:
         now = self.clock.monotonic()

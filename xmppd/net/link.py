@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import ssl
+    from .tls import ServerContext
 
 
 class Receiver(Protocol):
@@ -79,6 +79,17 @@ class Link(Protocol):
         ...
 
     @property
+    def tls_exporter(self) -> bytes | None:
+        """Channel binding to this connection (RFC 9266): None without TLS, and with TLS 1.2 whose master secret is not
+        the extended one (RFC 7627)."""
+        ...
+
+    @property
+    def tls_unique(self) -> bytes | None:
+        """The same for TLS 1.2 only (RFC 5929 section 3)."""
+        ...
+
+    @property
     def write_buffer_size(self) -> int:
         """Bytes written that have not left for the kernel."""
         ...
@@ -92,7 +103,7 @@ class Link(Protocol):
         connection is lost or the peer has closed: what was still waiting then may not have left."""
         ...
 
-    def start_tls(self, context: ssl.SSLContext) -> None:
+    def start_tls(self, context: ServerContext) -> None:
         """Server side of the handshake from the next byte on. What was written before leaves in clear first.
 
         Call it from inside `data_received`, and drop what that call's data still holds: plaintext that was sent behind

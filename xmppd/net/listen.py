@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
@@ -18,7 +17,7 @@ from .loop import open_file_limit
 
 if TYPE_CHECKING:
     from ..clock import Clock
-    from .tls import Certificates
+    from .tls import Certificates, ServerContext
 
 log = logging.getLogger("xmppd.net")
 
@@ -138,7 +137,7 @@ class Listener:
         if not self.connections and self._all_gone is not None and not self._all_gone.done():
             self._all_gone.set_result(None)
 
-    def direct_context(self) -> ssl.SSLContext | None:
+    def direct_context(self) -> ServerContext | None:
         return self._certificates.default if self._certificates is not None else None
 
     def _refuse(self, why: str) -> None:

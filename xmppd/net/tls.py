@@ -5,24 +5,30 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import idna
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL
+
+from .tls_layer import select_protocol
 
 log = logging.getLogger("xmppd.tls")
 
-CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2 (RFC 9325 section 4.2); those of TLS 1.3 are all fine."""
+RELEASE_BUFFERS: Final = 0x10
+"""SSL_MODE_RELEASE_BUFFERS: an idle connection holds no buffer for records (34 KB)."""
+PARTIAL_WRITE: Final = 0x1
+"""SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets: one call is to encrypt all it is given."""
 SELF_SIGNED_FOR: Final = timedelta(days=3650)
 """People trust a self-signed certificate by hand, once per device."""
 WARN_BEFORE: Final = timedelta(days=14)
@@ -32,42 +38,71 @@ class CertificateError(Exception):
     """A certificate or key that cannot be used; the text is for the administrator."""
 
 
-class ServerContext(ssl.SSLContext):
-    """`end_point`: the data of `tls-server-end-point`, worked out once."""
+class ServerContext(SSL.Context):
+    """`end_point`: the data of `tls-server-end-point`, worked out once. `choose`: called when a handshake begins, may
+    give it another context (SNI)."""
 
     end_point: bytes | None = None
+    choose: Callable[[SSL.Connection], None] | None = None
 
 
 def server_context(certificate: Path, key: Path) -> ServerContext:
     """TLS 1.2 and 1.3 with forward secrecy, for a PEM chain (own certificate first) and its PEM key.
 
-    No tickets, no renegotiation, no compression. Raises CertificateError.
+    No resumption, no renegotiation, no compression. Raises CertificateError.
     """
-    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    # A ticket costs each connection memory, and its key, never renewed, would undo forward secrecy.
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
-    context.set_alpn_protocols(["xmpp-client"])
+    context = ServerContext(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(CIPHERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    # A ticket's key, never renewed, would undo forward secrecy; kept sessions cost memory.
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(RELEASE_BUFFERS)
+    context.clear_mode(PARTIAL_WRITE)
+    context.set_alpn_select_callback(select_protocol)
+    context.set_tlsext_servername_callback(_begins)
     try:
         pem = certificate.read_bytes()
-        context.load_cert_chain(certificate, key, password=_no_password)
         context.end_point = server_end_point(pem)
+        secret = _private_key(key.read_bytes())
+        context.use_certificate_chain_file(str(certificate))
+        context.use_privatekey(secret)
+        context.check_privatekey()
     except FileNotFoundError as error:
         missing = key if certificate.exists() else certificate
         raise CertificateError(f"{missing}: no such file") from error
-    except ssl.SSLError as error:
-        what = "is not the key of" if error.reason == "KEY_VALUES_MISMATCH" else "cannot be used with"
-        raise CertificateError(f"{key} {what} {certificate} ({error.reason or error})") from error
+    except SSL.Error as error:
+        why = _reason(error)
+        what = "is not the key of" if "mismatch" in why else "cannot be used with"
+        raise CertificateError(f"{key} {what} {certificate} ({why})") from error
     except (OSError, ValueError) as error:
         raise CertificateError(f"{certificate}, {key}: {error}") from error
     return context
 
 
-def _no_password() -> NoReturn:
-    raise ValueError("the key is encrypted with a password; a server needs one without")
+def _begins(connection: SSL.Connection) -> None:
+    context = connection.get_context()
+    if isinstance(context, ServerContext) and context.choose is not None:
+        context.choose(connection)
+
+
+def _reason(error: SSL.Error) -> str:
+    found = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return ", ".join(str(each[-1]) for each in found if each[-1]) or "OpenSSL does not say why"
+
+
+def _private_key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+    """Raises ValueError."""
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except TypeError:
+        raise ValueError("the key is encrypted with a password; a server needs one without") from None
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise ValueError("a key for RSA, ECDSA or Ed25519 is needed")
+    return key
 
 
 def server_end_point(pem: bytes) -> bytes | None:
@@ -127,7 +162,7 @@ class Certificates:
             before = self._contexts.get(name)
             if before is None or before.end_point is None or before.end_point != context.end_point:
                 changed.append(name)
-            context.sni_callback = self._choose
+            context.choose = self._choose
         self._files = {**self._files, **other._files}
         self._contexts = {**self._contexts, **other._contexts}
         return changed
@@ -149,16 +184,17 @@ class Certificates:
 
     def _load(self, files: _Files) -> ServerContext:
         context = server_context(files.certificate, files.key)
-        context.sni_callback = self._choose
+        context.choose = self._choose
         _look_at(files)
         return context
 
-    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, used: ssl.SSLContext) -> None:
+    def _choose(self, connection: SSL.Connection) -> None:
         """Called during the handshake (RFC 6066 section 3). An unknown name gets the certificate we began with, and
         the client decides: to refuse would tell strangers which domains are here."""
-        context = self._contexts.get(name.lower().rstrip(".")) if name else None
-        if context is not None and context is not used:
-            connection.context = context
+        name = connection.get_servername()
+        context = self._contexts.get(name.decode("ascii", "replace").lower().rstrip(".")) if name else None
+        if context is not None and context is not connection.get_context():
+            connection.set_context(context)
 
 
 def _look_at(files: _Files) -> None:

@@ -1,52 +1,94 @@
-"""TLS without sockets: ciphertext in, plaintext out, over `ssl.MemoryBIO`.
+"""TLS without sockets: ciphertext in, plaintext out, over pyOpenSSL and memory BIOs (docs/adr/0012).
 
-asyncio's own TLS keeps 256 KiB for each connection. Here all connections of a loop share one pair of pipes, which is
-right because both are empty whenever anything but a call of this module runs: OpenSSL takes a record that is not
-complete out of the pipe and keeps it itself, and every call here takes out all that it put in. A pipe of its own would
-cost each connection 2 KB idle, and 40 KB after one large write, because a pipe never shrinks. Should a byte ever be
-left behind it is dropped; were it not, it would break the next connection's checksum and could not be read there.
+Reading and writing call OpenSSL through the bindings that pyOpenSSL itself stands on: its own `recv` and `send` make a
+buffer for each call and cost twice as much. Everything else, once in the life of a connection, is its public interface.
+
+A memory BIO (here: a pipe) never shrinks: one large write would cost a connection its size for ever. So after the
+handshake, and after whatever is larger than `KEEP`, a connection gets new ones; they are empty whenever anything but a
+call of this module runs, since OpenSSL takes a record that is not complete out of the pipe and keeps it itself, and
+every call here takes out all that it put in.
 """
 
 from __future__ import annotations
 
-import ssl
-from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .client_hello import Incomplete, offered_protocols
+from OpenSSL import SSL
+
+from .client_hello import incomplete
+
+if TYPE_CHECKING:
+    from .tls import ServerContext
+
+_lib: Final[Any] = SSL._lib  # type: ignore[attr-defined]
+_ffi: Final[Any] = SSL._ffi  # type: ignore[attr-defined]
+_read, _write, _fill, _drain = _lib.SSL_read, _lib.SSL_write, _lib.BIO_write, _lib.BIO_read
+_error_of, _forget_errors = _lib.SSL_get_error, _lib.ERR_clear_error
+_WANT_READ, _ZERO_RETURN = _lib.SSL_ERROR_WANT_READ, _lib.SSL_ERROR_ZERO_RETURN
 
 RECORD: Final = 16 << 10
-NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
-"""A fatal alert, in clear as nothing is agreed yet (RFC 7301 section 3.2, RFC 8446 section 6)."""
+ROOM: Final = 96 << 10
+"""One read of the engine, decrypted, and the record that was not complete before it."""
+PIECE: Final = 64 << 10
+"""So much is encrypted at once; the overhead of its records fits into the rest of ROOM."""
+KEEP: Final = 2048
+"""What a pipe may have grown to, about, while nothing happens."""
+EXPORTER: Final = b"EXPORTER-Channel-Binding"
+"""RFC 9266 section 2: the label; 32 bytes; the context is there and empty (that is not "no context" in TLS 1.2)."""
 
 
-class NoCommonProtocol(ssl.SSLError):
+class TlsError(OSError):
+    """TLS has failed, in the handshake or later; the text is OpenSSL's."""
+
+
+class NoCommonProtocol(TlsError):
     """The client wants another protocol than ours (ALPN)."""
 
 
 class Pipes:
-    """The way into OpenSSL and out of it. One pair per event loop."""
+    """What all connections of an event loop share: the room that plaintext and ciphertext pass through."""
 
-    __slots__ = ("incoming", "outgoing")
+    __slots__ = ("buffer", "room")
 
     def __init__(self) -> None:
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
+        self.room = _ffi.new("char[]", ROOM)
+        self.buffer = _ffi.buffer(self.room)
 
 
 class TlsLayer:
     """The server's side of one connection.
 
-    `alpn`: with direct TLS the only protocol that a client may offer, if it offers any (XEP-0368 section 3).
+    `alpn`: with direct TLS the only protocol that a client may offer, if it offers any (XEP-0368 section 3). OpenSSL
+    answers another offer with a fatal no_application_protocol (RFC 7301 section 3.2), or a browser could be made to
+    talk to a server of one protocol (the ALPACA attack).
     """
 
-    __slots__ = ("_alpn", "_hello", "_pipes", "_ssl", "ended", "ready")
+    __slots__ = (
+        "_alpn",
+        "_connection",
+        "_context",
+        "_from",
+        "_grown",
+        "_hello",
+        "_into",
+        "_pipes",
+        "_ssl",
+        "ended",
+        "ready",
+    )
 
-    def __init__(self, context: ssl.SSLContext, pipes: Pipes, alpn: bytes | None = None) -> None:
+    def __init__(self, context: ServerContext, pipes: Pipes, alpn: bytes | None = None) -> None:
         self._pipes = pipes
-        self._ssl = context.wrap_bio(pipes.incoming, pipes.outgoing, server_side=True)
+        self._context: ServerContext | None = context
+        """Until the handshake begins."""
         self._alpn = alpn
         self._hello: bytearray | None = None
+        self._connection: SSL.Connection | None = None
+        self._ssl: Any = None
+        self._into: Any = None
+        self._from: Any = None
+        self._grown = True
+        """The pipes have held more than they should keep."""
         self.ready = False
         """The handshake is done, and nothing has failed since."""
         self.ended = False
@@ -55,100 +97,207 @@ class TlsLayer:
     def receive(self, data: memoryview) -> bytes:
         """Take in ciphertext, return the plaintext in it. There may be `output` afterwards, also after an error.
 
-        Raises OSError (ssl.SSLError mostly); the connection is then of no use.
+        Raises TlsError; the connection is then of no use.
         """
-        checked = data if self._alpn is None else self._check_offer(data)
-        if checked is None:
-            return b""
-        incoming = self._pipes.incoming
-        incoming.write(checked)
+        _forget_errors()  # of others in this thread: OpenSSL would take them for its own
+        connection = self._connection
+        if connection is None:
+            if self._hello is not None:
+                self._hello += data
+            if incomplete(self._hello or bytes(data)):
+                self._hello = self._hello or bytearray(data)
+                return b""
+            data = memoryview(self._hello) if self._hello is not None else data
+            connection = self._begin()
+        if len(data) > KEEP:
+            self._grown = True
+        _fill(self._into, _ffi.from_buffer(data), len(data))
         try:
             if not self.ready:
-                self._ssl.do_handshake()
+                try:
+                    connection.do_handshake()
+                except SSL.WantReadError:
+                    return b""
                 self.ready = True
-            return self._read(min(max(len(checked), 512), RECORD))
-        except ssl.SSLWantReadError:
-            return b""
+            return self._decrypted()
+        except SSL.Error as error:
+            self.ready = False
+            raise TlsError(_words(error)) from None
         except OSError:
             self.ready = False
             raise
-        finally:
-            if incoming.pending:
-                incoming.read()
 
-    def _check_offer(self, data: memoryview) -> bytearray | memoryview | None:
-        """The first bytes once they are complete and may go to OpenSSL. Raises NoCommonProtocol."""
-        hello = bytearray(data) if self._hello is None else self._hello + data
-        try:
-            offered = offered_protocols(hello)
-        except Incomplete:
-            self._hello = hello
-            return None
-        wanted, self._alpn, self._hello = self._alpn, None, None
-        if offered is not None and wanted not in offered:
-            self._pipes.outgoing.write(NO_APPLICATION_PROTOCOL)
-            raise NoCommonProtocol(f"the client speaks {b' '.join(offered)[:80]!r}")
-        return hello
+    @property
+    def begun(self) -> bool:
+        """OpenSSL has seen a ClientHello: from now on the connection costs memory."""
+        return self._connection is not None
 
-    def _read(self, size: int) -> bytes:
-        """All that can be decrypted. Asks first whether there is more: the exception would cost as much as the read."""
-        read, pending, incoming = self._ssl.read, self._ssl.pending, self._pipes.incoming
-        pieces = []
-        while incoming.pending or pending():
-            try:
-                piece = read(size)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLZeroReturnError:
-                piece = b""
-            if not piece:
-                self.ended = True
-                break
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def _begin(self) -> SSL.Connection:
+        assert self._context is not None
+        self._connection = connection = SSL.Connection(self._context)
+        connection.set_accept_state()
+        connection.set_app_data(self._alpn)
+        self._context = self._hello = None
+        self._ssl, self._into, self._from = connection._ssl, connection._into_ssl, connection._from_ssl
+        return connection
+
+    def _decrypted(self) -> bytes:
+        """All that can be read now. Raises TlsError."""
+        ssl, pipes = self._ssl, self._pipes
+        done, pieces = 0, None
+        count = _read(ssl, pipes.room, ROOM)
+        while count > 0:
+            done += count
+            if done > ROOM - RECORD:
+                pieces = (pieces or b"") + pipes.buffer[:done]
+                done = 0
+            count = _read(ssl, pipes.room + done, ROOM - done)
+        why = _error_of(ssl, count)
+        if why == _ZERO_RETURN:
+            self.ended = True
+        elif why != _WANT_READ:
+            raise TlsError(_reason())
+        data: bytes = pipes.buffer[:done]
+        return data if pieces is None else pieces + data
 
     def output(self) -> bytes:
         """What the handshake, or an alert, has to say to the peer."""
-        return self._pipes.outgoing.read()
+        if self._connection is None:
+            return b""
+        data = self._drained()
+        if self._grown and self.ready:
+            self._renew()
+        return data
+
+    def _drained(self) -> bytes:
+        pipes = self._pipes
+        count = _drain(self._from, pipes.room, ROOM)
+        if count <= 0:
+            return b""
+        data: bytes = pipes.buffer[:count]
+        return data if count < ROOM else data + self._drained()
+
+    def _renew(self) -> None:
+        """New pipes; OpenSSL frees the old ones."""
+        self._grown = False
+        connection: Any = self._connection
+        memory = _lib.BIO_s_mem()
+        into, out = _lib.BIO_new(memory), _lib.BIO_new(memory)
+        if into == _ffi.NULL or out == _ffi.NULL:
+            raise MemoryError
+        _lib.SSL_set_bio(self._ssl, into, out)
+        self._into = connection._into_ssl = into
+        self._from = connection._from_ssl = out
 
     def encrypt(self, data: bytes) -> bytes:
-        """Only when `ready`. Raises ssl.SSLError."""
-        write, outgoing = self._ssl.write, self._pipes.outgoing
-        try:
-            if len(data) <= RECORD:
-                write(data)
-                return outgoing.read()
-            view, done, pieces = memoryview(data), 0, []
-            while done < len(data):
-                done += write(view[done : done + RECORD])
-                pieces.append(outgoing.read())
-            return b"".join(pieces)
-        except ssl.SSLError:
-            outgoing.read()
-            raise
+        """Only when `ready`. Raises TlsError."""
+        size = len(data)
+        if not self.ready:
+            raise TlsError("nothing can be encrypted")
+        if size <= PIECE:
+            self._seal(data, size)
+            sealed = self._drained()
+        else:
+            pieces = []
+            for at in range(0, size, PIECE):
+                piece = data[at : at + PIECE]
+                self._seal(piece, len(piece))
+                pieces.append(self._drained())
+            sealed = b"".join(pieces)
+        if size > KEEP:
+            self._renew()
+        return sealed
+
+    def _seal(self, data: bytes, size: int) -> None:
+        if _write(self._ssl, data, size) != size:
+            self.ready = False
+            self._drained()
+            raise TlsError(_reason())
 
     def goodbye(self) -> bytes:
         """Our close_notify. Nothing may be encrypted after it."""
         if not self.ready:
             return b""
-        with suppress(ssl.SSLError):  # "want read": the peer's own close_notify, which we do not wait for
-            self._ssl.unwrap()
-        return self._pipes.outgoing.read()
+        _forget_errors()
+        _lib.SSL_shutdown(self._ssl)  # the peer's own close_notify is not waited for
+        _forget_errors()
+        return self._drained()
 
     # ---- about the connection
 
     @property
     def version(self) -> str:
-        return self._ssl.version() or ""
+        return self._connection.get_protocol_version_name() if self._connection is not None else ""
 
     @property
     def cipher(self) -> str:
-        cipher = self._ssl.cipher()
-        return cipher[0] if cipher else ""
+        return (self._connection.get_cipher_name() or "") if self._connection is not None else ""
 
     @property
     def end_point(self) -> bytes | None:
         """Of the certificate that was used, which may be another than that of the context we began with (SNI)."""
-        context = self._ssl.context
-        end_point: bytes | None = getattr(context, "end_point", None)
+        if self._connection is None:
+            return None
+        end_point: bytes | None = getattr(self._connection.get_context(), "end_point", None)
         return end_point
+
+    @property
+    def exporter(self) -> bytes | None:
+        """The data of `tls-exporter`. With TLS 1.2 only after extended master secret (RFC 9266 section 4)."""
+        connection = self._connection
+        if connection is None or not self.ready:
+            return None
+        if not _is_13(connection) and not self._extended:
+            return None
+        return connection.export_keying_material(EXPORTER, 32, b"")
+
+    @property
+    def unique(self) -> bytes | None:
+        """The data of `tls-unique`: the first Finished message of the latest handshake, which is the client's, as no
+        session is resumed here (RFC 5929 section 3.1). Undefined for TLS 1.3 (RFC 9266 section 3); without extended
+        master secret two connections can have the same (RFC 7627 section 1)."""
+        connection = self._connection
+        if connection is None or not self.ready or _is_13(connection):
+            return None
+        if not self._extended or _lib.SSL_session_reused(self._ssl):
+            return None
+        return connection.get_peer_finished()
+
+    @property
+    def _extended(self) -> bool:
+        return bool(_lib.SSL_get_extms_support(self._ssl) == 1)
+
+
+def _is_13(connection: SSL.Connection) -> bool:
+    return connection.get_protocol_version() >= SSL.TLS1_3_VERSION
+
+
+def select_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """The ALPN callback of a context."""
+    if b"xmpp-client" in offered:
+        return b"xmpp-client"
+    if connection.get_app_data() is None:
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+    raise NoCommonProtocol(f"the client speaks {b' '.join(offered)[:80]!r}")
+
+
+def _words(error: SSL.Error) -> str:
+    """OpenSSL's reasons, without the names of its functions."""
+    found = error.args[0] if error.args else None
+    if isinstance(found, list):
+        return ", ".join(str(each[-1]) for each in found) or "the peer has broken TLS"
+    return " ".join(str(each) for each in error.args) or "the peer has broken TLS"
+
+
+def _reason() -> str:
+    """The first reason that waits in OpenSSL's queue of this thread; the queue is empty then."""
+    first = _lib.ERR_get_error()
+    _forget_errors()
+    text = _lib.ERR_reason_error_string(first)
+    return _ffi.string(text).decode("ascii", "replace") if text != _ffi.NULL else "the peer has broken TLS"
+
+
+for _name in ("_ssl", "_into_ssl", "_from_ssl"):
+    # Said at the start, not on the first connection: this module is written for the inside of pyOpenSSL, too.
+    if _name not in SSL.Connection.__init__.__code__.co_names:
+        raise ImportError(f"pyOpenSSL without SSL.Connection.{_name}: install a version that pyproject.toml allows")
