@@ -63,7 +63,7 @@ class Offline(Plugin[Config]):
         if session.presence is None:
             # With more than can be listed the rest comes as always.
             read = entries[-1].id if len(entries) == self.config.listed else last_id
-            session.feed.archive_read = max(session.feed.archive_read, read)
+            session.feed.read_by_client(read)
         return entries
 
     async def _entries(self, session: Session, ids: tuple[int, ...]) -> list[Entry]:
@@ -137,7 +137,7 @@ class Offline(Plugin[Config]):
         account.mailbox.settle_until(last_id)
         session[LISTED] = ()
         if session.presence is None:
-            session.feed.archive_read = max(session.feed.archive_read, last_id)
+            session.feed.read_by_client(last_id)
 
     async def _forget(self, account: Account, hidden: list[Entry]) -> None:
         """The archive keeps what is its own; what only waited is deleted."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .availability import vanish
 from .clock import Clock
 from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_DELETED, ACCOUNT_MAP, StoredAccount
 from .contracts.roster import ROSTER
-from .contracts.sessions import PRESENCE
 from .errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
 from .jid import JID
 from .stanza import Stanza, presence
@@ -132,10 +132,8 @@ class Accounts:
             if host is not None:
                 farewells = await self._subscriptions(jid, host)
                 self._end_sessions(jid, keep, "the account was removed")
-                rules = host.find(PRESENCE)
-                if keep is not None and rules is not None:
-                    rules.gone(keep)
-                    keep.presence = None
+                if keep is not None:
+                    vanish(keep)
                 host.forget(bare)
                 host.accounts[bare] = None  # from here on nobody can write to what is being deleted
             try:

@@ -6,7 +6,8 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from .contracts.sessions import PRESENCE, SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
+from .availability import vanish
+from .contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
 from .errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from .sessions import Carrier, Session
 from .stanza import parse_stanza
@@ -96,11 +97,8 @@ class Binder:
         if session.ended:
             return
         account = session.account
-        presence = account.host.find(PRESENCE)
-        if presence is not None:
-            presence.gone(session)
+        vanish(session)
         session.ended = True
-        session.presence = None
         self.server.counts.delivered += session.delivered
         self.detached.pop(session, None)
         if account.sessions.get(session.resource) is session:
@@ -121,7 +119,7 @@ class Binder:
         account, feed = session.account, session.feed
         account.mailbox.let_go(feed.pending())
         for other in account.available():
-            if other.priority >= 0:
+            if other.served:
                 other.feed.catch_up()
         if feed.queue is None:
             return

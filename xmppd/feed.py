@@ -53,11 +53,13 @@ class Feed:
         "archive_read",
         "copies",
         "gate",
+        "left",
         "live",
         "paused",
         "position",
         "queue",
         "reached",
+        "returning",
         "session",
         "share",
         "since",
@@ -83,10 +85,15 @@ class Feed:
         """The client read its archive itself, when this was the last id."""
         self.since = 0
         """From this log id on the session was online, or had not read its archive: what came later is for it, too. 0:
-        it was never there for messages, so the log has nothing for it yet, and how far it is says nothing."""
+        it is not there for messages, so the log has nothing for it now, and how far it is says nothing."""
+        self.returning = False
+        """It was there for messages before, and may come again on the same stream."""
+        self.left = 0
+        """It was there up to this log id, and what came since is for it, too, when it comes again. 0: only what is owed
+        is."""
         self._reading = False
         self.copies: set[int] | None = None
-        """What it got as carbons before it was there for messages."""
+        """What it got as carbons, or under its full JID, while it was not there for messages."""
         self._held: Held | None = None
         self._confirming: Confirming | None = None
 
@@ -113,7 +120,7 @@ class Feed:
             if self.since:
                 self.position = self.reached = stamp
             else:
-                self._copied(stamp)  # to this very resource, before it is there for all messages
+                self._copied(stamp)  # to this very resource, while it is not there for all messages
         elif not self.live or self.paused or self._full():
             if self.live:
                 self._lag_behind()
@@ -140,7 +147,7 @@ class Feed:
         if not stamp or not self.live or self.paused or self._full():
             self.send(data, 0, stanza)
             return
-        if self.session.presence is None:
+        if not self.since:
             self._copied(stamp)
         self._put(data, stamp)
 
@@ -278,12 +285,33 @@ class Feed:
         mailbox = session.account.mailbox
         if self.archive_read:
             mailbox.reads_archive(session.resource)
-        elif mailbox.gap and session.resource in mailbox.readers:
+        elif mailbox.gap and session.resource in mailbox.readers and not self.returning:
             self.archive_read = session.account.released
         released = session.account.released
-        self.since = self.archive_read or max(released, 1)
+        self.since = max(self.archive_read, self.left) or max(released, 1)
         self.reached = max(self.reached, self.since)
         self.catch_up(behind=self.since < released)
+
+    def leave(self) -> None:
+        """The device is not there for messages any more (unavailable, or of negative priority), but its stream is.
+
+        When it comes again it is sent what is owed. One that reads its archive does so once on a stream, so what other
+        devices got meanwhile is for it, too; and for one that was behind.
+        """
+        if not self.since:
+            return
+        if self.live:
+            self.reached = max(self.reached, self.session.account.released)
+        self.left = self.reached if self.archive_read or not self.live else 0
+        self.returning = True
+        self.since = 0
+        self.go_on()
+
+    def read_by_client(self, until: int) -> None:
+        """The client has read its archive itself, up to this log id: it takes over what is owed so far. Only before it
+        is there for messages; after that it is sent them anyway."""
+        if not self.since:
+            self.archive_read = max(self.archive_read, until)
 
     def catch_up(self, behind: bool = False) -> None:
         """Send what is owed and waits in the log; live again when all is sent. `behind`: there is more for it."""
@@ -320,12 +348,15 @@ class Feed:
                 page = await entries.page(session.account.bare, wanted, PAGE)
                 more = len(page) == PAGE
                 for entry in page:
-                    if self._gone():
+                    if self._gone() or not self.since:
                         break
                     if self._full():  # few large ones fill it, too
                         more = True
                         break
                     self._send_entry(entry, mailbox)
+                if not self.since:
+                    self._live_again()  # it has left meanwhile
+                    return
                 if self._gone():
                     return  # while the store was asked: what it does not get waits in the log as before
                 if not more and wanted.high is not None:

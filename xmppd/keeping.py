@@ -45,6 +45,8 @@ class KeptFeed:
     since: int = 0
     archive_read: int = 0
     copies: tuple[int, ...] = ()
+    left: int = 0
+    returning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ def _feed_record(session: Session) -> KeptFeed:
         feed.since,
         feed.archive_read,
         tuple(feed.copies or ()),
+        feed.left,
+        feed.returning,
     )
 
 
@@ -184,6 +188,7 @@ def _fill(session: Session, record: KeptSession) -> None:
     feed.restore(kept.live, kept.position, kept.reached, [text.encode() for text in kept.held])
     feed.since, feed.archive_read = kept.since, kept.archive_read
     feed.copies = set(kept.copies) or None
+    feed.left, feed.returning = kept.left, kept.returning
 
 
 def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:

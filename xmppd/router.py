@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from . import availability
 from .contracts.routing import (
     ADDRESSES_NS,
     ARRIVED,
@@ -39,7 +40,7 @@ from .origins import Origins
 from .passage import Passage
 from .plugin import Request, To
 from .stanza import Kind, Stanza
-from .storage.api import Storage
+from .storage.api import Flags, Storage
 from .turns import Turns
 
 if TYPE_CHECKING:
@@ -165,12 +166,15 @@ class Router:
         rules = session.host.find(PRESENCE)
         if stanza.type not in PRESENCE_TYPES:
             raise BadRequest("unknown presence type")
-        if rules is None:
-            return None
         if stanza.to is None:
-            if stanza.type in ("", "unavailable"):
-                passage.then(lambda: rules.broadcast(session, stanza))
+            if not stanza.type:
+                availability.priority_of(stanza)  # before it is released
+                passage.then(lambda: availability.appear(session, stanza))
+            elif stanza.type == "unavailable":
+                passage.then(lambda: availability.leave(session, stanza))
             return None
+        if rules is None:
+            return None if stanza.type in SUBSCRIPTIONS else self._inbound(passage, stanza)
         if stanza.type in SUBSCRIPTIONS:
             return self._barrier(passage, rules.subscription(session, stanza))
         if stanza.type in ("", "unavailable"):
@@ -260,6 +264,8 @@ class Router:
         assert to is not None
         kind, stamp = stanza.kind, event.stamp
         account.released = max(account.released, stamp)
+        if stamp and event.kept is not None and event.kept.flags & Flags.HIDDEN:
+            account.mailbox.hidden.add(stamp)  # deleted when a device has acknowledged it
         if kind is Kind.MESSAGE:
             try:
                 rules = host.find(MESSAGE_RULES)

@@ -133,6 +133,11 @@ class Session:
             self.values = {}
         self.values[key.name] = value
 
+    @property
+    def served(self) -> bool:
+        """It is there for the messages of its account: available, with a priority that is not negative."""
+        return self.presence is not None and self.priority >= 0
+
     def send(self, stanza: Stanza, stamp: int = 0) -> None:
         """Send to this client. `stamp`: the id of the log entry that this is, 0 for none."""
         self.feed.send(stanza.data, stamp, stanza)

@@ -13,7 +13,7 @@ from typing import Literal
 from xmppd.config import option
 from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES, LOG, Worth
 from xmppd.contracts.roster import ROSTER
-from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES, OUTBOUND
+from xmppd.contracts.routing import INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
@@ -112,13 +112,6 @@ class MessageArchive(Plugin[Config]):
         event.keep(LOG, Entry(id, sender.bare, sender.resource, flags, stanza.data))
         if visible:
             event.stanza = stanza.with_child(stanza_id_bytes(bare, id), SID_TAG)
-
-    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
-    def arrived(self, event: Inbound) -> None:
-        """A hidden entry that goes out at once is deleted when a device has acknowledged it."""
-        kept = event.kept
-        if kept is not None and kept.flags & HIDDEN:
-            event.owner.mailbox.hidden.add(kept.id)
 
     # ---- questions
 

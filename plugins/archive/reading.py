@@ -26,7 +26,7 @@ def note(session: Session, query: Query, page: Page, released: int) -> None:
     if not read:
         return
     if session.presence is None:
-        session.feed.archive_read = max(session.feed.archive_read, read)
+        session.feed.read_by_client(read)
     elif not query.backwards or query.range.low is not None or query.range.after is not None:
         session.account.mailbox.reads_archive(session.resource)
 

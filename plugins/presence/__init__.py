@@ -20,7 +20,7 @@ from xmppd.jid import JID
 from xmppd.plugin import Plugin, Xep
 from xmppd.stanza import Kind, Stanza
 
-from .broadcast import Broadcaster, admitted, item_of, priority_of
+from .broadcast import Broadcaster, admitted, item_of
 from .subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -56,11 +56,9 @@ class PresencePlugin(Plugin[Config]):
 
     @on(OUTBOUND, Stage.GUARD, kinds=(Kind.PRESENCE,), types=("",))
     def check(self, event: Outbound) -> Verdict | None:
-        """Refuse a priority that is none, and presence to more addresses than can be told of the end."""
+        """Refuse presence to more addresses than can be told of the end."""
         stanza, session = event.stanza, event.session
-        if stanza.to is None:
-            priority_of(stanza)
-        elif session is not None:
+        if stanza.to is not None and session is not None:
             known = session[DIRECTED]
             if len(known) >= self.config.directed and stanza.to.full not in known:
                 raise ResourceConstraint("presence was sent to too many addresses")
@@ -68,11 +66,11 @@ class PresencePlugin(Plugin[Config]):
 
     # ---- contracts.sessions.PresenceRules
 
-    def broadcast(self, session: Session, stanza: Stanza) -> None:
+    def broadcast(self, session: Session, stanza: Stanza, before: Stanza | None) -> None:
         if stanza.type == "unavailable":
-            self.broadcaster.leave(session, stanza)
+            self.broadcaster.leave(session, stanza, before is not None)
         else:
-            self.broadcaster.appear(session, stanza)
+            self.broadcaster.appear(session, stanza, before is None)
 
     def directed(self, session: Session, stanza: Stanza) -> None:
         """Section 4.6: who gets no broadcast must be told of the end by us."""
@@ -122,10 +120,10 @@ class PresencePlugin(Plugin[Config]):
         for answer in self.broadcaster.answers(account, to.resource, sender.bare, contact):
             self.host.deliver(answer.stamped(to=sender))
 
-    def gone(self, session: Session) -> None:
+    def gone(self, session: Session, before: Stanza | None) -> None:
         """Section 4.5.2: the server says it for a client that could not."""
         unavailable = Stanza(Kind.PRESENCE, "unavailable", None, session.jid)
-        self.broadcaster.leave(session, unavailable, alive=False)
+        self.broadcaster.leave(session, unavailable, before is not None, alive=False)
 
     def withdraw(self, account: Account, contact: str, policy: bool = False) -> None:
         item, there = item_of(account, contact), JID.parse(contact)

@@ -9,39 +9,23 @@ from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, SEES_US, WE_SEE, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
-from xmppd.contracts.sessions import AVAILABLE, DIRECTED, SHOWN
-from xmppd.errors import BadRequest, StanzaError
+from xmppd.contracts.sessions import DIRECTED
+from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
 from xmppd.stanza import Kind, Stanza, tag
 from xmppd.xep import DELAY_NS, delay_bytes
-from xmppd.xml import CLIENT_NS, children, parse_inside, text_of
+from xmppd.xml import parse_inside
 
 if TYPE_CHECKING:
     from xmppd.plugin import Account, Host, Session
 
-PRIORITY: Final = tag(CLIENT_NS, "priority")
 DELAY: Final = tag(DELAY_NS, "delay")
 OLD: Final = 1_000_000
 """Microseconds from which on a presence is sent with its time (XEP-0203)."""
 
 SINCE = SessionKey("presence-since", 0, durable=True)
 """When the session's presence came, microseconds since 1970 UTC."""
-
-
-def priority_of(stanza: Stanza) -> int:
-    """Section 4.7.2.3: an integer from -128 to 127, 0 if there is none. Raises BadRequest."""
-    if PRIORITY not in stanza.tags:
-        return 0
-    found = list(children(stanza.xml, CLIENT_NS, "priority"))
-    text = text_of(found[0]).strip(" \t\r\n")
-    digits = text[1:] if text[:1] in ("-", "+") else text
-    if len(found) > 1 or len(found[0]) or not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
-        raise BadRequest("a priority is one integer from -128 to 127")
-    value = int(text)
-    if not -128 <= value <= 127:
-        raise BadRequest("a priority is one integer from -128 to 127")
-    return value
 
 
 class Broadcaster:
@@ -53,25 +37,16 @@ class Broadcaster:
 
     # ---- a session's own presence
 
-    def appear(self, session: Session, stanza: Stanza) -> None:
+    def appear(self, session: Session, stanza: Stanza, first: bool) -> None:
         """Available presence (sections 4.2 and 4.4)."""
-        first = session.presence is None
-        served = not first and session.priority >= 0
-        session.presence = stanza
-        session.priority = priority_of(stanza)
         session[SINCE] = self._now()
         self._tell_all(session.account, stanza)
         if first:
             self._greet(session)
-            self.host.tell(AVAILABLE, session)
-        self.host.tell(SHOWN, session)
-        if session.priority >= 0 and not served and not session.ended:
-            session.feed.start()
 
-    def leave(self, session: Session, stanza: Stanza, alive: bool = True) -> None:
-        """Unavailable presence (section 4.5), also to those who got it directly. `alive`: it hears itself."""
-        was = session.presence is not None
-        session.presence, session.priority = None, 0
+    def leave(self, session: Session, stanza: Stanza, was: bool, alive: bool = True) -> None:
+        """Unavailable presence (section 4.5), also to those who got it directly. `was`: it was available until now.
+        `alive`: it hears itself."""
         if was:
             self._tell_all(session.account, stanza)
             if alive:

@@ -43,10 +43,16 @@ class FeatureAsk:
 
 
 class PresenceRules(Protocol):
-    """RFC 6121 sections 3 and 4. Provided by the presence plugin."""
+    """RFC 6121 sections 3 and 4: who learns of whose presence. Provided by the presence plugin.
 
-    def broadcast(self, session: Session, stanza: Stanza) -> None:
-        """A presence without `to` (available or unavailable) is released: tell who may know."""
+    The core does the rest, also for a provider that does nothing: it checks the priority, remembers presence and
+    priority in the session, tells AVAILABLE and SHOWN behind `broadcast`, and sends a session that has come what is
+    owed to its account (docs/explanation/delivery.md).
+    """
+
+    def broadcast(self, session: Session, stanza: Stanza, before: Stanza | None) -> None:
+        """A presence without `to` (available or unavailable) is released: tell who may know. The session has it
+        already; `before`: what it had until now, None if it was not available."""
         ...
 
     def directed(self, session: Session, stanza: Stanza) -> None:
@@ -65,8 +71,9 @@ class PresenceRules(Protocol):
         """A probe for the presence of a local account (section 4.3)."""
         ...
 
-    def gone(self, session: Session) -> None:
-        """A session ends without unavailable presence: send it (section 4.5.2)."""
+    def gone(self, session: Session, before: Stanza | None) -> None:
+        """A session ends without unavailable presence: send it (section 4.5.2) to who has seen `before`, and to whom
+        presence was sent directly. A room learns by this alone that its occupant is gone."""
         ...
 
     def remove(self, account: Account, contact: JID) -> Awaitable[None]:
