@@ -62,7 +62,7 @@ class Blocked:
 
 
 class Blocking(Plugin[Config]):
-    xeps = (Xep(191, "1.3", "polite blocking: subscriptions stay"),)
+    xeps = (Xep(191, "1.3", "polite blocking: subscriptions stay; a stranger's probe is answered as everybody's"),)
     features = (NS,)
     provides = (BLOCKLIST,)
 

@@ -53,8 +53,16 @@ class ServiceDiscovery(Plugin[Config]):
     async def answer_info(self, request: Request) -> Element:
         return await self.info(self._ask(request))
 
+    @iq("get", ITEMS_NS, "query", To.ABSENT)
+    async def answer_no_items(self, request: Request) -> Element:
+        """Section 8: nothing, of an account that does not exist or may not be seen."""
+        node = request.payload.get("node")
+        return E("query", ITEMS_NS, {"node": str(node)} if node else {})
+
     @iq("get", ITEMS_NS, "query", To.HOST, To.ACCOUNT)
     async def answer_items(self, request: Request) -> Element:
+        if request.owner is not None and not self._admits(request):
+            return await self.answer_no_items(request)
         ask = self._ask(request)
         items = await self.host.collect(DISCO_ITEMS, ask)
         if ask.node and not items and not await self.host.collect(DISCO_IDENTITIES, ask):
@@ -87,13 +95,17 @@ class ServiceDiscovery(Plugin[Config]):
     def _ask(self, request: Request) -> DiscoAsk:
         """Raises ServiceUnavailable for who may not see the account: as for one that does not exist (section 8)."""
         node = str(request.payload.get("node", ""))
-        if request.owner is None or request.is_own:
-            return DiscoAsk(request.sender, request.owner, node)
-        roster = self.host.find(ROSTER)
-        item = roster.item(request.account.bare, request.sender.bare) if roster is not None else None
-        if item is None or not item.sees_us:
+        if request.owner is not None and not self._admits(request):
             raise ServiceUnavailable()
         return DiscoAsk(request.sender, request.owner, node)
+
+    def _admits(self, request: Request) -> bool:
+        """Whether the asker may see the account that it asks about."""
+        if request.is_own:
+            return True
+        roster = self.host.find(ROSTER)
+        item = roster.item(request.account.bare, request.sender.bare) if roster is not None else None
+        return item is not None and item.sees_us
 
     # ---- what the server itself has to tell
 

@@ -13,6 +13,7 @@ from xmppd.contracts.routing import INBOUND, Inbound
 from xmppd.contracts.sessions import FEATURES, PRESENCE, FeatureAsk
 from xmppd.errors import (
     BadRequest,
+    Forbidden,
     ItemNotFound,
     JidMalformed,
     MalformedJid,
@@ -35,9 +36,8 @@ NS: Final = "jabber:iq:roster"
 VERSION_FEATURE: Final = "urn:xmpp:features:rosterver"
 APPROVAL_FEATURE: Final = "urn:xmpp:features:pre-approval"
 
-PLAIN, VERSIONED = "plain", "versioned"
 INTERESTED = SessionKey("roster", "", durable=True)
-"""Set once the session has asked for the list (section 2.2): whether it knows versions (section 2.6)."""
+"""Not empty once the session has asked for the list (section 2.2)."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RosterPlugin(Plugin[Config]):
     def item(self, owner: str, contact: str) -> RosterItem | None:
         return self._items.get(owner).get(contact)
 
-    def write(self, owner: str, contact: str, item: RosterItem | None) -> list[Write]:
+    def write(self, owner: str, contact: str, item: RosterItem | None, pushes: int = 1) -> list[Write]:
         old = self.item(owner, contact)
         if item is None:
             writes: list[Write] = [self._items.delete(owner, contact)]
@@ -92,7 +92,7 @@ class RosterPlugin(Plugin[Config]):
                 self._check_room(owner, item.listed)
             writes = [self._items.put(owner, contact, item)]
         if (old.shown if old else None) != (item.shown if item else None):
-            writes.append(self._versions.put(owner, "", Version(self._next_version(owner))))
+            writes.append(self._versions.put(owner, "", Version(self._next_version(owner, pushes))))
         return writes
 
     def _check_room(self, owner: str, listed: bool) -> None:
@@ -100,9 +100,9 @@ class RosterPlugin(Plugin[Config]):
         if sum(item.listed is listed for item in self.items(owner).values()) >= limit:
             raise ResourceConstraint("the contact list is full")
 
-    def _next_version(self, owner: str) -> int:
+    def _next_version(self, owner: str, pushes: int) -> int:
         """Above all that were given, even after the store was set back to an older copy (so it is the time)."""
-        return max(int(self.host.clock.now() * 1_000_000), self.version(owner) + 1)
+        return max(int(self.host.clock.now() * 1_000_000), self.version(owner) + pushes)
 
     def version(self, owner: str) -> int:
         """The version of the list as it is committed."""
@@ -112,14 +112,14 @@ class RosterPlugin(Plugin[Config]):
     def interested(self, account: Account) -> list[Session]:
         return [session for session in account.sessions.values() if session[INTERESTED]]
 
-    def push(self, owner: str, contact: str) -> None:
+    def push(self, owner: str, contact: str, passing: RosterItem | None = None) -> None:
         account = self.host.account(owner)
         sessions = self.interested(account) if account is not None else []
         if not sessions:
             return
-        item, version = self.item(owner, contact), str(self.version(owner))
+        item, version = passing or self.item(owner, contact), self.version(owner) - (passing is not None)
         for session in sessions:
-            query = E("query", NS, {"ver": version} if session[INTERESTED] == VERSIONED else {})
+            query = E("query", NS, {"ver": str(version)})  # section 2.6.3: also for who never sent one
             query.append(item_element(contact, item))
             self._pushed += 1
             id = f"push-{self._prefix}-{self._pushed}"
@@ -127,28 +127,31 @@ class RosterPlugin(Plugin[Config]):
 
     # ---- what clients ask
 
-    @iq("get", NS, "query", To.SELF, To.ACCOUNT)
+    @iq("get", NS, "query", To.SELF)
     async def get(self, request: Request) -> Element | None:
         """Section 2.2, with versions section 2.6: no element means that nothing has changed."""
-        own(request)
         if len(request.payload):
             raise BadRequest("a request for the contact list is empty")  # section 2.1.3
         owner, known = request.account.bare, request.payload.get("ver")
         if request.session is not None:
-            request.session[INTERESTED] = PLAIN if known is None else VERSIONED
+            request.session[INTERESTED] = "asked"
         version = str(self.version(owner))
         if known == version:
             return None
-        query = E("query", NS, {} if known is None else {"ver": version})
+        query = E("query", NS, {"ver": version})
         for contact, item in self.items(owner).items():
             if item.listed:
                 query.append(item_element(contact, item))
         return query
 
-    @iq("set", NS, "query", To.SELF, To.ACCOUNT)
+    @iq("set", NS, "query", To.ACCOUNT, To.ABSENT)
+    async def set_of_another(self, request: Request) -> None:
+        """Section 2.3.3; also where there is no such account, so that nothing is told (ADR 0007)."""
+        raise Forbidden("only its owner changes a contact list")
+
+    @iq("set", NS, "query", To.SELF)
     async def set(self, request: Request) -> None:
         """Sections 2.3 to 2.5."""
-        own(request)
         found = list(children(request.payload))
         if len(found) != 1 or found[0].tag != f"{{{NS}}}item":
             raise BadRequest("a change of the contact list holds exactly one item")
@@ -206,13 +209,6 @@ class RosterPlugin(Plugin[Config]):
         if stanza.to is not None and stanza.to.resource:
             raise ServiceUnavailable()
         return None
-
-
-def own(request: Request) -> None:
-    """Another's list is not to be seen or changed (sections 2.2, 2.3.3). Raises ServiceUnavailable, as for an
-    account that is not there."""
-    if not request.is_own:
-        raise ServiceUnavailable()  # ADR 0007
 
 
 def item_element(contact: str, item: RosterItem | None) -> Element:

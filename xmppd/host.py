@@ -24,7 +24,7 @@ from .jid import JID
 from .observe.metrics import HookTimes
 from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
 from .service import Service
-from .stanza import Shape, Stanza, iq
+from .stanza import Kind, Shape, Stanza, iq
 from .storage.api import Storage
 from .turns import Turns
 from .xml import Element, Written
@@ -325,6 +325,10 @@ class Host:
         return [item for _, handler in self.handlers(hook) for item in handler(event)]
 
     # ---- IQs
+
+    def answers(self, stanza: Stanza, to: To) -> bool:
+        """Whether a stanza is an IQ get or set for which there is a handler."""
+        return stanza.kind is Kind.IQ and not stanza.answers and (stanza.type, stanza.tags[0], to) in self._iqs
 
     async def answer(self, request: Request, to: To) -> Element | Written | None:
         """Ask the handler of the payload. Raises StanzaError; ServiceUnavailable when there is none."""

@@ -116,6 +116,9 @@ class To(enum.Enum):
     """The bare JID of any account of this host (the sender's too): the handler looks at the rights."""
     HOST = "host"
     """The domain."""
+    ABSENT = "absent"
+    """The bare JID of an account that is not there, or that lets nothing of the sender in (which must look the same):
+    where a specification names an answer other than <service-unavailable/>. `Request.owner` is None."""
 
 
 @dataclass(frozen=True, slots=True)

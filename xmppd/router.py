@@ -218,26 +218,40 @@ class Router:
         kind, to = stanza.kind, stanza.to
         assert to is not None
         if account is None:
-            if kind is Kind.PRESENCE:
+            if kind is Kind.PRESENCE and stanza.type != "probe":
                 return None  # RFC 6121 section 8.5.1
-            raise ServiceUnavailable()
+            if kind is not Kind.PRESENCE:
+                return self._absent(passage, stanza, host)
         if kind is Kind.PRESENCE and (stanza.type in SUBSCRIPTIONS or stanza.type == "probe"):
             rules = host.find(PRESENCE)
             if rules is None:
                 return None
             if stanza.type == "probe":
-                return rules.probe(stanza)
+                rules.probe(stanza, passage.session)
+                return None
+            assert account is not None
             return rules.arriving_subscription(account, stanza)
+        assert account is not None
         if kind is Kind.IQ and to.resource and to.resource not in account.sessions:
             raise ServiceUnavailable()  # RFC 6121 section 8.5.3.2.3
         event = Inbound(stanza, account, passage.session, passage.writes)
-        if host.run(host.chain(INBOUND, stanza), event) is not None:
-            return None
+        try:
+            if host.run(host.chain(INBOUND, stanza), event) is not None:
+                return None
+        except ServiceUnavailable:
+            return self._absent(passage, stanza, host)
         if kind is Kind.IQ and not to.resource:
             own = stanza.sender is not None and stanza.sender.bare == account.bare
             return self._answer(passage, stanza, host, account, To.SELF if own else To.ACCOUNT)
         passage.inbound.append(event)
         return None
+
+    def _absent(self, passage: Passage, stanza: Stanza, host: Host) -> Awaitable[None] | None:
+        """An account is not there, or is to look like that (RFC 6121 section 8.5.1). Raises ServiceUnavailable."""
+        assert stanza.to is not None
+        if stanza.to.resource or not host.answers(stanza, To.ABSENT):
+            raise ServiceUnavailable()
+        return self._answer(passage, stanza, host, None, To.ABSENT)
 
     def _answer(
         self, passage: Passage, stanza: Stanza, host: Host, account: Account | None, to: To

@@ -102,23 +102,28 @@ class PresencePlugin(Plugin[Config]):
     def remove(self, account: Account, contact: JID) -> Awaitable[None]:
         return self.subscriptions.remove(account, contact)
 
-    def probe(self, stanza: Stanza) -> None:
-        """Section 4.3.2. Who may not see the account gets the answer of one that does not exist: none (P02)."""
+    def probe(self, stanza: Stanza, session: Session | None) -> None:
+        """Section 4.3.2. Strangers hear of every account that they are not subscribed: whether there is one, and
+        whether it blocks them, is not told (ADR 0007). A contact that is blocked hears nothing (XEP-0191)."""
         to, sender = stanza.to, stanza.sender
         assert to is not None and sender is not None
         account = self.host.account(to.bare)
-        if account is None:
-            return
-        contact = True
-        if sender.bare != account.bare:
+        if account is not None:
             item = item_of(account, sender.bare)
-            contact = item is not None and item.sees_us
-            if not contact and not self.broadcaster.shown(account, sender.bare, contact=False):
-                return
-            if not admitted(Inbound(stanza, account, None, [])):
-                return
-        for answer in self.broadcaster.answers(account, to.resource, sender.bare, contact):
-            self.host.deliver(answer.stamped(to=sender))
+            own = sender.bare == account.bare
+            contact = own or (item is not None and item.sees_us)
+            if contact or self.broadcaster.shown(account, sender.bare, contact=False):
+                if own or admitted(Inbound(stanza, account, None, [])):
+                    for answer in self.broadcaster.answers(account, to.resource, sender.bare, contact):
+                        self.host.deliver(answer.stamped(to=sender))
+                    return
+                if contact:
+                    return
+        answer = Stanza(Kind.PRESENCE, "unsubscribed", sender, to.to_bare())
+        if session is not None:
+            session.send(answer)  # it answers the client; what the rosters say stays as it is
+        else:
+            self.host.deliver(answer)
 
     def gone(self, session: Session, before: Stanza | None) -> None:
         """Section 4.5.2: the server says it for a client that could not."""

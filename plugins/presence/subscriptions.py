@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Side:
     """One account's view of one contact while a stanza changes it: what it was, what it becomes, what it hears."""
 
-    __slots__ = ("_writes", "account", "after", "before", "contact", "news", "roster")
+    __slots__ = ("_passing", "_writes", "account", "after", "before", "contact", "news", "roster")
 
     def __init__(self, account: Account, contact: JID) -> None:
         self.account = account
@@ -34,6 +34,7 @@ class Side:
         self.roster = account.host.service(ROSTER)
         self.before = self.after = self.roster.item(account.bare, contact.bare)
         self.news: list[Inbound] = []
+        self._passing: RosterItem | None = None
         self._writes: list[Write] = []
 
     def takes(self, stanza: Stanza, request_bytes: int = 0) -> str:
@@ -63,18 +64,30 @@ class Side:
             self.roster.write(self.account.bare, self.contact.bare, item)
             self.after = item
 
+    def passes(self) -> None:
+        """What comes now answers what it became: clients are pushed both, in order (section 3.1.2)."""
+        if _shown(self.before) != _shown(self.after):
+            self._passing = self.after
+
+    @property
+    def passing(self) -> RosterItem | None:
+        return self._passing if _shown(self._passing) != _shown(self.after) else None
+
     def writes(self) -> list[Write]:
         found = list(self._writes)
         if self.after != self.before:
-            found += self.roster.write(self.account.bare, self.contact.bare, self.after)
+            pushes = 1 if self.passing is None else 2
+            found += self.roster.write(self.account.bare, self.contact.bare, self.after, pushes)
         return found
 
     def tell(self) -> None:
         """After the commit: the stanzas first, so that a client knows what the push means (section 3.1.6)."""
+        if self.passing is not None:
+            self.roster.push(self.account.bare, self.contact.bare, self.passing)
         for event in self.news:
             asked = event.stanza.type == "subscribe"
             release(event, self.account.available() if asked else self.roster.interested(self.account))
-        if (self.before.shown if self.before else None) != (self.after.shown if self.after else None):
+        if _shown(self.before) != _shown(self.after):
             self.roster.push(self.account.bare, self.contact.bare)
 
     def show(self, broadcaster: Broadcaster) -> None:
@@ -85,6 +98,10 @@ class Side:
             broadcaster.announce(self.account, self.contact)
         elif saw and not sees and broadcaster.shown(self.account, self.contact.bare):
             broadcaster.withdraw(self.account, self.contact)
+
+
+def _shown(item: RosterItem | None) -> tuple[object, ...] | None:
+    return item.shown if item is not None else None
 
 
 class Subscriptions:
@@ -117,6 +134,7 @@ class Subscriptions:
             if theirs is not None and change.passes:
                 reply = theirs.takes(stanza, self.request_bytes)
                 if reply:
+                    mine.passes()
                     mine.takes(Stanza(Kind.PRESENCE, reply, account.jid, to))
             await self._commit(mine, theirs)
             if theirs is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lxml import etree
 
 from tests.harness import Client, Element, Harness, condition, xml
 
@@ -142,8 +143,22 @@ async def test_incoming(server: Harness, entry: str) -> None:
     await juliet.silence()
 
 
-@pytest.mark.parametrize("type", ["subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe"])
-async def test_subscriptions_and_probes_get_silence(server: Harness, type: str) -> None:
+async def test_a_probe_is_answered_as_every_stranger_s(server: Harness) -> None:
+    """Silence would tell that there is an account, and that it blocks (ADR 0007)."""
+    romeo = await server.login("romeo", "orchard", presence=True)
+    juliet = await server.login("juliet", "balcony", presence=True)
+    await block(juliet, "romeo@localhost")
+    await romeo.receive_all()
+    answers = []
+    for name in ("juliet", "nobody"):
+        romeo.send(f"<presence to='{name}@localhost' type='probe'/>")
+        answers.append(etree.tostring(await romeo.receive()).decode().replace(name, ""))
+    assert answers[0] == answers[1] and "unsubscribed" in answers[0]
+    await juliet.silence()
+
+
+@pytest.mark.parametrize("type", ["subscribe", "subscribed", "unsubscribe", "unsubscribed"])
+async def test_subscriptions_get_silence(server: Harness, type: str) -> None:
     romeo = await server.login("romeo", "orchard", presence=True)
     juliet = await server.login("juliet", "balcony", presence=True)
     await block(juliet, "romeo@localhost")

@@ -296,8 +296,13 @@ async def test_a_probe_by_a_stranger_tells_nothing(server: Harness, to: str) -> 
     romeo, juliet = await server.login("romeo", "r", True), await server.login("juliet", "j", True)
     await juliet.receive_all()
     romeo.send(f"<presence type='probe' to='{to}'/>")
+    answer = await romeo.receive()
+    bare = to.partition("/")[0]
+    assert (answer.get("type"), answer.get("from"), answer.get("to")) == ("unsubscribed", bare, romeo.jid)
     await romeo.silence()
     await juliet.silence()
+    item = server.host.service(ROSTER).item(JULIET, ROMEO)
+    assert item is not None and item.subscription == "to", "an answer to a client changes no list"
 
 
 async def test_a_probe_of_oneself(server: Harness) -> None:
@@ -314,11 +319,12 @@ async def test_a_remote_probe_is_answered_by_the_rules(server: Harness, monkeypa
     probe = Stanza(Kind.PRESENCE, "probe", JID.parse(JULIET), remote)
     sent: list[Stanza] = []
     monkeypatch.setattr(server.host.router, "deliver", sent.append)
-    server.host.service(PRESENCE).probe(probe)
-    assert sent == []
+    server.host.service(PRESENCE).probe(probe, None)
+    assert [(stanza.type, stanza.to) for stanza in sent] == [("unsubscribed", remote)]
+    sent.clear()
     item = RosterItem(subscription="from")
     await server.storage.commit(server.host.service(ROSTER).write(JULIET, remote.bare, item))
-    server.host.service(PRESENCE).probe(probe)
+    server.host.service(PRESENCE).probe(probe, None)
     assert [(stanza.type, stanza.to) for stanza in sent] == [("", remote)]
 
 

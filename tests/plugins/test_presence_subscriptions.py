@@ -203,7 +203,7 @@ async def test_who_sees_already_is_answered_at_once(server: Harness) -> None:
     lost = server.host.service(ROSTER).write(ROMEO, JULIET, RosterItem())
     await server.storage.commit(lost)
     send(romeo, "subscribe", JULIET)
-    assert await heard(romeo) == [f"subscribed {JULIET}", f"push {JULIET} to"]
+    assert await heard(romeo) == [f"push {JULIET} none ask", f"subscribed {JULIET}", f"push {JULIET} to"]
     assert await heard(juliet) == []
     assert item(server, JULIET, ROMEO) == before
 
@@ -215,7 +215,8 @@ async def test_approval_in_advance(server: Harness) -> None:
     assert await heard(juliet) == [f"push {ROMEO} none approved"]
     assert await heard(romeo) == []
     send(romeo, "subscribe", JULIET)
-    assert await heard(romeo) == [f"subscribed {JULIET}", f"push {JULIET} to", f"available {juliet.jid}"]
+    asked = f"push {JULIET} none ask"  # section 3.1.2
+    assert await heard(romeo) == [asked, f"subscribed {JULIET}", f"push {JULIET} to", f"available {juliet.jid}"]
     assert await heard(juliet) == [f"push {ROMEO} from approved"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plugins.roster import NS, RosterPlugin
-from tests.harness import Client, Element, Harness, condition
+from tests.harness import Client, Element, Harness, condition, xml
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.storage.api import DataError
 
@@ -42,7 +42,7 @@ async def test_a_new_account_has_an_empty_list(server: Harness) -> None:
     answer = await romeo.iq(QUERY)
     assert answer.get("type") == "result"
     assert items(answer) == {}
-    assert answer[0].get("ver") is None
+    assert answer[0].get("ver") is not None, "also for who sent none (section 2.6.3)"
 
 
 async def test_features_are_told_after_sign_in(server: Harness) -> None:
@@ -142,7 +142,10 @@ async def test_another_account_s_list_is_closed(server: Harness) -> None:
     romeo, juliet = await user(server, "romeo"), await user(server, "juliet")
     assert condition(await romeo.iq(QUERY, "get", to=juliet.bare)) == "service-unavailable"
     added = change("<item jid='romeo@localhost'/>")
-    assert condition(await romeo.iq(added, "set", to=juliet.bare)) == "service-unavailable"
+    there = await romeo.iq(added, "set", to=juliet.bare, id="x")
+    absent = await romeo.iq(added, "set", to="nobody@localhost", id="x")
+    assert condition(there) == "forbidden", "section 2.3.3"
+    assert xml(there).replace("juliet", "nobody") == xml(absent)
     assert items(await juliet.iq(QUERY)) == {}
 
 

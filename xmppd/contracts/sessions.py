@@ -67,8 +67,9 @@ class PresenceRules(Protocol):
         """The same, coming to a local account from a remote server or from a service."""
         ...
 
-    def probe(self, stanza: Stanza) -> Awaitable[None] | None:
-        """A probe for the presence of a local account (section 4.3)."""
+    def probe(self, stanza: Stanza, session: Session | None) -> None:
+        """A probe for the presence of an account of this host, which may not exist (section 4.3). `session`: the local
+        one that sent it."""
         ...
 
     def gone(self, session: Session, before: Stanza | None) -> None:
