@@ -23,6 +23,7 @@ from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
+from xmppd.lookalike import skeleton
 from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import JID, Host, HostType, Kind, Plugin, Stanza, Xep, on
 from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
@@ -102,6 +103,7 @@ class GroupChat(Plugin[Config]):
 
     async def start(self) -> None:
         self.reconfigured()
+        skeleton("")  # reads its table: not while somebody enters a room
         await self.rooms.open()
         self.burials = Burials(self.host, self.rooms.log, partial(said, self.rooms.log))
         self.burials.start()

@@ -27,6 +27,7 @@ from .model import (
     SaveMember,
     Send,
 )
+from .nicks import looks_reserved
 from .options import MEMBERS_ONLY
 from .privileges import ADMINS, check_affiliation, check_list, check_role, may_give, may_moderate
 from .state import X_TAG, Notice, item_text, x_bytes
@@ -168,9 +169,11 @@ class Administration(Invitations):
             if new is Affiliation.OUTCAST:
                 nick = ""  # section 9.1
             if nick:
-                owner = self.reserved_for(self.nick_key(nick))
+                owner = self.reserved_for(self.nick_key(nick), members)
                 if owner is not None and owner != jid.bare:
                     raise Conflict("that nick is reserved")
+                if owner is None and looks_reserved(nick, jid.bare, members):
+                    raise Conflict("that nick looks like one that is reserved")
             members[jid.bare] = Member(new.name.lower(), nick, item.reason)
         return Turn(jid, old, new, item.reason)
 

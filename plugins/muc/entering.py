@@ -14,8 +14,9 @@ from xmppd.xep import DELAY_NS, delay_bytes, parse_time
 from xmppd.xml import Element, find, text_of
 
 from .model import MUC_NS, USER_NS, Affiliation, Effect, Occupant, Plan, Role, Seat, Send, Vanish
+from .nicks import Nicks
 from .options import ARCHIVING, HISTORY, MAY_ENTER
-from .state import X_TAG, Notice, RoomState, item_text, prepare_nick, x_bytes
+from .state import X_TAG, Notice, item_text, prepare_nick, x_bytes
 
 TAIL = f"<x xmlns='{USER_NS}'><item ".encode()
 _END = b"</message>"
@@ -86,7 +87,7 @@ def wanted(x: Element, now: int) -> Wanted:
     return Wanted(_number(history.get("maxstanzas")), _number(history.get("maxchars")), since)
 
 
-class Entering(RoomState):
+class Entering(Nicks):
     # ---- requests
 
     def read_entry(self, who: JID, stanza: Stanza, now: int) -> Entry | None:
@@ -125,17 +126,20 @@ class Entering(RoomState):
         if entry.who.full not in self.seats:
             for rule in MAY_ENTER:
                 rule(self, entry, affiliation)
-        return self.free_nick(key, entry.who), key
+        return self.free_nick(entry.nick, key, entry.who), key
 
-    def free_nick(self, key: str, who: JID) -> Occupant | None:
-        """The own occupant that has a nick. Raises Conflict if it is, or is reserved for, somebody else's."""
+    def free_nick(self, nick: str, key: str, who: JID) -> Occupant | None:
+        """The own occupant that has a nick. Raises Conflict if somebody else has it or has reserved it, or if it looks
+        like one that is; who has reserved a nick may use it, whatever it looks like."""
         there = self.occupants.get(key)
         if there is not None and there.bare != who.bare:
             raise Conflict("that nick is taken")
-        if there is None:
+        if there is None or there.nick != nick:
             owner = self.reserved_for(key)
             if owner is not None and owner != who.bare:
                 raise Conflict("that nick is reserved")
+            if owner is None and self.mistaken(nick, who.bare):
+                raise Conflict("that nick looks like another's")
         return there
 
     def enter(self, entry: Entry, history: Sequence[LogEntry] = (), created: bool = False) -> Plan:
@@ -235,7 +239,7 @@ class Entering(RoomState):
     def change_nick(self, who: JID, nick: str, presence: Stanza) -> Plan:
         """Section 7.6. One seat of several leaves the others under the old nick. Raises Conflict, JidMalformed."""
         sitting, key = self.occupant(who), self.nick_key(nick)
-        target = self.free_nick(key, who)
+        target = self.free_nick(nick, key, who)
         if target is sitting and (len(sitting.seats) > 1 or nick == sitting.nick):
             return Plan(apply=lambda: self._moved(sitting, sitting, Seat(who, presence)))
 

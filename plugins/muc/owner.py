@@ -224,6 +224,8 @@ class Ownership(Administration):
         there, owner = self.occupants.get(key), self.reserved_for(key)
         if (there is not None and there.bare != who.bare) or (owner is not None and owner != who.bare):
             raise Conflict("that nick is taken")
+        if owner is None and self.mistaken(nick, who.bare):
+            raise Conflict("that nick looks like another's")
         new = affiliation if affiliation > Affiliation.NONE else Affiliation.MEMBER
         record = Member(new.name.lower(), nick, member.reason if member is not None else "")
         self.check_room_for(0 if member is not None else 1)

@@ -208,9 +208,9 @@ class RoomState:
             raise NotAcceptable(f"a nick has at most {self.settings.nick_length} characters")
         return key
 
-    def reserved_for(self, key: str) -> str | None:
-        """The bare JID that a nick is registered for."""
-        for bare, member in self.members.items():
+    def reserved_for(self, key: str, members: Mapping[str, Member] | None = None) -> str | None:
+        """The bare JID that a nick is registered for; `members`: as they will be."""
+        for bare, member in (self.members if members is None else members).items():
             if member.nick and prepare_nick(member.nick) == key:
                 return bare
         return None

@@ -67,6 +67,41 @@ def test_a_reserved_nick_conflicts(nick: str) -> None:
     add(room, JULIET, nick)
 
 
+@pytest.mark.parametrize(
+    ("real", "nick"),
+    [("juliet", "julіet"), ("Iago", "lago"), ("mike", "rnike"), ("juliet", "JULІET")],
+)
+def test_nicks_that_readers_mistake_conflict(real: str, nick: str) -> None:
+    """UTS 39 section 4: beside one that somebody else has, and beside a reserved one; its owner may use both."""
+    room = make()
+    add(room, JULIET, real)
+    for refused in (
+        lambda: room.enter(entry(NURSE, nick)),
+        lambda: room.change_nick(ROMEO, nick, Stanza(Kind.PRESENCE)),
+    ):
+        with pytest.raises(Conflict):
+            refused()
+    leaving = room.leave(JULIET, stanza("<presence type='unavailable'/>"))
+    assert leaving is not None
+    leaving.apply()
+    room.members[JULIET.bare] = Member("member", real)
+    with pytest.raises(Conflict):
+        room.enter(entry(NURSE, nick))
+    add(room, JULIET, nick)
+    assert room.seats[JULIET.full].nick == nick
+    room.change_nick(JULIET, real, Stanza(Kind.PRESENCE)).apply()
+
+
+def test_who_has_reserved_a_nick_may_use_it() -> None:
+    """Whoever came first under one that looks like it."""
+    room = make()
+    room.members[JULIET.bare] = Member("member", "juliet")
+    room.members[NURSE.bare] = Member("member", "julіet")
+    add(room, NURSE, "julіet")
+    add(room, JULIET, "juliet")
+    assert len(room.occupants) == 3
+
+
 def test_nicks_are_neither_empty_nor_endless() -> None:
     room = make()
     with pytest.raises(NotAcceptable):

@@ -271,3 +271,23 @@ def test_the_list_of_affiliations_is_bounded() -> None:
     items = [AdminItem(jid=JID.parse(f"u{n}@lit"), affiliation=M) for n in range(3)]
     assert outcome(lambda: room.administer(OTHER, items)) == "resource-constraint"
     assert outcome(lambda: room.administer(OTHER, items[:2])) == OK
+
+
+def test_one_list_cannot_reserve_a_nick_twice() -> None:
+    """Each item is checked against what the items before it leave; a nick that looks the same is the same."""
+    room = room_with(O, MOD, N, OUT)
+    one, other = (JID.parse(f"{name}@lit") for name in ("one", "other"))
+    for nick in ("king", "KING", "kіng"):
+        items = [
+            AdminItem(jid=one, affiliation=M, reserve="king"),
+            AdminItem(jid=other, affiliation=M, reserve=nick),
+        ]
+        assert outcome(lambda items=items: room.administer(ACTOR, items)) == "conflict"
+    items = [AdminItem(jid=one, affiliation=M, reserve="king"), AdminItem(jid=other, affiliation=M, reserve="queen")]
+    assert outcome(lambda: room.administer(ACTOR, items)) == OK
+    swap = [
+        AdminItem(jid=one, affiliation=M, reserve=""),
+        AdminItem(jid=other, affiliation=M, reserve="king"),
+        AdminItem(jid=one, affiliation=M, reserve="queen"),
+    ]
+    assert outcome(lambda: room.administer(ACTOR, swap)) == OK

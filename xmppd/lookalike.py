@@ -1,0 +1,65 @@
+"""Texts that a reader takes for one another: skeletons (Unicode Technical Standard 39, section 4).
+
+The data are Unicode's `confusables.txt`, as the package `confusable_homoglyphs` ships it (Unicode licence): pairs of a
+character and the prototype that it looks like.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Final
+from unicodedata import normalize
+
+import msgspec
+
+_MARKS: Final = "\u200e\u200f"
+"""Around characters that are written from right to left; the file has them for its own readers."""
+_IGNORABLE: Final = dict.fromkeys(
+    (
+        *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0),
+        *range(0x180B, 0x1810),
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xFE00, 0xFE10),
+        *range(0xFFF0, 0xFFF9),
+        *range(0x1BCA0, 0x1BCA4),
+        *range(0x1D173, 0x1D17B),
+        *range(0xE0000, 0xE1000),
+    )
+)
+"""Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt), a property that is stable but for additions."""
+
+
+class _Alike(msgspec.Struct):
+    """One that looks like another. `c`: the characters."""
+
+    c: str
+
+
+@cache
+def _prototypes() -> dict[int, str]:
+    """For each character that looks like something else what that is, by code point."""
+    data = files("confusable_homoglyphs").joinpath("confusables.json").read_bytes()
+    pairs = msgspec.json.decode(data, type=dict[str, list[_Alike]])
+    neighbours: defaultdict[str, set[str]] = defaultdict(set)
+    for text, alike in pairs.items():
+        neighbours[text.strip(_MARKS)].update(each.c.strip(_MARKS) for each in alike)
+    # Each pair stands in both directions; what many point at, or what is no single character, is the prototype.
+    rank = {text: (len(text) > 1, len(found), [-ord(each) for each in text]) for text, found in neighbours.items()}
+    prototypes = {}
+    for text, found in neighbours.items():
+        best = max(found, key=lambda each: rank[each])
+        if len(text) == 1 and rank[best] > rank[text]:
+            prototypes[ord(text)] = normalize("NFD", best)
+    # Some prototypes hold, at least when decomposed, a character that has a prototype itself.
+    return {code: prototype.translate(prototypes) for code, prototype in prototypes.items()}
+
+
+@lru_cache(20_000)
+def skeleton(text: str) -> str:
+    """The same for all texts that look the same. Not for display."""
+    prototypes = _prototypes()
+    return normalize("NFD", normalize("NFD", text).translate(_IGNORABLE).translate(prototypes))
