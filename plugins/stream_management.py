@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,20 @@ class Count:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The other direction: `stamps`, the log ids (0 for none) of the stanzas behind the first `acknowledged` ones that
+    the client was sent. `hidden`: those of them that are to be deleted once it has them."""
+
+    acknowledged: int
+    stamps: tuple[int, ...]
+    hidden: tuple[int, ...]
+    at: float
+
+
 class _Counter:
-    """Writes a session's `h` into the batches that hold its stanzas, so that it is exact after a crash."""
+    """Writes a session's `h` into the batches that hold its stanzas, so that it is exact after a crash; and what the
+    client was sent, so that its own `h` says what it has."""
 
     __slots__ = ("base", "id", "owner", "plugin")
 
@@ -60,6 +73,19 @@ class _Counter:
 
     def counted(self, count: int) -> Write:
         return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
+
+    def trace(self, session: Session) -> Write:
+        queue, hidden = session.feed.queue, session.account.mailbox.hidden
+        assert queue is not None
+        stamps = tuple(stamp for _, stamp in queue.items)
+        gone = tuple(stamp for stamp in stamps if stamp in hidden)
+        sent = Sent(queue.acknowledged, stamps, gone, self.plugin.host.clock.now())
+        return self.plugin.sent.put(self.owner, self.id, sent)
+
+    def follow(self, session: Session) -> None:
+        """From now on."""
+        session.counter = self
+        session.feed.trace = partial(self.trace, session)
 
 
 ENABLED = SessionKey["Enabled | None"]("stream-management", None, durable=True, record=Enabled)
@@ -74,6 +100,8 @@ class StreamManagement(Plugin[Config]):
         """By account and SM-ID: how many stanzas of an ended session were handled; the session while it counts."""
         self.counts = self.host.storage.map("stream-count", Count)
         """By account and SM-ID; of sessions that a crash may end."""
+        self.sent = self.host.storage.map("stream-sent", Sent)
+        """The same, of the other direction."""
 
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Element]:
@@ -101,7 +129,7 @@ class StreamManagement(Plugin[Config]):
         id = token_urlsafe(24) if seconds > 0 else ""
         enabled = session[ENABLED] = Enabled(id, session.received)
         if id:
-            session.counter = _Counter(self, session.account.bare, enabled)
+            _Counter(self, session.account.bare, enabled).follow(session)
             self.spawn(self._clean(session.account), "clean")
         session.resumable = seconds
         more = f" id='{id}' resume='true' max='{int(seconds)}'" if id else ""
@@ -161,7 +189,10 @@ class StreamManagement(Plugin[Config]):
         assert account is not None
         session = _find(account, id)
         if session is None:
-            stream.write(failed("item-not-found", await self._handled(account, id)))
+            handled = await self._handled(account, id)
+            if (account.bare, id) not in self.ended:
+                await self._take_over(account, id, h)
+            stream.write(failed("item-not-found", handled))
             return
         await self._stop_former(session)
         if stream not in self.host.server.streams:
@@ -212,7 +243,7 @@ class StreamManagement(Plugin[Config]):
         """It outlived a restart."""
         enabled = session[ENABLED]
         if enabled is not None and enabled.id:
-            session.counter = _Counter(self, session.account.bare, enabled)
+            _Counter(self, session.account.bare, enabled).follow(session)
 
     # ---- sessions that ended
 
@@ -223,7 +254,7 @@ class StreamManagement(Plugin[Config]):
         if enabled is None or not enabled.id:
             return
         if session.counter is not None:
-            session.counter = None
+            session.counter = session.feed.trace = None
             self.spawn(self._forget(session.account.bare, [enabled.id]), "forget")
         key = (session.account.bare, enabled.id)
         self.ended[key] = accounted(session) if session.handled >= session.received else session
@@ -234,14 +265,30 @@ class StreamManagement(Plugin[Config]):
 
     async def _clean(self, account: Account) -> None:
         """Counts that crashes left behind, of sessions that nobody can come back for."""
-        found = await self.counts.read_all(account.bare)
+        found: dict[str, Count | Sent] = {**await self.counts.read_all(account.bare)}
+        found |= await self.sent.read_all(account.bare)
         old = self.host.clock.now() - max(self.host.server.limits.resume_time, DAY)
         live = {enabled.id for session in account.sessions.values() if (enabled := session[ENABLED]) is not None}
         await self._forget(account.bare, [id for id, count in found.items() if count.at < old and id not in live])
 
     async def _forget(self, owner: str, ids: list[str]) -> None:
         if ids:
-            await self.host.storage.commit([self.counts.delete(owner, id) for id in ids])
+            writes: list[Write] = [self.counts.delete(owner, id) for id in ids]
+            await self.host.storage.commit([*writes, *(self.sent.delete(owner, id) for id in ids)])
+
+    async def _take_over(self, account: Account, id: str, h: int) -> None:
+        """The server was killed, and the client had `h` stanzas of the session (section 5: `h` of <resume/>): what it
+        has of the account's log is not sent again."""
+        sent = await self.sent.read(account.bare, id)
+        if sent is None:
+            return
+        count = (h - sent.acknowledged) % WRAP
+        if count >= WRAP // 2:
+            return  # less than it had acknowledged
+        has = {stamp for stamp in sent.stamps[:count] if stamp}
+        mailbox = account.mailbox
+        mailbox.hidden |= has.intersection(sent.hidden)
+        mailbox.settle(sorted(has))
 
     async def _count(self, key: tuple[str, str], session: Session) -> None:
         await session.all_settled()

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from .contracts import archive
-from .errors import StorageUnavailable
 from .mailbox import Cursor, Mailbox
 from .storage.api import Write
 
 if TYPE_CHECKING:
+    from .feed import Feed
     from .host import Host
     from .sessions import Session
 
@@ -23,58 +23,80 @@ CURSOR: Final = "cursor"
 
 
 class Delivery:
-    """Per host: writes the cursors that moved, in one commit for all, about once a second."""
+    """Per host: stores the cursors that moved, and what sessions with XEP-0198 were sent since. They go along with the
+    batches that are committed anyway; in quiet times they are stored a moment later."""
 
-    INTERVAL = 1.0
+    QUIET = 0.25
+    """Seconds. What a client was sent and a crash takes from here is sent once more."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.cursors = host.storage.map(CURSOR, Cursor, resident=True)
         self.log = host.storage.log(LOG)
-        self._touched: set[Mailbox] = set()
-        self._forgotten: list[tuple[str, int]] = []
-        self._timer = False
+        self.soon = host.storage.soon(self.QUIET)
+        self.forgotten: dict[Mailbox, set[int]] = {}
+        """Hidden entries that were delivered and are to be deleted."""
 
     def touched(self, mailbox: Mailbox) -> None:
-        self._touched.add(mailbox)
-        self._arm()
+        """Its cursor moved."""
+        self.soon.note(mailbox, Moved(self, mailbox))
 
-    def forget(self, owner: str, id: int) -> None:
+    def forget(self, mailbox: Mailbox, id: int) -> None:
         """A hidden entry was delivered: delete it."""
-        self._forgotten.append((owner, id))
-        self._arm()
-
-    def _arm(self) -> None:
-        if not self._timer:
-            self._timer = True
-            self.host.clock.call_later(self.INTERVAL, self._due)
-
-    def _due(self) -> None:
-        self._timer = False
-        self.host.background.spawn(self.flush(), "cursors")
+        self.forgotten.setdefault(mailbox, set()).add(id)
+        self.touched(mailbox)
 
     async def flush(self) -> None:
-        """Commit the cursors that moved. They are absolute, so a lost one only repeats a delivery."""
-        touched, self._touched = self._touched, set()
-        forgotten, self._forgotten = self._forgotten, []
-        writes: list[Write] = []
-        for mailbox in touched:
-            mailbox.dirty = False
-            if mailbox.account.alive:
-                writes.append(self.cursors.put(mailbox.account.bare, "", mailbox.record()))
-        writes.extend(self.log.delete(owner, (id,)) for owner, id in forgotten)
-        if not writes:
-            return
-        try:
-            await self.host.storage.commit(writes)
-        except StorageUnavailable:
-            self._forgotten += forgotten
-            for mailbox in touched:
-                mailbox.dirty = True
-                self.touched(mailbox)
+        """Store all that moved. Raises StorageUnavailable."""
+        await self.soon.flush()
 
     def overflow(self, session: Session) -> None:
         """More than may be held for a client that does not read, and none of it can be dropped."""
         session.host.server.counts.overflows += 1
         log.warning("%s does not read: the session ends", session.jid)
         session.host.server.binder.end(session, "resource-constraint")
+
+
+class Moved:
+    """A `Note` of the store: one mailbox, as it is when it is written. Its records are absolute, so a lost one only
+    repeats a delivery. Cursor and traces go together: what a newer trace does not name any more is in the cursor."""
+
+    __slots__ = ("delivery", "gone", "mailbox", "traced")
+
+    def __init__(self, delivery: Delivery, mailbox: Mailbox) -> None:
+        self.delivery = delivery
+        self.mailbox = mailbox
+        self.gone: tuple[int, ...] = ()
+        self.traced: list[Feed] = []
+
+    def writes(self) -> list[Write]:
+        delivery, mailbox = self.delivery, self.mailbox
+        account = mailbox.account
+        moved, mailbox.dirty = mailbox.dirty, False
+        self.gone, self.traced = tuple(delivery.forgotten.get(mailbox, ())), []
+        if not account.alive:
+            return []
+        writes: list[Write] = []
+        if moved:
+            writes.append(delivery.cursors.put(account.bare, "", mailbox.record()))
+        if self.gone:
+            writes.append(delivery.log.delete(account.bare, self.gone))
+        for session in account.sessions.values():
+            feed = session.feed
+            if feed.untraced and feed.trace is not None:
+                feed.untraced = False
+                self.traced.append(feed)
+                writes.append(feed.trace())
+        return writes
+
+    def stored(self) -> None:
+        if self.gone:
+            left = self.delivery.forgotten[self.mailbox]
+            left.difference_update(self.gone)
+            if not left:
+                del self.delivery.forgotten[self.mailbox]
+
+    def failed(self, again: bool) -> None:
+        self.mailbox.dirty = True
+        for feed in self.traced:
+            feed.untraced = True

@@ -7,6 +7,7 @@ or its queue is full, and gets the entries from the log in pages).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .confirming import Confirming
@@ -18,7 +19,7 @@ from .held import Held
 from .mailbox import Mailbox
 from .memory import Share
 from .stanza import Kind, Stanza, appended, parse_stanza
-from .storage.api import Entry, Flags, Range
+from .storage.api import Entry, Flags, Range, Write
 from .stream.outbound import OutboundQueue
 from .xep import delay_bytes, stanza_id_bytes
 
@@ -63,6 +64,8 @@ class Feed:
         "session",
         "share",
         "since",
+        "trace",
+        "untraced",
     )
 
     def __init__(self, session: Session) -> None:
@@ -71,6 +74,11 @@ class Feed:
         """The bytes that wait here."""
         self.queue: OutboundQueue | None = None
         """Set once the client has enabled acknowledgements."""
+        self.trace: Callable[[], Write] | None = None
+        """Makes durable what the client was sent and has not acknowledged, so that its count says what it has, even
+        after a crash."""
+        self.untraced = False
+        """It was sent entries since."""
         self.gate: Gate | None = None
         """Set while the client sleeps."""
         self.live = True
@@ -167,6 +175,9 @@ class Feed:
         queue = self.queue
         if queue is not None:
             queue.append(data, stamp)
+            if stamp and not self.untraced and self.trace is not None:
+                self.untraced = True
+                session.host.delivery.touched(session.account.mailbox)
             if session.carrier is not None:
                 session.carrier.write(data)
                 limits = session.host.server.limits

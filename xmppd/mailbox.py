@@ -85,7 +85,7 @@ class Mailbox:
                 self.settled.add(id)
             if id in self.hidden:
                 self.hidden.discard(id)
-                self.account.host.delivery.forget(self.account.bare, id)
+                self.account.host.delivery.forget(self, id)
         self._advance()
 
     def settle_until(self, id: int) -> None:

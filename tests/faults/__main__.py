@@ -24,6 +24,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tls", default="none", choices=("none", "direct", "starttls"))
     parser.add_argument("--stops", type=float, default=0.1, help="how many of the ends of the server are SIGTERM")
+    parser.add_argument(
+        "--calm", type=float, nargs=2, default=(0.2, 1.2), metavar=("LOW", "HIGH"), help="seconds between two ends"
+    )
     parser.add_argument("--jumps", action="store_true", help="set the server's clock forward and back; no SIGTERM")
     parser.add_argument("--build", default="", help="a broken build of tests/faults/broken.py")
     parser.add_argument("--keep", type=Path, help="a folder for the stores, logs and ledgers of all rounds")
@@ -42,7 +45,8 @@ def main() -> int:
             sys.stderr.flush()
 
         with tempfile.TemporaryDirectory(prefix="xmppd-faults-") as folder:
-            plan = Plan(kills=kills, seed=seed, tls=asked.tls, build=asked.build, stops=asked.stops, progress=progress)
+            plan = Plan(kills=kills, seed=seed, tls=asked.tls, build=asked.build, stops=asked.stops)
+            plan = replace(plan, calm=tuple(asked.calm), progress=progress)
             if asked.jumps:
                 plan = replace(plan, build="jumping-clock", jumps=True, stops=0.0)
             place = (asked.keep or Path(folder)) / str(seed)

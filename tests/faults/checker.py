@@ -32,10 +32,12 @@ KEPT_FOR = 4.0
 
 @dataclass
 class Report:
-    """`totals`: by clause. `excused`: what the promise allows. `cases`: a few of each, to look at."""
+    """`totals`: by clause. `excused`: what the promise allows; `repeats`: of that, entries that one device got twice,
+    by what the device can do. `cases`: a few of each, to look at."""
 
     totals: Counter[str] = field(default_factory=Counter)
     excused: Counter[str] = field(default_factory=Counter)
+    repeats: Counter[str] = field(default_factory=Counter)
     cases: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     facts: Counter[str] = field(default_factory=Counter)
 
@@ -48,6 +50,7 @@ class Report:
     def add(self, other: Report) -> None:
         self.totals += other.totals
         self.excused += other.excused
+        self.repeats += other.repeats
         self.facts += other.facts
         for clause, cases in other.cases.items():
             self.cases[clause] = (self.cases[clause] + cases)[:8]
@@ -60,6 +63,7 @@ class Report:
         lines = [f"  {name:<28}{count:>10,}" for name, count in self.facts.items()]
         lines += [f"  {name:<28}{self.totals[name]:>10,}" for name in MUST_BE_ZERO]
         lines += [f"  ({name}){'':<{max(1, 26 - len(name))}}{count:>10,}" for name, count in self.excused.items()]
+        lines += [f"    ({name}){'':<{max(1, 44 - len(name))}}{count:>10,}" for name, count in self.repeats.items()]
         lines += [f"    {clause}: {case}" for clause, cases in self.cases.items() for case in cases]
         return "\n".join(lines)
 
@@ -288,6 +292,7 @@ class _Judge:
         excuse = self._excuse(device, message, first, second)
         if excuse:
             self.report.excused[excuse] += 1
+            self.report.repeats[f"{excuse}: {device.kind.value}"] += 1
         else:
             self.report.bad("doubled", case)
 

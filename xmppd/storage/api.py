@@ -8,7 +8,7 @@ takes four of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any, Generic, Protocol, TypeVar
@@ -260,6 +260,58 @@ class Rider(Protocol):
         ...
 
 
+class Note(Protocol):
+    """Something that is to be stored soon."""
+
+    def writes(self) -> Sequence[Write]:
+        """What is to be stored, as it is now: called once for each attempt."""
+        ...
+
+    def stored(self) -> None: ...
+    def failed(self, again: bool) -> None:
+        """Not stored. `again`: it will be tried again; else a newer one has its place, or the store refuses it."""
+        ...
+
+
+class Soon(Protocol):
+    """Notes by key: stored with the next batch that is committed anyway, or after a delay."""
+
+    def note(self, key: Hashable, note: Note) -> None:
+        """Store what it writes. One of the same key that waits is replaced, in its place."""
+        ...
+
+    async def flush(self) -> None:
+        """Store all that is noted. Raises StorageUnavailable."""
+        ...
+
+
+class Notes(Protocol[T]):
+    """Records that are noted now, read at once, and stored soon; a crash may take what is not stored yet.
+
+    They are bounded in bytes, tried again while the store is away, and stored at the stop.
+    """
+
+    def put(self, owner: str, key: str, value: T | None) -> None:
+        """None: delete it. Raises ResourceConstraint when too much waits."""
+        ...
+
+    def update(self, owner: str, key: str, function: Callable[[T | None], T | None]) -> None:
+        """Note what `function` makes of the record, or of what is noted of it. As `get` and `put`."""
+        ...
+
+    def get(self, owner: str, key: str) -> T | None:
+        """What is noted, else what is stored. Raises LocalError if it is neither noted nor in memory (`Map.get`)."""
+        ...
+
+    async def read(self, owner: str, key: str) -> T | None:
+        """What is noted, else what is stored. Raises StorageUnavailable."""
+        ...
+
+    async def flush(self) -> None:
+        """Store all that is noted. Raises StorageUnavailable."""
+        ...
+
+
 class Storage(Protocol):
     """The store as the core sees it."""
 
@@ -293,6 +345,14 @@ class Storage(Protocol):
 
     def add_rider(self, rider: Rider) -> None:
         """Ask it whenever a batch is sealed whether it has something for it."""
+        ...
+
+    def soon(self, delay: float = 1.0) -> Soon:
+        """For what may be stored a moment later, at the latest after `delay` seconds."""
+        ...
+
+    def notes(self, map: Map[T], delay: float = 1.0, limit: int = 4 << 20) -> Notes[T]:
+        """The same for the records of a map; `limit`: bytes (approximate) that may wait."""
         ...
 
     def send_riders(self, release: Release) -> Batch:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -58,6 +59,17 @@ SMALL = 64
 RIDING = 8
 """So many writes that can wait go along with any batch, and one more for each `SHARE` that it holds."""
 SHARE = 16
+NO_BOUND = 1 << 62
+
+
+class _Nobody:
+    """A `Release` that nobody waits for."""
+
+    def committed(self) -> None:
+        pass
+
+    def failed(self, error: Exception) -> None:
+        pass
 
 
 def weight(write: Write) -> int:
@@ -214,7 +226,10 @@ class GroupCommit:
         """What can wait goes along with what is committed anyway; with a batch of releases only if it was asked for."""
         if not batch.full_ride and not any(writes for writes, _ in batch.items):
             return
-        room = self._rows if batch.full_ride else RIDING + batch.rows // SHARE
+        if batch.full_ride:
+            room = NO_BOUND if self._closing else self._rows
+        else:
+            room = RIDING + batch.rows // SHARE
         for rider in self._riders:
             item = rider.ride(room)
             if item is not None:
@@ -451,6 +466,9 @@ class GroupCommit:
 
         What is undecided then is neither released nor failed: nobody may be told what is not known.
         """
+        if self._riders and self.available and not self._closing:
+            with suppress(StorageUnavailable):
+                self.send_riders(_Nobody())  # what was noted, and nobody has stored
         self._closing, self._open = True, None
         if self._flying is not None or self._waiting:
             self._idle = asyncio.get_running_loop().create_future()

@@ -20,6 +20,7 @@ from xmppd.storage.api import (
     LogDelete,
     LogReplace,
     LogTrim,
+    Map,
     MapClear,
     MapDelete,
     MapPut,
@@ -29,7 +30,8 @@ from xmppd.storage.api import (
     Write,
 )
 from xmppd.storage.commits import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
-from xmppd.storage.resident import Resident, convert
+from xmppd.storage.resident import Resident, convert, weight
+from xmppd.storage.soon import Notes, Soon
 from xmppd.storage.updates import Updates, shown
 
 T = TypeVar("T")
@@ -233,6 +235,14 @@ class Store(GroupCommit):
         waiter = _Waiter(asyncio.get_running_loop().create_future())
         self.join(writes, waiter)
         await waiter.future
+
+    # ---- notes
+
+    def soon(self, delay: float = 1.0) -> Soon:
+        return Soon(self, delay)
+
+    def notes(self, map: Map[T], delay: float = 1.0, limit: int = 4 << 20) -> Notes[T]:
+        return Notes(self, map, delay, limit, weight)
 
     # ---- updates
 

@@ -1,0 +1,163 @@
+"""What is noted now and stored soon: with what is committed anyway, or after a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.storage.clocks import FakeClock, turn
+from tests.storage.conftest import Recorder
+from xmppd.errors import ResourceConstraint, StorageUnavailable
+from xmppd.storage.api import DataError, Entry, LogAppend, MapPut
+from xmppd.storage.commits import RIDING, Limits
+from xmppd.storage.memory import MemoryBackend
+from xmppd.storage.store import Store
+
+A = "a@example.org"
+MESSAGE = LogAppend("log", A, Entry(1, "p@example.org", "", 0, b"x"))
+
+
+@dataclass(frozen=True)
+class Count:
+    n: int = 0
+
+
+def more(old: Count | None) -> Count:
+    return Count(1 if old is None else old.n + 1)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def backend(clock: FakeClock) -> MemoryBackend:
+    return MemoryBackend(clock)
+
+
+@pytest.fixture
+def memory(backend: MemoryBackend, clock: FakeClock) -> Store:
+    return Store(backend, clock, Limits(patience=10.0))
+
+
+async def test_it_goes_along_with_a_batch(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts)
+    notes.put(A, "k", Count(1))
+    notes.put(A, "k", Count(2))
+    await turn()
+    assert backend.commits == 0, "it costs no commit of its own"
+    assert await notes.read(A, "k") == Count(2)
+    assert await counts.read(A, "k") is None
+    memory.join([MESSAGE], note("message"))
+    await turn()
+    assert backend.commits == 1
+    assert await counts.read(A, "k") == Count(2)
+
+
+async def test_in_quiet_times_it_is_stored_after_a_moment(memory: Store, clock: FakeClock) -> None:
+    counts = memory.map("counts", Count, resident=True)
+    notes = memory.notes(counts, delay=2.0)
+    await memory.load(A)
+    for _ in range(3):
+        notes.update(A, "k", more)
+    assert notes.get(A, "k") == Count(3)
+    await clock.advance(1.9)
+    assert counts.get(A) == {}
+    await clock.advance(0.1)
+    assert counts.get(A) == {"k": Count(3)}
+    notes.put(A, "k", None)
+    assert notes.get(A, "k") is None
+    await notes.flush()
+    assert counts.get(A) == {}
+
+
+async def test_many_do_not_weigh_on_one_message(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts)
+    for number in range(100):
+        notes.put(A, str(number), Count(number))
+    backend.hold()
+    memory.join([MESSAGE], note("message"))
+    await turn()
+    assert [len(writes) for writes in backend.held] == [1 + RIDING]
+    backend.release()
+    await notes.flush()
+    assert len(await counts.read_all(A)) == 100
+
+
+async def test_a_store_that_is_away_is_tried_again(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts, limit=1000)
+    backend.hold()
+    memory.join([MESSAGE], Recorder()("in flight"))
+    await turn()
+    notes.put(A, "k", Count(1))
+    await clock.advance(30)
+    assert not memory.available
+    with pytest.raises(ResourceConstraint):
+        for number in range(100):
+            notes.put(A, str(number), Count(number))
+    with pytest.raises(StorageUnavailable):
+        await notes.flush()
+    backend.release()
+    await clock.advance(3)
+    assert await counts.read(A, "k") == Count(1)
+    for number in range(3):
+        notes.put(A, str(number), Count(7))
+        await notes.flush()
+
+
+async def test_what_is_noted_is_stored_at_the_end(memory: Store, backend: MemoryBackend) -> None:
+    notes = memory.notes(memory.map("counts", Count))
+    for number in range(5_000):
+        notes.put(A, str(number), Count(number))
+    await memory.close()
+    rows = await backend.load(A, ("counts",))
+    assert len(rows) == 5_000
+
+
+async def test_one_that_the_store_refuses_is_given_up(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts)
+    backend.fail(DataError("poison"))  # all
+    backend.fail(DataError("poison"))  # the first one, alone
+    for key in ("poison", "one", "two"):
+        notes.put(A, key, Count(1))
+    await clock.advance(5)
+    assert set(await counts.read_all(A)) == {"one", "two"}
+    assert not len(notes._soon)
+    assert notes._size == 0
+
+
+class Position:
+    """A note that is computed when it is written."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.seen: list[str] = []
+
+    def writes(self) -> list[MapPut]:
+        return [MapPut("m", A, "", self.position)]
+
+    def stored(self) -> None:
+        self.seen.append("stored")
+
+    def failed(self, again: bool) -> None:
+        self.seen.append("again" if again else "dropped")
+
+
+async def test_it_is_written_as_it_is_then(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
+    soon, position = memory.soon(), Position()
+    soon.note("x", position)
+    position.position = 3
+    backend.hold()
+    await clock.advance(1)
+    soon.note("x", position)
+    position.position = 4
+    backend.release()
+    await soon.flush()
+    assert position.seen == ["stored", "stored"]
+    assert await backend.read("m", A, "") == 4

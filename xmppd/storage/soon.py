@@ -1,0 +1,220 @@
+"""What is noted now and stored soon: with the next batch that is committed anyway, or after a delay.
+
+For records that may be a moment behind (positions, counts), because what a crash takes of them is found again or does
+no harm. What must not be lost is written on the path of its stanza.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from xmppd.clock import Clock
+from xmppd.errors import ResourceConstraint, StorageUnavailable
+from xmppd.storage.api import Batch, Item, Map, Note, Release, Rider, Write
+
+T = TypeVar("T")
+
+log = logging.getLogger("xmppd.storage")
+
+NOTE_BYTES = 200
+"""What a note is taken to need in memory beside its content."""
+
+
+class Committing(Protocol):
+    """The part of the store that this needs."""
+
+    clock: Clock
+
+    def add_rider(self, rider: Rider) -> None: ...
+    def send_riders(self, release: Release) -> Batch: ...
+
+
+class Soon:
+    """Notes by key, the oldest first. The last one of a key counts; a store that is away is tried again."""
+
+    def __init__(self, storage: Committing, delay: float) -> None:
+        """`delay`: seconds after which what is noted is stored even if nothing else is."""
+        self._storage = storage
+        self._delay = delay
+        self._noted: dict[Hashable, Note] = {}
+        self._flying: dict[Hashable, Note] = {}
+        """At most one batch is in flight, so at most one note of a key is."""
+        self._alone: set[Hashable] = set()
+        """Of a batch that the store has refused for what it holds: one of them is the reason."""
+        self._armed = False
+        storage.add_rider(self)
+
+    def __len__(self) -> int:
+        return len(self._noted) + len(self._flying)
+
+    def note(self, key: Hashable, note: Note) -> None:
+        """Store what `note` writes. One of the same key that waits is replaced, in its place."""
+        self._noted[key] = note
+        self._arm()
+
+    def noted(self, key: Hashable) -> Note | None:
+        """What waits, or is being stored."""
+        return self._noted.get(key) or self._flying.get(key)
+
+    # ---- going along (api.Rider)
+
+    def ride(self, rows: int) -> Item | None:
+        if not self._noted:
+            return None
+        taken: dict[Hashable, Note] = {}
+        writes: list[Write] = []
+        for key, note in self._noted.items():
+            if len(writes) >= rows or (taken and key in self._alone):
+                break
+            taken[key] = note
+            writes += note.writes()
+            if key in self._alone:
+                break
+        for key in taken:
+            del self._noted[key]
+        self._flying |= taken
+        return (writes, _Ride(self, taken))
+
+    def landed(self, taken: dict[Hashable, Note], error: Exception | None) -> None:
+        """They are decided."""
+        for key, note in taken.items():
+            self._flying.pop(key, None)
+            if error is None:
+                self._alone.discard(key)
+                note.stored()
+                continue
+            refused = not isinstance(error, StorageUnavailable)
+            again = key not in self._noted and not (refused and len(taken) == 1)
+            note.failed(again)
+            if again:
+                self._noted[key] = note
+            if refused and len(taken) > 1:
+                self._alone.add(key)
+            elif refused:
+                self._alone.discard(key)
+                log.error("a note is given up: the store refuses it (%s)", error)
+        if self._noted:
+            self._arm()
+
+    # ---- in quiet times
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self._storage.clock.call_later(self._delay, self._due)
+
+    def _due(self) -> None:
+        self._armed = False
+        if not self._noted:
+            return
+        try:
+            self._storage.send_riders(_Waiting(self._arm_again))
+        except StorageUnavailable:
+            self._arm()
+
+    def _arm_again(self) -> None:
+        if self._noted:
+            self._arm()
+
+    async def flush(self) -> None:
+        """Store all that is noted. Raises StorageUnavailable."""
+        while self._noted or self._flying:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiting = _Waiting(lambda done=done: done.done() or done.set_result(None))  # type: ignore[misc]
+            self._storage.send_riders(waiting)
+            await done
+            if waiting.error is not None:
+                raise StorageUnavailable(str(waiting.error))
+
+
+class _Ride:
+    """A `Release`: what has gone along with one batch."""
+
+    __slots__ = ("soon", "taken")
+
+    def __init__(self, soon: Soon, taken: dict[Hashable, Note]) -> None:
+        self.soon, self.taken = soon, taken
+
+    def committed(self) -> None:
+        self.soon.landed(self.taken, None)
+
+    def failed(self, error: Exception) -> None:
+        self.soon.landed(self.taken, error)
+
+
+class _Waiting:
+    """A `Release` that is told in any case."""
+
+    __slots__ = ("call", "error")
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call = call
+        self.error: Exception | None = None
+
+    def committed(self) -> None:
+        self.call()
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self.call()
+
+
+class _Value(Generic[T]):
+    """A `Note`: one record."""
+
+    __slots__ = ("map", "notes", "owner", "place", "size", "value")
+
+    def __init__(self, notes: Notes[T], place: tuple[str, str], value: T | None, size: int) -> None:
+        self.notes, self.place, self.value, self.size = notes, place, value, size
+
+    def writes(self) -> Sequence[Write]:
+        map, (owner, key) = self.notes.map, self.place
+        return (map.delete(owner, key) if self.value is None else map.put(owner, key, self.value),)
+
+    def stored(self) -> None:
+        self.notes.release(self.size)
+
+    def failed(self, again: bool) -> None:
+        if not again:
+            self.notes.release(self.size)
+
+
+class Notes(Generic[T]):
+    """`api.Notes` over one map."""
+
+    def __init__(self, storage: Committing, map: Map[T], delay: float, limit: int, weigh: Callable[[str, Any], int]):
+        self.map = map
+        self._soon = Soon(storage, delay)
+        self._limit = limit
+        self._size = 0
+        self._weigh = weigh
+
+    def put(self, owner: str, key: str, value: T | None) -> None:
+        place = (owner, key)
+        size = NOTE_BYTES + len(owner) + (self._weigh(key, value) if value is not None else 0)
+        waiting = self._soon._noted.get(place)
+        before = waiting.size if isinstance(waiting, _Value) else 0
+        if self._size - before + size > self._limit:
+            raise ResourceConstraint("too much waits for the store")
+        self._size += size - before
+        self._soon.note(place, _Value(self, place, value, size))
+
+    def update(self, owner: str, key: str, function: Callable[[T | None], T | None]) -> None:
+        self.put(owner, key, function(self.get(owner, key)))
+
+    def get(self, owner: str, key: str) -> T | None:
+        note = self._soon.noted((owner, key))
+        return note.value if isinstance(note, _Value) else self.map.get(owner).get(key)
+
+    async def read(self, owner: str, key: str) -> T | None:
+        note = self._soon.noted((owner, key))
+        return note.value if isinstance(note, _Value) else await self.map.read(owner, key)
+
+    async def flush(self) -> None:
+        await self._soon.flush()
+
+    def release(self, size: int) -> None:
+        self._size -= size
