@@ -10,16 +10,20 @@ from typing import Final
 
 from xmppd.contracts.pubsub import NODE_CHANGED, PUBSUB, Change, NodeChanged
 from xmppd.contracts.routing import OUTBOUND
+from xmppd.contracts.sessions import SHOWING, Showing
 from xmppd.contracts.vcard import CARD_CHANGED, VCARDS, CardChanged
 from xmppd.errors import StanzaError
-from xmppd.plugin import JID, E, Element, Kind, NoConfig, Outbound, Plugin, Stage, Xep, on
-from xmppd.xml import find, parse, text_of, to_bytes
+from xmppd.plugin import JID, E, Element, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
+from xmppd.xml import find, parse, text_of
 
 DATA: Final = "urn:xmpp:avatar:data"
 META: Final = "urn:xmpp:avatar:metadata"
 VCARD: Final = "vcard-temp"
 UPDATE: Final = f"{VCARD}:x:update"
 TAG: Final = f"{UPDATE}|x"
+SHOWS: Final = b"<x xmlns='vcard-temp:x:update'><photo>%s</photo></x>"
+SAYS: Final = b">%s</"
+"""As a client writes it, without looking at the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +119,31 @@ class Avatars(Plugin[NoConfig]):
 
     # ---- in presence (section 4)
 
+    @on(SHOWING)
+    def show(self, event: Showing) -> None:
+        """The hash of now, also in a presence that came before the picture did."""
+        event.stanza = self._with_hash(event.session.account.bare, event.stanza)
+
     @on(OUTBOUND, Stage.STAMP, kinds=(Kind.PRESENCE,), types=("",))
-    def show(self, event: Outbound) -> None:
-        """In what is broadcast and what is directed. Who says that it has no avatar, or does not know yet, is left
-        alone if it says so with an empty <photo/>."""
-        stanza = event.stanza
-        known = self.kept.get(event.owner.bare).get("")
+    def direct(self, event: Outbound) -> None:
+        """In what is sent to somebody, a room for instance, too."""
+        if event.stanza.to is not None:
+            event.stanza = self._with_hash(event.owner.bare, event.stanza)
+
+    def _with_hash(self, owner: str, stanza: Stanza) -> Stanza:
+        """Who says with an empty <photo/> that it has no avatar is left alone; another hash than ours is an old one."""
+        known = self.kept.get(owner).get("")
         if known is None:
-            return
+            return stanza
         if TAG in stanza.tags:
+            if known.hash and SAYS % known.hash.encode() in stanza.inside:
+                return stanza
             x = stanza.child(UPDATE, "x")
             photo = find(x, UPDATE, "photo") if x is not None else None
-            if photo is not None:
-                return
+            if photo is not None and text_of(photo).strip() in ("", known.hash):
+                return stanza
             stanza = stanza.without(UPDATE, "x")
-        shown = E("x", UPDATE, {}, E("photo", UPDATE, {}, known.hash) if known.hash else E("photo", UPDATE))
-        event.stanza = stanza.with_child(to_bytes(shown), TAG)
+        return stanza.with_child(SHOWS % known.hash.encode(), TAG)
 
 
 def _decoded(text: str) -> bytes:

@@ -9,7 +9,7 @@ from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, SEES_US, WE_SEE, RosterItem
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
-from xmppd.contracts.sessions import DIRECTED
+from xmppd.contracts.sessions import DIRECTED, SHOWING, Showing
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
@@ -40,7 +40,7 @@ class Broadcaster:
     def appear(self, session: Session, stanza: Stanza, first: bool) -> None:
         """Available presence (sections 4.2 and 4.4)."""
         session[SINCE] = self._now()
-        self._tell_all(session.account, stanza)
+        self._tell_all(session.account, self._said(session, stanza))
         if first:
             self._greet(session)
 
@@ -201,11 +201,20 @@ class Broadcaster:
 
     def current(self, session: Session) -> Stanza:
         """A session's presence, with the time that it came if that is a while ago (XEP-0203)."""
-        stanza, since = session.presence, session[SINCE]
-        assert stanza is not None
+        assert session.presence is not None
+        stanza, since = self._said(session, session.presence), session[SINCE]
         if not since or self._now() - since < OLD or DELAY in stanza.tags:
             return stanza
         return stanza.with_child(delay_bytes(session.jid.full, since), DELAY)
+
+    def _said(self, session: Session, stanza: Stanza) -> Stanza:
+        """With what the server says in it now."""
+        host = session.account.host
+        if not host.handlers(SHOWING):
+            return stanza
+        event = Showing(session, stanza)
+        host.tell(SHOWING, event)
+        return event.stanza
 
     def answers(self, account: Account, resource: str, viewer: str, contact: bool) -> Iterator[Stanza]:
         """What a probe of `viewer` (a bare JID that is the account itself, or may ask) brings (section 4.3.2)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from hashlib import sha1
 
-from tests.harness import Client, Harness
+from tests.harness import Client, Element, Harness
 from tests.plugins.pubsub.test_access import NS, befriend, ids, items, publish
 from tests.plugins.pubsub.test_pep import announce, events
 
@@ -99,6 +99,42 @@ async def test_presence_says_which(server: Harness) -> None:
         assert len(found[0].findall(f"{UPDATE}x")) == 1
     juliet.send(f"<presence to='{romeo.jid}'/>")
     assert (await romeo.receive()).findtext(f"{UPDATE}x/{UPDATE}photo") == HASH, "directed, too"
+
+
+async def test_a_presence_that_came_before_the_picture_shows_the_picture(server: Harness) -> None:
+    """XEP-0398 section 4: every available presence has the hash of the time when it goes out: to who probes or comes,
+    and who has it broadcast."""
+    juliet, romeo = await server.login("juliet", presence=True), await server.login("romeo", presence=True)
+    tablet = await server.login("juliet", "tablet")
+    says_none = "<x xmlns='vcard-temp:x:update'><photo/></x>"
+    tablet.send(f"<presence>{says_none}</presence>")
+    await befriend(server, juliet, romeo)
+
+    async def shown() -> list[dict[str, str | None]]:
+        romeo.send("<presence type='probe' to='juliet@localhost'/>")
+        probed = _hashes(await romeo.receive_all())
+        phone = await server.login("romeo", "phone")
+        phone.send("<presence/>")
+        came = _hashes(await phone.receive_all())
+        phone.close()
+        await server.quiet()
+        await romeo.receive_all()
+        return [probed, {jid: hash for jid, hash in came.items() if jid.startswith("juliet")}]
+
+    for picture in (PICTURE, b"another", b"", PICTURE):
+        await juliet.iq(card(picture), "set")
+        await server.quiet()
+        await romeo.receive_all()
+        hash = sha1(picture).hexdigest() if picture else ""
+        assert await shown() == [{juliet.jid: hash, tablet.jid: ""}] * 2
+    juliet.send(f"<presence><x xmlns='vcard-temp:x:update'><photo>{'0' * 40}</photo></x></presence>")
+    assert _hashes(await romeo.receive_all()) == {juliet.jid: HASH}, "an old hash of the client's is none"
+
+
+def _hashes(got: list[Element]) -> dict[str, str | None]:
+    presences = [each for each in got if each.tag == "{jabber:client}presence" and each.get("type") is None]
+    assert all(len(each.findall(f"{UPDATE}x")) <= 1 for each in presences)
+    return {str(each.get("from")): each.findtext(f"{UPDATE}x/{UPDATE}photo") for each in presences}
 
 
 async def test_discovery(server: Harness) -> None:

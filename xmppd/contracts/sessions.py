@@ -99,6 +99,18 @@ class PresenceRules(Protocol):
 
 PRESENCE = Service[PresenceRules]("presence")
 
+
+@dataclass(slots=True)
+class Showing:
+    """`stanza`: available presence of the session as its client sent it, to which handlers add."""
+
+    session: Session
+    stanza: Stanza
+
+
+SHOWING = Notify[Showing]("showing", plain=True)
+"""A session's available presence goes out: broadcast now, or later to who asks or has come. What the server itself
+says in it is said as it is then, so `session.presence` does not hold it."""
 SHOWN = Notify["Session"]("shown", plain=True)
 """A session has broadcast available presence, its first or another; `session.presence` is it."""
 AVAILABLE = Notify["Session"]("available", plain=True)
