@@ -52,6 +52,7 @@ class ClientStream:
         "_held_back",
         "account",
         "born",
+        "channel_binding",
         "host",
         "inbox",
         "link",
@@ -71,8 +72,9 @@ class ClientStream:
         "write",
     )
 
-    def __init__(self, server: Server, tls: str) -> None:
+    def __init__(self, server: Server, tls: str, channel_binding: str = "exporter") -> None:
         self.server = server
+        self.channel_binding = channel_binding
         self.tls_offered = tls == "starttls"
         self.plain_ok = tls == "none"
         """A loopback listener without TLS counts as safe."""
@@ -104,9 +106,10 @@ class ClientStream:
         self.server.streams.add(self)
 
     def secured(self) -> None:
-        """TLS is there: nothing of before counts (section 5.4.3.3)."""
+        """TLS is there: nothing of before counts (section 5.4.3.3), time neither: the handshake has its own limit."""
         self.splitter.reset()
         self.opened = False
+        self.born = self.server.clock.monotonic()
 
     def data_received(self, data: bytes) -> None:
         if self.state is State.CLOSED:

@@ -34,6 +34,10 @@ class Heap:
         """Bytes of the heap that nobody uses, those already given back included."""
         return int(self._info().fordblks) if self._info is not None else 0
 
+    def used(self) -> int:
+        """Bytes of the heap that somebody holds."""
+        return int(self._info().uordblks) if self._info is not None else 0
+
     def give_back(self) -> None:
         if self._trim is not None:
             self._trim(0)

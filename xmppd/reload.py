@@ -215,6 +215,7 @@ def use_limits(server: Server, config: LimitsConfig) -> None:
     limits = server.limits = RuntimeLimits.of(config)
     server.shaping.configure(config)
     server.guard.config = config.sign_in
+    server.use_timing(config)
     server.memory.configure(config.memory, config.account_memory)
     for listener in server.listeners:
         listener.per_address = config.connections_per_address

@@ -15,7 +15,7 @@ from .accounts import Accounts
 from .binding import Binder
 from .c2s import ClientStream, State
 from .clock import Clock, Timer
-from .config import LimitsConfig, ServerConfig, StreamLimits
+from .config import LimitsConfig, ListenerConfig, ServerConfig, StreamLimits
 from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
 from .heap import Trimmer
@@ -207,11 +207,20 @@ class Server:
         from .net.listen import Listener
 
         assert self.certificates is not None
+        self.use_timing(self.config.limits)
         for each in self.config.listeners:
             listener = Listener(self.clock, self.certificates, each.tls, self.config.limits.connections_per_address)
-            await listener.start(each.address, each.port, self._receiver(each.tls))
+            await listener.start(each.address, each.port, self._receiver(each))
             self.listeners.append(listener)
             log.info("listening on %s port %d (%s)", each.address, listener.port, each.tls)
+
+    def use_timing(self, config: LimitsConfig) -> None:
+        """What connections may take, those that are open included."""
+        from .net.engine import Engine, Timing
+
+        Engine.of(self.clock).timing = Timing(
+            handshake=float(config.handshake_time), handshakes=config.handshakes, close=float(config.close_time)
+        )
 
     async def open_port(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> Port:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
@@ -222,8 +231,8 @@ class Server:
         self.ports.append(listener)
         return listener
 
-    def _receiver(self, tls: str) -> Callable[[], ClientStream]:
-        return lambda: ClientStream(self, tls)
+    def _receiver(self, listener: ListenerConfig) -> Callable[[], ClientStream]:
+        return lambda: ClientStream(self, listener.tls, listener.channel_binding)
 
     async def stop(self) -> None:
         """No new connections, <system-shutdown/> to all, what is pending is committed, plugins end in reverse."""
@@ -294,6 +303,8 @@ class Server:
         limits = self.limits
         idle = now - stream.link.last_read
         if stream.state is not State.BOUND:
+            if stream.link.securing:
+                return
             age = now - stream.born
             if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
                 stream.fail(StreamError("connection-timeout"))

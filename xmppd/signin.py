@@ -30,12 +30,30 @@ from .stream.splitter import Nonza
 if TYPE_CHECKING:
     from .account import Account
     from .c2s import ClientStream
+    from .net.link import Link
 
 log = logging.getLogger("xmppd.signin")
 
 SASL_NS: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
 CB_NS: Final = "urn:xmpp:sasl-cb:0"
-CHANNEL_BINDING: Final = "tls-server-end-point"
+EXPORTER: Final = "tls-exporter"
+
+
+def _bindings(link: Link, wanted: str) -> dict[str, bytes]:
+    """The channel bindings of a connection by type, the best one first (XEP-0440).
+
+    A client that finds -PLUS takes the best type it knows and looks at no other, and may not go on without -PLUS then
+    (RFC 5802 section 6): where the best one, which is the only one of many clients, is not to be had, -PLUS locks them
+    out. So `wanted` "exporter" offers none there.
+    """
+    found = {
+        EXPORTER: link.tls_exporter,
+        "tls-unique": link.tls_unique,
+        "tls-server-end-point": link.tls_server_end_point,
+    }
+    if wanted == "none" or (wanted == "exporter" and not found[EXPORTER]):
+        return {}
+    return {name: data for name, data in found.items() if data}
 
 
 class SignIn:
@@ -49,11 +67,8 @@ class SignIn:
         self.account: Account | None = None
         self.claimed = ""
         """The bare JID that the exchange is about, once it is known; it may not exist."""
-
-    @property
-    def _binding(self) -> dict[str, bytes]:
-        end_point = self.stream.link.tls_server_end_point
-        return {CHANNEL_BINDING: end_point} if end_point else {}
+        self._binding = _bindings(stream.link, stream.channel_binding)
+        """What was announced on this stream, and nothing else, is what a client may use."""
 
     def _mechanisms(self) -> list[str]:
         return offered(self.stream.safe, True, tuple(self._binding))

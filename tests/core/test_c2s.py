@@ -326,6 +326,20 @@ async def test_silence_before_sign_in_ends(server: Harness) -> None:
     assert slow.closed
 
 
+async def test_the_handshake_has_a_time_of_its_own(server: Harness) -> None:
+    """Profanity asks its person about the certificate inside it."""
+    slow = await opened(server, "starttls")
+    slow.link.securing = True
+    await server.advance(60)
+    assert not slow.closed
+    slow.link.securing, slow.link.secure = False, True
+    slow.stream.secured()
+    await server.advance(9)
+    assert not slow.closed
+    await server.advance(5)
+    assert slow.closed
+
+
 async def test_an_idle_client_is_asked_and_then_given_up(server: Harness) -> None:
     romeo = await server.login("romeo")
     await server.advance(304)

@@ -12,11 +12,23 @@ from typing import Any
 
 import pytest
 
+from xmppd.heap import Heap
 from xmppd.net.engine import Timing
 from xmppd.net.tls import make_self_signed, server_context
 from xmppd.net.tls_layer import Pipes, TlsError, TlsLayer
 
-from .net_support import ALERT, DATA, Recorder, client_context, event_loop_policy, pauses, records, serving, starttls
+from .net_support import (
+    ALERT,
+    DATA,
+    Peer,
+    Recorder,
+    client_context,
+    event_loop_policy,
+    pauses,
+    records,
+    serving,
+    starttls,
+)
 
 __all__ = ["event_loop_policy"]
 
@@ -214,6 +226,45 @@ async def test_a_silent_handshake_has_a_deadline(tmp_path: Path) -> None:
                 await peer.send(hello[at : at + 1])
                 await asyncio.sleep(0.01)
         await server.seen("lost")
+
+
+async def test_of_too_many_handshakes_the_oldest_ends(tmp_path: Path) -> None:
+    """Each holds 55 KB; what has only half a ClientHello does not count, nor what is done."""
+    async with serving(tmp_path, "direct", timing=Timing(handshakes=3)) as here:
+        done, done_server = await here.connect()
+        await done.start_tls()
+        half, half_server = await here.connect()
+        await half.send(half.hello()[:100])
+        answered = []
+        for _ in range(4):
+            peer, server = await here.connect()
+            await peer.send(peer.hello())
+            await peer.receive()
+            answered.append((peer, server))
+        first, lost = answered.pop(0)
+        await lost.seen("lost")
+        assert isinstance(lost.error, TimeoutError)
+        first.close()
+        await done.say(b"here")
+        await done_server.until(lambda: done_server.data == b"here")
+        assert [server.events for _, server in (*answered, (half, half_server))] == [["connected"]] * 4
+
+
+async def test_half_a_hello_costs_what_was_sent(tmp_path: Path) -> None:
+    """OpenSSL would take 60 KB for it."""
+    make_self_signed(["a"], tmp_path / "c", tmp_path / "k")
+    context, pipes, heap = server_context(tmp_path / "c", tmp_path / "k"), Pipes(), Heap()
+    begun = Peer.__new__(Peer)
+    begun.incoming, begun.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = begun.hello()
+    layers = [TlsLayer(context, pipes) for _ in range(200)]
+    before = heap.used()
+    for layer in layers:
+        assert layer.receive(memoryview(hello)[:-1]) == layer.output() == b""
+        assert not layer.begun
+    assert heap.used() - before < 200 * (len(hello) + 1000)
+    layers[0].receive(memoryview(hello)[-1:])
+    assert layers[0].begun and layers[0].output()
 
 
 async def test_a_finished_handshake_has_none(tmp_path: Path) -> None:

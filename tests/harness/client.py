@@ -38,6 +38,9 @@ class FakeLink:
         self.peer = "127.0.0.1"
         self.port = 0
         self.last_read = client.harness.clock.monotonic()
+        self.securing = False
+        self.tls_exporter: bytes | None = None
+        self.tls_unique: bytes | None = None
         self.tls_server_end_point: bytes | None = None
         self.tls_version = ""
         self.cipher = ""

@@ -102,11 +102,35 @@ class LimitsConfig:
         StreamLimits(Size("8 KiB"), 32, 8, 32), "What a stranger may send before signing in."
     )
     after_sign_in: StreamLimits = option(StreamLimits(), "What a client may send after signing in.")
+    handshake_time: Duration = option(
+        Duration("30 seconds"),
+        "For the TLS handshake; some clients ask a person about the certificate inside it.",
+        low=1,
+        high=600,
+    )
+    handshakes: int = option(
+        2000,
+        "TLS handshakes under way at once, of all listeners, some 55 KiB each; one more ends the oldest.",
+        low=10,
+        high=1_000_000,
+    )
     header_time: Duration = option(
-        Duration("10 seconds"), "From the connection to the stream header, TLS included.", low=1, high=600
+        Duration("10 seconds"),
+        "From the connection, or the end of the TLS handshake, to the stream header.",
+        low=1,
+        high=600,
     )
     sign_in_time: Duration = option(
-        Duration("30 seconds"), "From the connection to the end of signing in.", low=1, high=3600
+        Duration("30 seconds"),
+        "From the connection, or the end of the TLS handshake, to the end of signing in.",
+        low=1,
+        high=3600,
+    )
+    close_time: Duration = option(
+        Duration("5 seconds"),
+        "For a peer to take our last words and to close its side; then the connection is cut.",
+        low=1,
+        high=600,
     )
     sasl_attempts: int = option(
         5, "Failed sign-ins on one connection before it is closed (RFC 6120 section 6.4.5).", low=2, high=20
@@ -251,6 +275,13 @@ class ListenerConfig:
         "starttls",
         "`starttls`: encryption is negotiated and required; `direct`: TLS from the first byte (XEP-0368, "
         "usually port 5223); `none`: no encryption, on a loopback address only.",
+    )
+    channel_binding: Literal["exporter", "any", "none"] = option(
+        "exporter",
+        "Where SCRAM is offered with channel binding (`-PLUS`): `exporter`: on connections that have `tls-exporter` "
+        "(TLS 1.3, and 1.2 with extended master secret), since many clients know no other type and are locked out by a "
+        "`-PLUS` without it; `any`: wherever there is any type; `none`: nowhere, as for a proxy in front that ends TLS "
+        "and begins it again.",
     )
 
     @property

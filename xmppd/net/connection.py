@@ -389,6 +389,10 @@ class Connection(asyncio.BufferedProtocol):
         return self._tls is not None and self._tls.ready
 
     @property
+    def securing(self) -> bool:
+        return self._tls is not None and not self._tls.ready
+
+    @property
     def tls_version(self) -> str:
         return self._tls.version if self._tls is not None else ""
 

@@ -64,6 +64,11 @@ class Link(Protocol):
         ...
 
     @property
+    def securing(self) -> bool:
+        """The TLS handshake is under way, or waited for; it has a limit of its own."""
+        ...
+
+    @property
     def tls_version(self) -> str:
         """Such as "TLSv1.3"; empty without TLS."""
         ...
