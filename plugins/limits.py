@@ -1,23 +1,25 @@
 """XEP-0160 section 2: what may wait for an account that is away, and how much its archive keeps.
 
-The count of what waits is in memory and follows the releases, so messages that are under way at the same time can pass
-a full mailbox: at most those of one batch. After a restart it is read from the log when the first message comes.
+The count of what waits is in memory: what is stored, and what is on its way there. It is read from the log when the
+account comes into memory, so that the first burst counts, too.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 
 from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import KEPT_TYPES, LOG, Worth
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
-from xmppd.contracts.sessions import SESSION_ENDED
+from xmppd.contracts.sessions import ACCOUNT_LOADED, SESSION_ENDED
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Plugin, Session, Stage, on
-from xmppd.storage.api import Flags, Range
+from xmppd.storage.api import Flags, Range, Write
 
 MESSAGES = (Kind.MESSAGE,)
 INCOMING = int(Flags.INCOMING)
@@ -27,6 +29,8 @@ PAGE = 100
 TRIM = 1000
 OWNERS = 500
 SWEEP = 3600.0
+UNDER_WAY = 60.0
+"""Seconds after which a message that was accepted and has not come is not waited for: the store has refused it."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,13 @@ class Config:
 class Waiting:
     """What waits for one account. `position`: the mailbox's, when it was counted; `counted`: up to that entry."""
 
-    __slots__ = ("counted", "counting", "messages", "position", "size")
+    __slots__ = ("counted", "messages", "position", "size")
 
     def __init__(self, position: int, counted: int) -> None:
         self.position = position
         self.counted = counted
         self.messages = 0
         self.size = 0
-        self.counting = False
 
 
 class Limits(Plugin[Config]):
@@ -67,6 +70,8 @@ class Limits(Plugin[Config]):
         self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
         self.waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self.coming: dict[str, dict[int, tuple[int, float]]] = {}
+        """By account and log id what is accepted and not stored yet: bytes, and until when they count (monotonic)."""
 
     async def start(self) -> None:
         self.every(SWEEP, self.sweep, "sweep")
@@ -83,62 +88,116 @@ class Limits(Plugin[Config]):
             return
         if self.rules.treatment(stanza).worth is Worth.NOTHING:
             return
-        waiting = self._waiting(owner)
-        if waiting is not None and self._full(waiting):
+        if self._full(self._waiting(owner), owner.bare):
             raise ServiceUnavailable()
+        event.write_with_stamp(partial(self._comes, owner.bare, len(stanza.data)))
+
+    def _comes(self, owner: str, size: int, stamp: int) -> Iterable[Write]:
+        """It is accepted, and on its way to the store."""
+        if stamp:
+            self.coming.setdefault(owner, {})[stamp] = (size, self.host.clock.monotonic() + UNDER_WAY)
+        return ()
 
     @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
     def arrived(self, event: Inbound) -> None:
-        """It is stored and nobody took it."""
-        if not event.stamp or event.targets:
+        """It is stored; it waits, if nobody took it."""
+        stamp, owner = event.stamp, event.owner.bare
+        if not stamp:
             return
-        waiting = self.waiting.get(event.owner.bare)
-        if waiting is not None and event.stamp > waiting.counted:
+        coming = self.coming.get(owner)
+        if coming is not None:
+            coming.pop(stamp, None)
+            if not coming:
+                del self.coming[owner]
+        if event.targets:
+            return
+        waiting = self.waiting.get(owner)
+        if waiting is not None and stamp > waiting.counted:
             waiting.messages += 1
             waiting.size += len(event.stanza.data)
 
-    def _waiting(self, owner: Account) -> Waiting | None:
-        """The account's count; None while it is being read."""
-        mailbox = owner.mailbox
+    @on(ACCOUNT_LOADED)
+    async def loaded(self, account: Account) -> None:
+        """How many wait is known before the first message is decided; their bytes are read meanwhile."""
+        if not account.mailbox.gap:
+            return
+        waiting = self._begin(account)
+        try:
+            await self._count(account, waiting)
+        except StorageUnavailable:
+            self.waiting.pop(account.bare, None)
+        else:
+            self.spawn(self._measure(account, waiting), "measure")
+
+    def _waiting(self, owner: Account) -> Waiting:
+        """The account's count; while it is being read, what is known of it."""
         found = self.waiting.get(owner.bare)
-        if found is None or found.position != mailbox.position:
-            found = self.waiting[owner.bare] = Waiting(mailbox.position, owner.last_id)
-            if len(self.waiting) > KEPT:
-                self.waiting.popitem(last=False)
-            if mailbox.gap:
-                found.counting = True
-                self.spawn(self._count(owner, found), "count")
-        return None if found.counting else found
+        if found is None or found.position != owner.mailbox.position:
+            found = self._begin(owner)
+            if owner.mailbox.gap:
+                self.spawn(self._read(owner, found), "count")
+        return found
+
+    def _begin(self, owner: Account) -> Waiting:
+        found = self.waiting[owner.bare] = Waiting(owner.mailbox.position, owner.released)
+        self.waiting.move_to_end(owner.bare)
+        if len(self.waiting) > KEPT:
+            self.waiting.popitem(last=False)
+        return found
+
+    async def _read(self, owner: Account, waiting: Waiting) -> None:
+        try:
+            await self._count(owner, waiting)
+        except StorageUnavailable:
+            self.waiting.pop(owner.bare, None)  # the next message asks again
+        else:
+            await self._measure(owner, waiting)
 
     async def _count(self, owner: Account, waiting: Waiting) -> None:
+        """Raises StorageUnavailable."""
+        most, mailbox = self.config.waiting_messages, owner.mailbox
+        if most:
+            wanted = Range(after=waiting.position, high=waiting.counted, flags=INCOMING)
+            taken = mailbox.settled.union(mailbox.holders)
+            waiting.messages += max(0, await self.log.count(owner.bare, wanted, most + len(taken)) - len(taken))
+
+    async def _measure(self, owner: Account, waiting: Waiting) -> None:
         """Read what waits, at most as much as may wait; the working set is in memory, the log is not."""
-        after = waiting.position
+        after, size = waiting.position, self.config.waiting_size
         try:
-            while not self._full(waiting):
+            while size and waiting.size < size:
                 wanted = Range(after=after, high=waiting.counted, flags=INCOMING)
                 page = await self.log.page(owner.bare, wanted, PAGE)
-                owed = [entry for entry in page if owner.mailbox.owed(entry.id)]
-                waiting.messages += len(owed)
-                waiting.size += sum(len(entry.body) for entry in owed)
+                waiting.size += sum(len(entry.body) for entry in page if owner.mailbox.owed(entry.id))
                 if len(page) < PAGE:
                     break
                 after = page[-1].id
         except StorageUnavailable:
-            self.waiting.pop(owner.bare, None)  # the next message asks again
-        waiting.counting = False
+            self.waiting.pop(owner.bare, None)
 
-    def _full(self, waiting: Waiting) -> bool:
+    def _full(self, waiting: Waiting, owner: str) -> bool:
         most, size = self.config.waiting_messages, self.config.waiting_size
-        return (most > 0 and waiting.messages >= most) or (size > 0 and waiting.size >= size)
+        coming = self.coming.get(owner)
+        messages, used = waiting.messages, waiting.size
+        if coming:
+            now = self.host.clock.monotonic()
+            while coming and (first := next(iter(coming.items())))[1][1] <= now:
+                del coming[first[0]]
+            messages += len(coming)
+            used += sum(each for each, _ in coming.values()) if size else 0
+        return (most > 0 and messages >= most) or (size > 0 and used >= size)
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
-        """It may have taken, fetched or removed some: count again."""
+        """It may have taken, fetched or removed some: count again, before anything comes."""
         self.waiting.pop(session.account.bare, None)
+        if not session.account.sessions and session.account.alive:
+            self._waiting(session.account)
 
     @on(ACCOUNT_DELETED)
     def deleted(self, jid: JID) -> None:
         self.waiting.pop(jid.bare, None)
+        self.coming.pop(jid.bare, None)
 
     # ---- the archive
 

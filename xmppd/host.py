@@ -17,6 +17,7 @@ from .background import Background
 from .clock import Clock, Timer
 from .contracts.accounts import ACCOUNT_MAP, StoredAccount
 from .contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
+from .contracts.sessions import ACCOUNT_LOADED
 from .delivery import LOG, Delivery
 from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError
 from .hooks import Collect, Hook, Notify, Registration, Verdict
@@ -402,6 +403,7 @@ class Host:
             last_id = max(last_id, cursor.position, *cursor.settled)
         account = Account(self, jid, last_id, self.server.limits.names)
         account.mailbox.restore(cursor, last_id)
+        await self.tell_and_wait(ACCOUNT_LOADED, account)
         self._keep(bare, account)
         return account
 

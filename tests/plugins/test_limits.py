@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness import Client, Harness, condition
 from xmppd.contracts.archive import LOG
-from xmppd.storage.api import Range
+from xmppd.storage.api import DataError, Range
 
 MAM = "<query xmlns='urn:xmpp:mam:2'/>"
 FEW = {"limits": {"waiting_messages": 5}}
@@ -50,6 +50,52 @@ async def test_a_full_mailbox_refuses(server: Harness) -> None:
     juliet = await server.login("juliet", presence=False)
     juliet.send("<presence/>")
     assert [text for text in await bodies(juliet) if text] == list("abcde")
+
+
+@pytest.mark.server(plugins=FEW)
+@pytest.mark.parametrize("held", [False, True], ids=["at once", "while the disk is slow"])
+async def test_a_burst_does_not_overrun_it(server: Harness, held: bool) -> None:
+    """All are decided before one is stored."""
+    romeo, mercutio = await away(server), await server.login("mercutio")
+    if held:
+        server.backend.hold()
+    for number in range(4):
+        romeo.send("".join(message(f"r{number}{each}") for each in "abcd"))
+        mercutio.send(message(f"m{number}"))
+    await server.quiet()
+    server.backend.release()
+    await server.quiet()
+    assert await server.storage.log(LOG).count("juliet@localhost", Range()) == 5
+    told = [*await refused(romeo), *await refused(mercutio)]
+    assert len(told) == 15
+
+
+@pytest.mark.server(plugins=FEW)
+async def test_what_the_store_refuses_takes_no_place(server: Harness) -> None:
+    romeo = await away(server)
+    server.backend.hold()
+    server.backend.fail(DataError("no"), times=20)
+    romeo.send("".join(map(message, "abcde")))
+    await server.quiet()
+    server.backend.release()
+    await romeo.receive_all()
+    server.backend._failures.clear()
+    await server.advance(61)
+    romeo.send("".join(map(message, "fghijklm")))
+    await server.quiet()
+    assert await refused(romeo) == ["k", "l", "m"]
+
+
+@pytest.mark.server(plugins={"limits": {"waiting_messages": 5}})
+async def test_a_burst_after_a_visit_counts_what_was_left(server: Harness) -> None:
+    romeo = await away(server)
+    await say(server, romeo, *"abc")
+    juliet = await server.login("juliet")
+    juliet.close()
+    await server.quiet()
+    romeo.send("".join(map(message, "defghijklm")))
+    await server.quiet()
+    assert await refused(romeo) == list("fghijklm")
 
 
 @pytest.mark.server(plugins=FEW)
@@ -101,7 +147,7 @@ async def test_the_count_is_read_after_a_restart(server: Harness) -> None:
     await say(server, romeo, *"abcd")
     server.host.plugins["limits"].waiting.clear()
     server.host.forget("juliet@localhost")
-    await say(server, romeo, *"efg")
+    romeo.send("".join(map(message, "efg")))
     assert await refused(romeo) == ["f", "g"]
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FEATURES = Collect["FeatureAsk", Element]("stream-features", plain=True)
 """Elements for <stream:features/>."""
 
+ACCOUNT_LOADED = Notify["Account"]("account-loaded")
+"""It comes into memory; handlers may be coroutines, and what is for it waits for them, so they are quick."""
 BINDING = Notify["Account"]("binding")
 """A signed-in stream asks for a resource; binding waits for handlers that are coroutines."""
 STREAM_LOST = Notify["Session"]("stream-lost", plain=True)
