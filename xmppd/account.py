@@ -50,7 +50,7 @@ class Account:
         """False once it is deleted."""
         self.mailbox = Mailbox(self)
         self.names = Names(left=name_budget)
-        self.pool = Pool()
+        self.pool = Pool(self.sessions)
         """Bytes that wait for its sessions."""
         self.meter: Meter | None = None
         """What its connections have sent (limits.Shaping)."""

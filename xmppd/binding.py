@@ -14,6 +14,7 @@ from .stanza import parse_stanza
 
 if TYPE_CHECKING:
     from .account import Account
+    from .memory import Pool
     from .server import Server
 
 log = logging.getLogger("xmppd.sessions")
@@ -135,25 +136,27 @@ class Binder:
         for session in [session for session, until in self.detached.items() if until <= now]:
             self.end(session)
 
-    def make_room(self) -> None:
-        """More waits in memory than the process may hold: the sessions that hold most end, of the accounts that hold
-        most, until a quarter is free. What a log holds goes back to it; the others' clients start afresh."""
+    def make_room(self, pool: Pool) -> None:
+        """More waits in memory than the process may hold, or one account: the sessions that hold most end, of the
+        accounts that hold most, until a quarter is free. What is in a log is owed as before; the others' clients start
+        afresh."""
         memory = self.server.memory
-        memory.pressed = False
-        if memory.used <= memory.limit:
+        whole = pool is memory
+        pool.pressed = False
+        limit, enough = (memory.limit, memory.spill) if whole else (memory.account_limit, memory.account_spill)
+        if pool.used <= limit:
             return
-        self.server.counts.memory_full += 1
-        holding = [
-            session
-            for host in self.server.hosts.values()
-            for account in host.accounts.values()
-            if account is not None and account.pool.used
-            for session in account.sessions.values()
-            if session.feed.share.used
-        ]
+        if whole:
+            self.server.counts.memory_full += 1
+        pools = [pool]
+        if whole:
+            accounts = [account for host in self.server.hosts.values() for account in host.accounts.values()]
+            pools = [account.pool for account in accounts if account is not None and account.pool.used]
+        holding = [each for some in pools for each in some.sessions.values() if each.feed.share.used]
         holding.sort(key=lambda each: (each.account.pool.used, each.feed.share.used), reverse=True)
-        log.warning("%d bytes wait for clients, %d may: the sessions that hold most end", memory.used, memory.limit)
+        what = "clients" if whole or not holding else holding[0].account.bare
+        log.warning("%d bytes wait for %s, %d may: the sessions that hold most end", pool.used, what, limit)
         for session in holding:
-            if memory.used <= memory.spill:
+            if pool.used <= enough:
                 break
             session.host.delivery.overflow(session)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("xmppd.delivery")
 
 PAGE: Final = 50
+ASK_SIZE: Final = 64 << 10
+"""An acknowledgement is asked for after so many bytes, too: large messages are not to pile up."""
 
 
 class Gate(Protocol):
@@ -181,7 +183,7 @@ class Feed:
             if session.carrier is not None:
                 session.carrier.write(data)
                 limits = session.host.server.limits
-                if queue.sent - queue.asked >= limits.ask_every:
+                if queue.sent - queue.asked >= limits.ask_every or queue.unasked >= ASK_SIZE:
                     self.ask()
             return
         if session.carrier is None:
@@ -198,7 +200,7 @@ class Feed:
         """Ask for an acknowledgement (<r/>)."""
         queue, carrier = self.queue, self.session.carrier
         if queue is not None and carrier is not None and queue.asked < queue.sent:
-            queue.asked = queue.sent
+            queue.asked, queue.unasked = queue.sent, 0
             carrier.write(b"<r xmlns='urn:xmpp:sm:3'/>")
 
     def _full(self) -> bool:
@@ -226,7 +228,7 @@ class Feed:
         held, limits = self._held, self.session.host.server.limits
         if held is None:
             held = self._held = Held(self.share)
-        if len(held) < limits.queue and held.size < limits.queue_size and not self.share.over:
+        if len(held) < limits.queue and held.size < limits.queue_size:
             held.add(data, stanza)
         elif self._may_drop(stanza or parse_stanza(data)):
             self.session.host.server.counts.dropped += 1

@@ -1,48 +1,56 @@
 """Bytes that wait in memory for clients: counted for each session, for each account and for the process.
 
 Every queue takes its bytes from the `Share` of its session and gives them back. That costs three additions. What
-happens at a bound is the queue's part (docs/howto/limits.md); at the process's the callback of `Memory` makes room.
+happens at a bound is the queue's part (docs/howto/limits.md); at the account's and the process's `Binder` makes room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .sessions import Session
+
+NOBODY: Final[Mapping[str, Session]] = MappingProxyType({})
 
 FREE: Final = 64 << 10
 """A session that holds no more than so many bytes is never held up for what others hold."""
 
 
 class Pool:
-    """Bytes in use: of an account, or of the process."""
+    """Bytes in use: of an account, or of the process. `pressed`: they are too many, and room will be made at the end of
+    this turn: who passes the bound is in the middle of something. `sessions`: the account's."""
 
-    __slots__ = ("used",)
+    __slots__ = ("pressed", "sessions", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Mapping[str, Session] = NOBODY) -> None:
+        self.sessions = sessions
         self.used = 0
+        self.pressed = False
 
 
 class Memory(Pool):
     """The process's bytes. From `spill` (three quarters of the limit) on, what can be read from a log stays there."""
 
-    __slots__ = ("account_limit", "account_spill", "limit", "on_pressure", "pressed", "spill")
+    __slots__ = ("account_limit", "account_spill", "limit", "on_pressure", "spill")
 
     def __init__(self, limit: int = 1 << 62, account_limit: int = 1 << 62) -> None:
         super().__init__()
-        self.on_pressure: Callable[[], object] | None = None
-        """Called once when the limit is passed; the callee clears `pressed` when it has made room."""
-        self.pressed = False
+        self.on_pressure: Callable[[Pool], object] | None = None
+        """Called once when a limit is passed, with the account's or this; the callee clears `pressed`."""
         self.configure(limit, account_limit)
 
     def configure(self, limit: int, account_limit: int) -> None:
         self.limit, self.account_limit = limit, account_limit
         self.spill, self.account_spill = limit * 3 // 4, account_limit * 3 // 4
 
-    def press(self) -> None:
-        """More than the limit is in use."""
-        if not self.pressed and self.on_pressure is not None:
-            self.pressed = True
-            self.on_pressure()
+    def press(self, pool: Pool) -> None:
+        """More than its limit is in use."""
+        if not pool.pressed and self.on_pressure is not None:
+            pool.pressed = True
+            self.on_pressure(pool)
 
 
 class Share:
@@ -57,11 +65,13 @@ class Share:
 
     def take(self, size: int) -> None:
         self.used += size
-        self.account.used += size
-        memory = self.memory
+        account, memory = self.account, self.memory
+        account.used += size
         memory.used += size
+        if account.used > memory.account_limit:
+            memory.press(account)
         if memory.used > memory.limit:
-            memory.press()
+            memory.press(memory)
 
     def give(self, size: int) -> None:
         self.used -= size
@@ -73,12 +83,6 @@ class Share:
         """The account's or the process's bytes run short: what a log holds need not be in memory as well."""
         memory = self.memory
         return self.used > FREE and (self.account.used >= memory.account_spill or memory.used >= memory.spill)
-
-    @property
-    def over(self) -> bool:
-        """The account's or the process's limit is reached."""
-        memory = self.memory
-        return self.used > FREE and (self.account.used >= memory.account_limit or memory.used >= memory.limit)
 
     def close(self) -> None:
         """The session is over: all is given back, and what its queues still do counts nowhere."""

@@ -127,7 +127,7 @@ class Server:
         self.is_public = is_public
         self.router = Router(storage)
         self.binder = Binder(self)
-        self.memory.on_pressure = lambda: clock.call_soon(self.binder.make_room)
+        self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.binder.make_room, pool))
         self.streams: set[ClientStream] = set()
         self.listeners: list[Listener] = []
         self.ports: list[Listener] = []

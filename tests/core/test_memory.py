@@ -54,11 +54,9 @@ def test_bytes_count_three_times_and_are_given_back() -> None:
     one.take(200 * KIB)
     two.take(50 * KIB)
     assert (one.used, account.used, memory.used) == (200 * KIB, 250 * KIB, 250 * KIB)
-    one.take(50 * KIB)
-    assert one.crowded and not one.over
+    one.take(150 * KIB)
+    assert one.crowded
     assert not two.crowded, "who holds little is not held up for what others hold"
-    one.take(100 * KIB)
-    assert one.over and not two.over
     one.close()
     assert (account.used, memory.used) == (50 * KIB, 50 * KIB)
     one.take(10)
@@ -66,17 +64,17 @@ def test_bytes_count_three_times_and_are_given_back() -> None:
     assert (account.used, memory.used) == (50 * KIB, 50 * KIB), "what is over counts nowhere"
 
 
-def test_the_process_is_told_once_that_it_is_full() -> None:
-    memory, calls = Memory(100), list[int]()
-    memory.on_pressure = lambda: calls.append(memory.used)
-    share = Share(Pool(), memory)
+def test_it_is_told_once_that_room_is_wanted() -> None:
+    memory, account, calls = Memory(100, 60), Pool(), list[tuple[Pool, int]]()
+    memory.on_pressure = lambda pool: calls.append((pool, pool.used))
+    share = Share(account, memory)
     for _ in range(5):
         share.take(40)
-    assert calls == [120]
+    assert calls == [(account, 80), (memory, 120)]
     share.give(200)
-    memory.pressed = False
+    account.pressed = memory.pressed = False
     share.take(101)
-    assert calls == [120, 101]
+    assert calls[2:] == [(account, 101), (memory, 101)]
 
 
 # ---- one session

@@ -169,7 +169,7 @@ class LimitsConfig:
     account_memory: Size = option(
         Size("16 MiB"),
         "Bytes that may wait in memory for all sessions of one account. Towards it messages wait in the archive; at it "
-        "sessions that hold more than 64 KiB and need more end.",
+        "the sessions end that hold most.",
         low=256 << 10,
         high=1 << 36,
     )

@@ -22,7 +22,7 @@ class HandledTooHigh(Exception):
 class OutboundQueue:
     """What was sent and is not acknowledged: (bytes, id of the log entry or 0), oldest first. `size`: bytes in all."""
 
-    __slots__ = ("acknowledged", "asked", "items", "share", "size")
+    __slots__ = ("acknowledged", "asked", "items", "share", "size", "unasked")
 
     def __init__(self, share: Share | None = None) -> None:
         self.items: deque[tuple[bytes, int]] = deque()
@@ -31,6 +31,8 @@ class OutboundQueue:
         """Count sent when the last <r/> went out."""
         self.share = share or Share()
         self.size = 0
+        self.unasked = 0
+        """Bytes sent since then."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -43,6 +45,7 @@ class OutboundQueue:
         self.items.append((data, stamp))
         size = len(data)
         self.size += size
+        self.unasked += size
         self.share.take(size)
 
     def acknowledge(self, h: int) -> list[int]:
