@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
 from xmppd.config import option
 from xmppd.contracts import blocking
-from xmppd.contracts.blocking import BLOCKED, BLOCKLIST
+from xmppd.contracts.blocking import BLOCKED, BLOCKLIST, REFUSED
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.contracts.sessions import PRESENCE
@@ -33,6 +33,7 @@ from xmppd.plugin import (
     Request,
     SessionKey,
     Stage,
+    Stanza,
     To,
     Verdict,
     Xep,
@@ -40,11 +41,11 @@ from xmppd.plugin import (
     on,
 )
 from xmppd.stanza import iq as make_iq
-from xmppd.xml import children
+from xmppd.xml import children, find
 
 NS = "urn:xmpp:blocking"
-ERRORS_NS = "urn:xmpp:blocking:errors"
 BLOCKED_MAP = "blocklist"
+ROOM_NS = "http://jabber.org/protocol/muc#user"
 ASKED = SessionKey[bool]("blocklist-asked", False, durable=True)
 """The session has requested the list, so it gets the pushes (section 3.2)."""
 
@@ -153,9 +154,9 @@ class Blocking(Plugin[Config]):
         """
         stanza, owner = event.stanza, event.owner.bare
         blocked = self.blocked.get(owner)
-        if not blocked or stanza.sender is None or not matches(blocked, stanza.sender):
+        if not blocked or stanza.sender is None:
             return None
-        if self._never(owner, stanza.sender):
+        if not any(matches(blocked, each) and not self._never(owner, each) for each in _speakers(stanza)):
             return None
         if stanza.kind is Kind.PRESENCE or stanza.answers or stanza.type == "groupchat":
             return Verdict.DROP
@@ -170,7 +171,22 @@ class Blocking(Plugin[Config]):
             return None
         if stanza.answers:
             return Verdict.DROP
-        raise NotAcceptable("You have blocked this address", (ERRORS_NS, "blocked"), type="cancel")
+        raise NotAcceptable("You have blocked this address", REFUSED, type="cancel")
+
+
+def _speakers(stanza: Stanza) -> Iterator[JID]:
+    """The sender, and for whom a room invites or declines (XEP-0045 section 7.8.2)."""
+    if stanza.sender is not None:
+        yield stanza.sender
+    if stanza.kind is Kind.MESSAGE and f"{ROOM_NS}|x" in stanza.tags and stanza.type in ("", "normal"):
+        x = stanza.child(ROOM_NS, "x")
+        for name in ("invite", "decline"):
+            found = find(x, ROOM_NS, name) if x is not None else None
+            try:
+                if found is not None:
+                    yield JID.parse(str(found.get("from", "")))
+            except MalformedJid:
+                continue
 
 
 def matches(blocked: Collection[str], jid: JID) -> bool:

@@ -22,12 +22,20 @@ from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, ROOMS, RoomSaid
 from xmppd.contracts.routing import ENTITIES, Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import RESTORED
-from xmppd.errors import ItemNotFound, NotAcceptable, NotAllowed, ResourceConstraint, StanzaError, StorageUnavailable
+from xmppd.errors import (
+    ItemNotFound,
+    NotAcceptable,
+    NotAllowed,
+    ResourceConstraint,
+    StanzaError,
+    StorageUnavailable,
+)
 from xmppd.lookalike import skeleton
 from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import JID, Host, HostType, Kind, Plugin, Stanza, Xep, on
 from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
 
+from . import blocks
 from .again import expect, said_before
 from .discovery import STABLE_ID
 from .entering import Entry
@@ -175,7 +183,7 @@ class GroupChat(Plugin[Config]):
                     return None
                 raise self._absent(stanza)
             return self._later(arrival, to)
-        if live.users or not self._passes(stanza, to):
+        if live.users or not self._passes(stanza, to) or not blocks.at_hand(self.host, live.room, to):
             return self._later(arrival, to)
         self._pass(live, live.room, arrival)
         return None
@@ -201,6 +209,7 @@ class GroupChat(Plugin[Config]):
         if stanza.kind is Kind.MESSAGE and stanza.type == "groupchat":
             self._say(live, room, arrival, who)
             return
+        blocks.check(self.host, room, who, stanza)
         if stanza.kind is Kind.MESSAGE:
             arrival.behind(live.lane)
             for effect in room.whisper(who, stanza):
@@ -275,6 +284,7 @@ class GroupChat(Plugin[Config]):
                     return
                 raise self._absent(stanza)
             if self._passes(stanza, to):
+                await blocks.load(self.host, room, to)
                 self._pass(live, room, arrival)
                 return
             if stanza.type == "error":

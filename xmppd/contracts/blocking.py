@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..hooks import Notify
 from ..jid import JID
 from ..service import Service
 from ..xml import Element
 
+REFUSED: Final = ("urn:xmpp:blocking:errors", "blocked")
+"""The condition that tells a user that something of its own does not go to an address it has blocked (section 3.3)."""
+
 
 class Blocklist(Protocol):
     def blocks(self, owner: str, other: JID) -> bool:
         """Whether `owner` (a bare JID whose working set is loaded) has blocked that address.
 
-        For what does not pass the chains: broadcasts, subscriptions, probes (section 3.3).
+        For what does not pass the chains under that address: broadcasts, subscriptions, probes (section 3.3), what a
+        room passes on for somebody.
         """
         ...
 
