@@ -9,16 +9,22 @@ of the account may have sent hundreds meanwhile: the last minutes count, not onl
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.routing import OUTBOUND, Outbound
-from xmppd.contracts.sessions import BINDING, SESSION_BOUND, SESSION_ENDED, STREAM_LOST
+from xmppd.contracts.sessions import BINDING, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED, STREAM_LOST
 from xmppd.plugin import Account, Kind, Lane, Plugin, Session, Stage, Verdict, on
-from xmppd.resent import Sent, latest
-from xmppd.storage.api import Flags, Range
+from xmppd.resent import Sent, is_from, latest
+from xmppd.storage.api import Entry, Flags, Range
+
+if TYPE_CHECKING:
+    from xmppd.sessions import Told
 
 KEPT = 50_000
 EXPECTED = 600.0
@@ -51,6 +57,10 @@ class Resends(Plugin[Config]):
         """By account: the messages that may come again."""
         self.until: dict[str, float] = {}
         """Until when (monotonic) they are expected."""
+        self.lately: OrderedDict[str, dict[str, Told]] = OrderedDict()
+        """By account and full JID of lost streams: what their clients were told. Until the next stream binds."""
+        self.told: dict[str, dict[str, Told]] = {}
+        """The same of what is in `sent`."""
         self.every(SWEEP, self.sweep, "sweep")
         self.coming: set[str] = set()
         """Accounts of which a stream binds just now: it may take the place of the last session that there is."""
@@ -60,6 +70,19 @@ class Resends(Plugin[Config]):
         bare = session.account.bare
         self.sound.pop(bare, None)
         self.broken.setdefault(bare, []).append(session.lane)
+        if session.told is not None:
+            self.lately.setdefault(bare, {})[session.jid.full] = session.told
+            while len(self.lately) > KEPT:
+                self.lately.popitem(last=False)
+
+    @on(SESSION_RESUMED)
+    def resumed(self, session: Session) -> None:
+        """Its client is told exactly what is missing."""
+        for known in (self.lately.get(session.account.bare), self.told.get(session.account.bare)):
+            if known is not None:
+                known.pop(session.jid.full, None)
+        if not self.lately.get(session.account.bare, True):
+            del self.lately[session.account.bare]
 
     @on(BINDING)
     async def look(self, account: Account) -> None:
@@ -72,16 +95,28 @@ class Resends(Plugin[Config]):
             return
         for lane in self.broken.pop(bare, []):
             await self.host.router.until_idle(lane)
+        told = self.told[bare] = self.lately.pop(bare, {})
         wanted = Range(without=int(Flags.INCOMING))
         config = self.config
         entries = await latest(self.log, bare, wanted, config.messages, config.minutes * MINUTE, config.most)
-        self.sent[bare] = Sent(entries, long_only=bool(doubt))
+        self.sent[bare] = Sent(entries, partial(_untold, told), unique_only=bool(doubt))
         self.sound[bare] = False
         while len(self.sound) > KEPT:
             self.sound.popitem(last=False)
 
+    # ---- contracts.resends.ResendsExpected
+
     def expected(self, owner: str) -> bool:
         return owner in self.sent
+
+    def untold(self, owner: str) -> Mapping[str, Told]:
+        return self.told.get(owner, {})
+
+    def counted(self, owner: str) -> None:
+        self.lately.pop(owner, None)
+        self.told.get(owner, {}).clear()
+
+    # ---- the end
 
     @on(SESSION_BOUND)
     def bound(self, session: Session) -> None:
@@ -100,6 +135,7 @@ class Resends(Plugin[Config]):
     def forget(self, bare: str) -> None:
         """What was not taken is looked up again for the next stream."""
         self.until.pop(bare, None)
+        self.told.pop(bare, None)
         if self.sent.pop(bare, None) and bare in self.sound:
             self.sound[bare] = True
 
@@ -109,3 +145,8 @@ class Resends(Plugin[Config]):
         if not sent or sent.take(event.stanza, self.host.clock.now()) is None:
             return None
         return Verdict.DONE
+
+
+def _untold(told: Mapping[str, Told], entry: Entry) -> bool:
+    """The client that has said it was sent no acknowledgement since. It may not know that it is stored."""
+    return any(entry.id > each.log_id and is_from(entry, full) for full, each in told.items())

@@ -11,6 +11,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from xmppd.config import option
+from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
@@ -137,6 +138,7 @@ class StreamManagement(Plugin[Config]):
             more += f" location='{quoted(self.config.location)}'"
         # What goes out from here on is counted: both in one turn.
         session.nonza(f"<enabled xmlns='{NS}'{more}/>".encode())
+        session.tells_handled()  # what came before is not counted, so nobody can say that it was not told
         session.feed.queue = OutboundQueue(session.feed.share)
 
     @nonza(NS, "enable", state="signed-in")
@@ -192,14 +194,14 @@ class StreamManagement(Plugin[Config]):
             handled = await self._handled(account, id)
             if (account.bare, id) not in self.ended:
                 await self._take_over(account, id, h)
-            stream.write(failed("item-not-found", handled))
+            self._fail(stream, handled)
             return
         await self._stop_former(session)
         if stream not in self.host.server.streams:
             return  # gone while it waited: the session goes on waiting for its client
         queue = session.feed.queue
         if session.ended or queue is None:
-            stream.write(failed("item-not-found", accounted(session)))
+            self._fail(stream, accounted(session))
             return
         new = (h - queue.acknowledged) % WRAP
         if new > len(queue):
@@ -207,10 +209,18 @@ class StreamManagement(Plugin[Config]):
                 raise too_high(h, queue.sent % WRAP)
             # It acknowledged more before than it remembers now. What lies between is not here any more, so going
             # on would leave a gap; a new session reads its archive.
-            stream.write(failed("item-not-found", accounted(session)))
+            self._fail(stream, accounted(session))
             return
         session.feed.acknowledge(h)
         self._carry_on(session, stream, id)
+
+    def _fail(self, stream: ClientStream, h: int | None) -> None:
+        """The session is over. Who is told a count knows what was stored, and means what it says from now on."""
+        assert stream.account is not None
+        resends = self.host.find(RESENDS)
+        if h is not None and resends is not None:
+            resends.counted(stream.account.bare)
+        stream.write(failed("item-not-found", h))
 
     async def _stop_former(self, session: Session) -> None:
         """Nothing more is taken from a stream that still holds the session; what was taken finds its end, so that
@@ -348,9 +358,10 @@ def unsigned(text: str) -> int | None:
 
 
 def handled(session: Session) -> int:
-    """The `h` of a session: settled since <enable/>, modulo 2^32."""
+    """The `h` that a session's client is told now: settled since <enable/>, modulo 2^32."""
     enabled = session[ENABLED]
     assert enabled is not None
+    session.tells_handled()
     return max(0, session.handled - enabled.base) % WRAP
 
 

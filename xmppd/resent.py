@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final
@@ -12,10 +12,11 @@ from .jid import JID
 from .stanza import Stanza, parse_stanza
 from .storage.api import Entry, Log, Range
 from .xep import DELAY_NS, SID_NS
-from .xml import name_of, to_bytes
+from .xml import name_of, quoted, to_bytes
 
 LONG_ID: Final = 16
-"""An id of so many characters is not met twice by chance; a shorter one may be a counter that began anew."""
+"""An id of so many characters is not met twice by chance; a shorter one may be a counter that began anew. An origin-id
+must be unique, whatever its length (XEP-0359 section 3)."""
 PAGE: Final = 500
 SHORT_ID_TIME: Final = 3_600_000_000
 """Microseconds that a shorter id is looked for."""
@@ -31,6 +32,8 @@ ADDED: Final = frozenset(
     )
 )
 """What a client adds or leaves out when it sends again, and what a room adds to what it keeps."""
+DELAY: Final = f"{DELAY_NS}|delay"
+_FROM = re.compile(rb"""^<message[^>]*?\sfrom='([^']*)'""")
 _ID = re.compile(rb"""^<message[^>]*?\sid='([^']*)'""")
 _TYPE = re.compile(rb"""^<message[^>]*?\stype='([^']*)'""")
 _ORIGIN = re.compile(rb"""<origin-id\b[^>]*?\sid=(?:'([^']*)'|"([^"]*)")""")
@@ -64,25 +67,50 @@ async def latest(log: Log, owner: str, wanted: Range, least: int, span: int, mos
 class Sent:
     """The last stored messages of a sender, each of which may come again once."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_untold")
 
-    def __init__(self, entries: Iterable[Entry], long_only: bool = False) -> None:
-        """`long_only`: no stream is known to have broken lately, so a short id counts for nothing."""
-        shortest = LONG_ID if long_only else 1
-        self._entries = {key: entry for entry in entries for key in keys_of_entry(entry) if len(key[3]) >= shortest}
+    def __init__(
+        self, entries: Iterable[Entry], untold: Callable[[Entry], bool] | None = None, unique_only: bool = False
+    ) -> None:
+        """`untold`: whether the client that has said it was not told that it is stored. `unique_only`: no stream is
+        known to have broken lately, so a short id counts for nothing."""
+        self._entries = {
+            key: entry for entry in entries for key in keys_of_entry(entry) if not unique_only or identifies(key)
+        }
+        self._untold = untold
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
     def take(self, stanza: Stanza, now: float) -> Entry | None:
-        """The entry that a stanza repeats, once. `now`: seconds since 1970 UTC."""
+        """The entry that a stanza repeats, once. `now`: seconds since 1970 UTC.
+
+        An id that is long enough says so alone. A shorter one may be that of a new message, which must not be
+        swallowed: so the content must be the same, and there must be a reason to say it again: an origin-id, a stamp of
+        the time when it was said first, or that its client does not know of the first one.
+        """
         for key in keys_of_stanza(stanza):
             entry = self._entries.get(key)
-            if entry is not None and (len(key[3]) >= LONG_ID or _same(stanza, entry, now)):
+            if entry is not None and (len(key[3]) >= LONG_ID or self._meant(key, entry, stanza, now)):
                 for other in keys_of_entry(entry):
                     self._entries.pop(other, None)
                 return entry
         return None
+
+    def _meant(self, key: Key, entry: Entry, stanza: Stanza, now: float) -> bool:
+        unsure = self._untold is not None and self._untold(entry)
+        return (identifies(key) or DELAY in stanza.tags or unsure) and _same(stanza, entry, now)
+
+
+def identifies(key: Key) -> bool:
+    """The id is that of one message and of no other."""
+    return key[2] == "origin" or len(key[3]) >= LONG_ID
+
+
+def is_from(entry: Entry, full: str) -> bool:
+    """Whether a stored message came from this full JID."""
+    found = _FROM.match(entry.body)
+    return found is not None and found[1] == quoted(full).encode()
 
 
 def _same(stanza: Stanza, entry: Entry, now: float) -> bool:

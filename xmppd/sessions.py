@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .contracts.routing import Lane
@@ -59,6 +60,15 @@ class Carrier(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How far the acknowledgements go that a client was sent: the id up to which the account's log was released then,
+    and the time, microseconds since 1970 UTC."""
+
+    log_id: int
+    at: int
+
+
 class Session:
     """One full JID. Everything for a client passes `send`, in order."""
 
@@ -82,6 +92,7 @@ class Session:
         "resumable",
         "taken",
         "throttled",
+        "told",
         "values",
     )
 
@@ -110,6 +121,8 @@ class Session:
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
         self.handled = 0
         """Stanzas of the client whose outcome is settled: durable where they are kept (the `h` of XEP-0198)."""
+        self.told: Told | None = None
+        """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
         self.refusals: list[tuple[int, int]] | None = None
         """Messages that were answered with an error: their places, and the count of the feed that covers the error."""
         self.feed = Feed(self)
@@ -146,6 +159,10 @@ class Session:
         """Write a stream-level element, uncounted, behind all that was sent."""
         if self.carrier is not None:
             self.carrier.write(data)
+
+    def tells_handled(self) -> None:
+        """The client is told now what is handled. What it said until then it will not mean again."""
+        self.told = Told(self.account.released, int(self.host.clock.now() * 1_000_000))
 
     def settled(self) -> None:
         """One more stanza of this client has found its end."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from xmppd.contracts.resends import RESENDS
 from xmppd.jid import JID
 from xmppd.plugin import Host, Stanza
 from xmppd.resent import Sent, latest
 from xmppd.stanza import parse_stanza
-from xmppd.storage.api import Flags, Log, Range
+from xmppd.storage.api import Entry, Flags, Log, Range
 from xmppd.xml import quoted
 
 from .entering import visible
 from .service import Live
+
+if TYPE_CHECKING:
+    from xmppd.sessions import Told
 
 LEAST: Final = 100
 """So many of a room's last messages are looked at …"""
@@ -31,9 +36,15 @@ async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
         return
     last = await latest(log, room.bare, Range(flags=int(Flags.GROUP)), LEAST, MINUTES * 60_000_000, MOST)
     author = f"jid='{quoted(who.bare)}/".encode()
-    found = Sent(entry for entry in last if author in entry.body)
+    told = dict(resends.untold(who.bare))
+    found = Sent((entry for entry in last if author in entry.body), partial(_untold, told))
     if found:
         live.sent[who.full] = found
+
+
+def _untold(told: Mapping[str, Told], entry: Entry) -> bool:
+    """Its author's client was sent no acknowledgement since."""
+    return any(entry.id > each.at and f"jid='{quoted(full)}'".encode() in entry.body for full, each in told.items())
 
 
 def said_before(live: Live, stanza: Stanza, who: JID, now: float) -> Stanza | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.test_delivery import bodies, enable, restarted
+from tests.core.test_delivery import acked, bodies, enable, restarted
 from tests.harness import Client, Harness
 
 DELAY = "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"
@@ -223,3 +223,110 @@ async def test_what_may_come_again_does_not_stay_in_memory(server: Harness) -> N
         desk.close()
     finally:
         await second.stop()
+
+
+# ---- a new message is never taken for an old one
+
+DOOR = "door opened"
+
+
+@pytest.mark.parametrize(
+    ("counts", "told", "more", "origin", "stored"),
+    [
+        (True, True, "", "", 2),  # a bot that counts from 1 says the same again, and means it
+        (True, True, ACTIVE, "", 2),
+        (True, False, "", "", 1),  # its client cannot know that the first one is stored
+        (True, True, DELAY, "", 1),  # it says itself that it is an old one
+        (False, False, "", "", 2),  # nobody is told anything without XEP-0198
+        (False, False, DELAY, "", 1),
+        (True, True, "", "o1", 1),  # an origin-id is unique, whatever its length
+        (False, False, "", "o1", 1),
+    ],
+)
+async def test_a_short_id_needs_a_reason(
+    server: Harness, counts: bool, told: bool, more: str, origin: str, stored: int
+) -> None:
+    juliet = await server.login("juliet", presence=True)
+    for resource in ("", "other"):
+        bot = await server.login("bot", f"bot{resource}")
+        if counts:
+            await enable(bot)
+        say(bot, DOOR, "1", more if resource else "", origin=origin)
+        await server.quiet()
+        if told and not resource:
+            assert await acked(bot) == 1
+        await server.quiet()
+        bot.cut()
+        await server.advance(60)
+    assert await archive(server, "bot@localhost") == stored
+    assert bodies(await juliet.receive_all()) == [DOOR] * stored
+
+
+async def test_an_acknowledgement_covers_what_it_counts(server: Harness) -> None:
+    """The first of two was told, the second was on its way to the disk."""
+    await server.register("juliet")
+    bot = await server.login("bot", "bot")
+    await enable(bot)
+    say(bot, "one", "1")
+    await server.quiet()
+    server.backend.hold()
+    say(bot, "two", "2")
+    assert await acked(bot) == 1
+    bot.cut()
+    server.backend.release()
+    bot = await server.login("bot", "bot")
+    say(bot, "two", "2")
+    say(bot, "one", "1")
+    await server.quiet()
+    assert await archive(server, "bot@localhost") == 3
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_who_is_told_the_count_means_what_it_says(server: Harness, killed: bool) -> None:
+    """<failed h=…/> is exact, so nothing of what is stored is sent again (XEP-0198 section 5)."""
+    await server.register("juliet")
+    bot = await server.login("bot", "bot")
+    previous = await enable(bot)
+    say(bot, DOOR, "1")
+    await server.quiet()
+    bot.cut()
+    second = server
+    if killed:
+        second = await restarted(server)
+    else:
+        await server.advance(4000)  # the session is over
+    try:
+        bot = second.connect()
+        await bot.sign_in("bot")
+        bot.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>")
+        assert (await bot.receive()).get("h") == "1"
+        await bot.bind("bot")
+        say(bot, DOOR, "1")
+        await second.quiet()
+        assert await archive(second, "bot@localhost") == 2
+    finally:
+        if killed:
+            await second.stop()
+
+
+async def test_a_resumed_session_has_nothing_to_say_again(server: Harness) -> None:
+    """<resumed h=…/> is exact, too."""
+    await server.register("juliet")
+    bot = await server.login("bot", "bot")
+    previous = await enable(bot)
+    say(bot, DOOR, "1")
+    await server.quiet()
+    bot.cut()
+    bot = server.connect()
+    await bot.sign_in("bot")
+    bot.send(f"<resume xmlns='urn:xmpp:sm:3' previd='{previous}' h='0'/>")
+    assert (await bot.receive()).get("h") == "1"
+    other = await server.login("bot", "other")
+    say(other, DOOR, "1")
+    say(bot, DOOR, "1")
+    bot.cut()
+    await server.quiet()
+    bot = await server.login("bot", "third")
+    say(bot, DOOR, "1")
+    await server.quiet()
+    assert await archive(server, "bot@localhost") == 3, "the last one may be that of the stream that broke just now"

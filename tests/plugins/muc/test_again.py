@@ -72,6 +72,36 @@ async def test_what_is_not_the_same_is_said(server: Harness, who: str, text: str
     assert await heard(listener) == [text]
 
 
+@pytest.mark.parametrize(
+    ("counts", "told", "more", "said"),
+    [
+        (True, True, "", ["door opened"]),
+        (True, False, "", []),
+        (True, True, DELAY, []),
+        (False, False, "", ["door opened"]),
+        (False, False, DELAY, []),
+    ],
+)
+async def test_a_short_id_needs_a_reason(server: Harness, counts: bool, told: bool, more: str, said: list[str]) -> None:
+    """A bot that counts from 1 says the same again, and means it; unless its client cannot know of the first one."""
+    romeo, juliet = await tavern(server, "juliet", muc__roomconfig_persistentroom="1")
+    if counts:
+        await enable(romeo)
+    await server.advance(1)
+    say(romeo, "door opened", "1")
+    assert await heard(juliet) == ["door opened"]
+    await server.advance(1)
+    if told:
+        await acked(romeo)
+    romeo.cut()
+    await server.advance(60)
+    romeo = await server.login("romeo", "b")
+    await join(romeo, "romeo2")
+    await heard(juliet)
+    say(romeo, "door opened", "1", more)
+    assert await heard(juliet) == said
+
+
 async def test_a_resend_is_recognised_after_a_kill(server: Harness) -> None:
     romeo, _ = await tavern(server, "juliet", muc__roomconfig_persistentroom="1")
     say(romeo, "stored", LONG)
