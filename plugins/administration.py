@@ -8,12 +8,14 @@ from typing import Final
 
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.contracts.roster import ROSTER
-from xmppd.errors import Conflict, ItemNotFound, JidMalformed, MalformedJid, NotAcceptable
+from xmppd.errors import ItemNotFound, JidMalformed, MalformedJid, NotAcceptable
 from xmppd.forms import Field, Submitted, form
 from xmppd.plugin import JID, E, Element, NoConfig, Plugin, Xep, on
 from xmppd.stanza import message
 
 NS: Final = "http://jabber.org/protocol/admin"
+RELEASE: Final = "urn:xmppd:release-name"
+"""A command of our own: XEP-0133 knows no quarantine."""
 LISTED: Final = 500
 MOST: Final = 200
 ONE: Final = Field("accountjid", "jid-single", "The account", required=True)
@@ -33,6 +35,7 @@ class Administration(Plugin[NoConfig]):
         asking: dict[str, tuple[str, tuple[Field, ...], Work]] = {
             "add-user": ("Add an account", (ONE, SECRET, Field("password-verify", "text-private", "Again")), self.add),
             "delete-user": ("Delete accounts and all that they own", (SEVERAL,), self.delete),
+            RELEASE: ("Give the name of a deleted account free", (ONE,), self.release),
             "disable-user": ("Disable accounts", (SEVERAL,), partial(self.disable, True)),
             "reenable-user": ("Enable accounts again", (SEVERAL,), partial(self.disable, False)),
             "end-user-session": ("End sessions", (SEVERAL,), self.end_sessions),
@@ -64,8 +67,6 @@ class Administration(Plugin[NoConfig]):
         again = found.text("password-verify")
         if not password or again not in (None, "", password):
             raise NotAcceptable("the passwords differ, or there is none")
-        if await self.accounts.exists(jid):
-            raise Conflict("there is such an account")
         try:
             await self.accounts.create(jid, password)
         except ValueError as error:
@@ -75,7 +76,12 @@ class Administration(Plugin[NoConfig]):
     async def delete(self, found: Submitted) -> Done:
         for jid in await self._several(found):
             await self.accounts.delete(jid)
-        return Done("deleted")
+        return Done("deleted; the last traces elsewhere on this server go in the background")
+
+    async def release(self, found: Submitted) -> Done:
+        jid = self._one(found)
+        await self.accounts.release(jid)
+        return Done(f"{jid} can be added again")
 
     async def disable(self, disabled: bool, found: Submitted) -> Done:
         for jid in await self._several(found):
@@ -197,7 +203,7 @@ def _asks(node: str, title: str, fields: tuple[Field, ...], work: Work) -> Comma
             raise NotAcceptable("where is the form?")
         return await work(call.form)
 
-    return Command(f"{NS}#{node}", title, Who.ADMIN, ask)
+    return Command(node if node == RELEASE else f"{NS}#{node}", title, Who.ADMIN, ask)
 
 
 def _counts(node: str, title: str, find: Callable[[], Awaitable[list[str]]]) -> Command:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from xmppd.config import option
+from xmppd.contracts.accounts import RESERVED_ADDRESSES
 from xmppd.contracts.disco import (
     DISCO,
     DISCO_ALIASES,
@@ -18,12 +21,14 @@ from xmppd.contracts.disco import (
     Item,
 )
 from xmppd.contracts.roster import ROSTER
-from xmppd.errors import ItemNotFound, ServiceUnavailable
-from xmppd.plugin import ANY_HOST, E, Element, Plugin, Request, To, Xep, iq, on
+from xmppd.errors import ItemNotFound, MalformedJid, ServiceUnavailable
+from xmppd.plugin import ANY_HOST, JID, E, Element, Plugin, Request, To, Xep, iq, on
 
 INFO_NS = "http://jabber.org/protocol/disco#info"
 ITEMS_NS = "http://jabber.org/protocol/disco#items"
 DATA_NS = "jabber:x:data"
+CONTACTS = ("abuse", "admin", "feedback", "sales", "security", "support")
+"""Options that hold contact addresses."""
 SERVER_INFO = "http://jabber.org/network/serverinfo"
 
 
@@ -129,13 +134,21 @@ class ServiceDiscovery(Plugin[Config]):
                 if not above or max(above, key=len) == self.host.domain:
                     yield Item(host.domain)
 
+    @on(RESERVED_ADDRESSES)
+    def reserved(self, domain: JID) -> Iterable[JID]:
+        """Who is told to write there must not meet whoever came first."""
+        for kind in CONTACTS:
+            for address in getattr(self.config, kind):
+                with suppress(MalformedJid):
+                    if address.startswith("xmpp:"):
+                        yield JID.parse(unquote(address[5:].partition("?")[0])).to_bare()
+
     @on(DISCO_FORMS)
     def contact_addresses(self, ask: DiscoAsk) -> Iterable[Element]:
         """XEP-0157 section 2."""
         if ask.node or ask.account is not None:
             return
-        kinds = ("abuse", "admin", "feedback", "sales", "security", "support")
-        fields = [_field(f"{kind}-addresses", getattr(self.config, kind)) for kind in kinds]
+        fields = [_field(f"{kind}-addresses", getattr(self.config, kind)) for kind in CONTACTS]
         if any(len(each) for each in fields):
             hidden = _field("FORM_TYPE", (SERVER_INFO,), {"type": "hidden"})
             yield E("x", DATA_NS, {"type": "result"}, hidden, *(each for each in fields if len(each)))

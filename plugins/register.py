@@ -12,7 +12,7 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from xmppd.config import Duration, option
-from xmppd.contracts.accounts import REGISTRATION
+from xmppd.contracts.accounts import REGISTRATION, TAKEN
 from xmppd.contracts.sessions import FEATURES, FeatureAsk
 from xmppd.errors import (
     BadRequest,
@@ -118,7 +118,7 @@ class Register(Plugin[Config]):
         self.tried.count(peer)
         jid, password = await self._wanted(query)
         self.made.check(peer)
-        await self.host.server.accounts.create(jid, password)
+        await self.host.server.accounts.create(jid, password, stranger=True)
         self.made.count(peer)
         return stanza.result()
 
@@ -135,9 +135,11 @@ class Register(Plugin[Config]):
         accounts = self.host.server.accounts
         if self._refused(jid.local) and not await accounts.exists(jid):
             raise NotAcceptable("this name cannot be taken")
+        reserved = accounts.reserved()
         for twin in twins(jid.local):
-            if twin in self.config.reserved or await accounts.exists(JID.of(twin, self.host.domain)):
-                raise Conflict("this name, or one that looks like it, is taken")
+            other = JID.of(twin, self.host.domain)
+            if twin in self.config.reserved or other.bare in reserved or await accounts.exists(other):
+                raise Conflict(TAKEN)
         return jid, password
 
     def _refused(self, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
@@ -82,6 +82,17 @@ class RosterPlugin(Plugin[Config]):
 
     def item(self, owner: str, contact: str) -> RosterItem | None:
         return self._items.get(owner).get(contact)
+
+    async def naming(self, names: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+        place = ("", "")
+        while page := await self._items.scan(self.host.domain, place):
+            place = page[-1][:2]
+            for owner, contact, _ in page:
+                if contact in names:
+                    yield owner, contact
+
+    async def stored(self, owner: str) -> Mapping[str, RosterItem]:
+        return await self._items.read_all(owner)
 
     def write(self, owner: str, contact: str, item: RosterItem | None, pushes: int = 1) -> list[Write]:
         old = self.item(owner, contact)

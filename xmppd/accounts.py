@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .availability import vanish
 from .clock import Clock
-from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_DELETED, ACCOUNT_MAP, StoredAccount
-from .contracts.roster import ROSTER
+from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_MAP, RESERVED_ADDRESSES, TAKEN, StoredAccount
 from .errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
 from .jid import JID
-from .stanza import Stanza, presence
+from .removal import NameHeld, Names, Remover
 from .storage.api import OwnerDelete, Storage
 from .stream.sasl import Credentials
 
@@ -58,19 +57,42 @@ class Accounts:
         self.hosts: Mapping[str, Host] = hosts or {}
         self.binder = binder
         self._stored = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
+        self.names = Names(storage, clock)
+        self.remover: Remover | None = Remover(binder.server, self.names) if binder is not None else None
+        """None: no server runs, so what is marked here is done at its next start."""
         self._one = asyncio.Lock()
         """Look, then write: two may not create the same account."""
 
     async def exists(self, jid: JID) -> bool:
         return await self._stored.read(_bare(jid), "") is not None
 
-    async def create(self, jid: JID, password: str) -> None:
-        """Raises AccountExists, BadPassword."""
+    def reserved(self) -> set[str]:
+        """Bare JIDs that have rights by the configuration, whether there are such accounts or not: who registers must
+        not get them by taking the name."""
+        found: set[str] = set()
+        for host in self.hosts.values():
+            found |= host.admins
+            found.update(jid.bare for jid in host.gather(RESERVED_ADDRESSES, host.jid))
+        return found
+
+    async def create(self, jid: JID, password: str, stranger: bool = False) -> None:
+        """`stranger`: who asks has no authority here, and is told nothing but that the name is taken.
+
+        Raises AccountExists, BadPassword; NameHeld, if it is no stranger.
+        """
         bare = _bare(jid)
         credentials = await _credentials(password)
         async with self._one:
             if await self.exists(jid):
-                raise AccountExists("there is an account of that name")
+                raise AccountExists(TAKEN if stranger else "there is an account of that name")
+            if stranger and bare in self.reserved():
+                raise AccountExists(TAKEN)
+            try:
+                await self.names.check(jid)
+            except NameHeld:
+                if stranger:
+                    raise AccountExists(TAKEN) from None
+                raise
             # Whatever an address of that name left behind is not the new owner's.
             record = StoredAccount(credentials, self.clock.now())
             await self.storage.commit([OwnerDelete(bare), self._stored.put(bare, "", record)])
@@ -120,7 +142,9 @@ class Accounts:
         return stored.credentials.disabled
 
     async def delete(self, jid: JID, keep: Session | None = None) -> None:
-        """With all that it owns. Sessions end; `keep` (it asked) is only made unavailable: its caller ends it.
+        """Begin to remove an account: when this returns it cannot be signed in to, its name cannot be taken, and all
+        the rest will be done (see `removal`). Sessions end; `keep` (it asked) is only made unavailable: its caller
+        ends it.
 
         Raises NoSuchAccount.
         """
@@ -128,46 +152,37 @@ class Accounts:
         async with self._one:
             if not await self.exists(jid):
                 raise NoSuchAccount("there is no such account")
-            farewells: Sequence[Stanza] = ()
             if host is not None:
-                farewells = await self._subscriptions(jid, host)
                 self._end_sessions(jid, keep, "the account was removed")
                 if keep is not None:
                     vanish(keep)
                 host.forget(bare)
                 host.accounts[bare] = None  # from here on nobody can write to what is being deleted
             try:
-                await self.storage.commit([OwnerDelete(bare)])
+                await self.storage.commit([self.names.mark(jid), self._stored.delete(bare, "")])
             finally:
                 if host is not None:
                     host.forget(bare)
-        if host is not None:
-            for stanza in farewells:
-                host.deliver(stanza)
-            for each in self.hosts.values():
-                if each is host or not each.has_accounts:  # rooms know the account, too
-                    await each.tell_and_wait(ACCOUNT_DELETED, jid.to_bare())
-        log.info("account %s deleted", bare)
+        log.info("account %s is being removed", bare)
+        if self.remover is not None:
+            self.remover.add(bare)
+
+    async def deleted(self, jid: JID, within: float) -> bool:
+        """Wait, at most `within` seconds, for the end of a removal; whether it has come."""
+        return self.remover is not None and await self.remover.done(jid.bare, within)
+
+    async def release(self, jid: JID) -> None:
+        """Give the name of a removed account free. Raises ItemNotFound, NameHeld."""
+        _bare(jid)
+        async with self._one:
+            await self.names.release(jid)
+        log.info("the name %s is free", jid.bare)
 
     async def list(self, domain: str, after: str = "") -> list[str]:
         """At most PAGE bare JIDs of a domain's accounts, in order, beginning behind `after`."""
         return await self._stored.owners(domain, after, PAGE)
 
     # ---- a running server
-
-    async def _subscriptions(self, jid: JID, host: Host) -> Sequence[Stanza]:
-        """What cancels all subscriptions from and to the account (XEP-0077 section 3.2)."""
-        roster, own = host.find(ROSTER), jid.to_bare()
-        if roster is None:
-            return []
-        await self.storage.load(own.bare)
-        farewells: list[Stanza] = []
-        for contact, item in roster.items(own.bare).items():
-            if item.we_see or item.ask:
-                farewells.append(presence("unsubscribe", to=JID.parse(contact), sender=own))
-            if item.sees_us or item.pending_in:
-                farewells.append(presence("unsubscribed", to=JID.parse(contact), sender=own))
-        return farewells
 
     def _end_sessions(self, jid: JID, keep: Session | None, text: str) -> None:
         host = self.hosts.get(jid.domain)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from .contracts.accounts import REGISTRATION
 from .contracts.sessions import BINDING, FEATURES, FeatureAsk
-from .errors import STREAMS_NS, BadRequest, MalformedJid, StanzaError, StreamError
+from .errors import (
+    STREAMS_NS,
+    BadRequest,
+    MalformedJid,
+    ResourceConstraint,
+    StanzaError,
+    StorageUnavailable,
+    StreamError,
+)
 from .jid import JID
 from .limits import Meter
 from .sessions import LANE_BOUND
@@ -264,6 +272,10 @@ class ClientStream:
             await work
         except StreamError as error:
             self.fail(error)
+        except StorageUnavailable as error:
+            # What can be answered with an error of its own is, where it is asked; this is for the rest (<resume/>).
+            log.warning("a stream of %s ends: %s", self.account or "a stranger", error)
+            self.fail(StreamError("resource-constraint", "the store does not answer now"))
         except Exception:
             log.exception("a stream of %s failed", self.account or "a stranger")
             self.fail(StreamError("internal-server-error"))
@@ -332,12 +344,17 @@ class ClientStream:
             answer = await work
         except StanzaError as error:
             answer = stanza.error(error)
+        except StorageUnavailable:
+            answer = stanza.error(ResourceConstraint("the store does not answer now"))
         self.write(answer.data)
 
     async def _prepare(self, stanza: Stanza) -> None:
         """Plugins may need to look something up for a new session."""
         assert self.account is not None
-        await self.host.tell_and_wait(BINDING, self.account)
+        errors = await self.host.told(BINDING, self.account)
+        if any(isinstance(error, StorageUnavailable) for error in errors):
+            self.write(stanza.error(ResourceConstraint("the store does not answer now")).data)
+            return
         if not self.closed and self.session is None:
             self._bind(stanza)
 

@@ -19,7 +19,7 @@ from .contracts.accounts import ACCOUNT_MAP, StoredAccount
 from .contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from .contracts.sessions import ACCOUNT_LOADED
 from .delivery import LOG, Delivery
-from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError
+from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
 from .hooks import Collect, Hook, Notify, Registration, Verdict
 from .jid import JID
 from .observe.metrics import HookTimes
@@ -73,6 +73,7 @@ class Host:
         storage: Storage,
         clock: Clock,
         admins: Iterable[str] = (),
+        quarantine: float = 0.0,
     ) -> None:
         self.server = server
         self.jid = JID.parse(domain)
@@ -81,6 +82,8 @@ class Host:
         self.storage = storage
         self.clock = clock
         self.admins = frozenset(JID.parse(admin).bare for admin in admins)
+        self.quarantine = quarantine
+        """Seconds for which nobody can take the name of an account that was removed."""
         self.background = Background(clock)
         self.times = HookTimes()
         self.plugins: dict[str, Plugin[Any]] = {}
@@ -305,13 +308,25 @@ class Host:
 
     async def tell_and_wait(self, hook: Notify[E], event: E) -> None:
         """Notify, and wait for handlers that are coroutines."""
+        for error in await self.told(hook, event):
+            if isinstance(error, StorageUnavailable):
+                log.warning("something was left undone after %s: the store does not answer (%s)", hook.name, error)
+
+    async def told(self, hook: Notify[E], event: E) -> list[Exception]:
+        """The same; returns what the handlers raised, in order, StorageUnavailable among it (the rest is logged). For
+        what must not go on as if all had been done."""
+        errors: list[Exception] = []
         for name, handler in self.handlers(hook):
             try:
                 work = handler(event)
                 if work is not None:
                     await work
-            except Exception:
+            except StorageUnavailable as error:
+                errors.append(error)
+            except Exception as error:
                 log.exception("%s failed in %s", name, hook.name)
+                errors.append(error)
+        return errors
 
     async def collect(self, hook: Collect[E, T], event: E) -> list[T]:
         """All that the handlers give. Raises what they raise."""

@@ -7,8 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from .accounts import AccountExists, Accounts, NoSuchAccount
-from .errors import MalformedJid, StorageUnavailable
+from .errors import ItemNotFound, MalformedJid, StorageUnavailable
 from .jid import JID, prepare_domain
+from .removal import NameHeld
+
+REMOVED_WITHIN = 20.0
+"""Seconds that who removes an account waits for the end."""
 
 
 class OperationError(Exception):
@@ -32,6 +36,7 @@ class Operations:
             "user list": self.list,
             "user passwd": self.passwd,
             "user del": self.delete,
+            "user release": self.release,
             "ping": self.ping,
             **(more or {}),
         }
@@ -78,6 +83,8 @@ class Operations:
             await self.accounts.create(self._jid(jid), password)
         except AccountExists:
             raise OperationError(f"{jid}: there is such an account already") from None
+        except NameHeld as error:
+            raise OperationError(f"{jid}: {error.text}") from None
         except ValueError as error:
             raise OperationError(f"{jid}: {error}") from None
         return self._jid(jid).bare
@@ -94,10 +101,23 @@ class Operations:
         return self._jid(jid).bare
 
     async def delete(self, jid: str) -> str:
+        """Waits a little for the end; what is not done by then is done later, whatever happens."""
         try:
             await self.accounts.delete(self._jid(jid))
         except NoSuchAccount:
             raise OperationError(f"{jid}: there is no such account") from None
+        bare = self._jid(jid).bare
+        if self.accounts.remover is None:
+            return f"{bare} (what rooms, nodes and contacts hold of it is removed when the server runs)"
+        if not await self.accounts.deleted(self._jid(jid), REMOVED_WITHIN):
+            return f"{bare} (what rooms, nodes and contacts hold of it is still being removed)"
+        return bare
+
+    async def release(self, jid: str) -> str:
+        try:
+            await self.accounts.release(self._jid(jid))
+        except (NameHeld, ItemNotFound) as error:
+            raise OperationError(f"{jid}: {error.text}") from None
         return self._jid(jid).bare
 
     async def list(self, domain: str, after: str = "") -> list[str]:

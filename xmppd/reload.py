@@ -185,6 +185,10 @@ class Reloader:
         if admins != host.admins:
             host.admins = admins
             changed.append(f"hosts.{domain}.admins")
+        quarantine = float(read.config.hosts[domain].quarantine)
+        if quarantine != host.quarantine:
+            host.quarantine = quarantine
+            changed.append(f"hosts.{domain}.quarantine")
         options = read.options.get(domain)
         if options is None:  # it waits for the folders of plugins
             return

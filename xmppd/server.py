@@ -135,7 +135,7 @@ class Server:
         self.found: dict[str, Found] = {}
         self.hosts: dict[str, Host] = self.router.hosts
         for domain, host_config in config.hosts.items():
-            host = Host(self, domain, host_config.type, storage, clock, host_config.admins)
+            host = Host(self, domain, host_config.type, storage, clock, host_config.admins, host_config.quarantine)
             self.hosts[host.domain] = host
         self.default_host = next(
             (host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values()))
@@ -170,6 +170,8 @@ class Server:
         if not all(host.ready_to_start for host in self.hosts.values()):
             return
         try:
+            if self.accounts.remover is not None:
+                await self.accounts.remover.open()
             for host in waiting:
                 if host.has_accounts:
                     await self.keeper.restore(host)
@@ -180,6 +182,8 @@ class Server:
         for host in waiting:
             await host.tell_and_wait(RESTORED, host.jid)
             host.started = True
+        if self.accounts.remover is not None:
+            self.accounts.remover.start()
 
     async def _start_plugins(self, host: Host) -> None:
         """Start its plugins; those that need the store, and what uses them, begin when it answers."""

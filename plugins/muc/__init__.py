@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 from xmppd.config import option
-from xmppd.contracts.accounts import ACCOUNT_DELETED
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.expiry import EPHEMERAL_TAG, EXPIRY
 from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, ROOMS, RoomSaid
@@ -470,13 +470,16 @@ class GroupChat(Plugin[Config]):
         for (local, room), _ in zip(public, range(self.config.listed), strict=False):
             yield Item(f"{local}@{self.host.domain}", room.name or local)
 
-    @on(ACCOUNT_DELETED)
-    async def account_deleted(self, jid: JID) -> None:
-        """Whoever gets the name later inherits nothing (G02)."""
-        for local in list(self.rooms.directory):
-            room_jid = JID.of(local, self.host.domain)
-            if await self.rooms.members.read(room_jid.bare, jid.bare) is None:
-                continue
+    @on(ACCOUNTS_REMOVED)
+    async def accounts_removed(self, names: frozenset[str]) -> None:
+        """Whoever gets the name later inherits nothing (G02). Raises StorageUnavailable."""
+        for room_jid in await self.rooms.naming(names):
             async with self.rooms.held(room_jid) as live:
-                if live.room is not None:
-                    await self.carry_out(live, live.room.forget(jid.bare))
+                for who in live.room.everyone() if live.room is not None else ():
+                    if live.room is not None and who.bare in names:
+                        await self.carry_out(
+                            live, live.room.leave(who, Stanza(Kind.PRESENCE, "unavailable", None, who))
+                        )
+                for bare in names:
+                    if live.room is not None:
+                        await self.carry_out(live, live.room.forget(bare))

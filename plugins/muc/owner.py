@@ -253,10 +253,29 @@ class Ownership(Administration):
     # ---- accounts
 
     def forget(self, bare: str) -> Plan | None:
-        """An account was deleted: whoever gets the name later inherits nothing (G02)."""
+        """An account is removed: whoever gets the name later inherits nothing (G02). A ban stays, it is the room's.
+
+        A room that nobody is left to enter (members only, and the last of them goes) goes with it.
+        """
         member = self.members.get(bare)
-        if member is None or member.affiliation == "outcast":
+        if member is not None and member.affiliation == "outcast":
+            member = None
+        record = replace(self.record, creator="") if self.record.creator == bare else self.record
+        if member is None and record is self.record:
             return None
-        return self._membership(
-            JID.parse(bare), None, Turn(JID.parse(bare), self.affiliation(JID.parse(bare)), Affiliation.NONE, "")
-        )
+        others = (each for jid, each in self.members.items() if jid != bare and each.affiliation != "outcast")
+        if MEMBERS_ONLY.of(self) and not self.seats and next(others, None) is None:
+            return self.destroyed()
+        plan = Plan()
+        if member is not None:
+            jid = JID.parse(bare)
+            plan = self._membership(jid, None, Turn(jid, self.affiliation(jid), Affiliation.NONE, ""))
+        if record is self.record:
+            return plan
+        turned = plan.apply
+
+        def apply() -> list[Effect]:
+            self.record = record
+            return turned()
+
+        return Plan([*plan.saves, SaveRoom(record)], apply)

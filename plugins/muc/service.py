@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -144,6 +144,21 @@ class Rooms:
 
     def _deleted(self, jid: JID) -> list[Write]:
         return [OwnerDelete(jid.bare), self.listings.delete(self.host.domain, jid.local)]
+
+    async def naming(self, names: Collection[str]) -> list[JID]:
+        """The rooms that know one of these bare JIDs: by affiliation or reserved nick, as an occupant, as who made it.
+        It reads the affiliations of all rooms. Raises StorageUnavailable."""
+        found = {JID.of(local, self.host.domain) for local, each in self.directory.items() if each.creator in names}
+        found.update(
+            live.room.jid
+            for live in self.live.values()
+            if live.room is not None and any(each.bare in names for each in live.room.occupants.values())
+        )
+        place = ("", "")
+        while page := await self.members.scan(self.host.domain, place):
+            place = page[-1][:2]
+            found.update(JID.parse(owner) for owner, bare, _ in page if bare in names)
+        return sorted(found, key=lambda jid: jid.bare)
 
     # ---- memory
 

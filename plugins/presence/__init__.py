@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xmppd.config import option
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import OUTBOUND, Inbound, Outbound
 from xmppd.contracts.sessions import DIRECTED, PRESENCE
@@ -101,6 +102,10 @@ class PresencePlugin(Plugin[Config]):
 
     def remove(self, account: Account, contact: JID) -> Awaitable[None]:
         return self.subscriptions.remove(account, contact)
+
+    @on(ACCOUNTS_REMOVED)
+    def removed(self, names: frozenset[str]) -> Awaitable[None]:
+        return self.subscriptions.forget(names)
 
     def probe(self, stanza: Stanza, session: Session | None) -> None:
         """Section 4.3.2. Strangers hear of every account that they are not subscribed: whether there is one, and

@@ -5,8 +5,9 @@ Where both are local, both sides are decided together and written in one commit,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xmppd.contracts.roster import ROSTER, RosterItem
@@ -184,7 +185,40 @@ class Subscriptions:
                     self.host.deliver(stanza)
             self._show(mine, theirs)
 
+    async def forget(self, names: Collection[str]) -> None:
+        """Accounts that are being removed: all subscriptions from and to them end (XEP-0077 section 3.2), and
+        nothing that would let the next of that name in is left (pre-approvals). Raises StorageUnavailable."""
+        roster = self.host.service(ROSTER)
+        for bare in names:
+            gone = JID.parse(bare)
+            if gone.domain == self.host.domain:
+                for contact, item in (await roster.stored(bare)).items():
+                    if not self._is_home(JID.parse(contact)):  # else its own host finds it in the list there
+                        for type in removed(item):
+                            self.host.deliver(Stanza(Kind.PRESENCE, type, JID.parse(contact), gone))
+        async for owner, contact in roster.naming(names):
+            account = await self.host.open_account(JID.parse(owner)) if owner not in names else None
+            if account is not None:
+                await self._forget(account, JID.parse(contact))
+
+    async def _forget(self, account: Account, gone: JID) -> None:
+        async with self._turn(account):
+            if not account.alive:
+                return
+            mine = Side(account, gone)
+            for type in ("unsubscribe", "unsubscribed"):
+                mine.takes(Stanza(Kind.PRESENCE, type, account.jid, gone))
+            if mine.after is not None and mine.after.approved:
+                mine.becomes(replace(mine.after, approved=False))
+            await self._commit(mine)
+            mine.tell()
+            mine.show(self.broadcaster)
+
     # ---- parts
+
+    def _is_home(self, jid: JID) -> bool:
+        host = self.host.router.hosts.get(jid.domain)
+        return host is not None and host.has_accounts
 
     async def _open(self, jid: JID) -> Account | None:
         """The account of a local contact. Raises StorageUnavailable."""

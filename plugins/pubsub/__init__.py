@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from xmppd.config import Size, option
-from xmppd.contracts.accounts import ACCOUNT_DELETED
+from xmppd.contracts.accounts import ACCOUNT_DELETED, ACCOUNTS_REMOVED
 from xmppd.contracts.caps import INTERESTED, Interest
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.pubsub import PUBSUB, Published
@@ -251,6 +251,22 @@ class PubSubPlugin(Plugin[Config]):
                 await owning.delete_node(self, owner.bare, node, found, owner, None)
 
     # ---- time and presence
+
+    @on(ACCOUNTS_REMOVED)
+    async def removed(self, names: frozenset[str]) -> None:
+        """Whoever gets the name later inherits no node and no subscription. Raises StorageUnavailable."""
+        place = ("", "")
+        while page := await self.nodes.scan(self.host.domain, place):
+            place = page[-1][:2]
+            for owner, name, node in page:
+                if node is not None and owner not in names and owning.names_any(node, names):
+                    await self._forget(owner, name, names)
+
+    async def _forget(self, owner: str, name: str, names: frozenset[str]) -> None:
+        async with self.host.turns.take(owner):
+            node = await self.nodes.read(owner, name)
+            if node is not None and owning.names_any(node, names):
+                await self.host.storage.commit([self.nodes.put(owner, name, owning.without(node, names))])
 
     @on(ACCOUNT_DELETED)
     def deleted(self, jid: JID) -> None:

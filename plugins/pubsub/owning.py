@@ -225,6 +225,25 @@ async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=found))])
 
 
+# ---- accounts that are removed
+
+
+def names_any(node: Node, names: frozenset[str]) -> bool:
+    """Whether the node gives one of these bare JIDs anything. Who is shut out stays so: that is the owner's."""
+    return (
+        node.creator in names
+        or any(jid in names and text != "outcast" for jid, text in node.affiliations.items())
+        or any(jid.partition("/")[0] in names for jid in node.subscriptions)
+    )
+
+
+def without(node: Node, names: frozenset[str]) -> Node:
+    kept = {jid: text for jid, text in node.affiliations.items() if jid not in names or text == "outcast"}
+    subscribed = {jid: each for jid, each in node.subscriptions.items() if jid.partition("/")[0] not in names}
+    creator = "" if node.creator in names else node.creator
+    return replace(node, affiliations=kept, subscriptions=subscribed, creator=creator)
+
+
 def _jid(element: Element) -> JID:
     try:
         return JID.parse(str(element.get("jid", "")))

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from xmppd.config import option
-from xmppd.contracts.accounts import ACCOUNT_DELETED
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.search import FULLTEXT_NS, SEARCH
 from xmppd.errors import BadRequest, InternalServerError
-from xmppd.plugin import JID, Plugin, Xep, on
+from xmppd.plugin import Plugin, Xep, on
 from xmppd.storage.api import Flags, Log, Range
 
 from .index import Index, words
@@ -126,10 +126,11 @@ class FullTextSearch(Plugin[Config]):
             index.close()
         path.unlink(missing_ok=True)
 
-    @on(ACCOUNT_DELETED)
-    async def deleted(self, jid: JID) -> None:
-        async with self.host.turns.take(f"search {jid.bare}"):
-            self._drop(jid.bare)
+    @on(ACCOUNTS_REMOVED)
+    async def removed(self, names: frozenset[str]) -> None:
+        for bare in names:
+            async with self.host.turns.take(f"search {bare}"):
+                self._drop(bare)
 
     async def sweep(self) -> None:
         """The indexes of archives that are gone (rooms) or that have mostly been deleted since."""

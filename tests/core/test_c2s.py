@@ -367,3 +367,27 @@ async def test_clean_close(server: Harness) -> None:
     await romeo.receive_all()
     assert romeo.closed
     assert not server.host.accounts["romeo@localhost"].sessions
+
+
+async def test_binding_while_the_store_is_away(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """What a plugin must read first cannot be read: an error, for the moment; the stream goes on."""
+    await server.register("romeo")
+    client = server.connect()
+    await client.sign_in("romeo")
+    server.backend.unreachable = True
+    answer = await client.iq("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>", "set")
+    assert condition(answer) == "resource-constraint"
+    server.backend.unreachable = False
+    assert condition(await client.iq("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>", "set")) == ""
+    assert "Traceback" not in caplog.text
+
+
+async def test_resuming_while_the_store_is_away(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """The client must come back with what it knows: <failed/> would say that its session is over."""
+    await server.register("romeo")
+    client = server.connect()
+    await client.sign_in("romeo")
+    server.backend.unreachable = True
+    client.send("<resume xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>")
+    assert await client.stream_error() == "resource-constraint"
+    assert "Traceback" not in caplog.text

@@ -21,12 +21,13 @@ def submitted(**values: str | tuple[str, ...]) -> str:
 
 async def run(client: Client, node: str, **values: str | tuple[str, ...]) -> Element:
     """All steps of a command."""
-    first = await client.iq(f"<command xmlns='{NS}' node='{ADMIN}#{node}'/>", "set", to="localhost")
+    node = node if node.startswith("urn:") else f"{ADMIN}#{node}"
+    first = await client.iq(f"<command xmlns='{NS}' node='{node}'/>", "set", to="localhost")
     if not values or first.get("type") == "error":
         return first
     id = first[0].get("sessionid")
     inside = submitted(**{name.replace("_", "-"): value for name, value in values.items()})
-    command = f"<command xmlns='{NS}' node='{ADMIN}#{node}' sessionid='{id}' action='complete'>{inside}</command>"
+    command = f"<command xmlns='{NS}' node='{node}' sessionid='{id}' action='complete'>{inside}</command>"
     return await client.iq(command, "set", to="localhost")
 
 
@@ -52,6 +53,19 @@ async def test_accounts_come_and_go(server: Harness) -> None:
     assert values(await run(admin, "get-registered-users-num"))["registeredusersnum"] == ["2"]
     assert condition(await run(admin, "delete-user", accountjids=("new@localhost",))) == ""
     assert values(await run(admin, "get-registered-users-list"))["registeredusersjids"] == ["admin@localhost"]
+
+
+async def test_the_name_of_a_deleted_account(server: Harness) -> None:
+    """It is in quarantine, and the refusal says how to lift it."""
+    admin = await server.login("admin")
+    await run(admin, "add-user", accountjid="new@localhost", password="pencil")
+    assert condition(await run(admin, "urn:xmppd:release-name", accountjid="new@localhost")) == "item-not-found"
+    await run(admin, "delete-user", accountjids="new@localhost")
+    await server.quiet()
+    refused = await run(admin, "add-user", accountjid="new@localhost", password="pencil")
+    assert condition(refused) == "conflict" and "xmppd user release new@localhost" in xml(refused)
+    assert condition(await run(admin, "urn:xmppd:release-name", accountjid="new@localhost")) == ""
+    assert condition(await run(admin, "add-user", accountjid="new@localhost", password="pencil")) == ""
 
 
 async def test_disabled_accounts(server: Harness) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lxml import etree
 
 from plugins.register import Rate, network, scripts, twins
 from tests.harness import Client, Element, FakeClock, Harness, condition
@@ -138,6 +139,62 @@ async def test_tries_per_address(server: Harness) -> None:
     client, _ = await stranger(server)
     answers = [condition(await client.iq(query("juliet", "wherefore"), "set")) for _ in range(21)]
     assert answers == ["conflict"] * 20 + ["resource-constraint"]
+
+
+@pytest.mark.server(
+    plugins={"register": {"open": True, "reserved": []}},
+    hosts={"pubsub.localhost": {"type": "pubsub", "admins": ["keeper@localhost"]}},
+)
+@pytest.mark.parametrize("name", ["admin", "Admin", "adm1n", "keeper", "KEEPER"])
+async def test_addresses_with_rights_are_reserved(server: Harness, name: str) -> None:
+    """Those of `admins` of any host, whether there are such accounts or not. An administrator makes them."""
+    client, _ = await stranger(server)
+    await server.register("juliet")
+    refused = await client.iq(query(name, "wherefore"), "set")
+    taken = await client.iq(query("juliet", "wherefore"), "set")
+    assert condition(refused) == "conflict"
+    assert etree.tostring(refused[-1]) == etree.tostring(taken[-1]), "nobody learns who administers"
+    await server.server.accounts.create(JID.of("keeper", "localhost"), "wherefore")
+    keeper = server.connect()
+    await keeper.sign_in("keeper", "wherefore")
+    await keeper.bind()
+    assert condition(await keeper.iq(REMOVE, "set")) == ""
+    await server.quiet()
+    await server.server.accounts.release(JID.of("keeper", "localhost"))
+    assert condition(await client.iq(query("keeper", "wherefore"), "set")) == "conflict", "removed, it is so still"
+
+
+@pytest.mark.server(plugins={"register": {"open": True}, "disco": {"abuse": ["xmpp:reports@localhost?message"]}})
+async def test_contact_addresses_are_reserved(server: Harness) -> None:
+    """XEP-0157: people are told to write there."""
+    client, _ = await stranger(server)
+    assert condition(await client.iq(query("reports", "wherefore"), "set")) == "conflict"
+    assert condition(await client.iq(query("reporter", "wherefore"), "set")) == ""
+
+
+@opened
+async def test_a_removed_name_is_taken(server: Harness) -> None:
+    await server.server.accounts.create(JID.of("juliet", "localhost"), "wherefore")
+    await server.server.accounts.delete(JID.of("juliet", "localhost"))
+    await server.quiet()
+    client, _ = await stranger(server)
+    assert condition(await client.iq(query("juliet", "wherefore"), "set")) == "conflict"
+
+
+@opened
+async def test_registration_while_the_store_is_away(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """An error, for the moment; the stream goes on."""
+    client, _ = await stranger(server)
+    server.backend.unreachable = True  # it cannot be read
+    answer = await client.iq(query("romeo", "wherefore"), "set")
+    error = answer.find("{jabber:client}error")
+    assert condition(answer) == "resource-constraint" and error is not None and error.get("type") == "wait"
+    server.backend.unreachable = False
+    server.storage.available = False  # it cannot be written
+    assert condition(await client.iq(query("romeo", "wherefore"), "set")) == "resource-constraint"
+    server.storage.available = True
+    assert condition(await client.iq(query("romeo", "wherefore"), "set")) == ""
+    assert "Traceback" not in caplog.text
 
 
 @opened

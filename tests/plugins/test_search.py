@@ -13,9 +13,8 @@ from plugins.search.index import Index, text_of, words
 from tests.harness import Client, Element, Harness, condition
 from tests.harness.clock import FakeClock
 from tests.plugins.stores import KINDS, mongodb_database, store_of
-from xmppd.contracts.accounts import ACCOUNT_DELETED
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.search import FULLTEXT_FIELD, FULLTEXT_NS
-from xmppd.jid import JID
 from xmppd.storage.api import Entry, Range
 
 __all__ = ["mongodb_database"]
@@ -186,7 +185,7 @@ async def test_an_index_is_no_treasure(server: Harness, tmp_path: Path) -> None:
     await plugin.sweep()
     assert not path.exists()
     assert await search(romeo, "rose") == []
-    await server.host.tell_and_wait(ACCOUNT_DELETED, JID.parse("romeo@localhost"))
+    assert await server.host.told(ACCOUNTS_REMOVED, frozenset(("romeo@localhost",))) == []
     assert not path.exists()
 
 

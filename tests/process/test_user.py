@@ -60,8 +60,16 @@ async def test_the_life_of_an_account(both: Both) -> None:
     assert (listed.status, listed.out) == (0, "romeo@localhost\n")
     deleted = await both.user("del", "romeo@localhost")
     assert deleted.status == 0
-    assert not await both.signs_in("romeo", "crayon")
     assert (await both.user("list", "localhost")).out == ""
+    at_once = await both.user("release", "romeo@localhost")
+    if both.running:
+        assert at_once.out == "romeo@localhost can be added again.\n"
+    else:  # what others hold of it goes when the server runs
+        assert "still being removed" in at_once.err and "when the server runs" in deleted.out
+    assert not await both.signs_in("romeo", "crayon")
+    if not both.running:
+        assert (await both.user("release", "romeo@localhost")).out == "romeo@localhost can be added again.\n"
+    assert (await both.user("release", "romeo@localhost")).status == 1
 
 
 async def test_import(both: Both) -> None:
@@ -140,6 +148,9 @@ async def test_deletion_ends_sessions_and_takes_all_with_it(process: ServerProce
         assert (await romeo.iq(item, "set")).get("type") == "result"
         assert (await process.cli("user", "del", "romeo@localhost")).status == 0
         assert await romeo.stream_error() == "not-authorized"
+    again = await process.cli("user", "add", "romeo@localhost", "--password", "pencil")
+    assert again.status == 1 and "`xmppd user release romeo@localhost` gives it free now" in again.err
+    assert (await process.cli("user", "release", "romeo@localhost")).status == 0
     await process.account("romeo")
     async with await Wire.login(process.port(), "romeo") as romeo:
         roster = await romeo.iq("<query xmlns='jabber:iq:roster'/>")

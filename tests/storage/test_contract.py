@@ -96,6 +96,25 @@ async def test_owners_of_a_domain_in_order_and_in_pages(store: Store) -> None:
     assert await things.owners("example.org", "f") == names[2:]
 
 
+async def test_all_records_of_a_domain_in_order_and_in_pages(store: Store) -> None:
+    """Texts are in the order of their bytes, in all stores."""
+    things, other = store.map("things", Item, resident=True), store.map("other", Item)
+    owners, keys = ["a@example.org", "b@example.org", "é@example.org"], ["", "Z", "a", "a@b", "é"]
+    await store.commit([things.put(owner, key, Item(owner + key)) for owner in owners for key in keys])
+    await store.commit([things.put("b@example.com", "k", Item("x")), other.put(owners[0], "k", Item("x"))])
+    wanted = [(owner, key, Item(owner + key)) for owner in owners for key in keys]
+    assert await things.scan("example.org") == wanted
+    for size in (1, 2, 4):
+        found: list[tuple[str, str, Item | None]] = []
+        while page := await things.scan("example.org", found[-1][:2] if found else ("", ""), size):
+            assert len(page) <= size
+            found += page
+        assert found == wanted
+    await store.commit([things.clear(owners[0]), OwnerDelete(owners[1])])
+    assert await things.scan("example.org", limit=2) == wanted[10:12]
+    assert await things.scan("nowhere") == []
+
+
 # --- working sets ---
 
 

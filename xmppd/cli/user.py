@@ -96,6 +96,13 @@ def delete(jid: Address, config: ConfigOption = None) -> None:
     console.print(f"Deleted {done}.", highlight=False)
 
 
+@users.command()
+def release(jid: Address, config: ConfigOption = None) -> None:
+    """Give the name of a deleted account free before its quarantine ends (option `quarantine` of the host)."""
+    done = _do(config, lambda runner: runner.run("user release", {"jid": jid}))
+    console.print(f"{done} can be added again.", highlight=False)
+
+
 @users.command("list")
 def list_(
     domain: Annotated[str, typer.Argument(help="The domain.", metavar="DOMAIN")], config: ConfigOption = None

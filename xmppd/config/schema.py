@@ -328,6 +328,11 @@ class HostConfig:
         "in `.localhost`, and loopback addresses only.",
     )
     admins: tuple[str, ...] = option((), "Accounts (`name@domain`) that may administer this host.")
+    quarantine: Duration = option(
+        Duration("30 days"),
+        "So long nobody can take the name of an account that was removed, so that nobody is taken for who had it; 0: "
+        "at once. `xmppd user release` gives one name free.",
+    )
     standard: bool = option(True, "Load the standard set of plugins for this type of host.")
     plugins: dict[str, RawOptions] = option(
         default_factory=dict,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ..hooks import Notify
+from ..hooks import Collect, Notify
 from ..jid import JID
 from ..service import Service
 from ..stanza import Stanza
@@ -14,6 +14,10 @@ from ..stream.sasl import Credentials
 
 ACCOUNT_MAP: Final = "account"
 """The resident map that makes an account exist: its key "" holds a StoredAccount."""
+
+
+TAKEN: Final = "this name, or one that looks like it, is taken"
+"""What a stranger who wants a name hears, whatever the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,25 @@ class StoredAccount:
     created: float = 0.0
 
 
+RESERVED_ADDRESSES = Collect[JID, JID]("reserved-addresses", plain=True)
+"""Bare JIDs to which the options of a plugin give rights or duties (gets the domain of the host). Together with the
+`admins` of all hosts, nobody who registers can take them; an administrator can."""
+
 ACCOUNT_CREATED = Notify[JID]("account-created")
+
+ACCOUNTS_REMOVED = Notify[frozenset[str]]("accounts-removed")
+"""Some accounts (their bare JIDs) are on their way out: whatever gives them a right, or would give it to who takes the
+name next, must go: affiliations, subscriptions, approvals, files. Every host of the server is asked, whatever its type,
+also for accounts of other domains, and is waited for.
+
+Part of a job that survives a crash. A handler reads the store, since what concerns an account need not be in memory; it
+returns when all is committed, and raises (StorageUnavailable) when it could not do its part. Then, and after a crash,
+it is asked again, so it must be able to find its work half done or done. The accounts cannot sign in any more; what
+they own themselves is still there, and is deleted by the core at the end. What others have against the name (blocks,
+bans) stays: it is theirs."""
+
 ACCOUNT_DELETED = Notify[JID]("account-deleted")
-"""After the store has deleted all that the account owned and its sessions have ended."""
+"""The end of it: the store has deleted all that the account owned. For what is kept in memory only."""
 
 
 class Registration(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from sys import intern
 from typing import TYPE_CHECKING, Final, Protocol
@@ -84,6 +84,15 @@ class Roster(Protocol):
     def push(self, owner: str, contact: str, passing: RosterItem | None = None) -> None:
         """After the commit: send the roster push (section 2.1.6) to the interested resources. `passing`: what the item
         was on the way to what is committed, with a version of its own just before it (section 2.6.3)."""
+        ...
+
+    def naming(self, names: Collection[str]) -> AsyncIterator[tuple[str, str]]:
+        """All (owner, contact) of this host whose contact is among `names` (bare JIDs), in memory or not. It reads the
+        lists of all accounts. Raises StorageUnavailable."""
+        ...
+
+    async def stored(self, owner: str) -> Mapping[str, RosterItem]:
+        """The list of an owner that need not be in memory. Raises StorageUnavailable."""
         ...
 
     def interested(self, account: Account) -> list[Session]:

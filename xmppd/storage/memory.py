@@ -214,6 +214,18 @@ class MemoryBackend:
         found = [o for (m, o), records in self._maps.items() if m == map and records and o > after]
         return sorted(owner for owner in found if owner.rpartition("@")[2] == domain)[:limit]
 
+    async def scan(self, map: str, domain: str, after: tuple[str, str], limit: int) -> list[tuple[str, Row[Any]]]:
+        self._reachable()
+        found = [
+            (owner, key, data)
+            for (name, owner), records in self._maps.items()
+            if name == map and owner.rpartition("@")[2] == domain
+            for key, data in records.items()
+            if (owner, key) > after
+        ]
+        found.sort(key=lambda each: each[:2])
+        return [(owner, Row(map, key, unpack(data))) for owner, key, data in found[:limit]]
+
     async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]:
         self._reachable()
         found: list[Entry] = []

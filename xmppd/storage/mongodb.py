@@ -214,6 +214,20 @@ class MongoBackend:
             after = owners[-1]
         return owners[:limit]
 
+    async def scan(self, map: str, domain: str, after: tuple[str, str], limit: int) -> list[tuple[str, Row[Any]]]:
+        """The rest of the owner that `after` is in, then the owners behind it: two ranges of an index."""
+        owner, key = after
+        places: list[dict[str, Any]] = [{"map": map, "domain": domain, "owner": {"$gt": owner}}]
+        if owner:
+            places.insert(0, {"map": map, "owner": owner, "key": {"$gt": key}})
+        found: list[tuple[str, Row[Any]]] = []
+        for place in places:
+            if len(found) < limit:
+                cursor = self._collection("records").find(place).sort([("owner", 1), ("key", 1)])
+                documents = await self._read(cursor.limit(limit - len(found)).to_list(limit))
+                found += [(each["owner"], Row(each["map"], each["key"], value_of(each))) for each in documents]
+        return found
+
     async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]:
         place = entry_filter(log, owner, range)
         if place is None or limit <= 0:

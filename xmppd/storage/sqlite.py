@@ -157,6 +157,9 @@ class SqliteBackend:
     async def owners(self, map: str, domain: str, after: str, limit: int) -> list[str]:
         return await self._read(self._reader.owners, map, domain, after, limit)
 
+    async def scan(self, map: str, domain: str, after: tuple[str, str], limit: int) -> list[tuple[str, Row[Any]]]:
+        return await self._read(self._reader.scan, map, domain, after, limit)
+
     async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]:
         return await self._read(self._reader.page, log, owner, range, limit, backwards)
 

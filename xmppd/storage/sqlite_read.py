@@ -85,6 +85,16 @@ class Reader:
         )
         return [name for (name,) in rows]
 
+    def scan(self, map: str, domain: str, after: tuple[str, str], limit: int) -> list[tuple[str, Row[Any]]]:
+        # CROSS JOIN: owners first, in the order of their index, so that LIMIT ends the walk.
+        rows = self._rows(
+            "SELECT j.name, r.key, r.value FROM jid j CROSS JOIN record r"
+            " WHERE j.domain = ? AND j.name >= ? AND r.owner = j.id AND r.map = (SELECT id FROM name WHERE name = ?)"
+            " AND (j.name > ? OR r.key > ?) ORDER BY j.name, r.key LIMIT ?",
+            (domain, after[0], map, *after, limit),
+        )
+        return [(owner, Row(map, key, unpack(value))) for owner, key, value in rows]
+
     def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]:
         condition = where(log, owner, range)
         if condition is None or limit <= 0:

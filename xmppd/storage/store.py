@@ -94,6 +94,14 @@ class StoredMap(Generic[T]):
     async def owners(self, domain: str, after: str = "", limit: int = 1000) -> list[str]:
         return await self._backend.owners(self.name, domain, after, limit)
 
+    async def scan(
+        self, domain: str, after: tuple[str, str] = ("", ""), limit: int = 200
+    ) -> list[tuple[str, str, T | None]]:
+        return [
+            (owner, row.key, convert(row.value, self.record, self.name, owner, row.key))
+            for owner, row in await self._backend.scan(self.name, domain, after, limit)
+        ]
+
 
 class StoredLog:
     """`api.Log` over a backend."""
