@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xmppd.contracts.roster import RosterItem
-from xmppd.errors import Forbidden, NotAllowed, NotAuthorized, StanzaError
+from xmppd.errors import FeatureNotImplemented, Forbidden, NotAllowed, NotAuthorized, StanzaError
 from xmppd.plugin import JID
 
 from .model import AFFILIATIONS, ERRORS_NS, Affiliation, Node, Settings
@@ -94,3 +94,9 @@ def may_publish(node: Node, settings: Settings, who: Asker) -> bool:
         subscription.state == "subscribed" and jid.partition("/")[0] == who.jid.bare
         for jid, subscription in node.subscriptions.items()
     )
+
+
+def keeps_items(settings: Settings) -> None:
+    """Sections 6.5.9.4, 7.2.3.5 and 8.5.3.3. Raises FeatureNotImplemented."""
+    if not settings.flag("persist_items"):
+        raise FeatureNotImplemented(extra=(ERRORS_NS, "unsupported", {"feature": "persistent-items"}))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from xmppd.contracts.disco import DiscoAsk, Identity, Item
 from xmppd.forms import Field, form
 from xmppd.plugin import JID, Element
+from xmppd.xep import stamp
 
 from .model import META, NS, Node
 
@@ -19,7 +20,7 @@ FEATURES: Final = tuple(
     for name in (
         "access-open", "access-authorize", "access-whitelist", "auto-create", "config-node", "config-node-max",
         "create-and-configure", "create-nodes", "delete-items", "delete-nodes", "instant-nodes",
-        "item-ids", "last-published", "manage-subscriptions", "member-affiliation", "meta-data",
+        "item-ids", "manage-subscriptions", "member-affiliation", "meta-data",
         "modify-affiliations", "multi-items", "outcast-affiliation", "owner", "persistent-items", "publish",
         "publish-only-affiliation", "publish-options", "publisher-affiliation", "purge-nodes", "retract-items",
         "retrieve-affiliations", "retrieve-default", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe",
@@ -27,7 +28,7 @@ FEATURES: Final = tuple(
     )
 )  # fmt: skip
 PERSONAL: Final = tuple(f"{NS}#{name}" for name in ("access-presence", "access-roster", "auto-subscribe",
-                                                    "filtered-notifications"))  # fmt: skip
+                                                    "filtered-notifications", "last-published"))  # fmt: skip
 
 
 def _visible(plugin: PubSubPlugin, owner: str, node: Node, jid: JID) -> bool:
@@ -75,18 +76,29 @@ def nodes(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Item]:
             yield Item(owner, plugin.settings(node).text("title"), name)
 
 
+def _owners(account: str, node: Node) -> tuple[str, ...]:
+    """`account`: whose nodes they are, "" for a service's."""
+    found = {account} if account else set()
+    return tuple(sorted(found | {jid for jid, text in node.affiliations.items() if text == "owner"}))
+
+
 async def forms(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Element]:
     """The meta-data of a node (section 5.4)."""
     node = _node(plugin, ask)
     if node is None:
         return ()
     settings = plugin.settings(node)
-    count = await plugin.store.count(_owner(plugin, ask), ask.node, settings)
+    owner = _owner(plugin, ask)
+    count = await plugin.store.count(owner, ask.node, settings)
     fields = (
         Field("pubsub#title", "text-single", "", settings.values["title"]),
         Field("pubsub#description", "text-single", "", settings.values["description"]),
         Field("pubsub#type", "text-single", "", settings.values["type"]),
         Field("pubsub#creator", "jid-single", "", (node.creator,)),
+        Field("pubsub#creation_date", "text-single", "", (stamp(int(node.created * 1_000_000)),)),
+        Field("pubsub#owner", "jid-multi", "", _owners(owner if plugin.personal else "", node)),
+        Field("pubsub#publish_model", "list-single", "", settings.values["publish_model"]),
+        Field("pubsub#max_items", "text-single", "", settings.values["max_items"]),
         Field("pubsub#num_subscribers", "text-single", "", (str(len(node.subscriptions)),)),
         Field("pubsub#num_items", "text-single", "", (str(count),)),
         Field("pubsub#access_model", "list-single", "", settings.values["access_model"]),

@@ -169,10 +169,11 @@ def published(entry: Entry) -> Published:
 
 
 def shown(item: Published, payload: bool = True, publisher: bool = False) -> bytes:
-    """<item/> (sections 6.5 and 7.1.2), in its parent's namespace."""
+    """<item/> (sections 6.5 and 7.1.2), in its parent's namespace. `publisher`: named, by the bare JID, since who
+    reads need not know from where."""
     start = f"<item id='{quoted(item.id)}'"
     if publisher:
-        start += f" publisher='{quoted(item.publisher.full)}'"
+        start += f" publisher='{quoted(item.publisher.bare)}'"
     if payload and item.payload:
         return b"%s>%s</item>" % (start.encode(), item.payload)
     return f"{start}/>".encode()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from xmppd.errors import Conflict, NotAcceptable
+from xmppd.errors import Conflict, FeatureNotImplemented, NotAcceptable
 from xmppd.forms import Field, Submitted, form
 from xmppd.plugin import Element
 
@@ -92,6 +92,8 @@ OPTION_TABLE: Final[Mapping[str, Option]] = {
     "notify_delete": Option("Tell when the node is deleted", "bool"),
     "notify_config": Option("Tell when the configuration changes", "bool"),
     "notification_type": Option("The type of notifications", "list", ("headline", "normal")),
+    "itemreply": Option("Items name their publisher", "list", ("publisher", "none")),
+    "node_type": Option("What it holds", "list", ("leaf",)),
 }
 
 _COMMON: Final = {
@@ -109,12 +111,14 @@ _COMMON: Final = {
     "notify_delete": ("1",),
     "notify_config": ("0",),
     "notification_type": ("headline",),
+    "node_type": ("leaf",),
 }
 PERSONAL: Final = {
     **_COMMON,
     "access_model": ("presence",),
     "max_items": ("1",),
     "send_last_published_item": ("on_sub_and_presence",),
+    "itemreply": ("none",),
 }
 """XEP-0163 section 3 and 4.3.4: contacts read it, and have the last item at once."""
 SERVICE: Final = {
@@ -122,6 +126,7 @@ SERVICE: Final = {
     "access_model": ("open",),
     "max_items": (MAX,),
     "send_last_published_item": ("on_sub",),
+    "itemreply": ("publisher",),
 }
 _PRIVATE: Final = {
     "access_model": ("whitelist",),
@@ -159,6 +164,16 @@ class Settings:
     def flag(self, name: str) -> bool:
         return self.text(name) == "1"
 
+    @property
+    def names_publisher(self) -> bool:
+        """Items name who published them, in notifications and when they are retrieved (sections 7.1.2.3 and 12.13)."""
+        return self.text("itemreply") == "publisher"
+
+    @property
+    def takes_items(self) -> bool:
+        """Not where nothing is kept and nothing is sent along (section 4.3)."""
+        return self.flag("persist_items") or self.flag("deliver_payloads")
+
     def number(self, name: str, most: int) -> int:
         text = self.text(name)
         return most if text == MAX else min(int(text), most)
@@ -169,19 +184,21 @@ class Settings:
         for name, about in OPTION_TABLE.items():
             types = {"bool": "boolean", "list": "list-single", "texts": "list-multi"}
             options = tuple((value, value) for value in self.choices(name)) if about.kind == "list" else ()
-            fields.append(
-                Field(f"pubsub#{name}", types.get(about.kind, "text-single"), about.label, self.values[name], options)
-            )
+            type, values, open = types.get(about.kind, "text-single"), self.values[name], about.kind == "texts"
+            fields.append(Field(f"pubsub#{name}", type, about.label, values, options, open=open))
         return form(kind, form_type, fields)
 
     def choices(self, name: str) -> tuple[str, ...]:
         if name == "access_model" and not self.personal:  # a service has no roster
             return "open", "authorize", "whitelist"
+        if name == "send_last_published_item" and not self.personal:  # it does not see who comes online
+            return "never", "on_sub"
         return OPTION_TABLE[name].values
 
 
 def read_options(submitted: Submitted, personal: bool) -> dict[str, tuple[str, ...]]:
-    """The options that a form sets. What is unknown is left out. Raises NotAcceptable, BadRequest."""
+    """The options that a form sets. What is unknown is left out. Raises NotAcceptable, BadRequest, and
+    FeatureNotImplemented for a collection (XEP-0248 section 5)."""
     settings = Settings({}, personal)
     found: dict[str, tuple[str, ...]] = {}
     for var, values in submitted.values.items():
@@ -195,6 +212,8 @@ def read_options(submitted: Submitted, personal: bool) -> dict[str, tuple[str, .
             found[name] = (_number(submitted, var),)
         elif about.kind == "list":
             value = values[0] if values else ""
+            if name == "node_type" and value == "collection":
+                raise FeatureNotImplemented(extra=(ERRORS_NS, "unsupported", {"feature": "collections"}))
             if value not in settings.choices(name):
                 raise NotAcceptable(f"{var} is one of {', '.join(settings.choices(name))}")
             found[name] = (value,)

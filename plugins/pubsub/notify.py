@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from xmppd.contracts.caps import CAPS
 from xmppd.contracts.pubsub import Published
 from xmppd.contracts.roster import ROSTER, RosterItem
-from xmppd.plugin import JID, Session
-from xmppd.stanza import Kind, Stanza, tag
+from xmppd.plugin import JID, E, Session
+from xmppd.stanza import Kind, Stanza, message, tag
 from xmppd.xep import DELAY_NS, delay_bytes
 from xmppd.xml import quoted
 
@@ -34,10 +34,15 @@ class Notifier:
 
     def published(self, name: str, items: Iterable[Published], settings: Settings) -> bytes:
         payload = settings.flag("deliver_payloads")
-        return _items(name, (shown(each, payload, True) for each in items))
+        return _items(name, (shown(each, payload, settings.names_publisher) for each in items))
 
     def retracted(self, name: str, ids: Iterable[str]) -> bytes:
         return _items(name, (f"<retract id='{quoted(id)}'/>".encode() for id in ids))
+
+    def subscription(self, owner: str, name: str, jid: JID, state: str) -> None:
+        """Who is subscribed, or no longer, by another's decision is told (sections 8.8.4 and 12.10)."""
+        element = E("subscription", EVENT_NS, {"node": name, "jid": jid.full, "subscription": state})
+        self.host.deliver(message("headline", E("event", EVENT_NS, {}, element), to=jid, sender=JID.parse(owner)))
 
     # ---- who hears it
 

@@ -21,7 +21,7 @@ from xmppd.forms import read_form
 from xmppd.plugin import JID, E, Element, Session
 from xmppd.xml import children, find, to_bytes
 
-from .access import affiliation
+from .access import affiliation, keeps_items
 from .model import (
     AFFILIATIONS,
     CONFIG,
@@ -105,6 +105,9 @@ async def configuration(plugin: PubSubPlugin, ask: Ask) -> Element:
 async def defaults(plugin: PubSubPlugin, ask: Ask) -> Element:
     if ask.stranger:
         raise ServiceUnavailable()
+    submitted = read_form(ask.verb)
+    if submitted is not None:
+        read_options(submitted, plugin.personal)  # those of a collection are none that we have (XEP-0248 section 5.2)
     return E("pubsub", OWNER_NS, {}, E("default", OWNER_NS, {}, Settings({}, plugin.personal).shown("form")))
 
 
@@ -120,7 +123,7 @@ async def configure(plugin: PubSubPlugin, ask: Ask) -> None:
     changed = replace(node, options={**node.options, **read_options(submitted, plugin.personal)})
     settings = plugin.settings(changed)
     writes = [plugin.nodes.put(ask.owner, ask.name, changed)]
-    most = max(1, settings.number("max_items", plugin.config.items))
+    most = max(1, settings.number("max_items", plugin.config.items)) if settings.flag("persist_items") else 0
     surplus = await plugin.store.surplus(ask.owner, ask.name, most)
     await plugin.store.change(ask.owner, ask.name, surplus, writes=writes)
     if settings.flag("notify_config"):
@@ -153,6 +156,7 @@ async def delete_node(
 
 async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
+    keeps_items(plugin.settings(node))
     gone = await plugin.store.all_gone(ask.owner, ask.name)
     await plugin.store.change(ask.owner, ask.name, gone)
     session = ask.request.session
@@ -175,12 +179,19 @@ async def affiliations(plugin: PubSubPlugin, ask: Ask) -> Element:
 
 async def set_affiliations(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
-    found = dict(node.affiliations)
+    found, named = dict(node.affiliations), set[str]()
     for each in children(ask.verb, OWNER_NS, "affiliation"):
-        wanted = AFFILIATIONS.get(str(each.get("affiliation", "")))
+        bare, text = _jid(each).bare, each.get("affiliation")
+        if bare in named:
+            raise BadRequest("the same address twice")
+        named.add(bare)
+        if text is None:
+            continue  # section 8.9.2.1: it stays
+        wanted = AFFILIATIONS.get(str(text))
         if wanted is None:
             raise BadRequest("no such affiliation")
-        bare = _jid(each).bare
+        if plugin.personal and bare == ask.owner and wanted is not Affiliation.OWNER:
+            raise NotAcceptable("a node needs an owner")
         if wanted is Affiliation.NONE:
             found.pop(bare, None)
         else:
@@ -190,9 +201,12 @@ async def set_affiliations(plugin: PubSubPlugin, ask: Ask) -> None:
     if not plugin.personal and "owner" not in found.values():
         raise NotAcceptable("a node needs an owner")
     changed = replace(node, affiliations=found)
-    for jid in [jid for jid in node.subscriptions if found.get(jid.partition("/")[0]) == "outcast"]:
+    out = [jid for jid in node.subscriptions if found.get(jid.partition("/")[0]) == "outcast"]
+    for jid in out:
         changed = replace(changed, subscriptions={k: v for k, v in changed.subscriptions.items() if k != jid})
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
+    for jid in out:
+        plugin.notifier.subscription(ask.owner, ask.name, JID.parse(jid), "none")
 
 
 # ---- subscriptions (section 8.8)
@@ -209,9 +223,13 @@ async def subscriptions(plugin: PubSubPlugin, ask: Ask) -> Element:
 
 async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
-    found = dict(node.subscriptions)
+    found, told = dict(node.subscriptions), dict[JID, str]()
     for each in children(ask.verb, OWNER_NS, "subscription"):
         state, jid = str(each.get("subscription", "")), _jid(each)
+        known = node.subscriptions.get(jid.full)
+        if each.get("subscription") is None or state == (known.state if known is not None else "none"):
+            continue  # section 8.8.2.1: it stays
+        told[jid] = state
         if state not in ("none", "subscribed", "pending"):
             raise BadRequest("no such state")
         if state == "none":
@@ -219,10 +237,12 @@ async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
         else:
             if affiliation(node, jid, False) is Affiliation.OUTCAST:
                 raise NotAcceptable("an outcast")
-            found[jid.full] = Subscription(state, token_urlsafe(9))
+            found[jid.full] = Subscription(state, known.id if known is not None else token_urlsafe(9))
     if len(found) > plugin.config.subscriptions:
         raise ResourceConstraint("too many subscriptions")
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=found))])
+    for jid, state in told.items():
+        plugin.notifier.subscription(ask.owner, ask.name, jid, state)
 
 
 # ---- accounts that are removed

@@ -17,7 +17,7 @@ from xmppd.storage.api import Entry
 from xmppd.xml import alone, children, find, quoted, to_bytes
 
 from . import owning
-from .access import Asker, Reading, may_publish, reading, refusal
+from .access import Asker, Reading, keeps_items, may_publish, reading, refusal
 from .items import published, shown
 from .model import ERRORS_NS, NS, OPTIONS, Affiliation, Node, Settings, check_preconditions, read_options
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from . import Ask, PubSubPlugin
 
 ID_LENGTH = 1024
+RSM_NS = "http://jabber.org/protocol/rsm"
 
 
 # ---- publishing (section 7.1)
@@ -50,10 +51,14 @@ async def publish(plugin: PubSubPlugin, ask: Ask) -> Written:
             raise ServiceUnavailable() if _hidden(plugin, ask, node, settings, who) else Forbidden()
         if submitted is not None:
             check_preconditions(submitted, settings)
-    item = await _new_item(plugin, ask.owner, settings, items[0] if items else None, ask.sender)
+    _check_event(settings, items[0] if items else None)
+    if not items:  # an event without content
+        await store(plugin, ask.owner, ask.name, node, None, ask.sender, ask.request.session, new)
+        return _answer("publish", ask.name, ())
+    item = await _new_item(plugin, ask.owner, settings, items[0], ask.sender)
     if not new and who.affiliation < Affiliation.PUBLISHER:
         await _own_or_new(plugin, ask, settings, item.id)
-    await store(plugin, ask.owner, ask.name, node, item, ask.request.session, new)
+    await store(plugin, ask.owner, ask.name, node, item, ask.sender, ask.request.session, new)
     return _answer("publish", ask.name, [shown(item, payload=False)])
 
 
@@ -87,16 +92,24 @@ def _hidden(plugin: PubSubPlugin, ask: Ask, node: Node, settings: Settings, who:
     )
 
 
+def _check_event(settings: Settings, element: Element | None) -> None:
+    """Sections 4.3 and 7.1.3.7: does what is published fit the type of events? Raises BadRequest."""
+    if element is None:
+        if settings.takes_items:
+            raise BadRequest("an item is wanted", (ERRORS_NS, "item-required"))
+    elif not settings.takes_items:
+        raise BadRequest("the node has events without items", (ERRORS_NS, "item-forbidden"))
+    elif not len(element) and settings.flag("deliver_payloads"):
+        raise BadRequest("nothing to send", (ERRORS_NS, "payload-required"))
+
+
 async def _new_item(
-    plugin: PubSubPlugin, owner: str, settings: Settings, element: Element | None, publisher: JID
+    plugin: PubSubPlugin, owner: str, settings: Settings, element: Element, publisher: JID
 ) -> Published:
-    """Raises BadRequest, NotAcceptable, ItemNotFound (sections 7.1.3.5 to 7.1.3.7)."""
-    id = str(element.get("id", "")) if element is not None else ""
-    payloads = list(children(element)) if element is not None else []
+    """Raises BadRequest, NotAcceptable (sections 7.1.3.5 and 7.1.3.6)."""
+    id, payloads = str(element.get("id", "")), list(children(element))
     if len(payloads) > 1:
         raise BadRequest("one payload in an item", (ERRORS_NS, "invalid-payload"))
-    if not payloads and settings.flag("persist_items"):
-        raise BadRequest("nothing to keep", (ERRORS_NS, "payload-required" if element is not None else "item-required"))
     if len(id) > ID_LENGTH:
         raise NotAcceptable("the id is too long")
     payload = to_bytes(alone(payloads[0])) if payloads else b""
@@ -113,12 +126,13 @@ async def _own_or_new(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: st
 
 
 async def store(
-    plugin: PubSubPlugin, owner: str, name: str, node: Node, item: Published, session: Session | None, new: bool
-) -> None:
-    """Commit and tell. The caller holds the owner's turn."""
+    plugin: PubSubPlugin, owner: str, name: str, node: Node, item: Published | None, by: JID,
+    session: Session | None, new: bool,
+) -> None:  # fmt: skip
+    """Commit and tell. `item`: None for an event without one. The caller holds the owner's turn."""
     settings = plugin.settings(node)
     writes = [plugin.nodes.put(owner, name, node)] if new else []
-    if settings.flag("persist_items"):
+    if item is not None and settings.flag("persist_items"):
         most = max(1, settings.number("max_items", plugin.config.items))
         gone: list[int] = []
         if not new:
@@ -127,9 +141,10 @@ async def store(
         await plugin.store.change(owner, name, gone, item, writes)
     elif writes:
         await plugin.host.storage.commit(writes)
-    changed = NodeChanged(owner, name, Change.PUBLISH, (item,), item.publisher, session)
-    plugin.host.tell(NODE_CHANGED, changed)
-    plugin.notifier.tell(owner, name, node, plugin.notifier.published(name, (item,), settings))
+    items = (item,) if item is not None else ()
+    if items:
+        plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.PUBLISH, items, by, session))
+    plugin.notifier.tell(owner, name, node, plugin.notifier.published(name, items, settings))
 
 
 async def publish_own(
@@ -142,7 +157,7 @@ async def publish_own(
     if node is None:
         node = owning.new_node(plugin, owner, name, me, dict(options))
     item = await _new_item(plugin, owner, plugin.settings(node), E("item", NS, {"id": id}, payload), me)
-    await store(plugin, owner, name, node, item, None, new)
+    await store(plugin, owner, name, node, item if plugin.settings(node).takes_items else None, me, None, new)
 
 
 # ---- retracting (section 7.2)
@@ -156,6 +171,7 @@ async def retract(plugin: PubSubPlugin, ask: Ask) -> None:
         raise BadRequest("which item?", (ERRORS_NS, "item-required"))
     if not may_publish(node, settings, who):
         raise ServiceUnavailable() if _hidden(plugin, ask, node, settings, who) else Forbidden()
+    keeps_items(settings)
     entry = await plugin.store.find(ask.owner, ask.name, settings, ids[0])
     if entry is None:
         raise ItemNotFound("there is no such item")
@@ -196,16 +212,17 @@ async def items(plugin: PubSubPlugin, ask: Ask) -> Written:
     found = reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare))
     if found is not Reading.YES:
         raise ServiceUnavailable() if ask.stranger else refusal(found)
+    keeps_items(settings)
     ids = [str(each.get("id", "")) for each in children(ask.verb, NS, "item")]
     if ids:
         some = [await plugin.store.find(ask.owner, ask.name, settings, id) for id in ids[:100]]
-        return _answer("items", ask.name, _shown(plugin, (entry for entry in some if entry is not None)))
+        return _answer("items", ask.name, _shown(settings, (entry for entry in some if entry is not None)))
     entries, end = await _page(plugin, ask, settings)
-    return _answer("items", ask.name, _shown(plugin, entries), b"" if end is None else to_bytes(end))
+    return _answer("items", ask.name, _shown(settings, entries), b"" if end is None else to_bytes(end))
 
 
-def _shown(plugin: PubSubPlugin, entries: Iterable[Entry]) -> Iterable[bytes]:
-    return (shown(published(entry), publisher=not plugin.personal) for entry in entries)
+def _shown(settings: Settings, entries: Iterable[Entry]) -> Iterable[bytes]:
+    return (shown(published(entry), publisher=settings.names_publisher) for entry in entries)
 
 
 def _answer(verb: str, node: str, items: Iterable[bytes], end: bytes = b"") -> Written:
@@ -215,24 +232,23 @@ def _answer(verb: str, node: str, items: Iterable[bytes], end: bytes = b"") -> W
 
 
 async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings) -> tuple[list[Entry], Element | None]:
-    """Section 6.5.4: the whole node, newest `max_items`, or a page of it (XEP-0059), newest first."""
-    asked = read_rsm(ask.request.payload)
+    """Section 6.5.4: the newest `max_items` of the node, or a page of these (XEP-0059). Always the oldest first."""
     most = _number(ask.verb.get("max_items"))
-    limit = min(plugin.config.items, most if most is not None else plugin.config.items)
-    paged = find(ask.request.payload, "http://jabber.org/protocol/rsm", "set") is not None
-    if paged and asked.max is not None:
-        limit = min(limit, asked.max)
-    after = before = None
-    if asked.after:
-        before = await _place(plugin, ask, settings, asked.after)
-    if asked.before:
-        after = await _place(plugin, ask, settings, asked.before)
-    entries = await plugin.store.page(ask.owner, ask.name, settings, after, before, limit, not asked.backwards)
-    if paged:  # a page is newest first, as publications are read
-        entries = entries[::-1]
-    if not paged:
-        return entries, None
+    window = min(plugin.config.items, most if most is not None else plugin.config.items)
+    if find(ask.request.payload, RSM_NS, "set") is None:
+        return await plugin.store.page(ask.owner, ask.name, settings, None, None, window, True), None
+    asked, after, before = read_rsm(ask.request.payload), None, None
     count = await plugin.store.count(ask.owner, ask.name, settings)
+    if most is not None and most < count:
+        newest = await plugin.store.page(ask.owner, ask.name, settings, None, None, window, True)
+        after, count = newest[0].id - 1, len(newest)
+    if asked.after:
+        place = await _place(plugin, ask, settings, asked.after)
+        after = place if after is None else max(after, place)
+    if asked.before:
+        before = await _place(plugin, ask, settings, asked.before)
+    limit = window if asked.max is None else min(window, asked.max)
+    entries = await plugin.store.page(ask.owner, ask.name, settings, after, before, limit, asked.backwards)
     return entries, page_end(entries[0].resource if entries else "", entries[-1].resource if entries else "", count)
 
 

@@ -12,6 +12,8 @@ from xmppd.errors import (
     Forbidden,
     JidMalformed,
     MalformedJid,
+    NotAcceptable,
+    NotAuthorized,
     ResourceConstraint,
     ServiceUnavailable,
     StanzaError,
@@ -36,6 +38,8 @@ async def subscribe(plugin: PubSubPlugin, ask: Ask) -> Element:
     if found not in (Reading.YES, Reading.PENDING):
         raise ServiceUnavailable() if ask.stranger else refusal(found)
     known = node.subscriptions.get(jid.full)
+    if known is not None and known.state == "pending" and found is Reading.PENDING:
+        raise NotAuthorized("the owner has not answered yet", (ERRORS_NS, "pending-subscription"))
     state = "subscribed" if found is Reading.YES else "pending"
     if known is None and len(node.subscriptions) >= plugin.config.subscriptions:
         raise ResourceConstraint("too many subscriptions")
@@ -44,7 +48,7 @@ async def subscribe(plugin: PubSubPlugin, ask: Ask) -> Element:
         changed = replace(node, subscriptions={**node.subscriptions, jid.full: made})
         await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
         if state == "pending":
-            _ask_owners(plugin, ask.owner, ask.name, node, jid)
+            _ask_owners(plugin, ask.owner, ask.name, node, jid, made.id)
         elif settings.text("send_last_published_item") != "never":
             await plugin.notifier.last(ask.owner, ask.name, changed, (jid,))
     return E("pubsub", NS, {}, _subscription(ask.name, jid.full, made))
@@ -81,7 +85,7 @@ async def unsubscribe(plugin: PubSubPlugin, ask: Ask) -> None:
         raise UnexpectedRequest("you are not subscribed", (ERRORS_NS, "not-subscribed"), type="cancel")
     subid = str(ask.verb.get("subid", ""))
     if subid and subid != found.id:
-        raise BadRequest("another subscription", (ERRORS_NS, "invalid-subid"))
+        raise NotAcceptable("another subscription", (ERRORS_NS, "invalid-subid"))
     rest = {key: value for key, value in node.subscriptions.items() if key != jid.full}
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=rest))])
 
@@ -125,10 +129,13 @@ class Decision:
     node: str
     subscriber: JID
     allow: bool
+    subid: str
+    """Of the request, "" if the answer does not say."""
 
 
-def _ask_owners(plugin: PubSubPlugin, owner: str, name: str, node: Node, jid: JID) -> None:
+def _ask_owners(plugin: PubSubPlugin, owner: str, name: str, node: Node, jid: JID, subid: str) -> None:
     fields = (
+        Field("pubsub#subid", "hidden", values=(subid,)),
         Field("pubsub#node", "text-single", "Node", (name,)),
         Field("pubsub#subscriber_jid", "jid-single", "Who wants to subscribe", (jid.full,)),
         Field("pubsub#allow", "boolean", "Allow it?", ("false",)),
@@ -148,7 +155,8 @@ def decision(stanza: Stanza) -> Decision | None:
         jid = submitted.jid("pubsub#subscriber_jid")
         if jid is None:
             return None
-        return Decision(submitted.text("pubsub#node") or "", jid, bool(submitted.boolean("pubsub#allow")))
+        node, subid = submitted.text("pubsub#node") or "", submitted.text("pubsub#subid") or ""
+        return Decision(node, jid, bool(submitted.boolean("pubsub#allow")), subid)
     except StanzaError:
         return None
 
@@ -160,15 +168,13 @@ async def decide(plugin: PubSubPlugin, owner: str, by: JID, found: Decision) -> 
         if node is None or affiliation(node, by, plugin.is_master(owner, by)) is not Affiliation.OWNER:
             return
         known = node.subscriptions.get(found.subscriber.full)
-        if known is None or known.state != "pending":
+        if known is None or known.state != "pending" or found.subid not in ("", known.id):
             return
         rest = {key: value for key, value in node.subscriptions.items() if key != found.subscriber.full}
         if found.allow:
             rest[found.subscriber.full] = Subscription("subscribed", known.id)
         changed = replace(node, subscriptions=rest)
         await plugin.host.storage.commit([plugin.nodes.put(owner, found.node, changed)])
-    state = Subscription("subscribed" if found.allow else "none", known.id)
-    told = E("pubsub", NS, {}, _subscription(found.node, found.subscriber.full, state))
-    plugin.host.deliver(message("headline", told, to=found.subscriber, sender=JID.parse(owner)))
+    plugin.notifier.subscription(owner, found.node, found.subscriber, "subscribed" if found.allow else "none")
     if found.allow and plugin.settings(changed).text("send_last_published_item") != "never":
         await plugin.notifier.last(owner, found.node, changed, (found.subscriber,))

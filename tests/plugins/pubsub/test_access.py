@@ -184,7 +184,7 @@ async def test_approval(server: Harness, people: dict[str, Client]) -> None:
     juliet.send(f"<message to='juliet@localhost'>{reply}</message>")
     await server.quiet()
     told = await contact.receive_all()
-    assert [each.get("subscription") for each in told[0].iter(f"{{{NS}}}subscription")] == ["subscribed"]
+    assert [each.get("subscription") for each in told[0].iter(f"{{{NS}#event}}subscription")] == ["subscribed"]
     assert told[1].find(f".//{{{NS}#event}}item") is not None
     assert ids(await items(contact, "juliet@localhost", "n")) == ["1"]
 

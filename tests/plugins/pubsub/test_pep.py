@@ -169,23 +169,29 @@ async def test_one_item_is_the_default(server: Harness) -> None:
 
 
 async def test_pages(server: Harness) -> None:
-    """XEP-0059 over items, newest first."""
+    """XEP-0059 over items, oldest first as without pages; <before/> gives the newest page."""
     juliet = await server.login("juliet")
     await publish(juliet, "n", "0", max_items="max")
     for number in range(1, 7):
         await publish(juliet, "n", str(number))
 
-    async def page(inside: str) -> tuple[list[str], str]:
-        answer = await items(juliet, None, "n", rsm=f"<set xmlns='http://jabber.org/protocol/rsm'>{inside}</set>")
+    async def page(inside: str, more: str = "") -> tuple[list[str], str]:
+        answer = await items(juliet, None, "n", more, rsm=f"<set xmlns='http://jabber.org/protocol/rsm'>{inside}</set>")
         return ids(answer), answer.findtext(".//{http://jabber.org/protocol/rsm}count") or condition(answer)
 
-    assert await page("<max>3</max>") == (["6", "5", "4"], "7")
-    assert await page("<max>3</max><after>4</after>") == (["3", "2", "1"], "7")
-    assert await page("<max>3</max><after>1</after>") == (["0"], "7")
-    assert await page("<max>2</max><before/>") == (["1", "0"], "7")
-    assert await page("<max>2</max><before>3</before>") == (["5", "4"], "7")
+    assert await page("<max>3</max>") == (["0", "1", "2"], "7")
+    assert await page("") == (ids(await items(juliet, None, "n")), "7")
+    assert await page("<max>3</max><after>2</after>") == (["3", "4", "5"], "7")
+    assert await page("<max>3</max><after>5</after>") == (["6"], "7")
+    assert await page("<max>2</max><before/>") == (["5", "6"], "7")
+    assert await page("<max>2</max><before>5</before>") == (["3", "4"], "7")
     assert await page("<max>0</max>") == ([], "7")
     assert await page("<after>none</after>") == ([], "item-not-found")
+    newest = " max_items='4'"
+    assert await page("<max>3</max>", newest) == (["3", "4", "5"], "4"), "pages of the four newest"
+    assert await page("<max>3</max><after>5</after>", newest) == (["6"], "4")
+    assert await page("<max>3</max><before>5</before>", newest) == (["3", "4"], "4")
+    assert await page("<max>2</max><after>0</after>", newest) == (["3", "4"], "4")
 
 
 async def test_items_expire(server: Harness) -> None:
