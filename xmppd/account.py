@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from .jid import JID
 from .mailbox import Mailbox
 from .memory import Pool
-from .stream.splitter import Names
 
 if TYPE_CHECKING:
     from .host import Host
@@ -27,13 +26,12 @@ class Account:
         "last_id",
         "mailbox",
         "meter",
-        "names",
         "pool",
         "released",
         "sessions",
     )
 
-    def __init__(self, host: Host, jid: JID, last_id: int, name_budget: int) -> None:
+    def __init__(self, host: Host, jid: JID, last_id: int) -> None:
         self.host = host
         self.jid = jid
         self.bare = jid.bare
@@ -49,7 +47,6 @@ class Account:
         self.alive = True
         """False once it is deleted."""
         self.mailbox = Mailbox(self)
-        self.names = Names(left=name_budget)
         self.pool = Pool(self.sessions)
         """Bytes that wait for its sessions."""
         self.meter: Meter | None = None

@@ -432,7 +432,6 @@ class ClientStream:
         self.sign_in = None
         self.opened = False
         self.splitter.limits = self.server.limits.after_sign_in
-        self.splitter.names = account.names
         self.splitter.reset()
 
     # ---- headers and features

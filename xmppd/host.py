@@ -416,7 +416,7 @@ class Host:
         cursor = self.delivery.cursors.get(bare).get("")
         if cursor is not None:  # the entry of the highest id may be deleted, and the clock may have been set back
             last_id = max(last_id, cursor.position, *cursor.settled)
-        account = Account(self, jid, last_id, self.server.limits.names)
+        account = Account(self, jid, last_id)
         account.mailbox.restore(cursor, last_id)
         await self.tell_and_wait(ACCOUNT_LOADED, account)
         self._keep(bare, account)

@@ -212,10 +212,7 @@ class Reloader:
 
 
 def use_limits(server: Server, config: LimitsConfig) -> None:
-    """Put limits into force, for the connections that are open as well.
-
-    Budgets of XML names count from the next time an account is loaded.
-    """
+    """Put limits into force, for the connections that are open as well."""
     limits = server.limits = RuntimeLimits.of(config)
     server.shaping.configure(config)
     server.guard.config = config.sign_in

@@ -112,6 +112,8 @@ class Router:
         stanza, host = passage.stanza, session.host
         if stanza.fault == "too-big":  # XEP-0205 section 4.5: the client knows which, and does not send it for ever
             raise PolicyViolation("too big", ("urn:xmpp:errors", "stanza-too-big"))
+        if stanza.fault == "long-name":
+            raise PolicyViolation("an XML name is too long")
         if stanza.fault:
             raise JidMalformed() if stanza.fault == "jid-malformed" else BadRequest()
         kind, to = stanza.kind, stanza.to

@@ -60,7 +60,6 @@ class RuntimeLimits:
     incoming_size: int
     presence_size: int
     ask_every: int
-    names: int
     sessions: int
     sasl_attempts: int
     sign_in_time: float
@@ -73,14 +72,13 @@ class RuntimeLimits:
     @classmethod
     def of(cls, config: LimitsConfig) -> RuntimeLimits:
         return cls(
-            _stream_limits(config.before_sign_in, 1),
-            _stream_limits(config.after_sign_in, TOLERANCE),
+            _stream_limits(config.before_sign_in, 1, config.name_size, config.before_sign_in.size),
+            _stream_limits(config.after_sign_in, TOLERANCE, config.name_size, 0),
             config.queue,
             config.queue_size,
             config.incoming_size,
             config.presence_size,
             config.ask_every,
-            config.names,
             config.sessions_per_account,
             config.sasl_attempts,
             float(config.sign_in_time),
@@ -96,8 +94,8 @@ TOLERANCE = 4
 """Up to so many times the size, a stanza is answered with an error; a larger one ends the stream."""
 
 
-def _stream_limits(config: StreamLimits, tolerance: int) -> Limits:
-    return Limits(config.size, config.elements, config.depth, config.attributes, tolerance)
+def _stream_limits(config: StreamLimits, tolerance: int, name: int, space: int) -> Limits:
+    return Limits(config.size, config.elements, config.depth, config.attributes, tolerance, name, space)
 
 
 class Server:

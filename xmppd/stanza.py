@@ -7,6 +7,7 @@ inherited prefix, so they can be archived, forwarded and sent as they are.
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -62,6 +63,12 @@ def _shape_of(kind: Kind, type: str, tags: tuple[str, ...]) -> Shape:
                 _shapes.clear()
             _shapes[kind, type, tags] = shape
     return shape
+
+
+TREES: Final = 8
+"""So many stanzas keep their trees, those that were asked last: a tree is many times as large as its bytes, and keeps
+all names that were read with it (xmppd.xml). A stanza that is kept for long is bytes again."""
+_planted: deque[Stanza] = deque()
 
 
 def tag(ns: str, name: str) -> str:
@@ -281,13 +288,16 @@ class Stanza:
 
     @property
     def xml(self) -> Element:
-        """The stanza as a tree, made once. Do not change it: copy first."""
+        """The stanza as a tree, kept while the stanza is worked on. Do not change it: copy first."""
         tree = self._tree
         if tree is None:
             start = _OPEN[self.kind] + f" xmlns='{CLIENT_NS}'"
             if self.to is not None:
                 start += f" to='{quoted(self.to.full)}'"
             tree = self._tree = parse(start.encode() + self.rest)
+            _planted.append(self)
+            if len(_planted) > TREES:
+                _planted.popleft()._tree = None
         return tree
 
     def child(self, ns: str, name: str) -> Element | None:

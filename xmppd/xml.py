@@ -1,15 +1,18 @@
 """Trees: lxml behind a few functions. The hot path never comes here (`Stanza` works on bytes).
 
-lxml keeps every element and attribute name for ever, so only names that the splitter has counted against a budget
-may reach `parse` (docs/explanation/architecture.md).
+libxml2 keeps every name that it has read (and namespaces, prefixes, runs of white space) in a dictionary, and lxml
+keeps one dictionary per thread for ever. What strangers invent must not stay: after `FRESH_AFTER` bytes the thread is
+given a new dictionary, and the old one goes with the last tree that was made with it (docs/adr/0012).
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
+import threading
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lxml import etree
 
@@ -19,7 +22,10 @@ CLIENT_NS = "jabber:client"
 XML_NS = "http://www.w3.org/XML/1998/namespace"
 LANG = f"{{{XML_NS}}}lang"
 
-_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=False)
+FRESH_AFTER = 1 << 20
+"""Bytes that are read with one dictionary; the worst that a megabyte can leave in it are some 10 MB."""
+_CONTEXT = "_ParserDictionaryContext"
+"""Where lxml keeps its dictionary of a thread, since 2.x (lxml/parser.pxi, _ParserDictionaryContext)."""
 _SPECIAL = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"})
 _ATTRIBUTE = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
@@ -50,15 +56,69 @@ def clean(text: str) -> str:
     return _ILLEGAL.sub("", text)
 
 
+def _thread_state() -> dict[str, object]:
+    """The dictionary in which C extensions keep what belongs to the running thread."""
+    get = ctypes.pythonapi.PyThreadState_GetDict
+    get.restype = ctypes.c_void_p
+    found: dict[str, object] = ctypes.cast(get(), ctypes.py_object).value
+    return found
+
+
+class _Reader(threading.local):
+    """The parser of a thread, and how much it may still read before both it and the names are new."""
+
+    def __init__(self) -> None:
+        self.forgets = False
+        self.renew()
+
+    def renew(self) -> None:
+        # Trees of several dictionaries may meet in one thread: that is how trees of several threads do (lxml compares
+        # the dictionaries of two documents before it moves a node, and takes its names over).
+        self.forgets = _thread_state().pop(_CONTEXT, None) is not None
+        self.parser = etree.XMLParser(
+            resolve_entities=False, no_network=True, load_dtd=False, remove_comments=False, collect_ids=False
+        )
+        self.left = FRESH_AFTER
+
+
+_reader = _Reader()
+
+
+def forgets() -> bool:
+    """Whether this lxml lets go of the names it has read. If not, strangers can fill the memory."""
+    parse(b"<x/>")
+    _reader.renew()
+    return _reader.forgets
+
+
 def parse(data: bytes) -> Element:
     """A tree from one well-formed element, default namespace jabber:client if it declares none.
 
     Raises ValueError on anything that is not well-formed.
     """
+    reader = _reader
+    reader.left -= len(data)
+    if reader.left < 0:
+        reader.renew()
     try:
-        return etree.fromstring(data, _PARSER)
+        return etree.fromstring(data, reader.parser)
     except etree.XMLSyntaxError as error:
-        raise ValueError(str(error)) from None
+        if not _only_odd_namespaces(error.error_log):
+            raise ValueError(str(error)) from None
+    return _with_odd_namespaces(data)
+
+
+def _with_odd_namespaces(data: bytes) -> Element:
+    """Namespaces that are no URI: expat lets them pass (as most clients do), libxml2 does not."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, collect_ids=False, recover=True)
+    tree = etree.fromstring(data, parser)
+    if tree is None or not _only_odd_namespaces(parser.error_log):
+        raise ValueError(str(parser.error_log))
+    return tree
+
+
+def _only_odd_namespaces(errors: Any) -> bool:
+    return all(error.type == etree.ErrorTypes.WAR_NS_URI for error in errors)
 
 
 def parse_inside(data: bytes) -> Element:

@@ -57,7 +57,7 @@ def test_default_limits() -> None:
     times = (limits.header_time, limits.sign_in_time, limits.idle_ping, limits.resume_time)
     assert [float(each) for each in times] == [10, 30, 300, 3600]
     assert (limits.queue, limits.sessions_per_account) == (500, 50)
-    assert (limits.names, limits.connections_per_address, limits.sasl_attempts) == (2000, 200, 5)
+    assert (limits.name_size, limits.connections_per_address, limits.sasl_attempts) == (512, 200, 5)
 
 
 def test_naming_one_limit_keeps_the_others_of_its_stage() -> None:

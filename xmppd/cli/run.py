@@ -17,6 +17,7 @@ import typer
 from ..config import ConfigError, ServerConfig, effective, find_config
 from ..control import ControlServer, ensure_free
 from ..errors import LocalError
+from ..libraries import advice
 from ..loader import PluginError, choose, discover
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
@@ -53,6 +54,8 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     """From nothing to a running server, and back at SIGTERM. What fails on the way is undone."""
     ended = _signals()
     sys.setswitchinterval(SWITCH_INTERVAL)
+    for text in advice():
+        log.warning("%s", text)
     await ensure_free(config.control_socket)
     clock = RealClock()
     certificates = load_certificates(config)
@@ -147,4 +150,6 @@ def check(
     if print_:
         print(effective(loaded, options), end="")
     else:
+        for text in advice():
+            console.print(f"Warning: {text}", highlight=False, markup=False, soft_wrap=True)
         console.print("The configuration is valid.")

@@ -215,11 +215,12 @@ class LimitsConfig:
         "What all connections of one account may send per second.",
     )
     sign_in: SignInLimits = option(SignInLimits(), "What failed sign-ins lead to.")
-    names: int = option(
-        2000,
-        "XML names new to the server that one account may use; the parser keeps each of them for ever.",
-        low=100,
-        high=1_000_000,
+    name_size: Size = option(
+        Size("512"),
+        "The longest name of an XML element or attribute, its namespace included. A stanza with a longer one is "
+        "answered with an error.",
+        low=512,
+        high=65_536,
     )
 
     def check(self) -> Iterable[tuple[Where, str]]:

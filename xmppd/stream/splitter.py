@@ -2,29 +2,34 @@
 
 expat stands in front, on the raw bytes: it proves well-formedness, bounds depth, size and number, refuses what
 section 11.1 forbids, and yields of each first-level element its attributes, its children's names and its exact
-bytes. No tree is built. The parser is dropped when nothing is under way (`rest`), so an idle stream holds none.
+bytes. No tree is built. It is given whole tokens only (`tokens`). The parser is dropped when nothing is under way
+(`rest`), so an idle stream holds none, and after `_FRESH_AFTER` bytes, because it keeps every name that it has seen.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from pyexpat import EXPAT_VERSION, ExpatError, ParserCreate, XMLParserType, errors
+from dataclasses import dataclass
+from pyexpat import ExpatError, ParserCreate, XMLParserType, errors
 from typing import Final
 
 from ..errors import StreamError
 from ..stanza import KINDS, Stanza
 from ..xml import CLIENT_NS, XML_NS, Element, alone, escape, parse, quoted, to_bytes
+from .tokens import START_TAG, Tokens
 
 STREAM_NS: Final = "http://etherx.jabber.org/streams"
 _STREAM_PREFIX = STREAM_NS + "|"
 _STREAM_TAG = f"{STREAM_NS}|stream"
-_START_TAG = re.compile(rb"""<[^>"']*(?:"[^"]*"[^>"']*|'[^']*'[^>"']*)*>""")
 _XML_DECLARATION = re.compile(rb"<\?xml[ \t\r\n]([^>]*)\?>")
 _ENCODING = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([^"']*)["']""")
-_DEFER_REPARSE = tuple(map(int, EXPAT_VERSION.removeprefix("expat_").split("."))) >= (2, 6, 0)
-_FRESH_AFTER = 4000
-"""A new parser after so many distinct names: expat keeps every one it has seen."""
+_FRESH_AFTER = 1 << 20
+"""A new parser after so many bytes …"""
+_FRESH_NAMES = 1000
+"""… or so many distinct names."""
+_SPACE = b" \t\r\n"
+_SURELY_SHORT = 128
+"""A name of so many characters is within every limit: four bytes each at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,17 @@ class Limits:
     attributes: int = 128
     tolerance: int = 4
     """A stanza of up to so many times the size is answered with an error; beyond, the stream ends."""
+    name: int = 512
+    """Bytes of a name, its namespace included. A stanza with a longer one is answered with an error."""
+    space: int = 0
+    """Bytes of white space that may come between elements; 0: any number, as keep-alives are (section 4.6.1)."""
 
     @property
     def most(self) -> int:
         return self.size * self.tolerance
 
 
-BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32, 1)
+BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32, 1, space=8192)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +89,6 @@ class Nonza:
 Item = StreamOpen | StreamClose | Stanza | Nonza
 
 
-@dataclass(slots=True)
-class Names:
-    """A budget of element and attribute names that this process has not seen (lxml never forgets one).
-
-    `learn` is off before sign-in: a stranger's names are counted, not remembered.
-    """
-
-    left: int = 2000
-    learn: bool = True
-    known: set[str] = field(default_factory=lambda: _KNOWN)
-
-    def spend(self, name: str) -> None:
-        """Raises StreamError when the budget is gone."""
-        if self.left <= 0:
-            raise StreamError("policy-violation", "too many new element names")
-        self.left -= 1
-        if self.learn:
-            self.known.add(name)
-
-
-_KNOWN: set[str] = set()
-
-
 class Splitter:
     """Feed it bytes, get items. A violation ends the items and stands in `fault`; nothing is read after it."""
 
@@ -110,32 +96,27 @@ class Splitter:
         "_attributes",
         "_base",
         "_begin",
+        "_blank",
         "_buffer",
-        "_cdata",
-        "_cdata_end",
         "_count",
         "_done",
         "_header",
         "_kids",
-        "_last_open",
+        "_long",
         "_name",
         "_out",
         "_parser",
         "_prefixes",
-        "_quote",
         "_replayed",
-        "_seen",
         "_skip",
-        "_waiting",
+        "_tokens",
         "depth",
         "fault",
         "limits",
-        "names",
     )
 
-    def __init__(self, limits: Limits = BEFORE_SIGN_IN, names: Names | None = None) -> None:
+    def __init__(self, limits: Limits = BEFORE_SIGN_IN) -> None:
         self.limits = limits
-        self.names = names or Names(learn=False)
         self.fault: StreamError | None = None
         self.reset()
 
@@ -147,7 +128,7 @@ class Splitter:
         self._header = b""
         self._prefixes: tuple[bytes, ...] = ()
         self._out: list[Item] = []
-        self._seen = 0
+        self._blank = 0
         self.depth = 0
         self._begin = self._done = 0
         self._clear()
@@ -156,12 +137,10 @@ class Splitter:
         self._base = 0
         """Offset in the parser of the buffer's first byte."""
         self._skip = 0
-        self._waiting = False
-        self._quote = b""
-        self._cdata = False
-        self._cdata_end = -1
-        self._last_open = -1
+        """Up to here the buffer is with the parser."""
+        self._tokens = Tokens()
         self._count = 0
+        self._long = False
         self._name = ""
         self._attributes: dict[str, str] = {}
         self._kids: list[str] = []
@@ -184,22 +163,18 @@ class Splitter:
         if self.fault is not None:
             return []
         if self._parser is None:
-            if self._header and self.depth == 1 and not data.strip(b" \t\r\n"):
-                return []  # whitespace keep-alive (RFC 6120 section 4.6.1) costs no parser
+            if self._header and self.depth == 1 and not data.strip(_SPACE):
+                self._pause(len(data))  # whitespace keep-alive (RFC 6120 section 4.6.1) costs no parser
+                return []
             self._create()
-        buffer = self._buffer
+        buffer, tokens = self._buffer, self._tokens
         buffer += data
-        size = len(buffer)
-        if self._waiting and not self._closes(data) and size <= self.limits.most:
+        if tokens.still_open(data) and len(buffer) <= self.limits.most:
             return []
         try:
             if not self._header and self.depth == 0:
                 self._check_start()
-            unfed = bytes(buffer[self._skip :]) if self._skip else bytes(buffer)
-            self._skip = size
-            self._last_open = max(self._last_open, buffer.rfind(b"<", size - len(unfed)))
-            assert self._parser is not None
-            self._parser.Parse(unfed, False)
+            self._feed()
         except ExpatError as error:
             at = self._parser.ErrorByteIndex - self._base if self._parser is not None else 0
             start = buffer.rfind(b"<", 0, max(at, 0) + 1)
@@ -208,6 +183,19 @@ class Splitter:
         except StreamError as error:
             self.fault = error
         return self._take()
+
+    def _feed(self) -> None:
+        """Give the parser what lies whole in the buffer."""
+        parser, buffer, tokens = self._parser, self._buffer, self._tokens
+        assert parser is not None
+        size, start = len(buffer), self._skip
+        while start < size:
+            end = tokens.whole(buffer, start)
+            if end == start:
+                return
+            self._skip = end
+            parser.Parse(bytes(buffer[start:end]) if start or end < size else bytes(buffer), False)
+            start = end
 
     def _take(self) -> list[Item]:
         out, self._out = self._out, []
@@ -226,69 +214,31 @@ class Splitter:
             del buffer[:cut]
             self._base += cut
             self._skip -= cut
-            self._last_open -= cut
-            self._cdata_end -= cut
+        if buffer and self.depth == 1 and buffer.isspace():
+            self._pause(len(buffer))
+            self._done = self._base = self._base + len(buffer)
+            self._skip = 0
+            buffer.clear()
         if not buffer:
-            self._waiting = False
-            self._last_open = -1
-            self._cdata_end = -1
-            if self._seen > _FRESH_AFTER and self.depth == 1:
+            if self.depth == 1 and self._worn():
                 self._parser = None
-                self._seen = 0
-        else:
-            if self.depth == 1 and buffer.isspace():
-                self._done = self._base + len(buffer)
-                buffer.clear()
-                self._base = self._done
-                self._skip = 0
-                self._waiting = False
-                self._last_open = self._cdata_end = -1
-                return out
-            self._look_at_rest()
-        return out
-
-    def _look_at_rest(self) -> None:
-        """Something is unfinished: bound it, and note whether it is a single token."""
-        buffer = self._buffer
-        if len(buffer) > self.limits.most:
+        elif len(buffer) > self.limits.most:
             self.fault = _too_big()
             self._parser = None
-            return
-        start = self._last_open
-        self._waiting = False
-        if start < 0 or self._cdata or start < self._cdata_end:
-            return
-        rest = bytes(buffer[start : start + 9])
-        if rest[1:2] in (b"", b"?", b"!"):
-            declaration = self.depth == 0 and not self._header and rest[1:2] == b"?"
-            if rest != b"<" and not declaration and not b"<![CDATA[".startswith(rest):
-                self.fault = StreamError("restricted-xml")
-                self._parser = None
-            return
-        if _START_TAG.match(buffer, start) is None:
-            # expat before 2.6 reads an unfinished token again from its start at every feed: wait for its end.
-            self._waiting = True
-            self._quote = _open_quote(buffer, start)
+        return out
 
-    def _closes(self, data: bytes) -> bool:
-        """Whether `data` ends the token that is waited for. Reads new bytes only."""
-        quote, at = self._quote, 0
-        while True:
-            if quote:
-                at = data.find(quote, at)
-                if at < 0:
-                    self._quote = quote
-                    return False
-                quote, at = b"", at + 1
-            else:
-                match = _QUOTE_OR_END.search(data, at)
-                if match is None:
-                    self._quote = b""
-                    return False
-                at = match.end()
-                if match[0] == b">":
-                    return True
-                quote = match[0]
+    def _worn(self) -> bool:
+        """Whether the parser has seen so much that a new one is due."""
+        parser = self._parser
+        return parser is not None and (self._long or self._base > _FRESH_AFTER or len(parser.intern) > _FRESH_NAMES)
+
+    def _pause(self, size: int) -> None:
+        """White space between elements."""
+        if self.limits.space:
+            self._blank += size
+            if self._blank > self.limits.space:
+                self.fault = StreamError("policy-violation", "too much white space before sign-in")
+                self._parser = None
 
     def _check_start(self) -> None:
         """What stands before the header: an XML declaration in UTF-8 or nothing (RFC 6120 section 11.5, 11.6)."""
@@ -316,26 +266,15 @@ class Splitter:
         parser.EndElementHandler = self._end
         parser.StartDoctypeDeclHandler = parser.CommentHandler = _restricted
         parser.ProcessingInstructionHandler = parser.EntityDeclHandler = _restricted
-        parser.StartCdataSectionHandler = self._cdata_start
-        parser.EndCdataSectionHandler = self._cdata_stop
-        if _DEFER_REPARSE:
-            parser.SetReparseDeferralEnabled(False)
         self._parser = parser
         self._clear()
         if self._header:
+            self._tokens.declaration = False
             self._replayed = True
             self.depth = 0
             parser.Parse(self._header, False)
             self._replayed = False
             self._base = self._done = len(self._header)
-
-    def _cdata_start(self) -> None:
-        self._cdata = True
-
-    def _cdata_stop(self) -> None:
-        self._cdata = False
-        if self._parser is not None:
-            self._cdata_end = self._parser.CurrentByteIndex - self._base + 3
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         depth = self.depth
@@ -347,6 +286,7 @@ class Splitter:
             self._attributes = attributes
             self._kids = []
             self._count = 0
+            self._long = False
         elif depth == 0:
             self._open(name, attributes)
             return
@@ -358,19 +298,17 @@ class Splitter:
                 raise StreamError("policy-violation", "too many elements or too deep")
             if name.startswith(_STREAM_PREFIX):
                 self._kids.append(STREAM_NS)  # refused as a whole, in `_end`
-        known = self.names.known
-        if name not in known:
-            self._new_name(name)
+        if len(name) > _SURELY_SHORT and self._too_long(name):
+            self._long = True
         if attributes:
             if len(attributes) > self.limits.attributes:
                 raise StreamError("policy-violation", "too many attributes")
             for key in attributes:
-                if key not in known:
-                    self._new_name(key)
+                if len(key) > _SURELY_SHORT and self._too_long(key):
+                    self._long = True
 
-    def _new_name(self, name: str) -> None:
-        self._seen += 1
-        self.names.spend(name)
+    def _too_long(self, name: str) -> bool:
+        return len(name.encode()) > self.limits.name
 
     def _open(self, name: str, attributes: dict[str, str]) -> None:
         if self._replayed:
@@ -378,7 +316,7 @@ class Splitter:
         parser = self._parser
         assert parser is not None
         begin = parser.CurrentByteIndex - self._base
-        match = _START_TAG.match(self._buffer, begin)
+        match = START_TAG.match(self._buffer, begin)
         assert match is not None
         raw = bytes(match[0])
         self._done = match.end() + self._base
@@ -388,6 +326,7 @@ class Splitter:
         if raw.endswith(b"/>"):
             raise StreamError("bad-format", "the stream is closed at once")
         self._header = raw
+        self._tokens.declaration = False
         prefixes = [m[1] for m in re.finditer(rb"\sxmlns:([^\s=]+)\s*=", raw)]
         if b"stream" not in prefixes or not raw.startswith(b"<stream:stream"):
             raise StreamError("bad-namespace-prefix", "the prefix must be 'stream'")
@@ -411,7 +350,7 @@ class Splitter:
         assert parser is not None
         base = self._base
         begin, end = self._begin - base, parser.CurrentByteIndex - base
-        match = _START_TAG.match(buffer, begin)
+        match = START_TAG.match(buffer, begin)
         assert match is not None
         head_end = match.end()
         if buffer[head_end - 2] == 0x2F:  # <x/>: where expat sees its end differs between versions
@@ -426,13 +365,15 @@ class Splitter:
         large = stop - begin > self.limits.size
         if stop - begin > self.limits.most or (large and kind is None):
             raise _too_big()
+        if self._long and kind is None:
+            raise StreamError("policy-violation", "an XML name is too long")
         if kind is None:
             self._out.append(self._nonza(bytes(buffer[begin:stop])))
             return
         attributes = self._attributes
-        if large or STREAM_NS in kids:
+        if large or self._long or STREAM_NS in kids:
             stanza = Stanza.received(kind, attributes, b"", ())
-            stanza.fault = "too-big" if large else "bad-request"
+            stanza.fault = "too-big" if large else "long-name" if self._long else "bad-request"
         else:
             stanza = Stanza.received(kind, attributes, inside, tuple(kids))
             head = match[0]
@@ -464,23 +405,6 @@ class Splitter:
 
 
 _PLAIN_STARTS = (b"<message", b"<presence", b"<iq")
-_QUOTE_OR_END = re.compile(rb"""["'>]""")
-
-
-def _open_quote(buffer: bytearray, start: int) -> bytes:
-    """The quote that is open at the end of an unfinished tag, b"" for none."""
-    quote, at = b"", start
-    while True:
-        if quote:
-            at = buffer.find(quote, at)
-            if at < 0:
-                return quote
-            quote, at = b"", at + 1
-        else:
-            match = _QUOTE_OR_END.search(buffer, at)
-            if match is None or match[0] == b">":
-                return b""
-            quote, at = bytes(match[0]), match.end()
 
 
 def _restricted(*_: object) -> None:
