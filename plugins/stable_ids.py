@@ -1,5 +1,5 @@
-"""XEP-0359: what only the server may say about a message is taken out of what clients send: stanza-ids of the
-account, and delays in the server's name (XEP-0203 section 5)."""
+"""XEP-0359: what only the server may say about a message is taken out of what clients send: stanza-ids in the name of
+anything that it hosts (its domains, accounts and rooms), and delays in the server's name (XEP-0203 section 5)."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ class StableIds(Plugin[NoConfig]):
     account_features = (SID_NS,)
 
     def setup(self) -> None:
-        self._read: tuple[Stanza | None, frozenset[str]] = (None, frozenset())
+        self._read: tuple[Stanza | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
 
     @on(OUTBOUND, Stage.STAMP, MESSAGES, tags=MARKS)
     def outgoing(self, event: Outbound) -> None:
-        """Also the sender's own archive must not hold an id that looks like its own."""
-        event.stanza = self._cleaned(event.stanza, event.owner.bare, trusted=False)
+        """A client speaks for nothing that is hosted here: no archive, of people or rooms, gets such an id."""
+        event.stanza = self._cleaned(event.stanza, event.owner.bare, "", trusted=False)
 
     def _named(self, stanza: Stanza) -> frozenset[str] | None:
         """Of a room's messages with the room's own id that is nobody in the room."""
-        return None if DELAY_TAG in stanza.tags else self._names(stanza)
+        if DELAY_TAG in stanza.tags:
+            return None
+        names, ours = self._names(stanza)
+        return names if ours <= {_speaker(stanza)} else None
 
     @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS, of=_named)
     def incoming(self, event: Inbound) -> None:
@@ -40,26 +43,39 @@ class StableIds(Plugin[NoConfig]):
         stanza = event.stanza
         # Only the server speaks for the domain, and for an account's bare address.
         trusted = stanza.sender is not None and stanza.sender.full in (self.host.domain, event.owner.bare)
-        event.stanza = self._cleaned(stanza, event.owner.bare, trusted)
+        event.stanza = self._cleaned(stanza, event.owner.bare, _speaker(stanza), trusted)
 
-    def _cleaned(self, stanza: Stanza, owner: str, trusted: bool) -> Stanza:
-        """Without ids by `owner` and, unless the server itself is the sender, without delays in its name."""
-        named = self._names(stanza)
-        if owner in named:
-            stanza = stanza.without(SID_NS, "stanza-id", lambda element: _bare(element.get("by")) == owner)
+    def _cleaned(self, stanza: Stanza, owner: str, speaker: str, trusted: bool) -> Stanza:
+        """Without ids by `owner`, and by what is ours unless it is the `speaker` itself; and, unless the server is the
+        sender, without delays in its name.
+
+        Ids of others stay (section 3, third rule). Of ours none do: whoever asks them is told that the rules
+        are kept here (section 5), so an id in the name of any of them is believed.
+        """
+        names, ours = self._names(stanza)
+        forged = (ours - {speaker}) | (names & {owner})
+        if forged:
+            stanza = stanza.without(SID_NS, "stanza-id", lambda element: _bare(element.get("by")) in forged)
         if not trusted and DELAY_TAG in stanza.tags:
-            ours = (self.host.domain, owner)
-            stanza = stanza.without(DELAY_NS, "delay", lambda element: _full(element.get("from")) in ours)
+            server = (self.host.domain, owner)
+            stanza = stanza.without(DELAY_NS, "delay", lambda element: _full(element.get("from")) in server)
         return stanza
 
-    def _names(self, stanza: Stanza) -> frozenset[str]:
-        """The bare addresses in whose name ids are given. Read once for all recipients of a fan-out."""
-        seen, names = self._read
+    def _names(self, stanza: Stanza) -> tuple[frozenset[str], frozenset[str]]:
+        """The bare addresses in whose name ids are given, and those of them that are hosted here. Read once for all
+        recipients of a fan-out."""
+        seen, names, ours = self._read
         if seen is not stanza:
-            found = stanza.xml.iterchildren(f"{{{SID_NS}}}stanza-id")
-            names = frozenset(_bare(element.get("by")) for element in found)
-            self._read = (stanza, names)
-        return names
+            elements = stanza.xml.iterchildren(f"{{{SID_NS}}}stanza-id")
+            found = [jid for element in elements if (jid := _parsed(element.get("by"))) is not None]
+            names = frozenset(jid.bare for jid in found)
+            ours = frozenset(jid.bare for jid in found if self.host.router.where(jid) is not None)
+            self._read = (stanza, names, ours)
+        return names, ours
+
+
+def _speaker(stanza: Stanza) -> str:
+    return stanza.sender.bare if stanza.sender is not None else ""
 
 
 def _bare(text: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Client, Element, Harness
+from tests.plugins.muc.people import ROOM, tavern
 
 SID = "urn:xmpp:sid:0"
 DELAY = "urn:xmpp:delay"
@@ -19,7 +20,17 @@ OWN = [
     "juliet@localhost/balcony",
     "juliet&#64;localhost",
 ]
-OTHERS = ["mallory@localhost", "room@conference.localhost", "juliet.localhost", "juliet@example.org", "@@", ""]
+HOSTED = [
+    "localhost",
+    "LOCALHOST",
+    "localhost/x",
+    "mallory@localhost",
+    "nobody@localhost",
+    "conference.localhost",
+    "room@conference.localhost",
+    "room@conference.localhost/nick",
+]
+OTHERS = ["juliet.localhost", "juliet@example.org", "room@conference.example.org", "@@", ""]
 
 
 def stanza_id(by: str, id: str = "forged") -> str:
@@ -61,6 +72,32 @@ async def test_prefixes_hide_nothing(server: Harness) -> None:
     assert len(got.findall(f"{{{SID}}}stanza-id")) == 1
 
 
+@pytest.mark.parametrize("by", HOSTED)
+async def test_ids_in_the_name_of_anything_hosted_here_are_taken_out(server: Harness, by: str) -> None:
+    """The host, accounts, services and rooms; live and in both archives."""
+    romeo, juliet = await pair(server)
+    romeo.send(f"<message to='juliet@localhost' type='chat'><body>hi</body>{stanza_id(by)}</message>")
+    assert ids(await juliet.receive())[0][0] == "juliet@localhost"
+    for client in (romeo, juliet):
+        await client.iq(f"<query xmlns='{MAM}'/>", "set")
+        (result,) = await client.receive_all()
+        assert "forged" not in [id for _, id in ids(result)]
+
+
+@pytest.mark.parametrize("by", HOSTED)
+async def test_in_a_room_too(server: Harness, by: str) -> None:
+    """Also the room's own archive, and what it passes on privately."""
+    romeo, juliet = await tavern(server, "juliet")
+    romeo.send(f"<message to='{ROOM}' type='groupchat'><body>hi</body>{stanza_id(by)}{stanza_id(ROOM)}</message>")
+    for client in (romeo, juliet):
+        assert [named for named, _ in ids(await client.receive())] == [ROOM]
+    romeo.send(f"<message to='{ROOM}/juliet' type='chat'><body>hi</body>{stanza_id(by)}</message>")
+    assert "forged" not in [id for _, id in ids(await juliet.receive())]
+    await juliet.iq(f"<query xmlns='{MAM}'/>", "set", to=ROOM)
+    (result,) = [each for each in await juliet.receive_all() if each.find(f"{{{MAM}}}result") is not None]
+    assert "forged" not in [id for _, id in ids(result)]
+
+
 @pytest.mark.parametrize("by", OTHERS)
 async def test_ids_of_others_stay(server: Harness, by: str) -> None:
     romeo, juliet = await pair(server)
@@ -70,11 +107,11 @@ async def test_ids_of_others_stay(server: Harness, by: str) -> None:
 
 async def test_the_senders_archive_holds_no_forged_id_of_the_sender(server: Harness) -> None:
     romeo, juliet = await pair(server)
-    forged = stanza_id("romeo@localhost/x") + stanza_id("juliet@localhost") + stanza_id("other@localhost", "kept")
+    forged = stanza_id("romeo@localhost/x") + stanza_id("juliet@localhost") + stanza_id("other@example.org", "kept")
     romeo.send(f"<message to='juliet@localhost' type='chat'><body>hi</body>{forged}</message>")
     live = ids(await juliet.receive())
-    assert [pair[0] for pair in live] == ["other@localhost", "juliet@localhost"]
-    for client, stays in ((romeo, ["juliet@localhost", "other@localhost"]), (juliet, ["other@localhost"])):
+    assert [pair[0] for pair in live] == ["other@example.org", "juliet@localhost"]
+    for client, stays in ((romeo, ["other@example.org"]), (juliet, ["other@example.org"])):
         await client.iq(f"<query xmlns='{MAM}'/>", "set")
         (result,) = await client.receive_all()
         assert [by for by, _ in ids(result)] == stays
@@ -116,7 +153,7 @@ async def test_it_is_announced(server: Harness) -> None:
         assert SID in [each.get("var") for each in answer[0]]
 
 
-async def test_in_a_room_an_id_in_ones_own_name_is_taken_out_for_that_one(server: Harness) -> None:
+async def test_in_a_room_an_id_in_the_name_of_an_occupant_is_taken_out(server: Harness) -> None:
     people = [await server.login(name, "pc", True) for name in ("romeo", "juliet", "nurse")]
     for each in people:
         each.send(
@@ -131,8 +168,8 @@ async def test_in_a_room_an_id_in_ones_own_name_is_taken_out_for_that_one(server
     for each in people:
         await each.receive_all()
     romeo, juliet, nurse = people
-    said = f"<body>hi</body>{stanza_id('JULIET@localhost/x')}{stanza_id('else@localhost')}"
+    said = f"<body>hi</body>{stanza_id('JULIET@localhost/x')}{stanza_id('else@example.org')}"
     romeo.send(f"<message to='r@conference.localhost' type='groupchat'>{said}</message>")
-    for client, stays in ((juliet, []), (nurse, ["JULIET@localhost/x"])):
+    for client in (juliet, nurse):
         (got,) = await client.receive_all()
-        assert [by for by, _ in ids(got)] == [*stays, "else@localhost", "r@conference.localhost"]
+        assert [by for by, _ in ids(got)] == ["else@example.org", "r@conference.localhost"]
