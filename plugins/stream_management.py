@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
+from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, FeatureAsk
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NS = "urn:xmpp:sm:3"
 ENDED_KEPT = 10_000
+ENDED_BYTES = 4 << 20
 DAY = 86_400.0
 _UNSIGNED = re.compile(r"[0-9]{1,10}", re.ASCII).fullmatch
 
@@ -97,7 +98,7 @@ class StreamManagement(Plugin[Config]):
     xeps = (Xep(198, "1.6.1"),)
 
     def setup(self) -> None:
-        self.ended: OrderedDict[tuple[str, str], int | Session] = OrderedDict()
+        self.ended: Cache[tuple[str, str], int | Session] = Cache(ENDED_KEPT, ENDED_BYTES)
         """By account and SM-ID: how many stanzas of an ended session were handled; the session while it counts."""
         self.counts = self.host.storage.map("stream-count", Count)
         """By account and SM-ID; of sessions that a crash may end."""
@@ -267,11 +268,9 @@ class StreamManagement(Plugin[Config]):
             session.counter = session.feed.trace = None
             self.spawn(self._forget(session.account.bare, [enabled.id]), "forget")
         key = (session.account.bare, enabled.id)
-        self.ended[key] = accounted(session) if session.handled >= session.received else session
+        self.ended.put(key, accounted(session) if session.handled >= session.received else session)
         if session.handled < session.received:
             self.spawn(self._count(key, session), "count")
-        while len(self.ended) > ENDED_KEPT:
-            self.ended.popitem(last=False)
 
     async def _clean(self, account: Account) -> None:
         """Counts that crashes left behind, of sessions that nobody can come back for."""
@@ -303,7 +302,7 @@ class StreamManagement(Plugin[Config]):
     async def _count(self, key: tuple[str, str], session: Session) -> None:
         await session.all_settled()
         if key in self.ended:
-            self.ended[key] = accounted(session)
+            self.ended.put(key, accounted(session))
 
     async def _handled(self, account: Account, id: str) -> int | None:
         """What an ended session of this account has handled. None: not known, or not this account's."""

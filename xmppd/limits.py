@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from .cache import Cache
 from .net.address import network
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ LONGEST: Final = 60.0
 """Seconds that a connection waits at most: what one read brought is bounded, and a dead peer must be noticed."""
 REMEMBERED: Final = 20_000
 """Entries of each table about sign-ins; the one not used for the longest time goes first."""
+REMEMBERED_BYTES: Final = 8 << 20
+"""Of each table: strangers choose the names in them."""
 
 
 # ---- bytes and stanzas per second
@@ -169,9 +171,9 @@ class SignInGuard:
     def __init__(self, clock: Clock, config: SignInLimits) -> None:
         self.clock = clock
         self.config = config
-        self._addresses: OrderedDict[str, Failures] = OrderedDict()
-        self._pairs: OrderedDict[tuple[str, str], Failures] = OrderedDict()
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._addresses: Cache[str, Failures] = Cache(REMEMBERED, REMEMBERED_BYTES)
+        self._pairs: Cache[tuple[str, str], Failures] = Cache(REMEMBERED, REMEMBERED_BYTES)
+        self._known: Cache[tuple[str, str], bool] = Cache(REMEMBERED, REMEMBERED_BYTES)
 
     def wait(self, address: str, account: str) -> float:
         """Seconds until that account may try from that address again, 0.0 for now."""
@@ -195,15 +197,13 @@ class SignInGuard:
         if wait:
             log.warning("failed sign-ins from %s: accounts that are new there must wait %.0f s", place, wait)
 
-    def _count(self, table: OrderedDict[T, Failures], key: T, free: int) -> float:
+    def _count(self, table: Cache[T, Failures], key: T, free: int) -> float:
         """Seconds to wait, doubled with each failure beyond the free ones."""
         config, now = self.config, self.clock.monotonic()
-        found = table.pop(key, None)
+        found = table.get(key)
         if found is None or now - found.last > config.forget:
             found = Failures()
-        table[key] = found
-        if len(table) > REMEMBERED:
-            table.popitem(last=False)
+        table.put(key, found)
         found.number += 1
         found.last = now
         if not free or found.number < free:
@@ -214,11 +214,8 @@ class SignInGuard:
 
     def succeeded(self, address: str, account: str) -> None:
         key = (network(address), account)
-        self._pairs.pop(key, None)
-        self._known[key] = None
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        self._pairs.pop(key)
+        self._known.put(key, True)
 
 
 class Hashing:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.caps import CAPS, INTERESTED, Interest
 from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
 from xmppd.contracts.sessions import AVAILABLE, FEATURES, RESTORED, SHOWN, FeatureAsk
 from xmppd.plugin import JID, E, Element, Plugin, Session, SessionKey, Stanza, Xep, on
+from xmppd.storage.api import Write
 
 from .verify import HASHES, INFO_NS, believable, features, verification
 
@@ -24,6 +25,8 @@ REFRESH = 300.0
 NOTIFY = "+notify"
 LONGEST = 500
 NAMES = 200
+KNOWN_BYTES = 16 << 20
+"""In memory, of all that is remembered."""
 """So many interests of one client are remembered."""
 VER = SessionKey[str]("caps-ver", "", durable=True)
 """What the session has announced last: hash, node and ver."""
@@ -59,11 +62,11 @@ class EntityCaps(Plugin[Config]):
     def setup(self) -> None:
         self.ver = ""
         self.stored = self.host.storage.map("caps", Known)
-        self.known: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self.known: Cache[str, frozenset[str]] = Cache(self.config.known, KNOWN_BYTES)
 
     async def start(self) -> None:
         for key, known in (await self.stored.read_all(self.host.domain)).items():
-            self.known[key] = frozenset(known.interests)
+            self.known.put(key, frozenset(known.interests))
         await self.refresh()
         # A changed configuration may add to what the host shows.
         self.every(REFRESH, self.refresh, "refresh")
@@ -142,11 +145,10 @@ class EntityCaps(Plugin[Config]):
         self._learned(session, interests)
 
     async def _keep(self, key: str, interests: frozenset[str]) -> None:
-        self.known[key] = interests
-        writes = [self.stored.put(self.host.domain, key, Known(tuple(sorted(interests)), self.host.clock.now()))]
-        while len(self.known) > self.config.known:
-            old, _ = self.known.popitem(last=False)
-            writes.append(self.stored.delete(self.host.domain, old))  # type: ignore[arg-type]
+        known = Known(tuple(sorted(interests)), self.host.clock.now())
+        self.known.most = self.config.known
+        writes: list[Write] = [self.stored.put(self.host.domain, key, known)]
+        writes += [self.stored.delete(self.host.domain, old) for old in self.known.put(key, interests)]
         await self.host.storage.commit(writes)
 
     def _learned(self, session: Session, interests: frozenset[str]) -> None:

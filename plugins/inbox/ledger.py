@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from xmppd.cache import weight
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
 from xmppd.contracts.pubsub import PUBSUB
@@ -27,7 +28,8 @@ PAGE = 100
 COUNTED = 1000
 """So far back the log is asked for what is unread."""
 CACHED = 50_000
-"""So many conversations, and sums of so many owners, are kept in memory."""
+CACHED_BYTES = 32 << 20
+"""Sums of so many owners, and so many bytes of conversations, are kept in memory."""
 NOTED = 2000
 """So many steps of a conversation wait in memory. Where messages come faster than they are counted, the log tells."""
 MARGIN = 10_000_000
@@ -168,6 +170,10 @@ class Ledger:
             return found
 
 
+def _weight(conversations: Mapping[str, Conversation]) -> int:
+    return sum(weight(peer, each) for peer, each in conversations.items())
+
+
 class Known:
     """What the store has, of owners that were counted or asked last, so that it need not be read again."""
 
@@ -176,6 +182,7 @@ class Known:
         self._whole: set[str] = set()
         """Owners of whom all conversations are known."""
         self._size = 0
+        """Bytes."""
 
     def get(self, owner: str, peer: str) -> Conversation | None:
         """None: the store must be asked."""
@@ -192,29 +199,31 @@ class Known:
     def put(self, owner: str, changed: Mapping[str, Conversation]) -> None:
         """What was committed."""
         known = self._by_owner.setdefault(owner, {})
-        before = len(known)
+        by = sum(weight(peer, each) for peer, each in changed.items())
+        by -= sum(weight(peer, known[peer]) for peer in changed if peer in known)
         known.update(changed)
-        self._grown(owner, len(known) - before)
+        self._grown(owner, by)
 
     def read(self, owner: str, found: Mapping[str, Conversation]) -> None:
         """All that the store has."""
         self.forget(owner)
         self._by_owner[owner] = dict(found)
         self._whole.add(owner)
-        self._grown(owner, len(found))
+        self._grown(owner, _weight(found))
 
     def _grown(self, owner: str, by: int) -> None:
         self._by_owner.move_to_end(owner)
         self._size += by
-        while self._size > CACHED and len(self._by_owner) > 1:
+        while self._size > CACHED_BYTES and len(self._by_owner) > 1:
             self.forget(next(iter(self._by_owner)))
 
     def forget(self, owner: str, peer: str | None = None) -> None:
         """A conversation is gone; without `peer`, nothing is known of the owner any more."""
         if peer is not None:
-            self._size -= self._by_owner.get(owner, {}).pop(peer, None) is not None
+            gone = self._by_owner.get(owner, {}).pop(peer, None)
+            self._size -= weight(peer, gone) if gone is not None else 0
             return
-        self._size -= len(self._by_owner.pop(owner, ()))
+        self._size -= _weight(self._by_owner.pop(owner, {}))
         self._whole.discard(owner)
 
 

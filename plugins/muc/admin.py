@@ -232,7 +232,7 @@ class Administration(Invitations):
             effects += self._told(turn)
             if turn.old is Affiliation.NONE and turn.new is Affiliation.MEMBER and MEMBERS_ONLY.of(self):
                 effects.append(Send(self.invitation(turn.jid, who.bare, turn.reason)))  # section 9.5
-                self.invitations[(turn.jid.bare, who.bare)] = None
+                self.invited(turn.jid.bare, who.bare)
         return effects
 
     def _leaves_with(self, occupant: Occupant) -> int:

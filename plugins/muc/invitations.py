@@ -16,7 +16,6 @@ from .model import MUC_NS, USER_NS, Affiliation, Effect, Member, Occupant, Plan,
 from .options import MAY_INVITE, MEMBERS_ONLY, PASSWORD
 from .privileges import check_role
 from .speech import Speech
-from .state import INVITATIONS
 
 REQUEST: Final = MUC_NS + "#request"
 AT_ONCE: Final = 10
@@ -84,9 +83,7 @@ class Invitations(Speech):
                     self.members[save.bare] = save.member
             for effect in effects:
                 assert isinstance(effect, Send) and effect.stanza.to is not None
-                self.invitations[(effect.stanza.to.bare, who.bare)] = None
-            while len(self.invitations) > INVITATIONS:
-                self.invitations.popitem(last=False)
+                self.invited(effect.stanza.to.bare, who.bare)
             return effects
 
         plan.apply = apply

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from xmppd.cache import Cache, content
 from xmppd.errors import PolicyViolation
 from xmppd.jid import JID
 from xmppd.plugin import Lane
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("xmppd.rooms")
 
 IDLE: Final = 1000
-"""So many rooms without occupants stay in memory."""
+IDLE_BYTES: Final = 32 << 20
+"""So many rooms without occupants stay in memory, of so many bytes."""
 AT_ONCE: Final = 200
 PACES: Final = 2000
+PACES_BYTES: Final = 512 << 10
 
 
 class Pace:
@@ -34,15 +37,13 @@ class Pace:
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._left: Cache[str, tuple[float, float]] = Cache(PACES, PACES_BYTES)
 
     def check(self, bare: str, now: float, per_minute: int) -> None:
         """One more change. Raises PolicyViolation of type wait when there were too many."""
-        left, since = self._left.pop(bare, (float(per_minute), now))
+        left, since = self._left.get(bare) or (float(per_minute), now)
         left = min(per_minute, left + (now - since) * per_minute / 60)
-        self._left[bare] = (left - 1 if left >= 1 else left, now)
-        if len(self._left) > PACES:
-            self._left.popitem(last=False)
+        self._left.put(bare, (left - 1 if left >= 1 else left, now))
         if left < 1:
             raise PolicyViolation("too many changes: wait a little", type="wait")
 
@@ -61,6 +62,12 @@ class Live:
         """By full JID: what an occupant that came back after a broken stream may say again."""
 
 
+def _weight(bare: str, live: Live) -> int:
+    """Roughly the bytes of a room."""
+    room = live.room
+    return 4000 + (content(room.members) + 200 * len(room.members) + content(room.options) if room is not None else 0)
+
+
 class Rooms:
     """`directory`: every room by localpart. `made_by`: how many rooms a user has made."""
 
@@ -76,7 +83,7 @@ class Rooms:
         self.directory: dict[str, Listing] = {}
         self.made_by: Counter[str] = Counter()
         self.live: dict[str, Live] = {}
-        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._idle: Cache[str, Live] = Cache(IDLE, IDLE_BYTES, _weight)
 
     async def open(self) -> None:
         """Read the directory; what a crash left of temporary rooms is deleted: nobody is in them."""
@@ -196,15 +203,12 @@ class Rooms:
             return
         if live.room is None:
             self.live.pop(bare, None)
-            self._idle.pop(bare, None)
+            self._idle.pop(bare)
             return
         if live.room.seats:
-            self._idle.pop(bare, None)
+            self._idle.pop(bare)
             return
-        self._idle[bare] = None
-        self._idle.move_to_end(bare)
-        while len(self._idle) > IDLE:
-            oldest, _ = self._idle.popitem(last=False)
+        for oldest in self._idle.put(bare, live):
             there = self.live.get(oldest)
             if there is not None and not there.users and there.lane.idle:
                 del self.live[oldest]

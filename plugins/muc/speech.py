@@ -16,7 +16,7 @@ from xmppd.xep import SID_NS, stanza_id_bytes
 from .entering import GHOSTS, Entering, condition_of
 from .model import USER_NS, Cast, Effect, Keep, Occupant, Plan, SaveRoom, Send
 from .options import ARCHIVING, MAY_SET_SUBJECT, MAY_SPEAK, MAY_WHISPER
-from .state import OCCUPANT_ID_TAG, RELAYS, X_TAG, item_text, x_bytes
+from .state import LONGEST_ID, OCCUPANT_ID_TAG, RELAYS, X_TAG, item_text, x_bytes
 
 BODY: Final = "jabber:client|body"
 SUBJECT: Final = "jabber:client|subject"
@@ -186,6 +186,8 @@ class Speech(Entering):
             if stanza.type == "set":
                 raise Forbidden()
             real = real.to_bare()
+        if len(stanza.id) > LONGEST_ID:
+            raise NotAcceptable("an id is remembered until the answer comes: not one so long")
         id = token_hex(12)
         self.relays[id] = (who, stanza.id, real.full)
         if len(self.relays) > RELAYS:

@@ -44,6 +44,8 @@ OCCUPANT_ID_TAG: Final = f"{OCCUPANT_ID_NS}|occupant-id"
 FORGED: Final = frozenset((f"{SID_NS}|stanza-id", OCCUPANT_ID_TAG, X_TAG, f"{MUC_NS}|x", f"{DELAY_NS}|delay"))
 """Children that only the room may write: their presence means a closer look (T28)."""
 RELAYS: Final = 500
+LONGEST_ID: Final = 1024
+"""Of an IQ that is passed on: what is remembered of it is bounded in bytes, too."""
 INVITATIONS: Final = 500
 
 
@@ -118,6 +120,12 @@ class RoomState:
         return cls(jid, record, {creator.bare: Member("owner")}, settings)
 
     # ---- questions
+
+    def invited(self, bare: str, inviter: str) -> None:
+        """That user may decline to this one."""
+        self.invitations[(bare, inviter)] = None
+        if len(self.invitations) > INVITATIONS:
+            self.invitations.popitem(last=False)
 
     def next_id(self, now: int) -> int:
         """An id for the archive: microseconds, strictly rising even if the clock is set back."""
@@ -200,13 +208,12 @@ class RoomState:
 
     def nick_key(self, nick: str) -> str:
         """What makes two nicks the same to a reader (section 17.1.1). Raises JidMalformed, NotAcceptable."""
+        if len(nick) > self.settings.nick_length:  # first, so that what is remembered is short
+            raise NotAcceptable(f"a nick has at most {self.settings.nick_length} characters")
         try:
-            key = prepare_nick(nick)
+            return prepare_nick(nick)
         except MalformedJid:
             raise JidMalformed("not a nick") from None
-        if len(nick) > self.settings.nick_length:
-            raise NotAcceptable(f"a nick has at most {self.settings.nick_length} characters")
-        return key
 
     def reserved_for(self, key: str, members: Mapping[str, Member] | None = None) -> str | None:
         """The bare JID that a nick is registered for; `members`: as they will be."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from xmppd.cache import Cache
 from xmppd.contracts.pubsub import Published
 from xmppd.plugin import JID, Host
 from xmppd.storage.api import Entry, Range, Write
@@ -18,7 +18,8 @@ MICROSECONDS = 1_000_000
 REMEMBERED: Final = 100
 """The entries of a node are remembered if they are no more …"""
 NODES: Final = 10_000
-"""… of so many nodes, so that a publication need not read the store."""
+NODES_BYTES: Final = 16 << 20
+"""… of so many nodes, and so many bytes, so that a publication need not read the store."""
 MANY: Final[dict[str, tuple[int, ...]]] = {}
 """Stands for a node of more entries."""
 
@@ -29,17 +30,16 @@ class Items:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.log = host.storage.log(LOG)
-        self._last: dict[str, int] = {}
-        self._known: OrderedDict[tuple[str, str], dict[str, tuple[int, ...]]] = OrderedDict()
+        self._last: Cache[str, int] = Cache(10_000, 4 << 20)
+        self._known: Cache[tuple[str, str], dict[str, tuple[int, ...]]] = Cache(NODES, NODES_BYTES)
 
     async def next_id(self, owner: str) -> int:
         """Above all that the owner's log has held since the server runs, and not below the time."""
         last = self._last.get(owner)
         if last is None:
-            if len(self._last) > 10_000:
-                self._last.clear()
             last = await self.log.last_id(owner)
-        new = self._last[owner] = max(last + 1, int(self.host.clock.now() * MICROSECONDS))
+        new = max(last + 1, int(self.host.clock.now() * MICROSECONDS))
+        self._last.put(owner, new)
         return new
 
     def _range(self, name: str, settings: Settings, **more: object) -> Range:
@@ -101,11 +101,7 @@ class Items:
                 known[entry.resource] = (*known.get(entry.resource, ()), entry.id)
             if len(page) > REMEMBERED:
                 known = MANY
-            self._known[key] = known
-            if len(self._known) > NODES:
-                self._known.popitem(last=False)
-        else:
-            self._known.move_to_end(key)
+            self._known.put(key, known)
         return None if known is MANY else known
 
     async def all_gone(self, owner: str, name: str) -> list[int]:
@@ -137,11 +133,11 @@ class Items:
         if new is not None:
             body = b"%s\n%s" % (new.publisher.full.encode(), new.payload)
             changes.append(self.log.append(owner, Entry(new.at, _peer(name), new.id, 0, body)))
-        known = self._known.pop((owner, name), None)  # not to be believed if the commit fails
+        known = self._known.pop((owner, name))  # not to be believed if the commit fails
         if changes:
             await self.host.storage.commit(changes)
         if known is MANY and new is not None:
-            self._known[owner, name] = MANY
+            self._known.put((owner, name), MANY)
         if known is None or known is MANY:
             return
         for item in [item for item, entries in known.items() if not set(gone).isdisjoint(entries)]:
@@ -151,12 +147,12 @@ class Items:
         if new is not None:
             known[new.id] = (new.at,)  # what it replaces is among `gone`
         if len(known) <= REMEMBERED:
-            self._known[owner, name] = known
+            self._known.put((owner, name), known)
 
     def forget(self, owner: str) -> None:
         """The owner is gone."""
         for key in [key for key in self._known if key[0] == owner]:
-            del self._known[key]
+            self._known.pop(key)
 
 
 def _peer(name: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, Self
 
+from xmppd.cache import Cache
 from xmppd.contracts.pubsub import PUBSUB, NodeChanged
 from xmppd.contracts.rooms import ROOMS
 from xmppd.contracts.sessions import DIRECTED
@@ -19,7 +19,10 @@ NOTIFY: Final = ("urn:xmpp:notification-settings:1", "urn:xmpp:notification-sett
 REFERENCE_NS: Final = "urn:xmpp:reference:0"
 REPLY_NS: Final = "urn:xmpp:reply:0"
 KEPT: Final = 10_000
-"""So many accounts' settings are kept in memory."""
+KEPT_BYTES: Final = 16 << 20
+"""So many accounts' settings are kept in memory, of so many bytes."""
+LONGEST_NICK: Final = 1023
+"""Of a resourcepart (RFC 7622 section 3.4); a longer one is nobody's."""
 
 
 class When(enum.Enum):
@@ -39,7 +42,8 @@ class Chat:
     @classmethod
     def read(cls, bookmark: Element) -> Self:
         joins = str(bookmark.get("autojoin", "")) in ("true", "1")
-        return cls(chosen_in(bookmark), joins, text_of(find(bookmark, BOOKMARKS, "nick")).strip())
+        nick = text_of(find(bookmark, BOOKMARKS, "nick")).strip()
+        return cls(chosen_in(bookmark), joins, nick if len(nick) <= LONGEST_NICK else "")
 
 
 UNKNOWN: Final = Chat()
@@ -50,7 +54,7 @@ class ChatSettings:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._known: OrderedDict[str, dict[str, Chat]] = OrderedDict()
+        self._known: Cache[str, dict[str, Chat]] = Cache(KEPT, KEPT_BYTES)
         self._reading: dict[str, object] = {}
 
     def ready(self, owner: str) -> bool:
@@ -67,18 +71,16 @@ class ChatSettings:
         found = {item.id: Chat.read(parse(item.payload)) for item in items if item.payload}
         if self._reading.get(owner) is mark:  # otherwise they have changed meanwhile: the next message reads them again
             del self._reading[owner]
-            self._known[owner] = found
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
+            self._known.put(owner, found)
 
     def changed(self, event: NodeChanged) -> None:
         if event.node == BOOKMARKS:
-            self._known.pop(event.owner, None)
+            self._known.pop(event.owner)
             self._reading.pop(event.owner, None)
 
     def joins(self, owner: str, room: str) -> bool:
         """The account wants to be in the room whenever it can: its bookmark says so (XEP-0402 section 2)."""
-        chat = self._known.get(owner, {}).get(room)
+        chat = (self._known.get(owner) or {}).get(room)
         return chat is not None and chat.joins
 
     def wakes(self, account: Account, stanza: Stanza, nick: str = "") -> bool:
@@ -87,7 +89,7 @@ class ChatSettings:
         if sender is None:
             return True
         peer, group = sender.bare, stanza.type == "groupchat"
-        chat = self._known.get(account.bare, {}).get(peer, UNKNOWN)
+        chat = (self._known.get(account.bare) or {}).get(peer, UNKNOWN)
         nicks = own_nicks(account, peer) if group else set()
         if group and sender.resource in nicks:
             return False  # said by another device of the same person

@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import Client, FakeClock, Harness
 from xmppd.config import ConfigError, ShapingLimits, SignInLimits, Size, parse_config
-from xmppd.limits import LONGEST, REMEMBERED, TICK, Hashing, Meter, Pace, SignInGuard
+from xmppd.limits import LONGEST, REMEMBERED, REMEMBERED_BYTES, TICK, Hashing, Meter, Pace, SignInGuard
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 PING = "<iq type='get' id='p{}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -172,6 +172,13 @@ async def test_a_flood_does_not_hold_up_others(server: Harness, flood: str) -> N
 
 def guard(clock: FakeClock, **options: float) -> SignInGuard:
     return SignInGuard(clock, SignInLimits(**options))  # type: ignore[arg-type]
+
+
+def test_long_names_of_strangers_are_bounded_in_bytes() -> None:
+    limits = guard(FakeClock())
+    for number in range(12_000):
+        limits.failed(HOME, f"{number}{'x' * 1000}@localhost")
+    assert limits._pairs.used <= REMEMBERED_BYTES and len(limits._pairs) < 8000
 
 
 def test_waits_double_and_end() -> None:

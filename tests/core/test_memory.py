@@ -362,3 +362,24 @@ async def test_strangers_names_do_not_pile_up_behind_accounts_in_use(
     await server.quiet()
     assert len(server.host.accounts) <= 31
     assert all(server.host.account(f"juliet{number}@localhost") for number in range(10))
+
+
+async def test_what_a_room_remembers_of_an_iq_is_short(server: Harness) -> None:
+    """Its id is kept until the answer comes."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet")
+    for client, nick in ((romeo, "romeo"), (juliet, "juliet")):
+        client.send(f"<presence to='{ROOM}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+        if client is romeo:
+            await romeo.iq(
+                "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>",
+                "set",
+                ROOM,
+            )
+    await juliet.receive_all()
+    version = "<query xmlns='jabber:iq:version'/>"
+    romeo.send(f"<iq type='get' id='{'x' * 2000}' to='{ROOM}/juliet'>{version}</iq>")
+    answers = [each for each in await romeo.receive_all() if each.tag.endswith("}iq")]
+    assert [condition(each) for each in answers] == ["not-acceptable"]
+    await juliet.silence()
+    romeo.send(f"<iq type='get' id='{'x' * 200}' to='{ROOM}/juliet'>{version}</iq>")
+    assert (await juliet.receive()).get("type") == "get"

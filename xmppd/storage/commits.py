@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from xmppd.cache import content
 from xmppd.clock import Clock, Timer
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.observe.metrics import StoreCounts
@@ -77,22 +78,8 @@ def weight(write: Write) -> int:
     if isinstance(write, (LogAppend, LogReplace)):
         return len(write.entry.body) + ROW_BYTES
     if isinstance(write, MapPut):
-        return ROW_BYTES + _content(write.value)
+        return ROW_BYTES + content(write.value)
     return ROW_BYTES + 8 * len(write.ids) if isinstance(write, LogDelete) else ROW_BYTES
-
-
-def _content(value: object) -> int:
-    """Roughly the bytes of a record's texts and lists."""
-    kind = type(value)
-    if kind is str or kind is bytes:
-        return len(value)  # type: ignore[arg-type]
-    if isinstance(value, (tuple, list, frozenset, set)):
-        first = next(iter(value), None)
-        return 8 * len(value) if first is None or type(first) is int else sum(map(_content, value))
-    if isinstance(value, Mapping):
-        return sum(_content(key) + _content(each) for key, each in value.items())
-    fields = getattr(value, "__dataclass_fields__", ())
-    return 8 + sum(_content(getattr(value, name)) for name in fields)
 
 
 class GroupCommit:

@@ -276,6 +276,7 @@ async def test_what_is_known_need_not_be_read_again(
 ) -> None:
     """And it is what the store has, also when there is no room for all."""
     monkeypatch.setattr("plugins.inbox.ledger.CACHED", kept)
+    monkeypatch.setattr("plugins.inbox.ledger.CACHED_BYTES", kept * 300)
     romeo, juliet, nurse = await three(server)
     ledger = server.host.plugins["inbox"].ledger
     asked: list[str] = []
