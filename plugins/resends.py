@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.resends import RESENDS
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from xmppd.sessions import Told
 
 KEPT = 50_000
+SENT_BYTES = 128 << 20
+"""Of the last messages of all accounts; the accounts that were looked at first are forgotten first."""
 EXPECTED = 600.0
 """Seconds after a binding: clients send again at once. So long the last messages of an account stay in memory."""
 SWEEP = 60.0
@@ -53,7 +56,7 @@ class Resends(Plugin[Config]):
         what was found then was not all taken; a device that has been away since may still come with it."""
         self.broken: dict[str, list[Lane]] = {}
         """The orders of lost streams, which may still hold what is on its way into the archive."""
-        self.sent: dict[str, Sent] = {}
+        self.sent: Cache[str, Sent] = Cache(KEPT, SENT_BYTES, lambda bare, sent: sent.size)
         """By account: the messages that may come again."""
         self.until: dict[str, float] = {}
         """Until when (monotonic) they are expected."""
@@ -69,7 +72,9 @@ class Resends(Plugin[Config]):
     def lost(self, session: Session) -> None:
         bare = session.account.bare
         self.sound.pop(bare, None)
-        self.broken.setdefault(bare, []).append(session.lane)
+        lanes = self.broken.setdefault(bare, [])
+        if session.lane not in lanes:
+            lanes.append(session.lane)
         if session.told is not None:
             self.lately.setdefault(bare, {})[session.jid.full] = session.told
             while len(self.lately) > KEPT:
@@ -99,8 +104,10 @@ class Resends(Plugin[Config]):
         wanted = Range(without=int(Flags.INCOMING))
         config = self.config
         entries = await latest(self.log, bare, wanted, config.messages, config.minutes * MINUTE, config.most)
-        self.sent[bare] = Sent(entries, partial(_untold, told), unique_only=bool(doubt))
+        sent = Sent(entries, partial(_untold, told), unique_only=bool(doubt))
         self.sound[bare] = False
+        for other in self.sent.put(bare, sent):
+            self._forget(other)
         while len(self.sound) > KEPT:
             self.sound.popitem(last=False)
 
@@ -134,9 +141,16 @@ class Resends(Plugin[Config]):
 
     def forget(self, bare: str) -> None:
         """What was not taken is looked up again for the next stream."""
+        if self.sent.pop(bare):
+            self._forget(bare)
+        else:
+            self.until.pop(bare, None)
+            self.told.pop(bare, None)
+
+    def _forget(self, bare: str) -> None:
         self.until.pop(bare, None)
         self.told.pop(bare, None)
-        if self.sent.pop(bare, None) and bare in self.sound:
+        if bare in self.sound:
             self.sound[bare] = True
 
     @on(OUTBOUND, Stage.GUARD, (Kind.MESSAGE,))

@@ -17,7 +17,7 @@ from .contracts.routing import MESSAGE_RULES
 from .errors import StorageUnavailable
 from .held import Held
 from .mailbox import Mailbox
-from .memory import Share
+from .memory import FREE, Share
 from .stanza import Kind, Stanza, appended, parse_stanza
 from .storage.api import Entry, Flags, Range, Write
 from .stream.outbound import OutboundQueue
@@ -207,7 +207,9 @@ class Feed:
         queue, limits = self.queue, self.session.host.server.limits
         if queue is None:
             return self._confirming is not None and len(self._confirming) >= limits.queue
-        return len(queue) >= limits.queue or queue.size >= limits.queue_size or self.share.crowded
+        if len(queue) >= limits.queue or queue.size >= limits.queue_size:
+            return True
+        return queue.size > FREE and self.share.crowded  # with little in it no acknowledgement may be left to wait for
 
     def _lag(self, stamp: int) -> None:
         """From here on the log is the queue."""

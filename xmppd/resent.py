@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from .jid import JID
+from .mam import within
 from .stanza import Stanza, parse_stanza
 from .storage.api import Entry, Log, Range
 from .xep import DELAY_NS, SID_NS
@@ -42,11 +43,18 @@ Key = tuple[str, str, str, str]
 """Bare `to`, type, "origin" or "id", the id."""
 
 
+SIZE: Final = 4 << 20
+"""Bytes of the messages that are looked at."""
+
+
 async def latest(log: Log, owner: str, wanted: Range, least: int, span: int, most: int) -> list[Entry]:
     """The last `least` entries of a range, and all that came within `span` microseconds before the newest, at most
-    `most`; rising. A pause counts as `PAUSE` at most, so that a clock that was set forward hides nothing."""
-    found = await log.page(owner, wanted, least, backwards=True)
+    `most` and of `SIZE` bytes; rising. A pause counts as `PAUSE` at most, so that a clock that was set forward hides
+    nothing."""
+    page = await log.page(owner, wanted, least, backwards=True)
+    found = within(page, SIZE, True)
     more = len(found) == least
+    room = SIZE - sum(len(entry.body) for entry in found)
     left = span - sum(min(PAUSE, later.id - earlier.id) for earlier, later in pairwise(found))
     while more and len(found) < most and left > 0:
         size = min(PAGE, most - len(found))
@@ -56,7 +64,9 @@ async def latest(log: Log, owner: str, wanted: Range, least: int, span: int, mos
         later = found[0].id
         for entry in reversed(page):
             left -= min(PAUSE, later - entry.id)
-            if left < 0:
+            room -= len(entry.body)
+            if left < 0 or room < 0:
+                left = 0
                 break
             later = entry.id
             young.append(entry)
@@ -67,7 +77,7 @@ async def latest(log: Log, owner: str, wanted: Range, least: int, span: int, mos
 class Sent:
     """The last stored messages of a sender, each of which may come again once."""
 
-    __slots__ = ("_entries", "_untold")
+    __slots__ = ("_entries", "_untold", "size")
 
     def __init__(
         self, entries: Iterable[Entry], untold: Callable[[Entry], bool] | None = None, unique_only: bool = False
@@ -78,6 +88,8 @@ class Sent:
             key: entry for entry in entries for key in keys_of_entry(entry) if not unique_only or identifies(key)
         }
         self._untold = untold
+        self.size = sum(len(entry.body) + 400 for entry in self._entries.values())
+        """Roughly the bytes in memory."""
 
     def __bool__(self) -> bool:
         return bool(self._entries)

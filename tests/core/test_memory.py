@@ -10,9 +10,11 @@ from tests.core.test_delivery import Reader, acked, bodies, enable, say
 from tests.harness import Client, Harness, condition
 from xmppd.delivery import LOG
 from xmppd.memory import FREE, Memory, Pool, Share
-from xmppd.storage.api import Range
+from xmppd.resent import latest
+from xmppd.storage.api import Entry, Range
 
 KIB = 1 << 10
+NO_STORE = "<no-store xmlns='urn:xmpp:hints'/>"
 STATE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
 SMALL = "limits: {queue_size: 256 KiB, account_memory: 768 KiB, memory: 2 MiB}"
 ROOM = "hall@conference.localhost"
@@ -383,3 +385,43 @@ async def test_what_a_room_remembers_of_an_iq_is_short(server: Harness) -> None:
     await juliet.silence()
     romeo.send(f"<iq type='get' id='{'x' * 200}' to='{ROOM}/juliet'>{version}</iq>")
     assert (await juliet.receive()).get("type") == "get"
+
+
+# ---- what is over
+
+
+async def test_an_idle_stream_does_not_keep_the_batch_that_its_last_message_was_in(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    await server.register("juliet")
+    await said(server, romeo, "juliet@localhost", range(1), 40 * KIB)
+    tail = session(server, romeo).lane.tail
+    assert tail is not None and tail.done and not tail.items and not tail.resolved
+
+
+async def test_a_session_with_nothing_to_acknowledge_is_not_held_up(server: Harness) -> None:
+    """What is crowded for others, or is its own but in no queue, must not leave it waiting for an acknowledgement."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", "phone", presence=True)
+    await enable(juliet)
+    feed = session(server, juliet).feed
+    server.server.memory.account_spill = 70 * KIB
+    await said(server, romeo, "juliet@localhost", range(7), 40 * KIB)
+    assert len(feed.queue) == 2
+    for number in range(2):
+        body = "x" * 40 * KIB
+        romeo.send(f"<message to='{juliet.jid}' id='n{number}'><body>{body}</body>{NO_STORE}</message>")
+        await server.advance(0.2)
+    assert not feed.live
+    reader, got = Reader(juliet), list[str]()
+    for _ in range(6):
+        got += await reader.read()
+    assert numbers(got) == list(range(7)) and len([each for each in got if each.startswith("x")]) == 2
+    assert feed.live and feed.share.used == 0
+
+
+async def test_the_last_messages_of_an_account_are_looked_at_up_to_a_size(server: Harness) -> None:
+    log = server.storage.log(LOG)
+    entries = [Entry(number * 1000 + 1, "juliet@localhost", "", 0, b"x" * 200 * KIB) for number in range(60)]
+    await server.storage.commit([log.append("romeo@localhost", each) for each in entries])
+    found = await latest(log, "romeo@localhost", Range(), 10, 60_000_000, 1000)
+    assert found == entries[-20:]
+    assert await latest(log, "romeo@localhost", Range(), 50, 60_000_000, 1000) == entries[-20:]

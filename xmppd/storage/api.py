@@ -261,6 +261,11 @@ class Batch:
         self.resolved: list[Sequence[AbsoluteWrite]] | None = None
         self.full_ride = False
 
+    def close(self) -> None:
+        """It is done. An idle stream or room keeps its last batch as its tail; what was in it need not stay with it."""
+        self.done = True
+        self.items, self.counts, self.resolved = [], {}, None
+
 
 class Rider(Protocol):
     """Has something to store that can wait, and goes along with a batch that is committed anyway."""

@@ -341,7 +341,7 @@ class GroupCommit:
             end = len(batch.items)
             self._release(batch, index, end, None)
             index = end
-        batch.done = True
+        batch.close()
 
     def _relieve(self) -> None:
         if self._idle is not None and self._flying is None and not self._waiting and not self._idle.done():
@@ -426,7 +426,7 @@ class GroupCommit:
                 release.failed(error)
             except Exception:
                 log.exception("a release failed; the next one runs")
-        batch.done = True
+        batch.close()
 
     def _recovered(self) -> None:
         assert self._outage is not None
