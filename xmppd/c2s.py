@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from secrets import token_urlsafe
@@ -40,6 +41,8 @@ log = logging.getLogger("xmppd.c2s")
 TLS_NS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 BIND_NS: Final = "urn:ietf:params:xml:ns:xmpp-bind"
 REGISTER_TAG: Final = "jabber:iq:register|query"
+LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,7}").fullmatch
+"""A language tag (RFC 5646) that may be written on every stanza of a stream: no other is, and none that is long."""
 INBOX = 100
 """So many stanzas may wait behind a slow one; then the connection is not read."""
 
@@ -63,6 +66,7 @@ class ClientStream:
         "channel_binding",
         "host",
         "inbox",
+        "lang",
         "link",
         "meter",
         "opened",
@@ -93,6 +97,8 @@ class ClientStream:
         self.splitter = Splitter(server.limits.before_sign_in)
         self.state = State.STRANGER
         self.opened = False
+        self.lang = ""
+        """The language of the stream's header (RFC 6120 section 4.7.4): that of stanzas which name none."""
         self.sign_in: SignIn | None = None
         self.account: Account | None = None
         self.session: Session | None = None
@@ -319,6 +325,8 @@ class ClientStream:
             self._early(stanza)
             return
         stanza.sender = session.jid
+        if not stanza.lang:
+            stanza.lang = self.lang  # section 8.1.5: before it is archived or sent to anyone
         if stanza.claimed and stanza.claimed != session.jid.full:
             _check_from(stanza.claimed, session.jid)
         session.received += 1
@@ -449,6 +457,8 @@ class ClientStream:
         if self.account is not None and host is not self.account.host:
             raise StreamError("not-authorized", "signed in at another domain")  # T14
         self.host = host
+        lang = attributes.get(f"{XML_NS}|lang", "")
+        self.lang = lang if LANGUAGE(lang) else ""
         major = attributes.get("version", "0.9").partition(".")[0]
         if not (major.isascii() and major.isdigit()) or int(major[:4]) < 1:
             self._header(attributes)

@@ -391,3 +391,27 @@ async def test_resuming_while_the_store_is_away(server: Harness, caplog: pytest.
     client.send("<resume xmlns='urn:xmpp:sm:3' previd='some-id' h='0'/>")
     assert await client.stream_error() == "resource-constraint"
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("lang", ["x" * 200, "it'", "it en", "-", "de-" + "a" * 9])
+async def test_what_is_no_language_is_put_on_nothing(server: Harness, lang: str) -> None:
+    """Each stanza would grow by it, for every recipient."""
+    romeo = await server.login("romeo", lang=lang.replace("'", "&apos;"))
+    await romeo.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")
+    romeo.send("<message to='romeo@localhost' type='chat'><body>x</body></message>")
+    romeo.send("<presence/>")
+    assert "xml:lang" not in "".join(xml(each) for each in await romeo.receive_all())
+
+
+async def test_a_stranger_may_not_send_white_space_for_ever(server: Harness) -> None:
+    client = server.connect()
+    client.open()
+    await client.receive_all()
+    for _ in range(100):
+        client.send(" " * 100)
+    assert "policy-violation" in "".join(xml(each) for each in await client.receive_all())
+    assert client.closed
+    romeo = await server.login("romeo")
+    for _ in range(1000):
+        romeo.send("\n" * 100)
+    assert (await romeo.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")).get("type") == "result"

@@ -140,10 +140,11 @@ class Harness:
         self.clients.append(client)
         return client
 
-    async def login(self, user: str, resource: str | None = None, presence: bool = False) -> Client:
-        """A bound session of user@localhost (the account is made if it is not there)."""
+    async def login(self, user: str, resource: str | None = None, presence: bool = False, lang: str = "") -> Client:
+        """A bound session of user@localhost (the account is made if it is not there). `lang`: of its streams."""
         await self.register(user)
         client = self.connect()
+        client.lang = lang
         await client.sign_in(user)
         await client.bind(resource)
         if presence:

@@ -107,6 +107,8 @@ class Client:
         self.inbox: deque[Element] = deque()
         self.jid = ""
         self.bare = ""
+        self.lang = ""
+        """xml:lang of the stream headers that it sends."""
         self.closed = False
         """The server has closed the stream."""
         self.secured = False
@@ -161,7 +163,8 @@ class Client:
             self.stream.data_received(self._unsent.popleft())
 
     def open(self, domain: str = "localhost") -> None:
-        self.send(HEADER.format(domain=domain))
+        header = HEADER.format(domain=domain)
+        self.send(header.replace(" to=", f" xml:lang='{self.lang}' to=") if self.lang else header)
 
     def cut(self) -> None:
         """The connection breaks."""

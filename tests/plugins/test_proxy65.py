@@ -135,9 +135,10 @@ async def test_nothing_passes_before_it_is_activated(server: Harness) -> None:
 @proxy(streams=1)
 async def test_bounds_and_what_is_no_request(server: Harness) -> None:
     romeo, juliet = await server.login("romeo"), await server.login("juliet")
-    mine, _ = await stream(romeo, juliet)
+    mine, theirs = await stream(romeo, juliet)
     assert condition(await romeo.iq(activation(juliet, "other"), "set", to=PROXY)) == "resource-constraint"
     mine.writer.close()
+    theirs.writer.close()
     relay = server.server.hosts[PROXY].plugins["proxy65"].relay  # type: ignore[attr-defined]
     for _ in range(1000):
         if not relay.streams_of("romeo@localhost"):

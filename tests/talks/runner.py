@@ -12,7 +12,7 @@ from lxml import etree
 
 from tests.harness import Client, Element, Harness
 
-_CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(\s+available)?$")
+_CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(?:\s+speaks (\S+))?(\s+available)?$")
 _ACT = re.compile(r"(\w+) (sends|receives|receives in any order):$")
 _PLAIN = re.compile(r"(\w+) (receives nothing|disconnects|closes|connects|ignores)$")
 _TIME = re.compile(r"time passes ([\d.]+)$")
@@ -32,6 +32,7 @@ class Step:
 class Person:
     user: str
     resource: str
+    lang: str
     available: bool
     client: Client | None = None
 
@@ -57,7 +58,7 @@ def read(path: Path) -> Talk:
         if line.startswith("server plugins "):
             talk.plugins = json.loads(line.removeprefix("server plugins "))
         elif found := _CLIENT.match(line):
-            talk.people[found[1]] = Person(found[2], found[4], bool(found[5]))
+            talk.people[found[1]] = Person(found[2], found[4], found[5] or "", bool(found[6]))
         elif found := _ACT.match(line) or _PLAIN.match(line):
             assert found[1] in talk.people, f"{path.name}:{number}: who is {found[1]}?"
             talk.steps.append(Step(number, found[1], found[2]))
@@ -88,7 +89,7 @@ class Player:
                 raise AssertionError(f"{self.name}:{step.line}: {step.who} {step.act}: {error}") from None
 
     async def connect(self, person: Person) -> None:
-        person.client = await self.harness.login(person.user, person.resource)
+        person.client = await self.harness.login(person.user, person.resource, lang=person.lang)
         if person.available:
             person.client.send("<presence/>")
             await person.client.receive_all()
