@@ -69,6 +69,8 @@ class Avatars(Plugin[NoConfig]):
             return  # what is not there, or is another picture than its id says, is shown to nobody
         card = await self.cards.read_card(owner)
         if card is None:
+            if info is None:
+                return  # it never had a picture, nor a card
             card = E("vCard", VCARD)
         old = find(card, VCARD, "PHOTO")
         if old is not None:

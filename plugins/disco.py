@@ -27,7 +27,7 @@ from xmppd.plugin import ANY_HOST, JID, E, Element, Plugin, Request, To, Xep, iq
 INFO_NS = "http://jabber.org/protocol/disco#info"
 ITEMS_NS = "http://jabber.org/protocol/disco#items"
 DATA_NS = "jabber:x:data"
-CONTACTS = ("abuse", "admin", "feedback", "sales", "security", "support")
+CONTACTS = ("abuse", "admin", "feedback", "sales", "security", "status", "support")
 """Options that hold contact addresses."""
 SERVER_INFO = "http://jabber.org/network/serverinfo"
 
@@ -40,6 +40,7 @@ class Config:
     feedback: tuple[str, ...] = option((), "Where praise and complaints go.")
     sales: tuple[str, ...] = option((), "Where to buy something.")
     security: tuple[str, ...] = option((), "Where to report a hole.")
+    status: tuple[str, ...] = option((), "Where it is told whether the service works: URIs.")
     support: tuple[str, ...] = option((), "Where to get help.")
 
 
@@ -78,7 +79,7 @@ class ServiceDiscovery(Plugin[Config]):
         """Section 3.1. Sorted, so that the same things always make the same answer."""
         shown = ask
         for node in await self.host.collect(DISCO_ALIASES, ask) if ask.node else ():
-            shown = DiscoAsk(ask.requester, ask.account, node)
+            shown = DiscoAsk(self.host.jid, ask.account, node)  # what the hash was made of is the same for everybody
         identities = await self.host.collect(DISCO_IDENTITIES, shown)
         features = set(await self.host.collect(DISCO_FEATURES, shown))
         if shown.node and not identities and not features:

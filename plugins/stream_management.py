@@ -142,9 +142,15 @@ class StreamManagement(Plugin[Config]):
         session.tells_handled()  # what came before is not counted, so nobody can say that it was not told
         session.feed.queue = OutboundQueue(session.feed.share)
 
+    @nonza(NS, "enable", state="stranger")
+    @nonza(NS, "resume", state="stranger")
+    @nonza(NS, "r", state="stranger")
+    @nonza(NS, "a", state="stranger")
     @nonza(NS, "enable", state="signed-in")
+    @nonza(NS, "r", state="signed-in")
+    @nonza(NS, "a", state="signed-in")
     def too_early(self, stream: ClientStream, nonza: Nonza) -> None:
-        """Before binding (section 3)."""
+        """Before sign-in or binding (section 3); the stream goes on."""
         stream.write(failed("unexpected-request"))
 
     # ---- acknowledgements (section 4)

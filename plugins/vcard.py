@@ -63,6 +63,4 @@ class VCard(Plugin[Config]):
         data = to_bytes(alone(card))
         if len(data) > self.config.size:
             raise NotAcceptable(f"at most {self.config.size}")
-        empty = len(card) == 0
-        write = self.cards.delete(owner.bare, "") if empty else self.cards.put(owner.bare, "", Card(data.decode()))
-        await self.host.storage.commit([write])
+        await self.host.storage.commit([self.cards.put(owner.bare, "", Card(data.decode()))])

@@ -404,8 +404,8 @@ class ClientStream:
             if handler is not None:
                 handler(self.session, nonza)
                 return not self.closed
-        elif self.state is State.SIGNED_IN:
-            handler = self.host.nonza_handler(tag, "signed-in")
+        elif self.state in (State.STRANGER, State.SIGNED_IN):
+            handler = self.host.nonza_handler(tag, "signed-in" if self.state is State.SIGNED_IN else "stranger")
             if handler is not None:
                 work = handler(self, nonza)
                 if work is not None:

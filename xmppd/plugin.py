@@ -204,11 +204,12 @@ def iq(type: str, ns: str, name: str, *to: To) -> Callable[[_H], _H]:
 
 
 def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
-    """Handle a stream-level element in stream state "signed-in" (before binding) or "bound".
+    """Handle a stream-level element in a state of the stream: "stranger" before sign-in, "signed-in" before binding,
+    "bound".
 
     The method gets (session, nonza) when bound and (stream, nonza) before; plain function.
     """
-    if state not in ("signed-in", "bound"):
+    if state not in ("stranger", "signed-in", "bound"):
         raise ValueError(state)
 
     def mark(method: _N) -> _N:

@@ -44,7 +44,6 @@ class Config:
 
 class Commands(Plugin[Config]):
     xeps = (Xep(50, "1.3.0", "texts are English, whatever language is asked for; lists are not announced"),)
-    features = (NS,)
 
     def setup(self) -> None:
         self.runs: dict[str, Run] = {}
@@ -78,7 +77,7 @@ class Commands(Plugin[Config]):
     def show_features(self, ask: DiscoAsk) -> Iterable[str]:
         commands = CommandAsk(ask.requester, ask.account)
         if not ask.node:
-            return (NS,) if ask.account is not None and self.offered(commands) else ()
+            return (NS,) if self.offered(commands) else ()  # only to who has some
         if ask.node == NS or self._command(commands, ask.node) is None:
             return ()
         return NS, DATA_NS

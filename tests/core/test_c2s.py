@@ -191,7 +191,7 @@ async def test_another_domain_after_sign_in(server: Harness) -> None:
         f"<iq type='get' id='1'>{PING}</iq>",
         "<presence/>",
         "<iq type='set' id='1'><query xmlns='jabber:iq:register'/></iq>",
-        "<enable xmlns='urn:xmpp:sm:3'/>",
+        "<inactive xmlns='urn:xmpp:csi:0'/>",
     ],
 )
 async def test_nothing_before_sign_in(server: Harness, early: str) -> None:

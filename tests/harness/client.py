@@ -235,6 +235,10 @@ class Client:
         """Header, SASL PLAIN, header."""
         self.open(domain)
         await self.receive()
+        await self.authenticate(user, password, domain)
+
+    async def authenticate(self, user: str, password: str = "pencil", domain: str = "localhost") -> None:
+        """SASL PLAIN, header."""
         initial = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
         self.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{initial}</auth>")
         answer = await self.receive()

@@ -141,3 +141,20 @@ async def test_bounds_and_ends(offering: Harness) -> None:
     romeo.close()
     await offering.quiet()
     assert not offering.host.plugins["commands"].runs
+
+
+async def test_commands_are_announced_to_who_has_some(server: Harness) -> None:
+    """Section 2.1; what the hash of the server's capabilities stands for is the same for everybody."""
+    romeo, admin = await server.login("romeo"), await server.login("admin")
+
+    async def announced(client: Client, node: str = "") -> set[str | None]:
+        at = f" node='{node}'" if node else ""
+        answer = await client.iq(f"<query xmlns='{INFO}'{at}/>", to="localhost")
+        return {each.get("var") for each in answer[0].iter(f"{{{INFO}}}feature")}
+
+    assert NS in await announced(admin)
+    assert NS not in await announced(romeo)
+    caps = admin.features.find("{http://jabber.org/protocol/caps}c")
+    assert caps is not None
+    node = f"{caps.get('node')}#{caps.get('ver')}"
+    assert await announced(admin, node) == await announced(romeo, node)

@@ -108,6 +108,25 @@ async def test_the_client_may_ask_for_less_time(server: Harness) -> None:
     assert not server.host.account("romeo@localhost").sessions
 
 
+@pytest.mark.parametrize("early", [ENABLE, resume("x", 0), R, ack(0)])
+async def test_before_sign_in(server: Harness, early: str) -> None:
+    """Section 3: an error of this protocol, and the stream goes on."""
+    await server.register("romeo")
+    client = server.connect()
+    client.open()
+    await client.receive()
+    for _ in range(2):
+        client.send(early)
+        answer = await client.receive()
+        assert answer.tag == f"{{{NS}}}failed" and reason(answer) == "unexpected-request"
+    await client.authenticate("romeo")
+    client.send(early)
+    expected = "item-not-found" if early == resume("x", 0) else "unexpected-request"
+    assert reason(await client.receive()) == expected
+    await client.bind()
+    assert await enabled(client)
+
+
 async def test_order_is_enforced(server: Harness) -> None:
     client = await signed_in(server, "romeo")
     client.send(ENABLE)
@@ -124,11 +143,15 @@ async def test_order_is_enforced(server: Harness) -> None:
 
 
 async def test_a_stranger_cannot_resume(server: Harness) -> None:
+    """Not even what is there to be resumed."""
+    romeo = await server.login("romeo")
+    id = await enabled(romeo)
     client = server.connect()
     client.open()
     await client.receive()
-    client.send(resume("x", 0))
-    assert await client.stream_error() == "not-authorized"
+    client.send(resume(id, 0))
+    assert reason(await client.receive()) == "unexpected-request"
+    assert await h_of(romeo) == 0
 
 
 # ---- acknowledgements

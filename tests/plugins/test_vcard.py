@@ -19,6 +19,9 @@ async def test_own_card(server: Harness) -> None:
         assert (await romeo.iq(GET, to=to))[0][0].text == "Romeo & nobody else"
     assert (await romeo.iq(GET, "set")).get("type") == "result"
     assert len((await romeo.iq(GET))[0]) == 0
+    juliet = await server.login("juliet")
+    emptied = await juliet.iq(GET, to="romeo@localhost")
+    assert emptied.get("type") == "result" and len(emptied[0]) == 0, "an emptied card is an empty card"
 
 
 async def test_cards_are_for_all_to_read_and_for_the_owner_to_write(server: Harness) -> None:
