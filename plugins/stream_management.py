@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.resends import RESENDS
-from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, FeatureAsk
+from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, STREAM_ENDING, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
 from xmppd.storage.api import Write
@@ -177,6 +177,12 @@ class StreamManagement(Plugin[Config]):
             session.feed.acknowledge(h)
         except HandledTooHigh as error:
             raise too_high(h, error.sent) from None
+
+    @on(STREAM_ENDING)
+    def last_word(self, session: Session) -> None:
+        """All that was committed to the end."""
+        if session[ENABLED] is not None:
+            session.nonza(acknowledgement(session))
 
     # ---- resumption (section 5)
 

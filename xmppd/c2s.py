@@ -210,6 +210,16 @@ class ClientStream:
         else:
             self._read_on()
 
+    def stop_reading(self) -> None:
+        """The server stops."""
+        self._hold_back()
+
+    def read_again(self) -> None:
+        """The server stops, and wants an answer first."""
+        if self._held_back and self.state is not State.CLOSED:
+            self._held_back = False
+            self.link.resume_reading()
+
     def end(self, condition: str, text: str = "") -> None:
         self.fail(StreamError(condition, text))
 
@@ -261,7 +271,7 @@ class ClientStream:
 
     def _read_on(self) -> None:
         session = self.session
-        busy = self.shaped or (session is not None and session.throttled)
+        busy = self.server.stopping or self.shaped or (session is not None and session.throttled)
         busy = busy or self.piled > self.server.limits.incoming_size
         if self._held_back and not busy and len(self.inbox or ()) <= INBOX // 2 and not self.server.storage.congested:
             self._held_back = False

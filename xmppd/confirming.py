@@ -22,7 +22,17 @@ a phone's radio is on. What is not confirmed when the server is killed is sent a
 class Confirming:
     """What one client was sent of its account's log, and has not confirmed. One ping at a time is on its way."""
 
-    __slots__ = ("_asked", "_asked_at", "_drain_asked", "_mute", "_pausing", "_taken", "_written", "session")
+    __slots__ = (
+        "_asked",
+        "_asked_at",
+        "_drain_asked",
+        "_hurried",
+        "_mute",
+        "_pausing",
+        "_taken",
+        "_written",
+        "session",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -35,6 +45,8 @@ class Confirming:
         self._asked_at = -PAUSE
         self._drain_asked = False
         self._pausing = False
+        self._hurried = False
+        """No pauses any more."""
         self._mute = False
         """It is alive and answers no pings: the end of the write is the best that can be known."""
 
@@ -72,11 +84,16 @@ class Confirming:
             return
         session = self.session
         wait = self._asked_at + PAUSE - session.host.clock.monotonic()
-        if wait <= 0 or 4 * len(self._taken) >= session.host.server.limits.queue:
+        if wait <= 0 or self._hurried or 4 * len(self._taken) >= session.host.server.limits.queue:
             self._ask()
         elif not self._pausing:
             self._pausing = True
             session.host.clock.call_later(wait, self._paused)
+
+    def hurry(self) -> None:
+        """From now on what was written is asked for at once."""
+        self._hurried = True
+        self._ask_soon()
 
     def _paused(self) -> None:
         self._pausing = False

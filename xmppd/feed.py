@@ -255,6 +255,13 @@ class Feed:
             self.session.account.mailbox.settle(stamps)
         self.go_on()
 
+    def confirm(self) -> None:
+        """The server stops: ask at once what the client has."""
+        if self.queue is not None:
+            self.ask()
+        elif self._confirming is not None:
+            self._confirming.hurry()
+
     def covered(self, count: int) -> bool:
         """Whether the client has acknowledged so much (see `refuse`)."""
         return self.queue is None or self.queue.acknowledged >= count
@@ -344,7 +351,9 @@ class Feed:
         self.go_on()
 
     def go_on(self) -> None:
-        """There may be room again."""
+        """There may be room again. At a stop the log keeps what is in it."""
+        if self.session.host.server.stopping:
+            return
         if not self.live and not self._reading and not self.paused and not self._full() and not self.session.ended:
             if not self.since:
                 self._live_again()
@@ -356,7 +365,7 @@ class Feed:
         session = self.session
         mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
         try:
-            while not self.paused and not self._full() and not session.ended:
+            while not self.paused and not self._full() and not session.ended and not session.host.server.stopping:
                 if self._back >= 0:
                     self.position, self._back = min(self.position, self._back), -1
                 start, wanted = self.position, self._wanted()

@@ -18,6 +18,7 @@ from .clock import Clock, Timer
 from .config import LimitsConfig, ListenerConfig, ServerConfig, StreamLimits
 from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
+from .farewell import Farewell
 from .heap import Trimmer
 from .host import Host
 from .jid import prepare_domain
@@ -68,6 +69,7 @@ class RuntimeLimits:
     ping_timeout: float
     resume_time: float
     answer_time: float
+    stop_time: float
 
     @classmethod
     def of(cls, config: LimitsConfig) -> RuntimeLimits:
@@ -87,6 +89,7 @@ class RuntimeLimits:
             float(config.ping_timeout),
             float(config.resume_time),
             float(config.answer_time),
+            float(config.stop_time),
         )
 
 
@@ -127,6 +130,7 @@ class Server:
         self.binder = Binder(self)
         self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.binder.make_room, pool))
         self.streams: set[ClientStream] = set()
+        self.stopping = False
         self.listeners: list[Listener] = []
         self.ports: list[Listener] = []
         """Those of plugins."""
@@ -237,17 +241,17 @@ class Server:
         return lambda: ClientStream(self, listener.tls, listener.channel_binding)
 
     async def stop(self) -> None:
-        """No new connections, <system-shutdown/> to all, what is pending is committed, plugins end in reverse."""
+        """No new connections, what is pending is committed and acknowledged, <system-shutdown/> to all, plugins end in
+        reverse."""
         for listener in (*self.listeners, *self.ports):
             listener.stop_accepting()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
         self.shaping.stop()
-        for stream in list(self.streams):
-            stream.fail(StreamError("system-shutdown"))
-        for listener in (*self.listeners, *self.ports):
-            await listener.close()
+        await Farewell(self).say()
+        # Side by side: one that does not take what was written to it holds up nobody, and itself not for long.
+        await asyncio.gather(*(each.close(self.limits.stop_time) for each in (*self.listeners, *self.ports)))
         for host in self.hosts.values():
             await host.background.settle(STOP_WITHIN)
         await _ended(self.keeper.keep(), "the sessions that can be resumed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -113,6 +114,7 @@ class Harness:
     async def stop(self) -> None:
         if isinstance(self.backend, MemoryBackend):
             self.backend.release()
+        self.server.limits = replace(self.server.limits, stop_time=0.1)  # clients here answer at once, or never
         await self.server.stop()
 
     @property

@@ -209,6 +209,13 @@ class LimitsConfig:
         low=0,
         high=3600,
     )
+    stop_time: Duration = option(
+        Duration("2 seconds"),
+        "At a stop, all clients together have so long to say what they have been sent (those whose session cannot be "
+        "resumed), and again so long to take what was written to them. Nobody who is silent takes longer.",
+        low=0,
+        high=60,
+    )
     per_connection: ShapingLimits = option(ShapingLimits(), "What one connection may send per second.")
     per_account: ShapingLimits = option(
         ShapingLimits(Size("1 MiB"), Size("4 MiB"), 400, 2000),

@@ -26,6 +26,8 @@ BINDING = Notify["Account"]("binding")
 """A signed-in stream asks for a resource; binding waits for handlers that are coroutines."""
 STREAM_LOST = Notify["Session"]("stream-lost", plain=True)
 """A session's connection broke without a goodbye."""
+STREAM_ENDING = Notify["Session"]("stream-ending", plain=True)
+"""The server stops and is about to close the session's stream: the last moment to tell its client something."""
 SESSION_BOUND = Notify["Session"]("session-bound", plain=True)
 SESSION_ENDED = Notify["Session"]("session-ended", plain=True)
 """The session is gone for good (not merely detached). Its presence was already made unavailable."""

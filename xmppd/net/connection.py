@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import fcntl
 import logging
+import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -411,6 +413,18 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def tls_unique(self) -> bytes | None:
         return self._tls.unique if self._tls is not None else None
+
+    @property
+    def delivered(self) -> bool:
+        """It is being closed, and the peer's system has all that was written: its close is all that is missing."""
+        transport = self._transport
+        if self._state is not State.CLOSING or transport is None or transport.get_write_buffer_size():
+            return False
+        try:
+            left = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except OSError:
+            return False
+        return not any(left)
 
     @property
     def write_buffer_size(self) -> int:

@@ -25,6 +25,8 @@ BACKLOG: Final = 1024
 SPARE_FILES: Final = 64
 """Left to the store, logs and the control socket: a flood of connections must not cost us the database."""
 COMPLAIN_EVERY: Final = 60.0
+LOOK: Final = 0.02
+"""Seconds between two looks at connections that are being closed."""
 
 TlsMode = Literal["starttls", "direct", "none"]
 
@@ -89,14 +91,21 @@ class Listener:
             self._server = None
 
     async def close(self, within: float = 6.0) -> None:
-        """Stop accepting, close all connections, wait until they are gone; abort those that take longer."""
+        """Stop accepting, close all connections, wait until they are gone: until the peers close, too, or their systems
+        have taken all that was written. Those that take longer than `within` seconds are aborted."""
         self.stop_accepting()
         for connection in list(self.connections):
             connection.close()
-        if not await self._gone(within):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within
+        while not await self._gone(max(0.0, min(LOOK, end - loop.time()))):
+            late = loop.time() >= end
             for connection in list(self.connections):
-                connection.abort()
-            await self._gone(within)
+                if late or connection.delivered:
+                    connection.abort()
+            if late:
+                await self._gone(1.0)
+                return
 
     async def _gone(self, within: float) -> bool:
         if self.connections:

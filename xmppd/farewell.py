@@ -1,0 +1,87 @@
+"""The end of all streams at a stop: it waits for the disk, and not for who is silent (docs/explanation/delivery.md).
+
+Nothing more is read; what was read finds its end and is acknowledged; clients without a session that is kept are asked
+what they have; then all streams are closed in one turn. Only the asking depends on clients, and it has a limit for all
+of them together (`limits.stop_time`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from .contracts.sessions import STREAM_ENDING
+from .errors import StreamError
+
+if TYPE_CHECKING:
+    from .c2s import ClientStream
+    from .server import Server
+
+log = logging.getLogger("xmppd.sessions")
+
+WORK_WITHIN: Final = 5.0
+"""Seconds that work under way may take: slow IQs, and a store that does not answer."""
+LOOK: Final = 0.005
+"""Seconds between two looks whether all is settled."""
+
+
+class Farewell:
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    async def say(self) -> None:
+        """End all streams. Those whose session waits for its client are detached, the others end."""
+        server = self.server
+        server.stopping = True
+        for stream in list(server.streams):
+            stream.stop_reading()
+        if not await _until(self._settled, WORK_WITHIN):
+            log.error("the streams end with stanzas that are not settled: they were not acknowledged")
+        await self._confirm()
+        for stream in list(server.streams):
+            if stream.session is not None:
+                stream.session.host.tell(STREAM_ENDING, stream.session)
+            stream.fail(StreamError("system-shutdown"))
+
+    def _settled(self) -> bool:
+        return not any(_busy(stream) for stream in self.server.streams)
+
+    async def _confirm(self) -> None:
+        """Who cannot resume its session says what it has, so that it is not sent again. What else it says counts."""
+        asked = [stream for stream in self.server.streams if _owes(stream)]
+        if not asked:
+            return
+        for stream in asked:
+            assert stream.session is not None
+            stream.session.feed.confirm()
+            stream.read_again()
+        if not await _until(lambda: not any(map(_owes, asked)), self.server.limits.stop_time):
+            left = sum(map(_owes, asked))
+            log.info("%d clients have not said what they have: they are sent it again", left)
+        for stream in asked:
+            stream.stop_reading()
+        await _until(self._settled, WORK_WITHIN)
+
+
+def _busy(stream: ClientStream) -> bool:
+    session = stream.session
+    return session is not None and (stream.waiting or session.handled < session.received)
+
+
+def _owes(stream: ClientStream) -> bool:
+    """It was sent what it has not confirmed, and its session ends with the stream."""
+    session = stream.session
+    return session is not None and not stream.closed and session.resumable <= 0 and bool(session.feed.pending())
+
+
+async def _until(true: Callable[[], bool], within: float) -> bool:
+    """Whether it became true."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within
+    while not true():
+        if loop.time() >= end:
+            return False
+        await asyncio.sleep(LOOK)
+    return True
