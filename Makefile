@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CONFIG ?= config/xmppd.yaml
+CONFIG ?= xmppd.yaml
 
 .DEFAULT_GOAL := help
 
@@ -12,7 +12,7 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: run
-run: $(VENV)/.installed ## Serve localhost with the embedded store (accounts: see what it prints)
+run: $(VENV)/.installed $(CONFIG) ## Serve localhost with the embedded store (accounts: see what it prints)
 	@exec $(BIN)/xmppd run --config $(CONFIG)
 
 .PHONY: test
@@ -49,6 +49,10 @@ docs: $(VENV)/.installed ## Write docs/reference anew from the code
 .PHONY: clean
 clean: ## Remove the virtual environment and caches (not var/)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# A copy that is yours: what you change in it is no change of the checkout, and a newer template does not undo it.
+xmppd.yaml:
+	@cp config/xmppd.yaml $@
 
 # Debian splits venv from python3; as root (or by sudo) it is installed.
 $(BIN)/python:

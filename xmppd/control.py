@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from .config import reachable
 from .operations import OperationError, Operations
 
 log = logging.getLogger("xmppd.control")
@@ -22,7 +23,7 @@ LINE = 16 << 20
 
 class ControlServer:
     def __init__(self, path: Path, operations: Operations) -> None:
-        self.path = path
+        self.path = reachable(path)
         self.operations = operations
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -92,7 +93,7 @@ async def ensure_free(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OperationError(f"{path} is there and is not a socket")
-        _, writer = await asyncio.open_unix_connection(str(path))
+        _, writer = await asyncio.open_unix_connection(str(reachable(path)))
     except (FileNotFoundError, ConnectionRefusedError):
         return
     except OSError as error:
@@ -112,7 +113,7 @@ class ControlClient:
     async def connect(cls, path: Path) -> ControlClient | None:
         """None: no server is running there."""
         try:
-            return cls(*await asyncio.open_unix_connection(str(path), limit=LINE))
+            return cls(*await asyncio.open_unix_connection(str(reachable(path)), limit=LINE))
         except PermissionError:
             raise OperationError(f"no permission to use {path}: be the user that runs the server") from None
         except OSError:

@@ -104,6 +104,13 @@ def _from_entry_points() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
 
 def plugin_class(module: ModuleType) -> type[Plugin[Any]]:
     """The one Plugin subclass that a module defines. Raises PluginError."""
+    for name, value in vars(module).items():
+        if not isinstance(value, type) and any(mark.startswith("__xmppd_") for mark in getattr(value, "__dict__", ())):
+            line = f" (line {value.__code__.co_firstlineno})" if hasattr(value, "__code__") else ""
+            raise PluginError(
+                f"{module.__name__}: {name}{line} bears @iq, @on or @nonza but is no method of the plugin class: "
+                "it would never be called (is it indented?)"
+            )
     classes = [
         value
         for value in vars(module).values()

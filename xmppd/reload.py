@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ConfigError, HostConfig, LimitsConfig, LogConfig, ServerConfig, load_config
+from .config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
 from .errors import LocalError, MalformedJid
 from .jid import JID
 from .loader import PluginError, choose
@@ -116,7 +116,7 @@ class Reloader:
             try:
                 read = await asyncio.to_thread(self._read)
                 self._log_to(read.config.log)
-            except (ConfigError, PluginError, CertificateError, MalformedJid, LocalError) as error:
+            except (ConfigError, PluginError, MalformedJid, LocalError) as error:
                 raise self._refused(str(error)) from None
             except OSError as error:
                 raise self._refused(f"log: {error}") from None
@@ -135,12 +135,12 @@ class Reloader:
     # ---- read (in a thread: files and keys take their time)
 
     def _read(self) -> _Read:
-        """Raises ConfigError, PluginError, CertificateError, MalformedJid."""
+        """Raises ConfigError, PluginError, MalformedJid."""
         config, server = load_config(self.path), self.server
         served = {domain: host for domain, host in config.hosts.items() if self._serves(domain, host)}
         certificates = None
         if server.certificates is not None:
-            certificates = load_certificates(config, served)
+            certificates = load_certificates(config, served, self.path)
         options = {
             domain: {found.name: options for found, options in choose(host, domain, server.found)}
             for domain, host in served.items()
@@ -224,21 +224,51 @@ def use_limits(server: Server, config: LimitsConfig) -> None:
         stream.splitter.limits = limits.before_sign_in if stream.account is None else limits.after_sign_in
 
 
-def load_certificates(config: ServerConfig, hosts: Mapping[str, HostConfig] | None = None) -> Certificates:
-    """The certificates of all hosts, or of those given; self-signed ones are made where that is allowed.
+NO_CERTIFICATE = (
+    "; name the files in `certificate` and `key`, put them there, or let `self_signed: true` make a certificate that "
+    "people have to trust by hand"
+)
 
-    Raises CertificateError with all problems, one per line.
+
+def load_certificates(
+    config: ServerConfig, hosts: Mapping[str, HostConfig] | None = None, path: Path | None = None
+) -> Certificates:
+    """The certificates of all hosts, or of those given; self-signed ones are made where that is allowed. `path`: the
+    file of the configuration.
+
+    Raises ConfigError with all problems.
     """
     certificates = Certificates()
-    problems: list[str] = []
-    for domain, host in (config.hosts if hosts is None else hosts).items():
-        if not host.has_accounts:
-            continue
+    problems = []
+    for domain in _with_certificates(config.hosts if hosts is None else hosts):
         chain, key = config.certificate_files(domain)
         try:
             certificates.add(domain, chain, key, self_signed=config.self_signed(domain))
         except CertificateError as error:
-            problems.append(str(error))
+            problems.append(_certificate_problem(domain, error, path))
     if problems:
-        raise CertificateError("\n".join(problems))
+        raise ConfigError(problems)
     return certificates
+
+
+def certificate_problems(config: ServerConfig, path: Path) -> list[Problem]:
+    """What `load_certificates` would find wrong; nothing is made."""
+    problems = []
+    for domain in _with_certificates(config.hosts):
+        chain, key = config.certificate_files(domain)
+        if config.self_signed(domain) and not chain.exists() and not key.exists():
+            continue
+        try:
+            Certificates().add(domain, chain, key)
+        except CertificateError as error:
+            problems.append(_certificate_problem(domain, error, path))
+    return problems
+
+
+def _with_certificates(hosts: Mapping[str, HostConfig]) -> list[str]:
+    return [domain for domain, host in hosts.items() if host.has_accounts]
+
+
+def _certificate_problem(domain: str, error: CertificateError, path: Path | None) -> Problem:
+    message = str(error) + (NO_CERTIFICATE if isinstance(error.__cause__, FileNotFoundError) else "")
+    return Problem("", 0, domain, message) if path is None else host_problem(path, domain, "certificate", message)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes, token_urlsafe
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .accounts import Accounts
 from .binding import Binder
 from .c2s import ClientStream, State
 from .clock import Clock, Timer
-from .config import LimitsConfig, ListenerConfig, ServerConfig, StreamLimits
+from .config import (
+    LimitsConfig,
+    ListenerConfig,
+    Problem,
+    RawOptions,
+    ServerConfig,
+    StreamLimits,
+    options_path,
+)
 from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
 from .farewell import Farewell
@@ -24,7 +34,7 @@ from .host import Host
 from .jid import prepare_domain
 from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
-from .loader import Found, choose, discover
+from .loader import Found, PluginError, choose, discover
 from .memory import Memory
 from .net.http import Poster, is_public
 from .observe.metrics import Counts
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
     from .contracts.ports import Port, Receiver
     from .net.listen import Listener
     from .net.tls import Certificates, ServerContext
+    from .plugin import Plugin
 
 log = logging.getLogger("xmppd")
 
@@ -101,6 +112,19 @@ def _stream_limits(config: StreamLimits, tolerance: int, name: int, space: int) 
     return Limits(config.size, config.elements, config.depth, config.attributes, tolerance, name, space)
 
 
+class ListenError(Exception):
+    """A listener that cannot be opened. `number`: its place in the configuration, from 0."""
+
+    def __init__(self, number: int, listener: ListenerConfig, error: OSError) -> None:
+        super().__init__(f"{listener.address} port {listener.port} cannot be opened: {_reason(error)}")
+        self.number = number
+
+
+def _reason(error: OSError) -> str:
+    """Without the call and the address, which asyncio puts into the text."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
 class Server:
     """Everything that runs in one process."""
 
@@ -155,10 +179,28 @@ class Server:
         for domain, host_config in self.config.hosts.items():
             host = self.hosts[domain]
             for found, options in choose(host_config, domain, self.found):
-                host.add(found.name, found.cls(host, options))
+                host.add(found.name, self._made(host, found, options))
+
+    def _made(self, host: Host, found: Found, options: Any) -> Plugin[Any]:
+        try:
+            return found.cls(host, options)
+        except Exception as error:
+            raise self._unusable(host, found.name, "cannot be set up", error) from error
+
+    def _unusable(self, host: Host, name: str, what: str, error: Exception) -> PluginError:
+        """The place in the configuration, the plugin and its own line: for the administrator and for the author."""
+        raw = self.config.hosts[host.domain].plugins.get(name, RawOptions())
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        why = (
+            error.strerror
+            if isinstance(error, OSError) and error.strerror
+            else f"{error!r} ({at.filename}:{at.lineno})"
+        )
+        message = f"this plugin {what}: {why}"
+        return PluginError(str(Problem(raw.file, raw.line, options_path(host.domain, name), message)))
 
     async def start(self) -> None:
-        """Start the plugins. Listeners open with `listen`."""
+        """Start the plugins. Listeners open with `listen`. Raises PluginError."""
         if not self._started and not any(host.plugins for host in self.hosts.values()):
             self.load_plugins()
         for host in self.hosts.values():
@@ -194,6 +236,8 @@ class Server:
                 continue
             try:
                 await plugin.start()
+            except OSError as error:
+                raise self._unusable(host, name, "cannot start", error) from error
             except StorageUnavailable as error:
                 log.warning("%s takes nothing yet: %s waits for the store (%s)", host.domain, name, error)
                 self.clock.call_later(START_AGAIN, partial(self._start_again, host))
@@ -209,14 +253,17 @@ class Server:
         await self._restore()
 
     async def listen(self) -> None:
-        """Open the listeners of the configuration. Raises OSError."""
+        """Open the listeners of the configuration. Raises ListenError."""
         from .net.listen import Listener
 
         assert self.certificates is not None
         self.use_timing(self.config.limits)
         for each in self.config.listeners:
             listener = Listener(self.clock, self.certificates, each.tls, self.config.limits.connections_per_address)
-            await listener.start(each.address, each.port, self._receiver(each))
+            try:
+                await listener.start(each.address, each.port, self._receiver(each))
+            except OSError as error:
+                raise ListenError(len(self.listeners), each, error) from error
             self.listeners.append(listener)
             log.info("listening on %s port %d (%s)", each.address, listener.port, each.tls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Site:
     def __init__(self, server: Harness, folder: Path) -> None:
         self.server = server
         self.path = folder / "xmppd.yaml"
+        server.server.config = replace(server.server.config, var=folder / "var")
         self.logs: list[LogConfig] = []
         self.reloader = Reloader(server.server, self.path, self.logs.append)
 

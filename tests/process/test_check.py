@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,11 @@ async def test_a_good_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("**/*.yaml")), ids=str)
 def test_those_that_are_shipped(path: Path) -> None:
+    """One with certificates of its own says that they are not there, as `run` would."""
     outcome = invoke("check", "--config", str(path))
-    assert outcome.status == 0, outcome.text
+    wrong = [line for line in outcome.err.splitlines() if "certificate" not in line and "cannot be written" not in line]
+    assert not wrong
+    assert outcome.status == (2 if outcome.err else 0)
 
 
 def test_print_is_a_whole_configuration(tmp_path: Path) -> None:
@@ -97,14 +101,13 @@ async def test_the_same_in_a_process(tmp_path: Path) -> None:
 
 
 def test_where_a_configuration_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--config before $XMPPD_CONFIG before config/xmppd.yaml."""
+    """--config before $XMPPD_CONFIG before xmppd.yaml here."""
     bad = "hosts: {localhost: {}}\nlisteners: [{}]\n%s: 1\n"
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "xmppd.yaml").write_text(bad % "third")
+    (tmp_path / "xmppd.yaml").write_text(bad % "third")
     (tmp_path / "second.yaml").write_text(bad % "second")
     (tmp_path / "first.yaml").write_text(bad % "first")
     found = invoke("check")
-    assert "config/xmppd.yaml:3" in found.err
+    assert found.err.startswith("xmppd.yaml:3")
     monkeypatch.setenv("XMPPD_CONFIG", "second.yaml")
     explicit = invoke("check", "--config", "first.yaml")
     assert "first.yaml:3" in explicit.err
@@ -118,3 +121,114 @@ def test_none_anywhere() -> None:
         outcome = invoke(*command)
         assert outcome.status == 2
         assert "no configuration" in outcome.err
+
+
+BROKEN = """
+from xmppd.plugin import NoConfig, Plugin
+
+class Broken(Plugin[NoConfig]):
+    standard = False
+
+    def setup(self):
+        self.nothing = {}["nothing"]
+"""
+LOOSE = """
+from xmppd.plugin import NoConfig, Plugin, iq
+
+class Loose(Plugin[NoConfig]):
+    standard = False
+
+@iq("get", "urn:example:loose", "query")
+async def answer(self, request):
+    return None
+"""
+REFUSED = [
+    # What `run` would say, with the line and the option that helps.
+    ({"hosts": {"example.org": {}}}, "hosts[example.org].certificate", "no such file; name the files in `certificate`"),
+    (
+        {"hosts": {"example.org": {"certificate": "mine.crt", "key": "mine.key"}}},
+        "hosts[example.org].certificate",
+        "mine.crt: no such file",
+    ),
+    (
+        {"hosts": {"localhost": {"certificate": "xmppd.yaml", "key": "xmppd.yaml"}}},
+        "hosts.localhost.certificate",
+        "cannot be used with",
+    ),
+    (
+        {"hosts": {"localhost": {"plugins": {"broken": True}}}, "plugin_path": ["plugins"]},
+        "hosts.localhost.plugins.broken",
+        "this plugin cannot be set up: KeyError('nothing')",
+    ),
+    ({"hosts": {"localhost": {"type": "acounts"}}}, "hosts.localhost.type", "did you mean 'accounts'?"),
+    ({"listeners": [{}, {"address": "192.0.2.1"}]}, "listeners[1].address", "192.0.2.1 cannot be listened on"),
+    ({"var": "xmppd.yaml/var"}, "var", "cannot be written by this user"),
+    ({"storage": "sqlite:///xmppd.yaml/x.db"}, "storage", "cannot be written by this user"),
+    ({"var": "v" * 200}, "var", "is longer than 107 bytes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "option", "said"), REFUSED, ids=[each[1] + str(at) for at, each in enumerate(REFUSED)]
+)
+def test_what_run_would_refuse(tmp_path: Path, changes: dict[str, object], option: str, said: str) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "broken.py").write_text(BROKEN)
+    whole = {"hosts": {"localhost": {}}, "listeners": [{"port": 0}], **changes}
+    (tmp_path / "xmppd.yaml").write_text(yaml.dump(whole))
+    checked = invoke("check")
+    assert checked.status == 2, checked.text
+    (line,) = [line for line in checked.err.splitlines() if f" {option}: " in line]
+    assert line.startswith("xmppd.yaml:")
+    assert said in line
+    ran = invoke("run")
+    if option not in ("var", "storage", "listeners[1].address"):  # those name the file that could not be made
+        assert line in ran.err
+    assert ran.status != 0
+    assert "Traceback" not in ran.text
+
+
+def test_a_handler_outside_its_class(tmp_path: Path) -> None:
+    """It would never be called."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "loose.py").write_text(LOOSE)
+    text = "hosts: {localhost: {plugins: {loose: true}}}\nlisteners: [{port: 0}]\nplugin_path: [plugins]\n"
+    (tmp_path / "xmppd.yaml").write_text(text)
+    outcome = invoke("check")
+    assert outcome.status == 2
+    assert "answer (line 7) bears @iq, @on or @nonza but is no method of the plugin class" in outcome.err
+
+
+def test_paths_start_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the command is called: another folder is not another store."""
+    site, elsewhere = tmp_path / "a site", tmp_path / "elsewhere"
+    for folder in (site, elsewhere):
+        folder.mkdir()
+    (site / "xmppd.yaml").write_text(
+        "hosts: {localhost: {plugins: {search: {folder: words}}}}\nlisteners: [{}]\nplugin_path: [more]\n"
+        "log: {file: x.log}\nstorage: sqlite:///data/x.db\n"
+    )
+    (site / "more").mkdir()
+    monkeypatch.chdir(elsewhere)
+    shown = invoke("check", "--print", "--config", str(site / "xmppd.yaml"))
+    assert shown.status == 0, shown.text
+    whole = yaml.safe_load(shown.out)
+    assert whole["var"] == str(site / "var")
+    assert whole["control"] == str(site / "var" / "xmppd.sock")
+    assert whole["storage"] == f"sqlite:///{tmp_path}/a%20site/data/x.db"
+    assert whole["log"]["file"] == str(site / "x.log")
+    assert whole["plugin_path"] == [str(site / "more")]
+    assert whole["hosts"]["localhost"]["plugins"]["search"]["folder"] == str(site / "words")
+    added = invoke("user", "add", "romeo@localhost", "-p", "pencil", "-c", str(site / "xmppd.yaml"))
+    assert added.status == 0
+    assert "The server does not run; the new store" in added.err
+    assert (site / "data" / "x.db").exists()
+    listed = invoke("user", "list", "localhost", "-c", "../a site/xmppd.yaml")
+    assert listed.out == "romeo@localhost\n"
+    assert "this is about its store" in listed.err
+    assert not list(elsewhere.iterdir())
+
+
+def test_the_version() -> None:
+    outcome = invoke("--version")
+    assert (outcome.status, outcome.out) == (0, f"xmppd {version('xmppd')}\n")

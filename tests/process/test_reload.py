@@ -140,8 +140,8 @@ async def test_the_log_file_is_opened_anew(tmp_path: Path) -> None:
 async def test_without_a_server_there_is_nothing_to_reload(process: ServerProcess) -> None:
     await process.stop()
     outcome = await process.cli("reload")
-    assert outcome.status == 1
-    assert "no server is running here (var/xmppd.sock)" in outcome.err
+    assert outcome.status == 3
+    assert f"no server is running here ({process.folder}/var/xmppd.sock)" in outcome.err
 
 
 async def test_hang_ups_end_nothing(process: ServerProcess) -> None:

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
+from .common import STATUSES
 from .doctor import doctor
 from .metrics import metrics
 from .run import check, reload, run
 from .user import users
 
 app = typer.Typer(
-    help="An XMPP chat server.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="An XMPP chat server.",
+    epilog=STATUSES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"xmppd {version('xmppd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An XMPP chat server."""
+
+
 app.command()(run)
 app.command()(reload)
 app.command()(metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import os
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,16 +20,34 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="Configuration file; else $XMPPD_CONFIG, config/xmppd.yaml, /etc/xmppd/xmppd.yaml.",
+        help="Configuration file; else $XMPPD_CONFIG, xmppd.yaml here, /etc/xmppd/xmppd.yaml.",
         show_default=False,
     ),
 ]
 
+
+class Exit(enum.IntEnum):
+    """How a command ends; the same for all of them."""
+
+    DONE = 0
+    NOT_DONE = 1
+    """It was refused or failed; the text says why."""
+    WRONG = 2
+    """The command line or the configuration is wrong."""
+    UNREACHABLE = 3
+    """The server, its store or the network does not answer, or the store is another one's."""
+    INTERRUPTED = 130
+
+
+STATUSES = (
+    "Exit status: 0 done, 1 refused or failed, 2 the command line or the configuration is wrong, 3 the server, the "
+    "store or the network does not answer; doctor also 4 core without advanced, 5 not even core; 130 interrupted."
+)
 console = Console()
 complaints = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def fail(text: str, code: int = 1) -> NoReturn:
+def fail(text: str, code: int = Exit.NOT_DONE) -> NoReturn:
     """Say what is wrong and end. What cannot be written (bytes of a name that are no UTF-8) is escaped."""
     text = text.encode("utf-8", "backslashreplace").decode()
     complaints.print(text, markup=False, style="red" if complaints.is_terminal else None)
@@ -40,7 +59,7 @@ def configuration(path: Path | None) -> ServerConfig:
     try:
         return load_config(find_config(path, os.environ))
     except ConfigError as error:
-        fail(str(error), 2)
+        fail(str(error), Exit.WRONG)
 
 
 def ask_server(config: ServerConfig, command: str) -> Any:
@@ -49,7 +68,7 @@ def ask_server(config: ServerConfig, command: str) -> Any:
     async def ask() -> Any:
         client = await ControlClient.connect(config.control_socket)
         if client is None:
-            raise OperationError(f"no server is running here ({config.control_socket})")
+            fail(f"no server is running here ({config.control_socket})", Exit.UNREACHABLE)
         try:
             return await client.run(command, {})
         finally:

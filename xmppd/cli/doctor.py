@@ -53,7 +53,7 @@ def doctor(
 
     address = _address(jid, host, port, direct_tls)
     if ca_file is not None and not ca_file.is_file():
-        fail(f"{ca_file}: there is no such file", Status.NO_SIGN_IN)
+        fail(f"{ca_file}: there is no such file", Status.WRONG)
     options = Options(
         jid, _password(password_file), address, direct_tls_port, server_port, web, insecure, ca_file,
         _resolver(resolver), timeout,
@@ -114,9 +114,9 @@ def _address(jid: str, host: str | None, port: int | None, direct: bool) -> Addr
     try:
         address = JID(jid)
     except InvalidJID:
-        fail(f"expected an address such as name@example.org, got {jid!r}", Status.NO_SIGN_IN)
+        fail(f"expected an address such as name@example.org, got {jid!r}", Status.WRONG)
     if not address.user or address.resource:
-        fail(f"expected an address such as name@example.org, got {jid!r}", Status.NO_SIGN_IN)
+        fail(f"expected an address such as name@example.org, got {jid!r}", Status.WRONG)
     if host is None and port is None and not direct:
         return None
     return Address(host or address.domain, port or (5223 if direct else 5222), direct)
@@ -131,7 +131,7 @@ def _resolver(text: str) -> tuple[str, int] | None:
     try:
         return str(ipaddress.ip_address(host)), int(port)
     except ValueError:
-        fail(f"expected ADDRESS or ADDRESS:PORT, got {text!r}", Status.NO_SIGN_IN)
+        fail(f"expected ADDRESS or ADDRESS:PORT, got {text!r}", Status.WRONG)
 
 
 def _password(file: Path | None) -> str:
@@ -141,7 +141,7 @@ def _password(file: Path | None) -> str:
         try:
             return file.read_text("utf-8").split("\n", 1)[0].rstrip("\r")
         except (OSError, UnicodeDecodeError) as error:
-            fail(f"{file}: {error}", Status.NO_SIGN_IN)
+            fail(f"{file}: {error}", Status.WRONG)
     if PASSWORD in os.environ:
         return os.environ[PASSWORD]
     return getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")

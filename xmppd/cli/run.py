@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
+import shlex
 import shutil
 import signal
+import socket
 import sys
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import unquote
 
 import typer
 
-from ..config import ConfigError, ServerConfig, effective, find_config
+from ..config import DEFAULT_PATHS, SQLITE, ConfigError, Problem, ServerConfig, effective, find_config, problem_at
 from ..control import ControlServer, ensure_free
 from ..errors import LocalError
 from ..libraries import advice
-from ..loader import PluginError, choose, discover
+from ..loader import PluginError
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
 from ..net.metrics import MetricsListener
-from ..net.tls import CertificateError
 from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
 from ..operations import OperationError, Operations
-from ..reload import Reloader, load_certificates
-from ..server import Server, server_secret
+from ..reload import Reloader, certificate_problems, load_certificates
+from ..server import ListenError, Server, server_secret
 from ..storage import open_storage
 from ..storage.api import StoreError
-from .common import ConfigOption, ask_server, configuration, console, fail
+from ..storage.memory import MemoryBackend
+from ..storage.store import Store
+from .common import ConfigOption, Exit, ask_server, configuration, console, fail
 
 log = logging.getLogger("xmppd")
 
@@ -41,13 +47,18 @@ SWITCH_INTERVAL = 0.0005
 def run(config: ConfigOption = None) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads the configuration and the certificates again."""
     loaded = configuration(config)
+    path = find_config(config, os.environ)
     try:
         configure(loaded.log)
-        run_loop(_serve(loaded, find_config(config, os.environ)))
-    except (PluginError, ConfigError, LocalError, StoreError, CertificateError, OperationError) as error:
-        fail(str(error), 2)
+        run_loop(_serve(loaded, path))
+    except (PluginError, ConfigError, LocalError) as error:
+        fail(str(error), Exit.WRONG)
+    except StoreError as error:
+        fail(str(error), Exit.UNREACHABLE)
+    except OperationError as error:
+        fail(str(error))
     except OSError as error:
-        fail(f"cannot start: {error}", 1)
+        fail(f"cannot start: {error}")
 
 
 async def _serve(config: ServerConfig, path: Path) -> None:
@@ -58,7 +69,7 @@ async def _serve(config: ServerConfig, path: Path) -> None:
         log.warning("%s", text)
     await ensure_free(config.control_socket)
     clock = RealClock()
-    certificates = load_certificates(config)
+    certificates = load_certificates(config, path=path)
     secret = server_secret(config.var)
     storage = await open_storage(config.storage, clock)
     try:
@@ -75,15 +86,15 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     scraped = MetricsListener(numbers.text, CONTENT_TYPE)
     try:
         await server.start()
-        await server.listen()
+        await _listen(server, path)
         await control.start()
         if config.metrics.port is not None:
-            await scraped.start(config.metrics.address, config.metrics.port)
+            await _bound(scraped.start(config.metrics.address, config.metrics.port), path, ("metrics", "port"))
             log.info("metrics at http://%s:%d/metrics", config.metrics.address, scraped.port)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
         _freeze()
         log.info("ready; commands are taken at %s", config.control_socket)
-        _welcome(config, server)
+        _welcome(config, server, path)
         await ended.wait()
         log.info("stopping")
     finally:
@@ -92,6 +103,23 @@ async def _serve(config: ServerConfig, path: Path) -> None:
         await reloader.stop()
         await server.stop()
     log.info("stopped")
+
+
+async def _listen(server: Server, path: Path) -> None:
+    """Open the listeners. Raises ConfigError with the line of the one that cannot be opened."""
+    try:
+        await server.listen()
+    except ListenError as error:
+        where = ("listeners", error.number)
+        raise ConfigError([problem_at(path, where, str(error))]) from error
+
+
+async def _bound(work: Awaitable[None], path: Path, where: tuple[str, ...]) -> None:
+    """Open a port that an option names. Raises ConfigError with its line."""
+    try:
+        await work
+    except OSError as error:
+        raise ConfigError([problem_at(path, where, f"cannot be opened: {error.strerror or error}")]) from error
 
 
 def _freeze() -> None:
@@ -114,17 +142,25 @@ def _signals() -> asyncio.Event:
     return ended
 
 
-def _welcome(config: ServerConfig, server: Server) -> None:
+def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
     domain = server.default_host.domain
     ports = ", ".join(
         f"{each.address}:{listener.port} ({each.tls})"
         for each, listener in zip(config.listeners, server.listeners, strict=True)
     )
     console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n")
-    command = "xmppd" if shutil.which("xmppd") else os.path.relpath(sys.argv[0])
-    console.print(f"Add an account:   {command} user add romeo@{domain}")
+    found_without = any(each == path for each in DEFAULT_PATHS)
+    named = "" if found_without else f" --config {shlex.quote(str(path))}"
+    console.print(f"Add an account:   {_command()} user add romeo@{domain}{named}", soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
     console.print(f"port {server.listeners[0].port}, accept the self-signed certificate\n")
+
+
+def _command() -> str:
+    """What a person types here to run this program."""
+    if shutil.which("xmppd") == os.path.abspath(sys.argv[0]):
+        return "xmppd"
+    return shlex.quote(os.path.relpath(sys.argv[0])) if os.path.basename(sys.argv[0]) == "xmppd" else "python -m xmppd"
 
 
 def reload(config: ConfigOption = None) -> None:
@@ -137,19 +173,60 @@ def check(
     config: ConfigOption = None,
     print_: Annotated[bool, typer.Option("--print", help="Print the effective configuration.")] = False,
 ) -> None:
-    """Validate the configuration, plugins and their options included."""
+    """Validate the configuration as `run` does: plugins are set up, certificates read, addresses and folders tried."""
     loaded = configuration(config)
+    path = find_config(config, os.environ)
     try:
-        found = discover(loaded.plugin_path)
-        options = {
-            domain: {chosen.name: options for chosen, options in choose(host, domain, found)}
-            for domain, host in loaded.hosts.items()
-        }
-    except (PluginError, ConfigError) as error:
-        fail(str(error), 2)
+        problems = [*certificate_problems(loaded, path), *_unusable(loaded, path)]
+        options = asyncio.run(_set_up(loaded))
+        if problems:
+            raise ConfigError(problems)
+    except (PluginError, ConfigError, LocalError) as error:
+        said = str(error) if isinstance(error, ConfigError) else "\n".join([*map(str, problems), str(error)])
+        fail(said, Exit.WRONG)
     if print_:
         print(effective(loaded, options), end="")
     else:
         for text in advice():
             console.print(f"Warning: {text}", highlight=False, markup=False, soft_wrap=True)
         console.print("The configuration is valid.")
+
+
+async def _set_up(config: ServerConfig) -> dict[str, dict[str, Any]]:
+    """The options of all plugins, by domain and name, after every plugin was set up on a store in memory. Raises
+    PluginError, ConfigError, LocalError."""
+    clock = RealClock()
+    server = Server(config, Store(MemoryBackend(clock), clock), clock)
+    server.load_plugins()
+    return {
+        host.domain: {name: plugin.config for name, plugin in host.plugins.items()} for host in server.hosts.values()
+    }
+
+
+def _unusable(config: ServerConfig, path: Path) -> Iterable[Problem]:
+    """Addresses that this machine does not have, and folders that cannot be written. Ports are not tried: the server
+    may be running."""
+    for number, each in enumerate(config.listeners):
+        error = _not_ours(each.address)
+        if error:
+            yield problem_at(path, ("listeners", number, "address"), error)
+    if config.metrics.port is not None and (error := _not_ours(config.metrics.address)):
+        yield problem_at(path, ("metrics", "address"), error)
+    folders = [("var", config.var)]
+    if config.storage.startswith(SQLITE):
+        folders.append(("storage", Path(unquote(config.storage.removeprefix(SQLITE))).parent))
+    for option, folder in folders:
+        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            yield problem_at(path, (option,), f"{folder} cannot be written by this user")
+
+
+def _not_ours(address: str) -> str:
+    """Why nobody can listen on an IP address here, "" if they can."""
+    ip = ipaddress.ip_address("127.0.0.1" if address == "localhost" else address)
+    with socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET) as probe:
+        try:
+            probe.bind((str(ip), 0))
+        except OSError as error:
+            return f"{address} cannot be listened on: {error.strerror or error}"
+    return ""

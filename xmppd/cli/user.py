@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import unquote
 
 import typer
 from rich.progress import track
 
 from ..accounts import Accounts
-from ..config import ServerConfig
+from ..config import SQLITE, ServerConfig, without_password
 from ..control import ControlClient
 from ..net.loop import RealClock
 from ..operations import OperationError, Operations, Runner
 from ..storage import open_storage
 from ..storage.api import StoreError
-from .common import ConfigOption, configuration, console, fail
+from .common import ConfigOption, Exit, complaints, configuration, console, fail
 
 T = TypeVar("T")
 users = typer.Typer(help="Add, list, change and delete accounts.", no_args_is_help=True)
@@ -41,12 +43,21 @@ async def _runner(config: ServerConfig) -> AsyncIterator[Runner]:
     if config.storage == "memory:":
         raise OperationError("the store is in memory and the server does not run: there is nothing to change")
     clock = RealClock()
+    told = _which_store(config)
     storage = await open_storage(config.storage, clock)
+    complaints.print(f"The server does not run; {told}.", markup=False)
     domains = [domain for domain, host in config.hosts.items() if host.has_accounts]
     try:
         yield Operations(Accounts(storage, clock), domains)
     finally:
         await storage.close()
+
+
+def _which_store(config: ServerConfig) -> str:
+    """So that nobody adds people to a store that no server uses."""
+    where = without_password(config.storage)
+    new = config.storage.startswith(SQLITE) and not os.path.exists(unquote(config.storage.removeprefix(SQLITE)))
+    return f"the new store {where} is made" if new else f"this is about its store, {where}"
 
 
 def _do(config: Path | None, work: Callable[[Runner], Awaitable[T]]) -> T:
@@ -58,8 +69,10 @@ def _do(config: Path | None, work: Callable[[Runner], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(go())
-    except (OperationError, StoreError) as error:
+    except OperationError as error:
         fail(str(error))
+    except StoreError as error:
+        fail(str(error), Exit.UNREACHABLE)
     except OSError as error:
         fail(f"cannot be done: {error}")
 
@@ -128,26 +141,28 @@ def import_(
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        fail(f"{file}: {error}")
+        fail(f"{file}: {error}", Exit.WRONG)
     wanted: list[tuple[int, str, str]] = []
+    refused: list[str] = []
+    lines_with_people = 0
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        jid, _, password = line.strip().partition(" ")
-        if not password.strip():
-            fail(f"{file}:{number}: expected `jid password`")
-        wanted.append((number, jid, password.strip()))
+        lines_with_people += 1
+        jid, *password = line.split(maxsplit=1)
+        if password:
+            wanted.append((number, jid, password[0].strip()))
+        else:
+            refused.append(f"{file}:{number}: expected `jid password`")
 
-    async def add_all(runner: Runner) -> list[str]:
-        refused = []
+    async def add_all(runner: Runner) -> None:
         for number, jid, password in track(wanted, "Importing", console=console):
             try:
                 await runner.run("user add", {"jid": jid, "password": password})
             except OperationError as error:
                 refused.append(f"{file}:{number}: {error}")
-        return refused
 
-    refused = _do(config, add_all)
-    console.print(f"Added {len(wanted) - len(refused)} of {len(wanted)} accounts.", highlight=False)
+    _do(config, add_all)
+    console.print(f"Added {lines_with_people - len(refused)} of {lines_with_people} accounts.", highlight=False)
     if refused:
         fail("\n".join(refused))

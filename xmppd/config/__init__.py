@@ -4,11 +4,13 @@ For plugin authors: `option`, `Duration`, `Size`; see `option` for the types an 
 """
 
 from .effective import effective, without_password
-from .load import bind, bind_options
+from .load import bind, bind_options, problem_at
 from .nodes import joined
 from .option import RawOptions, option
 from .problem import ConfigError, Problem, nearest, unknown
 from .schema import (
+    DEFAULT_PATHS,
+    SQLITE,
     HostConfig,
     LimitsConfig,
     ListenerConfig,
@@ -18,13 +20,17 @@ from .schema import (
     SignInLimits,
     StreamLimits,
     find_config,
+    host_problem,
     load_config,
     options_path,
     parse_config,
+    reachable,
 )
 from .units import Duration, Size, Word
 
 __all__ = [
+    "DEFAULT_PATHS",
+    "SQLITE",
     "ConfigError",
     "Duration",
     "HostConfig",
@@ -43,12 +49,15 @@ __all__ = [
     "bind_options",
     "effective",
     "find_config",
+    "host_problem",
     "joined",
     "load_config",
     "nearest",
     "option",
     "options_path",
     "parse_config",
+    "problem_at",
+    "reachable",
     "unknown",
     "without_password",
 ]

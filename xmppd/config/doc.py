@@ -19,8 +19,8 @@ _INTRODUCTION: Final = """\
 This page is generated from the code; change the options there.
 
 The server reads one YAML file: the one named with `--config`, else the one in `$XMPPD_CONFIG`, else
-`config/xmppd.yaml`, else `/etc/xmppd/xmppd.yaml`. `xmppd check` says what is wrong with it, line by line;
-`xmppd check --print` shows it with all defaults filled in. Examples are in `config/examples/`.
+`xmppd.yaml` in the working folder, else `/etc/xmppd/xmppd.yaml`. `xmppd check` says what is wrong with it, line by
+line; `xmppd check --print` shows it with all defaults filled in. Examples are in `config/examples/`.
 
 - Durations: a number with a unit (`ms`, `seconds`, `minutes`, `hours`, `days`, `weeks`, `years`; `5 minutes`,
   `90s`, `1h 30min`), or a plain number of seconds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,13 +42,43 @@ def ascii_name(path: Path) -> str:
 
 def load(path: Path, cls: type[T]) -> T:
     """The file as a `cls`. Raises ConfigError, whatever the file holds; never anything else."""
-    return parse_text(read(path), cls, ascii_name(path))
+    return parse_text(read(path), cls, ascii_name(path), folder_of(path))
 
 
-def parse_text(data: bytes, cls: type[T], file: str) -> T:
-    """YAML in UTF-8 as a `cls`; `file` is its name in messages. Raises ConfigError."""
+def folder_of(path: Path) -> Path:
+    """Where the relative paths in a configuration file start: the folder that the file is in."""
+    return Path(os.path.abspath(path)).parent
+
+
+def problem_at(path: Path, where: Iterable[str | int], message: str) -> Problem:
+    """What turned out to be wrong after a file was read, with its place: `where` leads from the top to the option. The
+    file is read again; of steps that it does not have, the last one that it has gives the line."""
+    steps, line, named = tuple(where), 0, ""
+    try:
+        node: yaml.Node | None = parse(read(path), ascii_name(path))[0]
+    except ConfigError:  # it is another file by now
+        node = None
+    for step in steps:
+        named = f"{named}[{step}]" if isinstance(step, int) else joined(named, step)
+        place, node = _step(node, step)
+        line = line_of(place) if place is not None else line
+    return Problem(ascii_name(path), line, named, message)
+
+
+def names_at(path: Path, option: str) -> list[str]:
+    """The names in a mapping at the top of a file, as they are spelled there."""
+    try:
+        _, node = _step(parse(read(path), ascii_name(path))[0], option)
+    except ConfigError:
+        return []
+    return [key.value for key, _ in pairs(node)] if isinstance(node, yaml.MappingNode) else []
+
+
+def parse_text(data: bytes, cls: type[T], file: str, folder: Path | None = None) -> T:
+    """YAML in UTF-8 as a `cls`; `file` is its name in messages, `folder` where relative paths start (None: they stay
+    as they are). Raises ConfigError."""
     node, problems = parse(data, file)
-    binder = _Binder(file, problems)
+    binder = _Binder(file, problems, folder)
     return binder.done(binder.bind(node, cls, "", _NO_RULES))  # type: ignore[no-any-return]
 
 
@@ -63,15 +94,16 @@ def bind_options(raw: RawOptions, cls: type[T], path: str) -> T:
     Raises ConfigError with file and line; TypeError when the class is not one for options.
     """
     options_of(cls)
-    binder = _Binder(raw.file)
+    binder = _Binder(raw.file, folder=raw.folder)
     return binder.done(binder.section(raw.node, raw.line, cls, path, None))  # type: ignore[no-any-return]
 
 
 class _Binder:
     """Binds nodes to types; `_FAILED` stands for a value that could not be made."""
 
-    def __init__(self, file: str, problems: Iterable[Problem] = ()) -> None:
+    def __init__(self, file: str, problems: Iterable[Problem] = (), folder: Path | None = None) -> None:
         self.file = file
+        self.folder = folder
         self.problems = list(problems)
 
     def done(self, value: Any) -> Any:
@@ -158,7 +190,7 @@ class _Binder:
         """`line`: where the name stands, for problems with the plugin as such."""
         kind = kind_of(node)
         if isinstance(node, yaml.MappingNode):
-            return RawOptions(node, self.file, line)
+            return RawOptions(node, self.file, line, folder=self.folder)
         if kind in ("null", "bool"):
             return RawOptions(None, self.file, line, kind == "null" or node.value.lower() in _TRUE)
         return self.refuse(node, RawOptions, path, _NO_RULES)
@@ -220,7 +252,7 @@ class _Binder:
         measure = len(value) if kind in (str, Word) else None if kind in (bool, Path) else value
         if measure is not None and _outside(measure, rules):
             return self.refuse(node, kind, path, rules)
-        return value
+        return self.folder / value if kind is Path and self.folder is not None else value
 
 
 class _Unfit(Exception):

@@ -26,13 +26,14 @@ class RawOptions:
     """Options that are bound later, when their class is known: those of a plugin.
 
     `node`: the mapping as it stands in the file, None for no options. `file`, `line`: where it was named (0:
-    it was not). `enabled`: False when the plugin is left out (`name: false`).
+    it was not). `enabled`: False when the plugin is left out (`name: false`). `folder`: where relative paths start.
     """
 
     node: yaml.MappingNode | None = dataclasses.field(default=None, compare=False)
     file: str = ""
     line: int = 0
     enabled: bool = True
+    folder: Path | None = dataclasses.field(default=None, compare=False)
 
 
 _NAMES: dict[type, str] = {

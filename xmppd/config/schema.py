@@ -6,21 +6,22 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..errors import MalformedJid
 from ..jid import JID, prepare_domain
-from .load import ascii_name, load, parse_text
+from .load import ascii_name, folder_of, load, names_at, parse_text, problem_at
 from .nodes import joined
 from .option import RawOptions, option
 from .problem import ConfigError, Problem
 from .units import Duration, Size, Word
 
 Where = str | tuple[str | int, ...]
-DEFAULT_PATHS: Final = (Path("config/xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
+DEFAULT_PATHS: Final = (Path("xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
+SQLITE: Final = "sqlite:///"
 _SOCKET_PATH_MAX: Final = 107
 """Bytes; a longer name of a Unix socket is refused by Linux."""
 
@@ -364,7 +365,7 @@ class HostConfig:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """The whole file. Relative paths are relative to the working directory."""
+    """The whole file. Relative paths start at the folder that the file is in."""
 
     hosts: dict[str, HostConfig] = option(doc="The domains that are served, by name.", low=1, key=domain_name)
     listeners: tuple[ListenerConfig, ...] = option(doc="The addresses that clients connect to.", low=1)
@@ -453,7 +454,43 @@ def options_path(domain: str, plugin: str) -> str:
 
 def load_config(path: Path) -> ServerConfig:
     """The server's configuration. Raises ConfigError, whatever the file holds; never anything else."""
-    return load(path, ServerConfig)
+    return _anchored(load(path, ServerConfig), path)
+
+
+def _anchored(config: ServerConfig, path: Path) -> ServerConfig:
+    """With the store and the folder `var` below the folder of the file, wherever the program was started."""
+    folder = folder_of(path)
+    storage = config.storage
+    if storage.startswith(SQLITE) and not storage.startswith(SQLITE + "/"):
+        storage = f"{SQLITE}{quote(str(folder))}/{storage.removeprefix(SQLITE)}"
+    anchored = replace(config, storage=storage, var=folder / config.var)
+    if len(os.fsencode(reachable(anchored.control_socket))) > _SOCKET_PATH_MAX:
+        message = f"the name of the control socket, {anchored.control_socket}, is longer than {_SOCKET_PATH_MAX} bytes"
+        raise ConfigError([problem_at(path, ("control" if config.control else "var",), message)])
+    return anchored
+
+
+def reachable(socket: Path) -> Path:
+    """A name of a Unix socket that is short enough for the system, if there is one: from the root, or from here."""
+    if len(os.fsencode(socket)) <= _SOCKET_PATH_MAX:
+        return socket
+    return Path(os.path.relpath(socket))
+
+
+def host_problem(path: Path, domain: str, option: str, message: str) -> Problem:
+    """What turned out to be wrong with an option of a host, at its line."""
+    spelled = domain
+    for key in names_at(path, "hosts"):
+        if _same_domain(key, domain):
+            spelled = key
+    return problem_at(path, ("hosts", spelled, *([option] if option else [])), message)
+
+
+def _same_domain(text: str, domain: str) -> bool:
+    try:
+        return prepare_domain(text) == domain
+    except MalformedJid:
+        return False
 
 
 def parse_config(text: str | bytes, file: str = "configuration") -> ServerConfig:
@@ -463,7 +500,7 @@ def parse_config(text: str | bytes, file: str = "configuration") -> ServerConfig
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path:
-    """The file to read: `explicit` (--config), $XMPPD_CONFIG, config/xmppd.yaml, /etc/xmppd/xmppd.yaml.
+    """The file to read: `explicit` (--config), $XMPPD_CONFIG, xmppd.yaml in this folder, /etc/xmppd/xmppd.yaml.
 
     What was named is returned unseen. Raises ConfigError when nothing was named and neither file is there.
     """

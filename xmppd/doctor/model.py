@@ -40,12 +40,13 @@ SUITES = (Category.CORE, Category.WEB, Category.IM, Category.MOBILE, Category.CA
 
 
 class Status(IntEnum):
-    """How the command ends."""
+    """How the command ends (cli.common.Exit has the others)."""
 
     ADVANCED = 0
-    CORE = 1
-    NOTHING = 2
+    WRONG = 2
     NO_SIGN_IN = 3
+    CORE = 4
+    NOTHING = 5
     INTERRUPTED = 130
 
 
