@@ -153,7 +153,7 @@ REFUSED = [
     (
         {"hosts": {"localhost": {"certificate": "xmppd.yaml", "key": "xmppd.yaml"}}},
         "hosts.localhost.certificate",
-        "cannot be used with",
+        "xmppd.yaml",
     ),
     (
         {"hosts": {"localhost": {"plugins": {"broken": True}}}, "plugin_path": ["plugins"]},
