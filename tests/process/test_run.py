@@ -126,7 +126,7 @@ async def test_a_file_in_place_of_the_control_socket_is_left_alone(tmp_path: Pat
     ("change", "said"),
     [
         ({"var": "file"}, "file"),
-        ({"storage": "sqlite:///file/xmppd.db"}, "cannot be opened"),
+        ({"storage": "sqlite:///file/xmppd.db"}, "cannot be written"),
         ({"storage": "sqlite:///file"}, "file"),
         ({"log": {"file": "missing/xmppd.log"}}, "missing/xmppd.log"),
         ({"plugin_path": ["missing"]}, "missing"),
@@ -138,7 +138,7 @@ async def test_what_cannot_start_says_why(tmp_path: Path, change: dict[str, obje
     (tmp_path / "file").write_text("This is neither a folder nor a database nor a certificate.\n" * 50)
     (tmp_path / "xmppd.yaml").write_text(configuration(**change))  # type: ignore[arg-type]
     outcome = await xmppd("run", "--config", "xmppd.yaml", cwd=tmp_path)
-    assert outcome.status == (3 if "storage" in change else 1 if "log" in change else 2)
+    assert outcome.status == (3 if change.get("storage") == "sqlite:///file" else 1 if "log" in change else 2)
     assert said in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 3, outcome.err
 

@@ -67,6 +67,8 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     for text in advice():
         log.warning("%s", text)
+    if problems := list(_unusable(config, path)):
+        raise ConfigError(problems)
     await ensure_free(config.control_socket)
     clock = RealClock()
     certificates = load_certificates(config, path=path)
