@@ -126,7 +126,7 @@ class Administration(Plugin[NoConfig]):
         items = self.host.service(ROSTER).items(jid.bare).values()
         peers = [session.carrier.peer for session in sessions if session.carrier is not None]
         fields = [
-            Field("ipaddresses", "text-multi", "Addresses", tuple(peers)),
+            Field("ipaddresses", "list-multi", "Addresses", tuple(peers)),
             Field("rostersize", "text-single", "Contacts", (str(sum(item.listed for item in items)),)),
             Field("onlineresources", "text-multi", "Online", tuple(session.resource for session in sessions)),
         ]
@@ -218,7 +218,8 @@ def _lists(node: str, title: str, find: Callable[[], Awaitable[list[str]]]) -> C
     async def list_them(call: Call) -> Done:
         found = await find()
         note = f"the first {LISTED} of {len(found)}" if len(found) > LISTED else ""
-        shown = Field(node.replace("-", "") + "jids", "jid-multi", title, tuple(found[:LISTED]))
+        name = node.removesuffix("s").replace("-", "") + "jids"  # onlineuserjids, and so on (section 6)
+        shown = Field(name, "jid-multi", title, tuple(found[:LISTED]))
         return Done(note, form=_result([shown]))
 
     return Command(f"{NS}#get-{node}-list", f"List of {title}", Who.ADMIN, list_them)

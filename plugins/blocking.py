@@ -110,7 +110,7 @@ class Blocking(Plugin[Config]):
         for item in children(request.payload, NS, "item"):
             jid = JID.parse(str(item.get("jid")))
             await self.host.tell_and_wait(BLOCKED, blocking.Blocked(account.jid, jid, item))
-        self._push(account, _list("block", asked))
+        request.then(lambda: self._push(account, _list("block", asked)))
         presence = self.host.find(PRESENCE)
         if presence is not None:
             for contact in self._changed(account, before, {*before, *new}):
@@ -125,7 +125,7 @@ class Blocking(Plugin[Config]):
         old = [name for name in before if name in asked] if asked else list(before)
         if old:
             await self.host.storage.commit([self.blocked.delete(account.bare, name) for name in old])
-        self._push(account, _list("unblock", asked))
+        request.then(lambda: self._push(account, _list("unblock", asked)))
         presence = self.host.find(PRESENCE)
         if presence is not None:
             for contact in self._changed(account, set(before) - set(old), before):

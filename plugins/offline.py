@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
-from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable
+from xmppd.errors import BadRequest, Forbidden, ItemNotFound, ServiceUnavailable
 from xmppd.forms import Field, form
 from xmppd.plugin import Account, Element, Plugin, Request, Session, SessionKey, To, Xep, iq, on
 from xmppd.stanza import appended
@@ -113,6 +113,12 @@ class Offline(Plugin[Config]):
             entries = await self._named(session, request.payload, "view")
         for entry in entries:
             session.feed.send(self._shown(session.account, entry), 0)
+
+    @iq("get", NS, "offline", To.ACCOUNT, To.ABSENT)
+    @iq("set", NS, "offline", To.ACCOUNT, To.ABSENT)
+    async def of_another(self, request: Request) -> None:
+        """Sections 2.4 to 2.7; also where there is no such account, so that nothing is told (ADR 0007)."""
+        raise Forbidden("only its owner reads what waits for an account")
 
     @iq("set", NS, "offline", To.SELF)
     async def set(self, request: Request) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xmppd.config import Size, option
 from xmppd.contracts.vcard import CARD_CHANGED, VCARDS, CardChanged
-from xmppd.errors import NotAcceptable, ServiceUnavailable
+from xmppd.errors import Forbidden, NotAcceptable, ServiceUnavailable
 from xmppd.plugin import JID, E, Element, Plugin, Request, To, Xep, iq
 from xmppd.xml import alone, parse, to_bytes
 
@@ -46,6 +46,11 @@ class VCard(Plugin[Config]):
         if request.is_own:
             return E("vCard", NS)  # section 3.1 allows both; an empty card is what clients expect
         raise ServiceUnavailable()
+
+    @iq("set", NS, "vCard", To.ACCOUNT, To.ABSENT)
+    async def set_of_another(self, request: Request) -> None:
+        """Section 3.2; also where there is no such account, so that nothing is told (ADR 0007)."""
+        raise Forbidden("only its owner changes a card")
 
     @iq("set", NS, "vCard", To.SELF)
     async def set(self, request: Request) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -134,6 +134,12 @@ class Request:
     owner: Account | None
     session: Session | None
     lane: Lane
+    behind: list[Callable[[], object]] = field(default_factory=list)
+    """What `then` has noted."""
+
+    def then(self, action: Callable[[], object]) -> None:
+        """Run `action` behind the result: what a request causes is seen after its answer. Not after an error."""
+        self.behind.append(action)
 
     @property
     def account(self) -> Account:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -270,6 +270,8 @@ class Router:
         answer = await host.answer(request, to)
         result = stanza.result(answer)
         passage.then(lambda: passage.reply(result))
+        for action in request.behind:
+            passage.then(partial(_softly, action))
 
     # ---- release
 
@@ -424,6 +426,14 @@ class Router:
         host.tell_these(host.chain(ARRIVED, stanza), event)
         for session, chosen in event.targets:
             session.feed.send(chosen.data, 0, chosen)
+
+
+def _softly(action: Callable[[], object]) -> None:
+    """What an answered request causes; its answer has been sent."""
+    try:
+        action()
+    except Exception:
+        log.exception("what follows an answer failed")
 
 
 class _Waiter:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 from xmppd.contracts.caps import CAPS
 from xmppd.contracts.pubsub import Published
 from xmppd.contracts.roster import ROSTER, RosterItem
-from xmppd.plugin import JID, E, Session
+from xmppd.plugin import JID, E, Request, Session
 from xmppd.stanza import Kind, Stanza, message, tag
 from xmppd.xep import DELAY_NS, delay_bytes
 from xmppd.xml import quoted
@@ -46,8 +47,11 @@ class Notifier:
 
     # ---- who hears it
 
-    def tell(self, owner: str, name: str, node: Node, said: bytes) -> None:
-        """After the commit. `said`: what is in the <event/>, in its namespace."""
+    def tell(self, owner: str, name: str, node: Node, said: bytes, request: Request | None = None) -> None:
+        """After the commit, and behind the result of the request. `said`: what is in the <event/>, in its namespace."""
+        if request is not None:
+            request.then(partial(self.tell, owner, name, node, said))
+            return
         settings = self.plugin.settings(node)
         if not settings.flag("deliver_notifications"):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from xmppd.errors import (
     ServiceUnavailable,
 )
 from xmppd.forms import read_form
-from xmppd.plugin import JID, E, Element, Session
+from xmppd.plugin import JID, E, Element, Request
 from xmppd.xml import children, find, to_bytes
 
 from .access import affiliation, keeps_items
@@ -129,7 +130,7 @@ async def configure(plugin: PubSubPlugin, ask: Ask) -> None:
     if settings.flag("notify_config"):
         inside = settings.shown("result") if settings.flag("deliver_payloads") else None
         said = E("configuration", EVENT_NS, {"node": ask.name}, inside)
-        plugin.notifier.tell(ask.owner, ask.name, changed, to_bytes(said))
+        plugin.notifier.tell(ask.owner, ask.name, changed, to_bytes(said), ask.request)
 
 
 # ---- deleting (sections 8.4 and 8.5)
@@ -139,19 +140,20 @@ async def delete(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
     redirect = find(ask.verb, OWNER_NS, "redirect")
     uri = str(redirect.get("uri", "")) if redirect is not None else ""
-    await delete_node(plugin, ask.owner, ask.name, node, ask.sender, ask.request.session, uri)
+    await delete_node(plugin, ask.owner, ask.name, node, ask.sender, ask.request, uri)
 
 
 async def delete_node(
-    plugin: PubSubPlugin, owner: str, name: str, node: Node, by: JID, session: Session | None, uri: str = ""
+    plugin: PubSubPlugin, owner: str, name: str, node: Node, by: JID, request: Request | None, uri: str = ""
 ) -> None:
     """The caller holds the owner's turn."""
     gone = await plugin.store.all_gone(owner, name)
     await plugin.store.change(owner, name, gone, writes=[plugin.nodes.delete(owner, name)])
+    session = request.session if request is not None else None
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.DELETE, (), by, session))
     if plugin.settings(node).flag("notify_delete"):
         redirect = E("redirect", EVENT_NS, {"uri": uri}) if uri else None
-        plugin.notifier.tell(owner, name, node, to_bytes(E("delete", EVENT_NS, {"node": name}, redirect)))
+        plugin.notifier.tell(owner, name, node, to_bytes(E("delete", EVENT_NS, {"node": name}, redirect)), request)
 
 
 async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
@@ -162,7 +164,8 @@ async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
     session = ask.request.session
     plugin.host.tell(NODE_CHANGED, NodeChanged(ask.owner, ask.name, Change.PURGE, (), ask.sender, session))
     if plugin.settings(node).flag("notify_retract"):
-        plugin.notifier.tell(ask.owner, ask.name, node, to_bytes(E("purge", EVENT_NS, {"node": ask.name})))
+        said = to_bytes(E("purge", EVENT_NS, {"node": ask.name}))
+        plugin.notifier.tell(ask.owner, ask.name, node, said, ask.request)
 
 
 # ---- affiliations (section 8.9)
@@ -206,7 +209,7 @@ async def set_affiliations(plugin: PubSubPlugin, ask: Ask) -> None:
         changed = replace(changed, subscriptions={k: v for k, v in changed.subscriptions.items() if k != jid})
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
     for jid in out:
-        plugin.notifier.subscription(ask.owner, ask.name, JID.parse(jid), "none")
+        ask.request.then(partial(plugin.notifier.subscription, ask.owner, ask.name, JID.parse(jid), "none"))
 
 
 # ---- subscriptions (section 8.8)
@@ -242,7 +245,7 @@ async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
         raise ResourceConstraint("too many subscriptions")
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=found))])
     for jid, state in told.items():
-        plugin.notifier.subscription(ask.owner, ask.name, jid, state)
+        ask.request.then(partial(plugin.notifier.subscription, ask.owner, ask.name, jid, state))
 
 
 # ---- accounts that are removed

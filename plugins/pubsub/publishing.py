@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, NotAcceptable, ServiceUnavailable
 from xmppd.forms import Submitted, read_form
-from xmppd.plugin import JID, E, Element, Session, Written
+from xmppd.plugin import JID, E, Element, Request, Written
 from xmppd.rsm import answer as page_end
 from xmppd.rsm import read as read_rsm
 from xmppd.stanza import tag
@@ -53,12 +53,12 @@ async def publish(plugin: PubSubPlugin, ask: Ask) -> Written:
             check_preconditions(submitted, settings)
     _check_event(settings, items[0] if items else None)
     if not items:  # an event without content
-        await store(plugin, ask.owner, ask.name, node, None, ask.sender, ask.request.session, new)
+        await store(plugin, ask.owner, ask.name, node, None, ask.sender, ask.request, new)
         return _answer("publish", ask.name, ())
     item = await _new_item(plugin, ask.owner, settings, items[0], ask.sender)
     if not new and who.affiliation < Affiliation.PUBLISHER:
         await _own_or_new(plugin, ask, settings, item.id)
-    await store(plugin, ask.owner, ask.name, node, item, ask.sender, ask.request.session, new)
+    await store(plugin, ask.owner, ask.name, node, item, ask.sender, ask.request, new)
     return _answer("publish", ask.name, [shown(item, payload=False)])
 
 
@@ -127,7 +127,7 @@ async def _own_or_new(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: st
 
 async def store(
     plugin: PubSubPlugin, owner: str, name: str, node: Node, item: Published | None, by: JID,
-    session: Session | None, new: bool,
+    request: Request | None, new: bool,
 ) -> None:  # fmt: skip
     """Commit and tell. `item`: None for an event without one. The caller holds the owner's turn."""
     settings = plugin.settings(node)
@@ -143,8 +143,9 @@ async def store(
         await plugin.host.storage.commit(writes)
     items = (item,) if item is not None else ()
     if items:
+        session = request.session if request is not None else None
         plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.PUBLISH, items, by, session))
-    plugin.notifier.tell(owner, name, node, plugin.notifier.published(name, items, settings))
+    plugin.notifier.tell(owner, name, node, plugin.notifier.published(name, items, settings), request)
 
 
 async def publish_own(
@@ -178,13 +179,12 @@ async def retract(plugin: PubSubPlugin, ask: Ask) -> None:
     if who.affiliation < Affiliation.PUBLISHER and published(entry).publisher.bare != ask.sender.bare:
         raise Forbidden("it is another's item")
     wanted = str(ask.verb.get("notify", "")).lower() in ("1", "true")
-    session = ask.request.session
-    await take_away(plugin, ask.owner, ask.name, node, ids, ask.sender, session, wanted)
+    await take_away(plugin, ask.owner, ask.name, node, ids, ask.sender, ask.request, wanted)
 
 
 async def take_away(
     plugin: PubSubPlugin, owner: str, name: str, node: Node, ids: tuple[str, ...], by: JID,
-    session: Session | None, notify: bool,
+    request: Request | None, notify: bool,
 ) -> None:  # fmt: skip
     """Delete items and tell. The caller holds the owner's turn."""
     entries: list[int] = []
@@ -198,9 +198,10 @@ async def take_away(
         return
     await plugin.store.change(owner, name, entries)
     items = tuple(Published(id, b"", by, 0) for id in gone)
+    session = request.session if request is not None else None
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.RETRACT, items, by, session))
     if notify or plugin.settings(node).flag("notify_retract"):
-        plugin.notifier.tell(owner, name, node, plugin.notifier.retracted(name, gone))
+        plugin.notifier.tell(owner, name, node, plugin.notifier.retracted(name, gone), request)
 
 
 # ---- retrieving (section 6.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,10 @@ async def subscribe(plugin: PubSubPlugin, ask: Ask) -> Element:
         changed = replace(node, subscriptions={**node.subscriptions, jid.full: made})
         await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
         if state == "pending":
-            _ask_owners(plugin, ask.owner, ask.name, node, jid, made.id)
+            ask.request.then(partial(_ask_owners, plugin, ask.owner, ask.name, node, jid, made.id))
         elif settings.text("send_last_published_item") != "never":
-            await plugin.notifier.last(ask.owner, ask.name, changed, (jid,))
+            last = partial(plugin.notifier.last, ask.owner, ask.name, changed, (jid,))
+            ask.request.then(lambda: plugin.spawn(last(), "last item"))
     return E("pubsub", NS, {}, _subscription(ask.name, jid.full, made))
 
 

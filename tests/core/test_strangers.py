@@ -20,6 +20,11 @@ KINDS = {
     "ping": ("get", "<ping xmlns='urn:xmpp:ping'/>"),
     "archive": ("set", "<query xmlns='urn:xmpp:mam:2'/>"),
     "roster": ("get", "<query xmlns='jabber:iq:roster'/>"),
+    "roster set": ("set", "<query xmlns='jabber:iq:roster'><item jid='romeo@localhost'/></query>"),
+    "items of a node": ("get", "<query xmlns='http://jabber.org/protocol/disco#items' node='n'/>"),
+    "vcard set": ("set", "<vCard xmlns='vcard-temp'><FN>x</FN></vCard>"),
+    "offline get": ("get", "<offline xmlns='http://jabber.org/protocol/offline'><fetch/></offline>"),
+    "offline set": ("set", "<offline xmlns='http://jabber.org/protocol/offline'><purge/></offline>"),
     "private": ("get", "<query xmlns='jabber:iq:private'><x xmlns='urn:x'/></query>"),
     "pubsub items": ("get", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/></pubsub>"),
     "pubsub configuration": (

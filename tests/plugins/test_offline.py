@@ -161,5 +161,7 @@ async def test_errors(server: Harness, type: str, payload: str, wanted: str) -> 
 
 async def test_messages_of_others(server: Harness) -> None:
     romeo, _ = await story(server, "one")
-    for type, payload in (("get", FETCH), ("set", PURGE), ("get", ITEMS), ("get", INFO)):
-        assert condition(await romeo.iq(payload, type, "juliet@localhost")) in ("service-unavailable", "forbidden")
+    for type, payload in (("get", FETCH), ("set", PURGE)):
+        assert condition(await romeo.iq(payload, type, "juliet@localhost")) == "forbidden"
+    assert condition(await romeo.iq(INFO, "get", "juliet@localhost")) == "service-unavailable"
+    assert len((await romeo.iq(ITEMS, "get", "juliet@localhost"))[0]) == 0, "XEP-0030 section 8"

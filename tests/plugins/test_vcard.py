@@ -29,7 +29,7 @@ async def test_cards_are_for_all_to_read_and_for_the_owner_to_write(server: Harn
     await romeo.iq(CARD, "set")
     assert (await juliet.iq(GET, to="romeo@localhost"))[0][0].text == "Romeo & nobody else"
     refused = await juliet.iq("<vCard xmlns='vcard-temp'><FN>x</FN></vCard>", "set", to="romeo@localhost")
-    assert condition(refused) == "service-unavailable"
+    assert condition(refused) == "forbidden"
     assert (await romeo.iq(GET))[0][0].text == "Romeo & nobody else"
 
 

@@ -7,6 +7,7 @@ import pytest
 from tests.harness import Client, Element, Harness, condition
 
 from .test_access import CARD, NS, OWNER, befriend, ids, items, options, own, publish
+from .test_pep import announce
 
 SERVICE = "pubsub.localhost"
 EVENT = f"{{{NS}#event}}"
@@ -289,3 +290,39 @@ async def test_last_published_is_announced_where_it_is_the_default(server: Harne
     default = fields_of(await juliet.iq(f"<pubsub xmlns='{OWNER}'><default/></pubsub>", to=to))
     value = default["send_last_published_item"].findtext(f"{X}value")
     assert (announced, value == "on_sub_and_presence") == (presence, presence)
+
+
+BLOCKING = "urn:xmpp:blocking"
+CAUSES = {
+    "subscribe": f"<pubsub xmlns='{NS}'><subscribe node='n' jid='juliet@localhost'/></pubsub>",
+    "publish": f"<pubsub xmlns='{NS}'><publish node='n'><item id='2'>{CARD}</item></publish></pubsub>",
+    "retract": f"<pubsub xmlns='{NS}'><retract node='n' notify='1'><item id='1'/></retract></pubsub>",
+    "configure": f"<pubsub xmlns='{OWNER}'><configure node='n'>{options('node_config', notify_config='1')}"
+    "</configure></pubsub>",
+    "delete": f"<pubsub xmlns='{OWNER}'><delete node='n'/></pubsub>",
+    "block": f"<block xmlns='{BLOCKING}'><item jid='romeo@localhost'/></block>",
+    "unblock": f"<unblock xmlns='{BLOCKING}'><item jid='romeo@localhost'/></unblock>",
+}
+
+
+@pytest.mark.parametrize("what", CAUSES)
+async def test_a_result_comes_before_what_it_causes(server: Harness, what: str) -> None:
+    """XEP-0060 sections 6.1.7 and 7.1.2, XEP-0191 section 3.3; also to the session that asked."""
+    juliet = await server.login("juliet", presence=True)
+    await juliet.iq(f"<blocklist xmlns='{BLOCKING}'/>")
+    await announce(juliet, "n")
+    await publish(juliet, "n")
+    await juliet.receive_all()
+    juliet.send(f"<iq type='set' id='asked'>{CAUSES[what]}</iq>")
+    got = [(each.get("id") == "asked", each.get("type")) for each in await juliet.receive_all()]
+    assert got[0] == (True, "result")
+    assert len(got) == 2
+
+
+async def test_nothing_is_caused_by_what_is_refused(server: Harness) -> None:
+    juliet, romeo = await server.login("juliet", presence=True), await server.login("romeo", presence=True)
+    await publish(juliet, "n", access_model="open")
+    await subscribe(romeo, "n", "juliet@localhost")
+    await romeo.receive_all()
+    assert condition(await publish(romeo, "n", to="juliet@localhost")) == "forbidden"
+    await romeo.silence()
