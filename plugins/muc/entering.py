@@ -179,7 +179,7 @@ class Entering(Nicks):
         self.sit(there, seat)
         if before is not None:
             # Section 17.3: it may show otherwise than before, and nobody may see another state than the others.
-            return self._all_again(entry, history) + self.restated(there, before)
+            return self._all_again(entry, history) + self.restated(there, before, seat)
         others = [each for each in self.occupants.values() if each is not there]
         own = [each.jid for each in there.seats.values() if each is not seat]
         effects = self._all_again(entry, history, [201] if created else [])

@@ -367,11 +367,12 @@ class RoomState:
         own = [each.jid for each in about.seats.values()]
         return [*self.shown(about, seat, others, "", notice), *self.shown_self(about, seat, own, "", notice)]
 
-    def restated(self, about: Occupant, before: Seat) -> list[Effect]:
-        """Presence of an occupant to those to whom it shows otherwise now than from the seat `before`."""
+    def restated(self, about: Occupant, before: Seat, shown: Seat | None = None) -> list[Effect]:
+        """Presence of an occupant to those to whom it shows otherwise now than from the seat `before`; `shown`: one
+        of its own that has seen it."""
         seat = about.main
         others = [other for other in self.occupants.values() if other is not about]
-        own = [each.jid for each in about.seats.values() if each is not seat]
+        own = [each.jid for each in about.seats.values() if each is not shown]
         if (seat.presence.inside, seat.presence.lang) == (before.presence.inside, before.presence.lang):
             if seat.jid == before.jid:
                 return []
