@@ -39,7 +39,7 @@ class Gate:
         self.session = session
         self.rules = rules
         self.config = config
-        self.held_back: OrderedDict[Key, bytes] = OrderedDict()
+        self.held_back: OrderedDict[Key, tuple[bytes, int]] = OrderedDict()
         self.serial = 0
         self.size = 0
 
@@ -49,10 +49,11 @@ class Gate:
         if key is None:
             self.flush()
             return False
-        held, share = self.held_back, self.session.feed.share
+        held, feed = self.held_back, self.session.feed
+        share = feed.share
         former = held.get(key)
-        size = len(data) if former is None else len(data) - len(former)
-        held[key] = data
+        size = len(data) if former is None else len(data) - len(former[0])
+        held[key] = data, feed.now()
         held.move_to_end(key)
         self.size += size
         share.take(size)
@@ -89,13 +90,13 @@ class Gate:
         self.size = 0
         gate, feed.gate = feed.gate, None
         try:
-            for data in held.values():
-                feed.send(data, 0)
+            for data, at in held.values():
+                feed.send(feed.late(data, at), 0)
         finally:
             feed.gate = gate
 
-    def held(self) -> list[bytes]:
-        """For a restart."""
+    def held(self) -> list[tuple[bytes, int]]:
+        """For a restart: what waits, with the time when it came."""
         return list(self.held_back.values())
 
 

@@ -79,7 +79,7 @@ class _Counter:
     def trace(self, session: Session) -> Write:
         queue, hidden = session.feed.queue, session.account.mailbox.hidden
         assert queue is not None
-        stamps = tuple(stamp for _, stamp in queue.items)
+        stamps = tuple(stamp for _, stamp, _ in queue.items)
         gone = tuple(stamp for stamp in stamps if stamp in hidden)
         sent = Sent(queue.acknowledged, stamps, gone, self.plugin.host.clock.now())
         return self.plugin.sent.put(self.owner, self.id, sent)
@@ -254,7 +254,7 @@ class StreamManagement(Plugin[Config]):
         binder.attach(session, stream)
         stream.bound(session)
         stream.write(f"<resumed xmlns='{NS}' previd='{quoted(id)}' h='{handled(session)}'/>".encode())
-        for data in feed.queue.unacknowledged():
+        for data in feed.unacknowledged():
             stream.write(data)
         feed.queue.asked = feed.queue.acknowledged  # what was asked on the former stream may be lost
         feed.ask()

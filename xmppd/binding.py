@@ -124,7 +124,7 @@ class Binder:
                 other.feed.catch_up()
         if feed.queue is None:
             return
-        for data, stamp in feed.queue.items:
+        for data, stamp, _ in feed.queue.items:
             if not stamp and data.startswith(b"<iq"):
                 stanza = parse_stanza(data)
                 if not stanza.answers and stanza.sender is not None and stanza.sender.local:

@@ -114,7 +114,7 @@ class Confirming:
         data = Stanza(Kind.IQ, "get", session.jid, host.jid, id, PING, PING_TAGS).data
         # A client may have begun to count meanwhile (XEP-0198): then this counts, too.
         if session.feed.queue is not None:
-            session.feed.queue.append(data, 0)
+            session.feed.queue.append(data, 0, 0)
         session.carrier.write(data)
 
     def _answered(self, answer: Stanza | None) -> None:

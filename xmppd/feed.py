@@ -15,13 +15,14 @@ from .contracts.archive import LOG
 from .contracts.messages import Idle
 from .contracts.routing import MESSAGE_RULES
 from .errors import StorageUnavailable
-from .held import Held
+from .held import Held, Waiting
 from .mailbox import Mailbox
 from .memory import FREE, Share
-from .stanza import Kind, Stanza, appended, parse_stanza
+from .stanza import Kind, Stanza, appended, look_at, parse_stanza
 from .storage.api import Entry, Flags, Range, Write
 from .stream.outbound import OutboundQueue
-from .xep import delay_bytes, stanza_id_bytes
+from .xep import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
+from .xml import children
 
 if TYPE_CHECKING:
     from .account import Account
@@ -42,7 +43,9 @@ class Gate(Protocol):
         ...
 
     def flush(self) -> None: ...
-    def held(self) -> list[bytes]: ...
+    def held(self) -> list[Waiting]:
+        """What waits, with the time when it was accepted."""
+        ...
 
 
 class Feed:
@@ -169,14 +172,15 @@ class Feed:
         if len(copies) > self.session.host.server.limits.queue:
             copies.discard(min(copies))
 
-    def _put(self, data: bytes, stamp: int) -> None:
+    def _put(self, data: bytes, stamp: int, at: int = 0) -> None:
+        """`at`: when it was accepted, if that was not now."""
         session = self.session
         session.delivered += 1
         if stamp:
             session.account.mailbox.hold(stamp)
         queue = self.queue
         if queue is not None:
-            queue.append(data, stamp)
+            queue.append(data, stamp, stamp or at or self.now())
             if stamp and not self.untraced and self.trace is not None:
                 self.untraced = True
                 session.host.delivery.touched(session.account.mailbox)
@@ -195,6 +199,25 @@ class Feed:
             if self._confirming is None:
                 self._confirming = Confirming(session)
             self._confirming.wrote(stamp)
+
+    # ---- what comes later than it should
+
+    def now(self) -> int:
+        """Microseconds since 1970 UTC."""
+        return int(self.session.host.clock.now() * 1_000_000)
+
+    def late(self, data: bytes, at: int) -> bytes:
+        """A message or presence that was accepted at that time (0: not known) as it is sent now: with the time, if that
+        was a while ago (XEP-0203, XEP-0198 section 5)."""
+        if not at or self.now() - at <= LATE or data.startswith(b"<iq"):
+            return data
+        return stamped_late(data, self.session.host.domain, at)
+
+    def unacknowledged(self) -> list[bytes]:
+        """What is sent again when the client is back (XEP-0198 section 5)."""
+        return [self.late(data, at) for data, at in self.queue.unacknowledged()] if self.queue is not None else []
+
+    # ---- asking
 
     def ask(self) -> None:
         """Ask for an acknowledgement (<r/>)."""
@@ -231,11 +254,11 @@ class Feed:
         if held is None:
             held = self._held = Held(self.share)
         if len(held) < limits.queue and held.size < limits.queue_size:
-            held.add(data, stanza)
+            held.add(data, stanza, self.now())
         elif self._may_drop(stanza or parse_stanza(data)):
             self.session.host.server.counts.dropped += 1
         elif len(held) == limits.queue and held.replaces(stanza) and held.size < limits.queue_size:
-            held.add(data, stanza)
+            held.add(data, stanza, self.now())
         else:
             self.session.host.delivery.overflow(self.session)
 
@@ -275,25 +298,25 @@ class Feed:
         """Log entries that this client has not acknowledged."""
         stamps = self._confirming.pending if self._confirming is not None else []
         if self.queue is not None:
-            stamps += [stamp for _, stamp in self.queue.items if stamp]
+            stamps += [stamp for _, stamp, _ in self.queue.items if stamp]
         return stamps
 
-    def held(self) -> list[bytes]:
-        """What is not in the log and waits behind it."""
+    def held(self) -> list[Waiting]:
+        """What is not in the log and waits behind it, with the time when it was accepted."""
         return [
             *(self._held.all() if self._held is not None else ()),
             *(self.gate.held() if self.gate is not None else ()),
         ]
 
-    def restore(self, live: bool, position: int, reached: int, held: list[bytes]) -> None:
+    def restore(self, live: bool, position: int, reached: int, held: list[Waiting]) -> None:
         """As it was before a restart. Nothing could come meanwhile; one that lagged, or for which something was held
         back, reads on when it is resumed."""
         live = live and not held
         self.live, self.position, self.reached = live, position, reached
         if held:
             self._held = Held(self.share)
-            for data in held:
-                self._held.add(data, None)
+            for data, at in held:
+                self._held.add(data, None, at)
 
     # ---- reading the log
 
@@ -439,8 +462,18 @@ class Feed:
     def _live_again(self) -> None:
         self.live = True
         held, self._held = self._held, None
-        for data in held.empty() if held is not None else ():
-            self._put(data, 0)
+        for data, at in held.empty() if held is not None else ():
+            self._put(self.late(data, at), 0, at)
+
+
+def stamped_late(data: bytes, domain: str, at: int) -> bytes:
+    """With <delay/> of this server, once. A presence says itself since when it holds."""
+    if DELAY_NS.encode() in data:
+        stanza = look_at(data)
+        for delay in children(stanza.xml, DELAY_NS, "delay"):
+            if stanza.kind is Kind.PRESENCE or delay.get("from") == domain:
+                return data
+    return appended(data, delay_bytes(domain, at))
 
 
 def delayed(entry: Entry, account: Account) -> bytes:

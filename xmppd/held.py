@@ -9,14 +9,17 @@ from .stanza import Kind, Stanza
 if TYPE_CHECKING:
     from .memory import Share
 
+Waiting = tuple[bytes, int]
+"""A stanza, and when it was accepted: microseconds since 1970 UTC, 0 for not known."""
+
 
 class Held:
-    """Stanzas as bytes, oldest first. `size`: bytes in all."""
+    """Stanzas as bytes, oldest first, with the time when they were accepted. `size`: bytes in all."""
 
     __slots__ = ("_items", "_serial", "_share", "size")
 
     def __init__(self, share: Share) -> None:
-        self._items: dict[str | int, bytes] = {}
+        self._items: dict[str | int, Waiting] = {}
         self._serial = 0
         self._share = share
         self.size = 0
@@ -24,18 +27,18 @@ class Held:
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, data: bytes, stanza: Stanza | None) -> None:
+    def add(self, data: bytes, stanza: Stanza | None, at: int) -> None:
         """At the end. An earlier presence of the same sender goes: the last one says how it is (RFC 6121 section 4)."""
         key = _sender(stanza)
         if not key:
             self._serial += 1
-            self._items[self._serial] = data
+            self._items[self._serial] = data, at
         else:
             former = self._items.pop(key, None)
             if former is not None:
-                self.size -= len(former)
-                self._share.give(len(former))
-            self._items[key] = data
+                self.size -= len(former[0])
+                self._share.give(len(former[0]))
+            self._items[key] = data, at
         self.size += len(data)
         self._share.take(len(data))
 
@@ -43,10 +46,10 @@ class Held:
         """Whether it would take the place of an earlier presence."""
         return _sender(stanza) in self._items
 
-    def all(self) -> list[bytes]:
+    def all(self) -> list[Waiting]:
         return list(self._items.values())
 
-    def empty(self) -> list[bytes]:
+    def empty(self) -> list[Waiting]:
         """All, which wait here no more."""
         items = self.all()
         self._share.give(self.size)

@@ -32,7 +32,8 @@ AT_ONCE_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class KeptFeed:
-    """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete."""
+    """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete.
+    `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none."""
 
     acknowledged: int
     queue: tuple[str, ...] = ()
@@ -47,6 +48,8 @@ class KeptFeed:
     copies: tuple[int, ...] = ()
     left: int = 0
     returning: bool = False
+    times: tuple[int, ...] = ()
+    held_times: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +152,14 @@ def _feed_record(session: Session) -> KeptFeed:
     feed, hidden = session.feed, session.account.mailbox.hidden
     # Not `or`: an empty queue is false, and its count matters most then.
     queue = feed.queue if feed.queue is not None else OutboundQueue()
-    stamps = tuple(stamp for _, stamp in queue.items)
+    stamps = tuple(stamp for _, stamp, _ in queue.items)
+    held = feed.held()
     return KeptFeed(
         queue.acknowledged,
-        tuple(data.decode() for data, _ in queue.items),
+        tuple(data.decode() for data, _, _ in queue.items),
         stamps,
         tuple(stamp for stamp in stamps if stamp in hidden),
-        tuple(data.decode() for data in feed.held()),
+        tuple(data.decode() for data, _ in held),
         feed.live,
         feed.position,
         feed.reached,
@@ -164,6 +168,8 @@ def _feed_record(session: Session) -> KeptFeed:
         tuple(feed.copies or ()),
         feed.left,
         feed.returning,
+        tuple(at for _, _, at in queue.items),
+        tuple(at for _, at in held),
     )
 
 
@@ -180,12 +186,13 @@ def _fill(session: Session, record: KeptSession) -> None:
     kept, feed, mailbox = record.feed, session.feed, session.account.mailbox
     queue = feed.queue = OutboundQueue(feed.share)
     queue.acknowledged = queue.asked = kept.acknowledged
-    for text, stamp in zip(kept.queue, kept.stamps, strict=True):
-        queue.append(text.encode(), stamp)
+    for text, stamp, at in zip(kept.queue, kept.stamps, kept.times or kept.stamps, strict=True):
+        queue.append(text.encode(), stamp, at)
         if stamp:
             mailbox.hold(stamp)
     mailbox.hidden.update(kept.hidden)
-    feed.restore(kept.live, kept.position, kept.reached, [text.encode() for text in kept.held])
+    held = [(text.encode(), at) for text, at in zip(kept.held, kept.held_times or (0,) * len(kept.held), strict=True)]
+    feed.restore(kept.live, kept.position, kept.reached, held)
     feed.since, feed.archive_read = kept.since, kept.archive_read
     feed.copies = set(kept.copies) or None
     feed.left, feed.returning = kept.left, kept.returning

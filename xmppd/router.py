@@ -42,6 +42,7 @@ from .plugin import Request, To
 from .stanza import Kind, Stanza
 from .storage.api import Flags, Storage
 from .turns import Turns
+from .xep import DELAY_NS, LATE, delay_bytes
 
 if TYPE_CHECKING:
     from .account import Account
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .sessions import Session
 
 log = logging.getLogger("xmppd.router")
+DELAY_TAG = f"{DELAY_NS}|delay"
 ADDRESSES = f"{ADDRESSES_NS}|addresses"
 SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
@@ -281,6 +283,8 @@ class Router:
         host, to = account.host, stanza.to
         assert to is not None
         kind, stamp = stanza.kind, event.stamp
+        if stamp and _is_late(host, stamp):  # the store was away
+            stanza = event.stanza = stanza.with_child(delay_bytes(host.domain, stamp), DELAY_TAG)
         account.released = max(account.released, stamp)
         if stamp and event.kept is not None and event.kept.flags & Flags.HIDDEN:
             account.mailbox.hidden.add(stamp)  # deleted when a device has acknowledged it
@@ -325,7 +329,10 @@ class Router:
         owner = event.owner
         owner.released = max(owner.released, event.stamp)
         owner.host.tell_these(owner.host.chain(SENT, event.stanza), event)
+        late = bool(event.targets) and event.stamp and _is_late(owner.host, event.stamp)
         for session, stanza in event.targets:
+            if late:
+                stanza = stanza.with_child(delay_bytes(owner.host.domain, event.stamp), DELAY_TAG)
             session.send(stanza)
 
     # ---- what the server itself sends
@@ -350,8 +357,9 @@ class Router:
         Raises StanzaError."""
         return self._inbound(passage, passage.stanza)
 
-    def fan_out(self, stanza: Stanza, addresses: Iterable[JID]) -> None:
-        """Send one stanza to many full JIDs, serialised once; each gets its own `to` (XEP-0045 section 7.4)."""
+    def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
+        """Send one stanza to many full JIDs, serialised once; each gets its own `to` (XEP-0045 section 7.4). `at`: when
+        it was accepted (microseconds since 1970 UTC), if it may have waited for the store since; it is told then."""
         hosts = self.hosts
         found: list[Session] = []
         for to in addresses:
@@ -360,6 +368,8 @@ class Router:
             session = account.sessions.get(to.resource) if account is not None else None
             if session is not None:
                 found.append(session)
+        if at and found and stanza.sender is not None and _is_late(found[0].host, at):
+            stanza = stanza.with_child(delay_bytes(stanza.sender.domain, at), DELAY_TAG)
         self.fan_to(stanza, found)
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
@@ -434,6 +444,11 @@ def _softly(action: Callable[[], object]) -> None:
         action()
     except Exception:
         log.exception("what follows an answer failed")
+
+
+def _is_late(host: Host, at: int) -> bool:
+    """It was accepted a while ago (XEP-0203)."""
+    return host.clock.now() * 1_000_000 - at > LATE
 
 
 class _Waiter:

@@ -8,6 +8,8 @@ from typing import Final
 
 from .xml import quoted
 
+LATE: Final = 1_000_000
+"""Microseconds. What was held longer is sent with the time when it was accepted (XEP-0203)."""
 DELAY_NS: Final = "urn:xmpp:delay"
 SID_NS: Final = "urn:xmpp:sid:0"
 

@@ -248,7 +248,7 @@ class GroupChat(Plugin[Config]):
                     arrival.write(write)
         fan_out = self.host.router.fan_out
         arrival.behind(live.lane)
-        arrival.then(lambda: fan_out(out, room.everyone()))
+        arrival.then(lambda: fan_out(out, room.everyone(), news.id))
         arrival.then(lambda: self._tell_accounts(news))
         taken_back = retracted_id(stanza)
         if taken_back:

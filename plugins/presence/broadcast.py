@@ -14,15 +14,13 @@ from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
 from xmppd.stanza import Kind, Stanza, tag
-from xmppd.xep import DELAY_NS, delay_bytes
+from xmppd.xep import DELAY_NS, LATE, delay_bytes
 from xmppd.xml import parse_inside
 
 if TYPE_CHECKING:
     from xmppd.plugin import Account, Host, Session
 
 DELAY: Final = tag(DELAY_NS, "delay")
-OLD: Final = 1_000_000
-"""Microseconds from which on a presence is sent with its time (XEP-0203)."""
 
 SINCE = SessionKey("presence-since", 0, durable=True)
 """When the session's presence came, microseconds since 1970 UTC."""
@@ -203,7 +201,7 @@ class Broadcaster:
         """A session's presence, with the time that it came if that is a while ago (XEP-0203)."""
         assert session.presence is not None
         stanza, since = self._said(session, session.presence), session[SINCE]
-        if not since or self._now() - since < OLD or DELAY in stanza.tags:
+        if not since or self._now() - since < LATE or DELAY in stanza.tags:
             return stanza
         return stanza.with_child(delay_bytes(session.jid.full, since), DELAY)
 

@@ -26,8 +26,8 @@ def session(server: Harness, client: Client) -> Any:
 
 def held(feed: Any) -> int:
     """The bytes that are really there."""
-    queue = sum(len(data) for data, _ in feed.queue.items) if feed.queue is not None else 0
-    return queue + sum(map(len, feed.held()))
+    queue = sum(len(data) for data, _, _ in feed.queue.items) if feed.queue is not None else 0
+    return queue + sum(len(data) for data, _ in feed.held())
 
 
 def all_held(server: Harness) -> int:

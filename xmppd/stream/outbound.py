@@ -20,12 +20,13 @@ class HandledTooHigh(Exception):
 
 
 class OutboundQueue:
-    """What was sent and is not acknowledged: (bytes, id of the log entry or 0), oldest first. `size`: bytes in all."""
+    """What was sent and is not acknowledged, oldest first: (bytes, id of the log entry or 0, when it was accepted in
+    microseconds since 1970 UTC, 0 for not known). `size`: bytes in all."""
 
     __slots__ = ("acknowledged", "asked", "items", "share", "size", "unasked")
 
     def __init__(self, share: Share | None = None) -> None:
-        self.items: deque[tuple[bytes, int]] = deque()
+        self.items: deque[tuple[bytes, int, int]] = deque()
         self.acknowledged = 0
         self.asked = 0
         """Count sent when the last <r/> went out."""
@@ -41,8 +42,8 @@ class OutboundQueue:
     def sent(self) -> int:
         return self.acknowledged + len(self.items)
 
-    def append(self, data: bytes, stamp: int) -> None:
-        self.items.append((data, stamp))
+    def append(self, data: bytes, stamp: int, at: int) -> None:
+        self.items.append((data, stamp, at))
         size = len(data)
         self.size += size
         self.unasked += size
@@ -60,7 +61,7 @@ class OutboundQueue:
         stamps: list[int] = []
         freed = 0
         for _ in range(new):
-            data, stamp = pop()
+            data, stamp, _ = pop()
             freed += len(data)
             if stamp:
                 stamps.append(stamp)
@@ -68,5 +69,6 @@ class OutboundQueue:
         self.share.give(freed)
         return stamps
 
-    def unacknowledged(self) -> Iterator[bytes]:
-        return (data for data, _ in self.items)
+    def unacknowledged(self) -> Iterator[tuple[bytes, int]]:
+        """What is to be sent again, and when it was accepted."""
+        return ((data, at) for data, _, at in self.items)
