@@ -45,8 +45,7 @@ class Outbox:
         """When what waits is due, by the monotonic clock."""
         self._timers: dict[Key, tuple[float, Timer]] = {}
         """With the time for which it was set."""
-        self._dirty: set[Key] = set()
-        self._also: list[Write] = []
+        self._soon = host.storage.soon(delay=0)
 
     async def start(self) -> None:
         """Jobs of the last process. Raises StorageUnavailable."""
@@ -64,17 +63,12 @@ class Outbox:
         if job == before:
             return  # stored, or about to be
         self._note((owner, key), job)
-        self._store_soon()
-        self._dirty.add((owner, key))
+        self._soon.note((owner, key), _Waiting(self, (owner, key)))
 
     def with_them(self, write: Write) -> None:
         """Commit this, too: with the jobs that were added in this turn, or behind them."""
-        self._store_soon()
-        self._also.append(write)
-
-    def _store_soon(self) -> None:
-        if not self._dirty and not self._also:
-            self.host.background.spawn(self._store(), "push")
+        also = _Also(write)
+        self._soon.note(also, also)
 
     def drafted(self, owner: str, key: str, job: Job) -> Write:
         """For the batch of the message itself: if the process ends before `add`, the next one finds the job."""
@@ -92,18 +86,6 @@ class Outbox:
         except StorageUnavailable:
             self.log.warning("%s may be woken once too often: the store is away", owner)
 
-    async def _store(self) -> None:
-        dirty, self._dirty = self._dirty, set()
-        also, self._also = self._also, []
-        jobs = {each: self.waiting[each] for each in dirty if each in self.waiting}
-        try:
-            writes: list[Write] = [self.jobs.put(owner, key, job) for (owner, key), job in jobs.items()]
-            await self.host.storage.commit([*writes, *also])
-        except StorageUnavailable:
-            self.log.warning("%d notifications are not stored: the store is away", len(jobs))
-        for device in jobs:
-            self._arm(device)
-
     # ---- when it is due
 
     def _note(self, device: Key, job: Job) -> None:
@@ -115,9 +97,9 @@ class Outbox:
 
     def _wait(self, owner: str, key: str, job: Job) -> None:
         self._note((owner, key), job)
-        self._arm((owner, key))
+        self.arm((owner, key))
 
-    def _arm(self, device: Key) -> None:
+    def arm(self, device: Key) -> None:
         """See to it that what waits is sent when it is due, and not before what is being sent has ended."""
         if device not in self.waiting or device in self.sending:
             return
@@ -139,7 +121,7 @@ class Outbox:
 
     def _fired(self, device: Key) -> None:
         self._timers.pop(device, None)
-        self._arm(device)
+        self.arm(device)
 
     def _take(self, device: Key) -> Job | None:
         """It waits no longer."""
@@ -167,7 +149,7 @@ class Outbox:
         """Raises StorageUnavailable."""
         self.sending.pop((owner, key), None)
         if (owner, key) in self.waiting:
-            self._arm((owner, key))
+            self.arm((owner, key))
         else:
             await self.host.storage.commit([self.jobs.delete(owner, key)])
 
@@ -191,3 +173,38 @@ class Outbox:
         self._take((owner, key))
         self.sending.pop((owner, key), None)
         return self.jobs.delete(owner, key)
+
+
+class _Waiting:
+    """A `Note` of the store: the job of a device, if it still waits. Once it is stored, its time runs."""
+
+    __slots__ = ("device", "outbox")
+
+    def __init__(self, outbox: Outbox, device: Key) -> None:
+        self.outbox, self.device = outbox, device
+
+    def writes(self) -> list[Write]:
+        job = self.outbox.waiting.get(self.device)
+        return [self.outbox.jobs.put(*self.device, job)] if job is not None else []
+
+    def stored(self) -> None:
+        self.outbox.arm(self.device)
+
+    def failed(self, again: bool) -> None:
+        """It is sent all the same: only an end of the process would forget it."""
+        self.outbox.arm(self.device)
+
+
+class _Also:
+    """A `Note` of the store: a write."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Write) -> None:
+        self.write = write
+
+    def writes(self) -> list[Write]:
+        return [self.write]
+
+    def stored(self) -> None: ...
+    def failed(self, again: bool) -> None: ...

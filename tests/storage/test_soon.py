@@ -161,3 +161,19 @@ async def test_it_is_written_as_it_is_then(memory: Store, backend: MemoryBackend
     await soon.flush()
     assert position.seen == ["stored", "stored"]
     assert await backend.read("m", A, "") == 4
+
+
+async def test_at_once_means_at_the_next_turn(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
+    """Without a timer; a store that is known to be away says so, and is not asked in every turn."""
+    soon, position = memory.soon(delay=0), Position()
+    soon.note("x", position)
+    await turn()
+    assert position.seen == ["stored"]
+    memory.available = False
+    soon.note("x", position)
+    for _ in range(20):
+        await turn()
+    assert position.seen == ["stored", "again"]
+    memory.available = True
+    await clock.advance(1)
+    assert position.seen == ["stored", "again", "stored"]

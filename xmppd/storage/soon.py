@@ -23,6 +23,10 @@ NOTE_BYTES = 200
 """What a note is taken to need in memory beside its content."""
 
 
+AGAIN = 1.0
+"""Seconds until a store that is away is tried again, at least."""
+
+
 class Committing(Protocol):
     """The part of the store that this needs."""
 
@@ -36,7 +40,8 @@ class Soon:
     """Notes by key, the oldest first. The last one of a key counts; a store that is away is tried again."""
 
     def __init__(self, storage: Committing, delay: float) -> None:
-        """`delay`: seconds after which what is noted is stored even if nothing else is."""
+        """`delay`: seconds after which what is noted is stored even if nothing else is; 0: at the next turn of the
+        loop."""
         self._storage = storage
         self._delay = delay
         self._noted: dict[Hashable, Note] = {}
@@ -45,6 +50,7 @@ class Soon:
         self._alone: set[Hashable] = set()
         """Of a batch that the store has refused for what it holds: one of them is the reason."""
         self._armed = False
+        self._away = False
         storage.add_rider(self)
 
     def __len__(self) -> int:
@@ -83,10 +89,12 @@ class Soon:
         for key, note in taken.items():
             self._flying.pop(key, None)
             if error is None:
+                self._away = False
                 self._alone.discard(key)
                 note.stored()
                 continue
             refused = not isinstance(error, StorageUnavailable)
+            self._away = not refused
             again = key not in self._noted and not (refused and len(taken) == 1)
             note.failed(again)
             if again:
@@ -102,9 +110,14 @@ class Soon:
     # ---- in quiet times
 
     def _arm(self) -> None:
-        if not self._armed:
-            self._armed = True
-            self._storage.clock.call_later(self._delay, self._due)
+        if self._armed:
+            return
+        self._armed = True
+        delay = max(self._delay, AGAIN) if self._away else self._delay
+        if delay:
+            self._storage.clock.call_later(delay, self._due)
+        else:
+            self._storage.clock.call_soon(self._due)
 
     def _due(self) -> None:
         self._armed = False
@@ -113,6 +126,9 @@ class Soon:
         try:
             self._storage.send_riders(_Waiting(self._arm_again))
         except StorageUnavailable:
+            self._away = True
+            for note in list(self._noted.values()):
+                note.failed(again=True)
             self._arm()
 
     def _arm_again(self) -> None:
