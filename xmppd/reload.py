@@ -168,6 +168,9 @@ class Reloader:
         if new.limits != old.limits:
             changed.append("limits")
             use_limits(server, new.limits)
+        if new.outgoing != old.outgoing:
+            changed.append("outgoing")
+            server.poster.allowed, server.poster.timeout = new.outgoing.allowed, float(new.outgoing.timeout)
         hosts = dict(old.hosts)
         for domain in [*old.hosts, *(each for each in new.hosts if each not in old.hosts)]:
             wanted = new.hosts.get(domain)

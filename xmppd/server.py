@@ -36,7 +36,7 @@ from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, PluginError, choose, discover
 from .memory import Memory
-from .net.http import Poster, is_public
+from .net.http import Poster
 from .observe.metrics import Counts
 from .router import Router
 from .stanza import iq
@@ -148,8 +148,7 @@ class Server:
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
         self.counts = Counts()
-        self.poster = Poster()
-        self.is_public = is_public
+        self.poster = Poster(config.outgoing.allowed, float(config.outgoing.timeout))
         self.router = Router(storage)
         self.binder = Binder(self)
         self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.binder.make_room, pool))

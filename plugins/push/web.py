@@ -59,10 +59,13 @@ class WebPush:
     def check(self, submitted: Submitted | None) -> None:
         """A device enables it: endpoint and keys as the browser gives them. Raises BadRequest, NotAcceptable."""
         endpoint, p256dh, auth = _fields(submitted)
-        parts = urlsplit(endpoint)
+        try:
+            parts = urlsplit(endpoint)
+        except ValueError:  # as for full-width slashes
+            raise NotAcceptable("an endpoint is an https address") from None
         if parts.scheme != "https" and not (parts.scheme == "http" and self.config.private_endpoints):
             raise NotAcceptable("an endpoint is an https address")
-        if not self.config.private_endpoints and not self.host.server.is_public(parts.hostname or ""):
+        if not self.config.private_endpoints and not self.host.server.poster.may_reach(parts.hostname or ""):
             raise NotAcceptable("an endpoint is a public address")
         try:
             encryption.read_keys(p256dh, auth)

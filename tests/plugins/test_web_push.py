@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from plugins.push.encryption import authorization, decode, encode, encrypt, new_key, public_of, read_keys
 from tests.harness import Client, Harness, condition
-from xmppd.net.http import Poster, is_public
+from xmppd.net.http import Poster
 
 NS = "urn:xmpp:push:0"
 OPTIONS = "http://jabber.org/protocol/pubsub#publish-options"
@@ -38,14 +38,6 @@ def test_the_example_of_rfc_8291() -> None:
         "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_"
         "yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
     )
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "::1", "fd00::1", "[::1]",
-                                  "::ffff:127.0.0.1", "0.0.0.0", "224.0.0.1", "100.64.0.1"])  # fmt: skip
-def test_what_is_not_public(host: str) -> None:
-    assert not is_public(host)
-    assert is_public("93.184.215.14")
-    assert is_public("push.example")
 
 
 class Phone:

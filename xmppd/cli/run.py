@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -27,6 +28,7 @@ from ..loader import PluginError
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
 from ..net.metrics import MetricsListener
+from ..net.tls import fingerprint
 from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
 from ..operations import OperationError, Operations
@@ -155,7 +157,17 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
     named = "" if found_without else f" --config {shlex.quote(str(path))}"
     console.print(f"Add an account:   {_command()} user add romeo@{domain}{named}", soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
-    console.print(f"port {server.listeners[0].port}, accept the self-signed certificate\n")
+    console.print(f"port {server.listeners[0].port}")
+    certificate, _ = config.certificate_files(domain)
+    with suppress(OSError, ValueError):
+        found = fingerprint(certificate)
+        if found is not None:
+            console.print(f"Its certificate:  {certificate}, signed by itself; clients ask whether it is right:")
+            console.print(f"                  SHA-256 {found}", soft_wrap=True)
+            console.print(
+                "                  Dino does not ask: docs/howto/certificates.md, To trust the test certificate"
+            )
+    console.print()
 
 
 def _command() -> str:

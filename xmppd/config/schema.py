@@ -273,6 +273,29 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True)
+class OutgoingConfig:
+    """Requests that the server sends to addresses that people name, such as those of web push."""
+
+    networks: tuple[str, ...] = option(
+        (),
+        "Networks of our own (`10.1.2.0/24`, `fd00:1::/64`) that such requests may reach, for a push service there; "
+        "all other addresses that are not public are refused.",
+    )
+    timeout: Duration = option(Duration("20 seconds"), "For a request and its answer.", low=1, high=300)
+
+    @property
+    def allowed(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        return tuple(map(ipaddress.ip_network, self.networks))
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        for at, network in enumerate(self.networks):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                yield ("networks", at), f"expected a network such as '10.1.2.0/24': {error}"
+
+
+@dataclass(frozen=True)
 class ListenerConfig:
     """One address that clients connect to."""
 
@@ -383,6 +406,7 @@ class ServerConfig:
     plugin_path: tuple[Path, ...] = option((), "More folders with plugins.")
     limits: LimitsConfig = option(LimitsConfig(), "What one peer may cost.")
     log: LogConfig = option(LogConfig(), "What is written down about the running server.")
+    outgoing: OutgoingConfig = option(OutgoingConfig(), "Requests that the server sends to addresses that people name.")
     metrics: MetricsConfig = option(MetricsConfig(), "Where a monitoring system reads the numbers of the server.")
 
     @property

@@ -1,73 +1,77 @@
-"""HTTP requests that plugins send, to addresses that people name: never into our own network by accident."""
+"""HTTP requests that plugins send, to addresses that people name: never into our own network by accident.
+
+Whether a request may go out is decided once, on the address that its socket is about to be connected to. There it does
+not matter how a name was written, what it was resolved to a moment ago, or that it was no name.
+"""
 
 from __future__ import annotations
 
-import ipaddress
+import logging
 import socket
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
-TIMEOUT = aiohttp.ClientTimeout(total=20)
+from .address import Network, literal, reachable
+
+log = logging.getLogger("xmppd.net")
+
+CONNECTIONS = 50
+"""At once, in all."""
 
 
 class ForbiddenAddress(OSError):
     """The name stands for an address that only this machine or its network can reach."""
 
 
-def is_public(host: str) -> bool:
-    """False for an address of a private, loopback or otherwise special network; a name is looked at when it is
-    resolved."""
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return True
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_global and not address.is_multicast
-
-
-class PublicResolver(AbstractResolver):
-    """Gives public addresses only, so that a name cannot lead inside, not even between look-up and connection."""
-
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = [each for each in await self._inner.resolve(host, port, family) if is_public(each["host"])]
-        if not found:
-            raise ForbiddenAddress(f"{host} has no public address")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
 class Poster:
     """One session for all, made at the first request."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Sequence[Network] = (), timeout: float = 20.0) -> None:
+        """`allowed`: networks of our own that may be reached. `timeout`: seconds for a request, all in all."""
+        self.allowed = tuple(allowed)
+        self.timeout = timeout
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    def may_reach(self, host: str) -> bool:
+        """False for the host of a URL that is an address we do not connect to. A name is looked at when it is
+        resolved."""
+        address = literal(host)
+        return address is None or reachable(address, self.allowed)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False) -> int:
         """The status of the answer; 0 when there is none. `private`: also to addresses of our own network. No redirect
         is followed."""
-        if not private and not is_public(urlsplit(url).hostname or ""):
+        timeout = aiohttp.ClientTimeout(total=self.timeout)
+        if not url.lower().startswith(("https://", "http://")):
             return 0
+        try:
+            async with self._session(private).post(
+                url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+            ) as answer:
+                return answer.status
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            log.info("no answer from %s: %s", url[:100], error)
+            return 0
+
+    def _session(self, private: bool) -> aiohttp.ClientSession:
         session = self._sessions.get(private)
         if session is None:
-            connector = aiohttp.TCPConnector(resolver=None if private else PublicResolver(), limit=50)
-            session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
-            self._sessions[private] = session
-        try:
-            async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                return answer.status
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            return 0
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS, socket_factory=None if private else self._socket)
+            session = self._sessions[private] = aiohttp.ClientSession(connector=connector)
+        return session
+
+    def _socket(self, where: tuple[Any, ...]) -> socket.socket:
+        """A socket for exactly this address (an entry of getaddrinfo), which it is connected to next.
+
+        Raises ForbiddenAddress.
+        """
+        family, kind, protocol, _, address = where
+        if family not in (socket.AF_INET, socket.AF_INET6) or not reachable(address[0], self.allowed):
+            log.info("%s is not a public address, and of no network in outgoing.networks: not connected", address[0])
+            raise ForbiddenAddress(f"{address[0]} is not a public address")
+        return socket.socket(family, kind, protocol)
 
     async def close(self) -> None:
         sessions, self._sessions = self._sessions, {}

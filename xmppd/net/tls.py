@@ -280,6 +280,15 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
+def fingerprint(certificate: Path) -> str | None:
+    """By which people can tell a certificate that signs itself: SHA-256, as clients show it. None for one that
+    somebody else has signed. Raises OSError, ValueError."""
+    first = x509.load_pem_x509_certificate(certificate.read_bytes())
+    if first.issuer != first.subject:
+        return None
+    return first.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     """All of the file or nothing, never over another one, at no time readable by more than `mode` says."""
     if path.exists():

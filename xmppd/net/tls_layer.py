@@ -1,4 +1,4 @@
-"""TLS without sockets: ciphertext in, plaintext out, over pyOpenSSL and memory BIOs (docs/adr/0012).
+"""TLS without sockets: ciphertext in, plaintext out, over pyOpenSSL and memory BIOs (docs/adr/0013).
 
 Reading and writing call OpenSSL through the bindings that pyOpenSSL itself stands on: its own `recv` and `send` make a
 buffer for each call and cost twice as much. Everything else, once in the life of a connection, is its public interface.
