@@ -28,6 +28,7 @@ from xmppd.net.tls import (
     RELEASE_BUFFERS,
     CertificateError,
     Certificates,
+    fingerprint,
     make_self_signed,
     server_context,
     server_end_point,
@@ -141,6 +142,27 @@ def test_a_self_signed_certificate(tmp_path: Path) -> None:
     public = made.public_key()
     assert isinstance(public, ec.EllipticCurvePublicKey) and isinstance(public.curve, ec.SECP256R1)
     made.verify_directly_issued_by(made)
+
+
+def test_only_what_signs_itself_has_a_fingerprint_to_compare(
+    tmp_path: Path, write: Callable[[str, bytes], Path]
+) -> None:
+    make_self_signed(["a"], tmp_path / "x.crt", tmp_path / "x.key")
+    pem = (tmp_path / "x.crt").read_bytes()
+    assert fingerprint(tmp_path / "x.crt") == hashlib.sha256(der(pem)).digest().hex(":").upper()
+    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    issued = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a")]))
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority")]))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(authority, hashes.SHA256())
+    )
+    assert fingerprint(write("y.crt", issued.public_bytes(Encoding.PEM))) is None
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -53,6 +54,13 @@ async def test_the_self_signed_certificate_is_valid_and_kept(process: ServerProc
     assert await process.stop() == 0
     await process.start()
     assert process.certificate.read_bytes() == made
+
+
+async def test_the_start_says_how_to_tell_the_self_signed_certificate(process: ServerProcess) -> None:
+    """Its file, and the fingerprint that clients show."""
+    encoded = ssl.PEM_cert_to_DER_cert(process.certificate.read_text())
+    await process.logged(f"SHA-256 {hashlib.sha256(encoded).digest().hex(':').upper()}")
+    assert str(process.certificate.name) in process.log
 
 
 async def test_log_lines(process: ServerProcess) -> None:
