@@ -162,11 +162,12 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
     with suppress(OSError, ValueError):
         found = fingerprint(certificate)
         if found is not None:
-            console.print(f"Its certificate:  {certificate}, signed by itself; clients ask whether it is right:")
-            console.print(f"                  SHA-256 {found}", soft_wrap=True)
-            console.print(
-                "                  Dino does not ask: docs/howto/certificates.md, To trust the test certificate"
-            )
+            for line in (
+                f"Its certificate:  {certificate}, signed by itself; clients ask whether it is right:",
+                f"                  SHA-256 {found}",
+                "                  Dino does not ask: docs/howto/certificates.md, To trust the test certificate",
+            ):  # as it is: a fingerprint is full of names of emoji (:CD:)
+                console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print()
 
 
