@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
-from xmppd.config import option
+from xmppd.config import Size, option
 from xmppd.contracts.routing import ADDRESSES_NS, MULTICAST
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable
 from xmppd.plugin import JID, E, Element, Kind, Plugin, Stanza, Xep
@@ -27,6 +27,9 @@ class Config:
         low=1,
         high=1000,
     )
+    size: Size = option(
+        Size("4 MiB"), "Bytes of all its copies: each lies in two archives, all in one commit.", low=1024, high=1 << 30
+    )
 
 
 class Addressing(Plugin[Config]):
@@ -42,6 +45,8 @@ class Addressing(Plugin[Config]):
         shown, hidden, targets = self._read(stanza)
         if len(targets) > self.config.recipients:
             raise NotAcceptable(f"at most {self.config.recipients} addresses")
+        if len(targets) * len(stanza.inside) > self.config.size:
+            raise NotAcceptable("too large for so many addresses", ("urn:xmpp:errors", "stanza-too-big"))
         everybody = _with(stanza, shown)
         return [
             (_with(stanza, [*shown, hidden[to.full]]) if to.full in hidden else everybody).stamped(to=to)

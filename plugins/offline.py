@@ -14,6 +14,7 @@ from xmppd.contracts.archive import LOG
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, ServiceUnavailable
 from xmppd.forms import Field, form
+from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import Account, Element, Plugin, Request, Session, SessionKey, To, Xep, iq, on
 from xmppd.stanza import appended
 from xmppd.storage.api import Entry, Flags, Range
@@ -40,29 +41,31 @@ class Offline(Plugin[Config]):
 
     # ---- what waits
 
-    async def _waiting(self, account: Account) -> list[Entry]:
-        """Neither acknowledged by a device nor on its way to one; the oldest first."""
+    async def _waiting(self, account: Account) -> tuple[list[Entry], bool]:
+        """Neither acknowledged by a device nor on its way to one; the oldest first. Whether there are more than can be
+        listed or fetched at once."""
         mailbox = account.mailbox
         found: list[Entry] = []
         position = mailbox.position
-        while len(found) < self.config.listed:
+        while len(found) < self.config.listed and sum(len(entry.body) for entry in found) < PAGE_SIZE:
             page = await self.log.page(account.bare, Range(after=position, flags=Flags.INCOMING), STEP)
             found += [entry for entry in page if mailbox.owed(entry.id)]
             if len(page) < STEP:
-                break
+                some = within(found[: self.config.listed], PAGE_SIZE, False)
+                return some, len(some) < len(found)
             position = page[-1].id
-        return found[: self.config.listed]
+        return within(found[: self.config.listed], PAGE_SIZE, False), True
 
     async def _list(self, session: Session) -> list[Entry]:
         """List what waits, and take it over from the core: no flood at initial presence (section 2.2)."""
         if session[LISTED]:
             return await self._entries(session, session[LISTED])
         last_id = await self.log.last_id(session.account.bare)
-        entries = await self._waiting(session.account)
+        entries, more = await self._waiting(session.account)
         session[LISTED] = tuple(entry.id for entry in entries)
         if session.presence is None:
             # With more than can be listed the rest comes as always.
-            read = entries[-1].id if len(entries) == self.config.listed else last_id
+            read = entries[-1].id if more and entries else last_id
             session.feed.read_by_client(read)
         return entries
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, NotAcceptable, ServiceUnavailable
 from xmppd.forms import Submitted, read_form
+from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import JID, E, Element, Request, Written
 from xmppd.rsm import answer as page_end
 from xmppd.rsm import read as read_rsm
@@ -237,7 +238,10 @@ async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings) -> tuple[lis
     most = _number(ask.verb.get("max_items"))
     window = min(plugin.config.items, most if most is not None else plugin.config.items)
     if find(ask.request.payload, RSM_NS, "set") is None:
-        return await plugin.store.page(ask.owner, ask.name, settings, None, None, window, True), None
+        newest = await plugin.store.page(ask.owner, ask.name, settings, None, None, window, True)
+        some = within(newest, PAGE_SIZE, True)
+        # The newest of what is too large for one answer, and with which item a next page would begin.
+        return some, page_end(some[0].resource, some[-1].resource, len(newest)) if len(some) < len(newest) else None
     asked, after, before = read_rsm(ask.request.payload), None, None
     count = await plugin.store.count(ask.owner, ask.name, settings)
     if most is not None and most < count:
@@ -250,6 +254,7 @@ async def _page(plugin: PubSubPlugin, ask: Ask, settings: Settings) -> tuple[lis
         before = await _place(plugin, ask, settings, asked.before)
     limit = window if asked.max is None else min(window, asked.max)
     entries = await plugin.store.page(ask.owner, ask.name, settings, after, before, limit, asked.backwards)
+    entries = within(entries, PAGE_SIZE, asked.backwards)
     return entries, page_end(entries[0].resource if entries else "", entries[-1].resource if entries else "", count)
 
 

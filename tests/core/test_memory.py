@@ -387,6 +387,55 @@ async def test_what_a_room_remembers_of_an_iq_is_short(server: Harness) -> None:
     assert (await juliet.receive()).get("type") == "get"
 
 
+async def test_what_waits_is_fetched_in_parts(server: Harness) -> None:
+    """XEP-0013: 4 MiB wait; one part is fetched, and the rest comes as always."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet")
+    await said(server, romeo, "juliet@localhost", range(40), 100 * KIB)
+    await enable(juliet)
+    reader = Reader(juliet)
+    answer = await juliet.iq("<offline xmlns='http://jabber.org/protocol/offline'><fetch/></offline>")
+    assert answer.get("type") == "result"
+    reader.h += 1
+    got = await reader.read()
+    assert numbers(got) == list(range(10))
+    juliet.send("<presence/>")
+    rest: list[str] = []
+    for _ in range(20):
+        rest += await reader.read()
+    assert numbers(rest) == list(range(10, 40))
+
+
+async def test_a_node_of_large_items_is_read_in_pages(server: Harness) -> None:
+    """XEP-0060 section 6.5.4: the newest first, and what is needed to ask for the others."""
+    romeo = await server.login("romeo")
+    node = "urn:xmpp:microblog:0"
+    pubsub, rsm = "http://jabber.org/protocol/pubsub", "http://jabber.org/protocol/rsm"
+    for number in range(8):
+        item = f"<item id='i{number}'><entry xmlns='http://www.w3.org/2005/Atom'>{'x' * 200 * KIB}</entry></item>"
+        publish = f"<publish node='{node}'>{item}</publish>"
+        assert (await romeo.iq(f"<pubsub xmlns='{pubsub}'>{publish}</pubsub>", "set")).get("type") == "result"
+        await server.advance(1)
+    found: list[str] = []
+    more = ""
+    for _ in range(8):
+        answer = await romeo.iq(f"<pubsub xmlns='{pubsub}'><items node='{node}'/>{more}</pubsub>")
+        page = [str(each.get("id")) for each in answer.iter(f"{{{pubsub}}}item")]
+        if not page:
+            break
+        assert len(page) <= 5
+        found = page + found
+        more = f"<set xmlns='{rsm}'><before>{page[0]}</before></set>"
+    assert found == [f"i{number}" for number in range(8)]
+
+
+async def test_one_large_stanza_to_many_is_refused(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    many = "".join(f"<address type='to' jid='user{number}@localhost'/>" for number in range(40))
+    addresses = f"<addresses xmlns='http://jabber.org/protocol/address'>{many}</addresses>"
+    romeo.send(f"<message to='localhost' id='m'>{addresses}<body>{'x' * 120 * KIB}</body></message>")
+    assert condition(await romeo.receive()) == "not-acceptable"
+
+
 # ---- what is over
 
 
