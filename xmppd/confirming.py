@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PING: Final = b"<ping xmlns='urn:xmpp:ping'/>"
 PING_TAGS: Final = ("urn:xmpp:ping|ping",)
-PAUSE: Final = 0.25
+PAUSE: Final = 1.0
 """Seconds between two pings, if there is much to ask for. The first message after a pause is asked for at once, while
 a phone's radio is on. What is not confirmed when the server is killed is sent again."""
 

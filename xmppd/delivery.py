@@ -22,6 +22,10 @@ CURSOR: Final = "cursor"
 """The name of the resident map that holds the cursors."""
 
 
+LONG: Final = 32
+"""Stanzas of a queue that is written whenever one was added."""
+
+
 class Delivery:
     """Per host: stores the cursors that moved, and what sessions with XEP-0198 were sent since. They go along with the
     batches that are committed anyway; in quiet times they are stored a moment later."""
@@ -36,6 +40,7 @@ class Delivery:
         self.soon = host.storage.soon(self.QUIET)
         self.forgotten: dict[Mailbox, set[int]] = {}
         """Hidden entries that were delivered and are to be deleted."""
+        self._late: set[Mailbox] = set()
 
     def touched(self, mailbox: Mailbox) -> None:
         """Its cursor moved."""
@@ -45,6 +50,20 @@ class Delivery:
         """A hidden entry was delivered: delete it."""
         self.forgotten.setdefault(mailbox, set()).add(id)
         self.touched(mailbox)
+
+    def later(self, mailbox: Mailbox) -> None:
+        """Something of it is not worth being written now."""
+        if mailbox not in self._late:
+            if not self._late:
+                self.host.clock.call_later(self.QUIET, self._again)
+            self._late.add(mailbox)
+
+    def _again(self) -> None:
+        late, self._late = self._late, set()
+        for mailbox in late:
+            for session in mailbox.account.sessions.values():
+                session.feed.traced = 0  # now it is worth it
+            self.touched(mailbox)
 
     async def flush(self) -> None:
         """Store all that moved. Raises StorageUnavailable."""
@@ -83,11 +102,22 @@ class Moved:
             writes.append(delivery.log.delete(account.bare, self.gone))
         for session in account.sessions.values():
             feed = session.feed
-            if feed.untraced and feed.trace is not None:
+            if feed.untraced and feed.trace is not None and self._worth(feed):
                 feed.untraced = False
                 self.traced.append(feed)
                 writes.append(feed.trace())
         return writes
+
+    def _worth(self, feed: Feed) -> bool:
+        """A long queue is not written for every stanza that joins it: that would cost more than the stanza."""
+        queue = feed.queue
+        if queue is None:
+            return False
+        if len(queue) > LONG and queue.sent - feed.traced < len(queue) // 4:
+            self.delivery.later(self.mailbox)
+            return False
+        feed.traced = queue.sent
+        return True
 
     def stored(self) -> None:
         if self.gone:

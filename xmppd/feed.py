@@ -70,6 +70,7 @@ class Feed:
         "share",
         "since",
         "trace",
+        "traced",
         "untraced",
     )
 
@@ -82,6 +83,8 @@ class Feed:
         self.trace: Callable[[], Write] | None = None
         """Makes durable what the client was sent and has not acknowledged, so that its count says what it has, even
         after a crash."""
+        self.traced = 0
+        """How much was sent when that was written last."""
         self.untraced = False
         """It was sent entries since."""
         self.gate: Gate | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plugins.stream_management import Sent
 from tests.core.test_delivery import SM, Reader, bodies, enable, restarted, say
 from tests.harness import Client, Element, Harness
 from xmppd.contracts.archive import LOG
@@ -130,5 +131,26 @@ async def test_anothers_count_says_nothing(server: Harness) -> None:
         juliet = await second.login("juliet", presence=False)
         juliet.send("<presence/>")
         assert bodies(await juliet.receive_all()) == ["0"]
+    finally:
+        await second.stop()
+
+
+async def test_a_long_queue_is_written_now_and_then(server: Harness) -> None:
+    """Not for each stanza that joins it, and in the end as it is."""
+    romeo, juliet, previous, reader = await prepared(server)
+    sent = server.storage.map("stream-sent", Sent)
+    seen = set()
+    for number in range(150):
+        say(romeo, "juliet@localhost", str(number))
+        await server.quiet()
+        stored = await sent.read("juliet@localhost", previous)
+        seen.add(len(stored.stamps) if stored is not None else 0)
+    assert len(seen) < 60
+    await reader.read(ack=False)
+    await server.advance(3 * Delivery.QUIET)
+    second = await restarted(server)
+    try:
+        juliet, _ = await back(second, previous, reader.h)
+        assert bodies(await juliet.receive_all()) == []
     finally:
         await second.stop()
