@@ -98,6 +98,8 @@ class Binder:
         if session.ended:
             return
         account = session.account
+        if session.carrier is not None and condition not in ("", "conflict"):
+            account.host.tell(STREAM_LOST, session)
         vanish(session)
         session.ended = True
         self.server.counts.delivered += session.delivered

@@ -11,7 +11,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 from .contracts.accounts import REGISTRATION
-from .contracts.sessions import BINDING, FEATURES, FeatureAsk
+from .contracts.sessions import BINDING, FEATURES, STREAM_LOST, FeatureAsk
 from .errors import (
     STREAMS_NS,
     BadRequest,
@@ -231,12 +231,15 @@ class ClientStream:
             self.link.write(b"</stream:stream>")
         self._closed()
 
-    def _closed(self) -> None:
+    def _closed(self, lost: bool = False) -> None:
+        """`lost`: not by a goodbye."""
         self.state = State.CLOSED
         self.link.close()
         session, self.session = self.session, None
         if session is not None and session.carrier is self:
             session.carrier = None
+            if lost:
+                session.host.tell(STREAM_LOST, session)
             self.server.binder.end(session)
 
     def fail(self, error: StreamError) -> None:
@@ -253,7 +256,7 @@ class ClientStream:
             self.link.close()
             self.server.binder.detach(session)
             return
-        self._closed()
+        self._closed(lost=True)
 
     # ---- one thing after the other
 

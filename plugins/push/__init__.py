@@ -17,7 +17,7 @@ from xmppd.contracts.messages import Push
 from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
 from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, RoomSaid
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
-from xmppd.contracts.sessions import DIRECTED, RESTORED
+from xmppd.contracts.sessions import DIRECTED, RESTORED, SESSION_BOUND, SESSION_RESUMED, STREAM_LOST
 from xmppd.errors import (
     BadRequest,
     JidMalformed,
@@ -28,12 +28,28 @@ from xmppd.errors import (
     StorageUnavailable,
 )
 from xmppd.forms import Field, form, read_form
-from xmppd.plugin import JID, Account, Element, Inbound, Kind, Plugin, Request, Stage, Stanza, To, Xep, iq, on
+from xmppd.plugin import (
+    JID,
+    Account,
+    Element,
+    Inbound,
+    Kind,
+    Plugin,
+    Request,
+    Session,
+    Stage,
+    Stanza,
+    To,
+    Xep,
+    iq,
+    on,
+)
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
 from xmppd.xml import children, find, text_of, to_bytes
 
 from .chats import ChatSettings
+from .lost import OnTheWay
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
 from .outbox import Outbox
 from .rooms import InRooms
@@ -71,6 +87,7 @@ class PushNotifications(Plugin[Config]):
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
         self.rooms = InRooms(self)
+        self.on_the_way = OnTheWay(self)
         self.drafts: OrderedDict[tuple[str, int], list[str]] = OrderedDict()
         """By owner and log entry: the devices for which a job was stored with a message that is not released yet."""
         self.owners: set[str] = set()
@@ -220,6 +237,27 @@ class PushNotifications(Plugin[Config]):
     @on(RESTORED)
     def all_started(self, host: JID) -> None:
         self.spawn(self.rooms.recover(), "rooms")
+
+    @on(SESSION_BOUND)
+    @on(SESSION_RESUMED)
+    def connected(self, session: Session) -> None:
+        if session.account.bare in self.owners:
+            self.on_the_way.asked(session)
+
+    @on(STREAM_LOST)
+    def lost(self, session: Session) -> None:
+        owner = session.account.bare
+        if owner in self.owners:
+            devices = [each for each in self.devices.get(owner).values() if each.resource == session.resource]
+            if devices:
+                self.on_the_way.lost(session, devices)
+
+    def wake_these(self, owner: Account, stanza: Stanza, level: Push, devices: Iterable[Device]) -> None:
+        """Those of the devices that are still not connected."""
+        job = self._job(owner, stanza, level)
+        for device in devices:
+            if self._is_away(owner, device, None):
+                self.outbox.add(owner.bare, device.key, job)
 
     def wake_for_room(self, owner: Account, stanza: Stanza) -> None:
         """What a room says is to wake an account that is not in it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -83,8 +84,9 @@ class ChatSettings:
         chat = (self._known.get(owner) or {}).get(room)
         return chat is not None and chat.joins
 
-    def wakes(self, account: Account, stanza: Stanza, nick: str = "") -> bool:
-        """Whether a message to the account may wake its devices. `nick`: one that a room has reserved for it."""
+    def wakes(self, account: Account, stanza: Stanza, known: Iterable[str] = ()) -> bool:
+        """Whether a message to the account may wake its devices. `known`: nicks that it has in the room besides those
+        of its sessions: one that is reserved for it, those that it had."""
         sender = stanza.sender
         if sender is None:
             return True
@@ -95,7 +97,7 @@ class ChatSettings:
             return False  # said by another device of the same person
         when = chat.when or self._unchosen(peer, group)
         if when is When.ON_MENTION:
-            return mentions(stanza, account.bare, peer, nicks | {nick, chat.nick})
+            return mentions(stanza, account.bare, peer, nicks | {*known, chat.nick})
         return when is When.ALWAYS
 
     def _unchosen(self, peer: str, group: bool) -> When:

@@ -90,7 +90,7 @@ class InRooms:
         account = await self.host.open_account(JID.parse(bare))
         if account is None or not plugin.chats.joins(bare, sender.bare):
             return
-        if plugin.chats.wakes(account, stanza, nick):
+        if plugin.chats.wakes(account, stanza, (nick,)):
             plugin.wake_for_room(account, stanza)
 
     # ---- after a crash

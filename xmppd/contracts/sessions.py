@@ -25,7 +25,8 @@ ACCOUNT_LOADED = Notify["Account"]("account-loaded")
 BINDING = Notify["Account"]("binding")
 """A signed-in stream asks for a resource; binding waits for handlers that are coroutines."""
 STREAM_LOST = Notify["Session"]("stream-lost", plain=True)
-"""A session's connection broke without a goodbye."""
+"""A session's connection broke without a goodbye, or the server ended it with an error: what was on its way, in both
+directions, may not have arrived."""
 STREAM_ENDING = Notify["Session"]("stream-ending", plain=True)
 """The server stops and is about to close the session's stream: the last moment to tell its client something."""
 SESSION_BOUND = Notify["Session"]("session-bound", plain=True)

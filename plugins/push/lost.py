@@ -1,0 +1,88 @@
+"""What was on its way to a device when its connection turned out to be dead: it is asked again who is to be woken.
+
+While the connection seemed alive nobody was; what the client has not acknowledged it may never have read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from xmppd.contracts.archive import LOG
+from xmppd.contracts.messages import Push
+from xmppd.errors import StorageUnavailable
+from xmppd.plugin import Account, Session, SessionKey, Stanza
+from xmppd.stanza import parse_stanza
+from xmppd.storage.api import Flags, Range
+
+from .chats import own_nicks
+from .model import Device
+
+if TYPE_CHECKING:
+    from . import PushNotifications
+
+ASKED = SessionKey[tuple[int, int]]("push-asked", (0, 0), durable=True)
+"""Until when it was asked who is to be woken: an id of the account's log, and microseconds since 1970 UTC."""
+MOST: Final = 100
+"""So many of the last messages are looked at; one notification comes of them all."""
+
+
+class OnTheWay:
+    def __init__(self, plugin: PushNotifications) -> None:
+        self.plugin = plugin
+        self.host = plugin.host
+        self.log = self.host.storage.log(LOG)
+
+    def asked(self, session: Session) -> None:
+        """What came until now has woken its device, if it was to be: nobody was connected."""
+        session[ASKED] = (session.account.released, session.feed.now())
+
+    def lost(self, session: Session, devices: list[Device]) -> None:
+        """Its connection is gone. `devices`: those that it has enabled."""
+        account, feed = session.account, session.feed
+        log_id, at = session[ASKED]
+        self.asked(session)
+        ids = sorted(stamp for stamp in feed.pending() if stamp > log_id)[-MOST:]
+        queued = feed.queue.unacknowledged() if feed.queue is not None else ()
+        heard = [parse_stanza(data) for data, when in (*queued, *feed.held()) if when > at and _in_room(data)]
+        said = [
+            (stanza, nicks) for stanza in heard if stanza.sender and (nicks := own_nicks(account, stanza.sender.bare))
+        ]
+        behind = Range(after=max(feed.position, log_id), high=account.released, flags=int(Flags.INCOMING))
+        if ids or said or not feed.live:
+            work = self._wake(account, devices, ids, None if feed.live else behind, said[-MOST:])
+            self.plugin.spawn(work, "on the way")
+
+    async def _wake(
+        self,
+        owner: Account,
+        devices: list[Device],
+        ids: list[int],
+        behind: Range | None,
+        said: list[tuple[Stanza, set[str]]],
+    ) -> None:
+        """`ids`: of the log entries that it was sent; `behind`: it was yet to be sent these; `said`: in rooms,
+        with the nicks that the account had there."""
+        bare, plugin = owner.bare, self.plugin
+        try:
+            entries = await self.log.page(bare, Range(ids=tuple(ids)), len(ids)) if ids else []
+            if behind is not None:
+                entries += await self.log.page(bare, behind, MOST, backwards=True)
+            await plugin.chats.load(bare)
+            account = await self.host.open_account(owner.jid)
+        except StorageUnavailable:
+            plugin.outbox.log.warning("nobody wakes the devices of %s: the store is away", bare)
+            return
+        if account is None:
+            return
+        of_account: list[tuple[Stanza, set[str]]] = [(parse_stanza(entry.body), set()) for entry in entries]
+        for stanza, nicks in of_account + said:
+            level, sender = plugin.rules.treatment(stanza).push, stanza.sender
+            own = sender is not None and (sender.bare == bare or sender.resource in nicks)
+            if own or level is Push.NEVER or not plugin.chats.wakes(account, stanza, nicks):
+                continue
+            plugin.wake_these(account, stanza, level, devices)
+
+
+def _in_room(data: bytes) -> bool:
+    """Of what is in no log, what rooms say to their occupants."""
+    return data.startswith(b"<message") and b" type='groupchat'" in data[: data.find(b">")]
