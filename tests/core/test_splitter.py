@@ -462,11 +462,11 @@ def test_a_parser_is_not_kept_for_ever() -> None:
         splitter.feed(b"<message><name-%d/></message><" % number)
         parsers.add(id(splitter._parser))
         splitter.feed(b"presence/>")
-        assert splitter._parser is None or len(splitter._parser.intern) < 1100
+        assert splitter._parser is None or len(splitter._parser.intern) < 4000
     splitter = opened()
     for _ in range(300):
         splitter.feed(b"<message xmlns:%s='urn:x'/>" % (b"p" * 10_000))
-        assert splitter._base < 1 << 21
+        assert splitter._base < 1 << 17
 
 
 # ---- white space

@@ -16,17 +16,15 @@ from typing import Final
 from ..errors import StreamError
 from ..stanza import KINDS, Stanza
 from ..xml import CLIENT_NS, XML_NS, Element, alone, escape, parse, quoted, to_bytes
-from .tokens import START_TAG, Tokens
+from .tokens import START_TAG, Tokens, ends_simply
 
 STREAM_NS: Final = "http://etherx.jabber.org/streams"
 _STREAM_PREFIX = STREAM_NS + "|"
 _STREAM_TAG = f"{STREAM_NS}|stream"
 _XML_DECLARATION = re.compile(rb"<\?xml[ \t\r\n]([^>]*)\?>")
 _ENCODING = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([^"']*)["']""")
-_FRESH_AFTER = 1 << 20
-"""A new parser after so many bytes …"""
-_FRESH_NAMES = 1000
-"""… or so many distinct names."""
+_FRESH_AFTER = 1 << 16
+"""A new parser after so many bytes: what is named in them stays in it."""
 _SPACE = b" \t\r\n"
 _SURELY_SHORT = 128
 """A name of so many characters is within every limit: four bytes each at most."""
@@ -168,13 +166,16 @@ class Splitter:
                 return []
             self._create()
         buffer, tokens = self._buffer, self._tokens
+        simple = not buffer and self._header and ends_simply(data)
         buffer += data
-        if tokens.still_open(data) and len(buffer) <= self.limits.most:
+        if tokens.waits and tokens.still_open(data) and len(buffer) <= self.limits.most:
             return []
         try:
-            if not self._header and self.depth == 0:
-                self._check_start()
-            self._feed()
+            if simple:
+                self._skip = len(data)
+                self._parser.Parse(data, False)  # type: ignore[union-attr]
+            else:
+                self._feed()
         except ExpatError as error:
             at = self._parser.ErrorByteIndex - self._base if self._parser is not None else 0
             start = buffer.rfind(b"<", 0, max(at, 0) + 1)
@@ -186,15 +187,15 @@ class Splitter:
 
     def _feed(self) -> None:
         """Give the parser what lies whole in the buffer."""
-        parser, buffer, tokens = self._parser, self._buffer, self._tokens
-        assert parser is not None
-        size, start = len(buffer), self._skip
-        while start < size:
-            end = tokens.whole(buffer, start)
+        buffer, start = self._buffer, self._skip
+        if not self._header and self.depth == 0:
+            self._check_start()
+        while start < len(buffer):
+            end = self._tokens.whole(buffer, start)
             if end == start:
-                return
+                break
             self._skip = end
-            parser.Parse(bytes(buffer[start:end]) if start or end < size else bytes(buffer), False)
+            self._parser.Parse(bytes(buffer[start:end]), False)  # type: ignore[union-attr]
             start = end
 
     def _take(self) -> list[Item]:
@@ -220,17 +221,12 @@ class Splitter:
             self._skip = 0
             buffer.clear()
         if not buffer:
-            if self.depth == 1 and self._worn():
+            if self.depth == 1 and (self._base > _FRESH_AFTER or self._long):
                 self._parser = None
         elif len(buffer) > self.limits.most:
             self.fault = _too_big()
             self._parser = None
         return out
-
-    def _worn(self) -> bool:
-        """Whether the parser has seen so much that a new one is due."""
-        parser = self._parser
-        return parser is not None and (self._long or self._base > _FRESH_AFTER or len(parser.intern) > _FRESH_NAMES)
 
     def _pause(self, size: int) -> None:
         """White space between elements."""

@@ -20,56 +20,58 @@ _REFERENCE_END: Final = re.compile(rb"[;<]")
 _CDATA: Final = b"<![CDATA["
 
 
+def ends_simply(data: bytes) -> bool:
+    """Whether `data`, which begins between two elements, ends with a closing tag: so do most reads. No quote can be in
+    one, so nothing has to be searched for."""
+    return data.endswith(b">") and data[data.rfind(b"<") + 1] == 0x2F and b"<!" not in data and b"<?" not in data
+
+
 class Tokens:
     """Follows the markup of one stream as far as is needed to tell where an unfinished token begins."""
 
-    __slots__ = ("_cdata", "_quote", "_reference", "_tag", "declaration")
+    __slots__ = ("_cdata", "_quote", "_reference", "declaration", "waits")
 
     def __init__(self) -> None:
         self._cdata = False
         """Inside a CDATA section."""
         self.declaration = True
         """An XML declaration may still come."""
-        self._tag = False
-        self._quote = b""
-        """The quote that is open in the tag that is waited for."""
+        self.waits = False
+        """An unfinished token is waited for: ask `still_open` whether it goes on."""
         self._reference = False
+        """It is a reference, not a tag."""
+        self._quote = b""
+        """The quote that is open in the tag."""
 
     def still_open(self, data: bytes) -> bool:
         """Whether the token that is waited for goes on behind `data`. Reads new bytes only."""
-        if self._tag:
-            self._quote, self._tag = _go_on(data, 0, self._quote)
-            return self._tag
         if self._reference:
-            self._reference = _REFERENCE_END.search(data) is None
-            return self._reference
-        return False
+            self.waits = _REFERENCE_END.search(data) is None
+        else:
+            self._quote, self.waits = _go_on(data, 0, self._quote)
+        return self.waits
 
     def whole(self, buffer: bytearray, start: int) -> int:
         """Where the tokens end that lie whole in `buffer` from `start` on; `start` when there is none, or it must be
         called again behind the result. Raises StreamError for what RFC 6120 section 11.1 forbids."""
-        self._tag = self._reference = False
+        self.waits = self._reference = False
         if self._cdata:
             end = buffer.find(b"]]>", start)
             if end < 0:
                 return _without_brackets(buffer, start)
             self._cdata = False
             return end + 3
-        mark = buffer.find(b"<!", start)
-        other = buffer.find(b"<?", start)
-        if other >= 0 and (mark < 0 or other < mark):
-            mark = other
-        if mark > start:
-            return mark
-        if mark == start:
-            return self._declared(buffer, start)
+        mark, other = buffer.find(b"<!", start), buffer.find(b"<?", start)
+        if mark >= 0 or other >= 0:
+            mark = other if mark < 0 or 0 <= other < mark else mark
+            return mark if mark > start else self._declared(buffer, start)
         tag = buffer.rfind(b"<", start)
         text = start
         if tag >= 0:
             match = START_TAG.match(buffer, tag)
             if match is None:
                 if tag + 1 < len(buffer):  # a lone "<" can begin a CDATA section as well
-                    self._quote, self._tag = _go_on(buffer, tag + 1, b"")
+                    self._quote, self.waits = _go_on(buffer, tag + 1, b"")
                 return tag
             text = match.end()
         return self._text(buffer, text)
@@ -80,7 +82,7 @@ class Tokens:
             return size
         reference = buffer.rfind(b"&", start)
         if reference >= 0 and buffer.find(b";", reference) < 0:
-            self._reference = True
+            self.waits = self._reference = True
             return reference
         return _without_brackets(buffer, start)
 
