@@ -415,3 +415,16 @@ async def test_a_stranger_may_not_send_white_space_for_ever(server: Harness) -> 
     for _ in range(1000):
         romeo.send("\n" * 100)
     assert (await romeo.iq("<ping xmlns='urn:xmpp:ping'/>", to="localhost")).get("type") == "result"
+
+
+async def test_a_stanza_cut_anywhere_is_answered_at_once(server: Harness) -> None:
+    """Also by an expat that defers: no answer waits for the client's next bytes."""
+    romeo = await server.login("romeo")
+    ping = b"<iq type='get' id='p' to='localhost'><ping xmlns='urn:xmpp:ping'></ping></iq>"
+    for cut in range(1, len(ping)):
+        romeo.send(ping[:cut])
+        romeo.send(ping[cut:])
+        assert (await romeo.receive()).get("type") == "result", ping[:cut]
+        if cut % 20 == 0:
+            await server.advance(60)
+            romeo.stream.splitter.rest()
