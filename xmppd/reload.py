@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.reload")
 
-AT_START = ("listeners", "metrics", "storage", "var", "control", "plugin_path")
+AT_START = ("listeners", "metrics", "storage", "store", "var", "control", "plugin_path")
 """Options of the file that only a start can change."""
 
 
@@ -246,7 +246,8 @@ def load_certificates(
     for domain in _with_certificates(config.hosts if hosts is None else hosts):
         chain, key = config.certificate_files(domain)
         try:
-            certificates.add(domain, chain, key, self_signed=config.self_signed(domain))
+            warning = float(config.hosts[domain].certificate_warning)
+            certificates.add(domain, chain, key, config.self_signed(domain), warning)
         except CertificateError as error:
             problems.append(_certificate_problem(domain, error, path))
     if problems:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from xmppd.config import option
+from xmppd.config import Duration, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import KEPT_TYPES
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
@@ -69,6 +69,12 @@ class Config:
     attempts: int = option(10, "Times that a notification is tried, with longer and longer breaks.", low=1, high=50)
     private_endpoints: bool = option(
         False, "Also wake devices by web push at addresses of our own network, and without TLS."
+    )
+    ttl: Duration = option(
+        Duration("7 days"),
+        "How long a push service keeps a notification for a phone that is off.",
+        low=0,
+        high=2_419_200,
     )
     failures: int = option(5, "Notifications in a row that fail until a device is forgotten.", low=1, high=1000)
 

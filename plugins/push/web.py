@@ -20,8 +20,6 @@ from .model import Device, Job
 if TYPE_CHECKING:
     from . import Config
 
-TTL: Final = 86_400 * 7
-"""Seconds that the push service keeps it for a phone that is off."""
 GONE: Final = (404, 410)
 """The subscription is over (RFC 8030 section 7.3)."""
 URGENCY: Final = {Push.QUIET: "low", Push.ALERT: "high", Push.URGENT: "high"}
@@ -87,7 +85,7 @@ class WebPush:
         headers = {
             "Content-Encoding": "aes128gcm",
             "Content-Type": "application/octet-stream",
-            "TTL": str(TTL),
+            "TTL": str(int(self.config.ttl)),
             "Urgency": URGENCY.get(Push(job.level), "normal"),
             "Topic": hashlib.sha256(device.key.encode()).hexdigest()[:32],
             "Authorization": encryption.authorization(

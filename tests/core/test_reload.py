@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness import Harness, condition, configuration
 from xmppd.config import LogConfig
+from xmppd.net.engine import Engine
 from xmppd.reload import Outcome, Reloader, ReloadError, use_log
 
 VERSION = "<query xmlns='jabber:iq:version'/>"
@@ -84,6 +85,19 @@ async def test_limits_and_admins(site: Site) -> None:
     assert site.server.host.admins == {"boss@localhost"}
     romeo.send(f"<message to='juliet@localhost'><body>{'x' * 100_000}</body></message>")  # an open stream, too
     assert await romeo.stream_error() == "policy-violation"
+
+
+async def test_times_of_connections(site: Site) -> None:
+    engine = Engine.of(site.server.clock)
+    outcome = await site.reload({}, "limits: {handshake_time: 45 seconds, handshakes: 10, close_time: 2 seconds}")
+    assert outcome.changed == ("limits",)
+    assert (engine.timing.handshake, engine.timing.handshakes, engine.timing.close) == (45.0, 10, 2.0)
+    outcome = await site.reload({}, "outgoing: {networks: [127.0.0.0/8], timeout: 3 seconds}")
+    assert outcome.changed == ("limits", "outgoing")
+    assert engine.timing.handshake == 30.0
+    poster = site.server.server.poster
+    assert poster.may_reach("127.0.0.1") and not poster.may_reach("10.0.0.1")
+    assert poster.timeout == 3.0
 
 
 async def test_shaping_can_be_switched_on_and_off(site: Site) -> None:

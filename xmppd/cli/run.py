@@ -34,8 +34,9 @@ from ..observe.logs import configure
 from ..operations import OperationError, Operations
 from ..reload import Reloader, certificate_problems, load_certificates
 from ..server import ListenError, Server, server_secret
-from ..storage import open_storage
+from ..storage import GATHER, open_storage
 from ..storage.api import StoreError
+from ..storage.commits import Limits
 from ..storage.memory import MemoryBackend
 from ..storage.store import Store
 from .common import ConfigOption, Exit, ask_server, configuration, console, fail
@@ -75,7 +76,9 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     clock = RealClock()
     certificates = load_certificates(config, path=path)
     secret = server_secret(config.var)
-    storage = await open_storage(config.storage, clock)
+    store = config.store
+    bounds = Limits(gather=GATHER, patience=float(store.patience), queue_size=store.queue)
+    storage = await open_storage(config.storage, clock, bounds, max_bytes=store.cache)
     try:
         server = Server(config, storage, clock, certificates, secret)
         server.load_plugins()

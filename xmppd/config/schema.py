@@ -273,6 +273,28 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True)
+class StoreConfig:
+    """How the server treats its store. A start reads it."""
+
+    patience: Duration = option(
+        Duration("10 seconds"),
+        "The store may hang or fail for so long; then what must be written is refused (`resource-constraint`) and does "
+        "not wait.",
+        low=1,
+        high=600,
+    )
+    queue: Size = option(
+        Size("64 MiB"), "What may wait to be written; beyond it new writes are refused.", low=1 << 20, high=1 << 36
+    )
+    cache: Size = option(
+        Size("256 MiB"),
+        "Records of accounts and rooms that are kept in memory; what is in use is kept beyond it.",
+        low=1 << 20,
+        high=1 << 40,
+    )
+
+
+@dataclass(frozen=True)
 class OutgoingConfig:
     """Requests that the server sends to addresses that people name, such as those of web push."""
 
@@ -354,6 +376,12 @@ class HostConfig:
         "Certificate chain, PEM, the domain's own first; null: `certs/<domain>.crt` in the folder `var`.",
     )
     key: Path | None = option(None, "Private key, PEM, unencrypted; null: `certs/<domain>.key` in the folder `var`.")
+    certificate_warning: Duration = option(
+        Duration("14 days"),
+        "A start and a reload warn of a certificate that ends sooner; less for those that live a week only.",
+        low=0,
+        high=31_536_000,
+    )
     self_signed: bool | None = option(
         None,
         "Make a self-signed certificate at start when there is none; null: for `localhost`, names that end "
@@ -398,6 +426,7 @@ class ServerConfig:
         "`mongodb://host:port/database`, `mongodb+srv://…`, or `memory:` (tests: all is lost at the end).",
         secret=True,
     )
+    store: StoreConfig = option(StoreConfig(), "How the server treats its store.")
     var: Path = option(Path("var"), "Folder for what the server makes: certificates, the control socket.")
     control: Path | None = option(
         None,

@@ -31,7 +31,8 @@ PARTIAL_WRITE: Final = 0x1
 """SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets: one call is to encrypt all it is given."""
 SELF_SIGNED_FOR: Final = timedelta(days=3650)
 """People trust a self-signed certificate by hand, once per device."""
-WARN_BEFORE: Final = timedelta(days=14)
+WARN_BEFORE: Final = 14 * 86_400.0
+"""Seconds."""
 
 
 class CertificateError(Exception):
@@ -125,6 +126,7 @@ class _Files:
     domain: str
     certificate: Path
     key: Path
+    warning: float
 
 
 class Certificates:
@@ -134,15 +136,18 @@ class Certificates:
         self._files: dict[str, _Files] = {}
         self._contexts: dict[str, ServerContext] = {}
 
-    def add(self, domain: str, certificate: Path, key: Path, self_signed: bool = False) -> None:
-        """Load the certificate of a domain; with `self_signed`, make it first if neither file is there.
+    def add(
+        self, domain: str, certificate: Path, key: Path, self_signed: bool = False, warning: float = WARN_BEFORE
+    ) -> None:
+        """Load the certificate of a domain; with `self_signed`, make it first if neither file is there. `warning`:
+        seconds before its end from which on the log warns.
 
         Raises CertificateError.
         """
         if self_signed and not certificate.exists() and not key.exists():
             make_self_signed([domain], certificate, key)
             log.info("made a self-signed certificate for %s: %s", domain, certificate)
-        files = _Files(domain, certificate, key)
+        files = _Files(domain, certificate, key, warning)
         context = self._load(files)
         self._files[_name(domain)] = files
         self._contexts[_name(domain)] = context
@@ -201,7 +206,7 @@ def _look_at(files: _Files) -> None:
     """Say what clients will complain about."""
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     left = certificate.not_valid_after_utc - datetime.now(UTC)
-    if left < WARN_BEFORE:
+    if left < timedelta(seconds=files.warning):
         when = "has expired on" if left < timedelta(0) else "expires on"
         log.warning("%s %s %s", files.certificate, when, certificate.not_valid_after_utc.date())
     if not _covers(certificate, _name(files.domain)):
