@@ -288,7 +288,7 @@ class StoreConfig:
     )
     cache: Size = option(
         Size("256 MiB"),
-        "Records of accounts and rooms that are kept in memory; what is in use is kept beyond it.",
+        "Records of accounts and rooms that stay in memory while nobody is signed in; what is in use is not counted.",
         low=1 << 20,
         high=1 << 40,
     )
