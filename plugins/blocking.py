@@ -63,7 +63,14 @@ class Blocked:
 
 
 class Blocking(Plugin[Config]):
-    xeps = (Xep(191, "1.3", "polite blocking: subscriptions stay; a stranger's probe is answered as everybody's"),)
+    xeps = (
+        Xep(
+            191,
+            "1.3",
+            "polite blocking: subscriptions stay; a stranger's probe is answered as everybody's; in rooms a block is "
+            "of the person behind a nick",
+        ),
+    )
     features = (NS,)
     provides = (BLOCKLIST,)
 
