@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("xmppd")
 
 SWEEP = 2.0
+SAY_AGAIN = 60.0
+"""Seconds between two warnings about the same thing that is still so."""
 START_AGAIN = 1.0
 """Seconds until a host whose plugins could not read the store tries again."""
 STOP_WITHIN = 5.0
@@ -168,6 +170,9 @@ class Server:
         self.accounts = Accounts(storage, clock, self.hosts, self.binder)
         self.keeper = Keeper(self)
         self._started: list[tuple[Host, str]] = []
+        self._said_waiting: dict[str, float] = {}
+        self.on_ready: Callable[[], None] | None = None
+        """Called once, when a server that was started before its store answered is ready at last."""
         self._sweep: Timer | None = None
 
     # ---- start and stop
@@ -219,14 +224,28 @@ class Server:
                 if host.has_accounts:
                     await self.keeper.restore(host)
         except StorageUnavailable as error:
-            log.warning("nothing is taken yet: the sessions wait for the store (%s)", error)
+            self._say_waiting("nothing is taken yet: the sessions wait for the store", error)
             self.clock.call_later(START_AGAIN, lambda: self.default_host.background.spawn(self._restore(), "restore"))
             return
         for host in waiting:
             await host.tell_and_wait(RESTORED, host.jid)
             host.started = True
+        if waiting and self.ready and self.on_ready is not None:
+            self.on_ready()
         if self.accounts.remover is not None:
             self.accounts.remover.start()
+
+    def _say_waiting(self, what: str, error: Exception) -> None:
+        """Once, and again each minute while it lasts."""
+        now = self.clock.monotonic()
+        if now >= self._said_waiting.get(what, now):
+            self._said_waiting[what] = now + SAY_AGAIN
+            log.warning("%s (%s)", what, error)
+
+    @property
+    def ready(self) -> bool:
+        """Every host takes clients and stanzas."""
+        return all(host.started for host in self.hosts.values())
 
     async def _start_plugins(self, host: Host) -> None:
         """Start its plugins; those that need the store, and what uses them, begin when it answers."""
@@ -238,7 +257,7 @@ class Server:
             except OSError as error:
                 raise self._unusable(host, name, "cannot start", error) from error
             except StorageUnavailable as error:
-                log.warning("%s takes nothing yet: %s waits for the store (%s)", host.domain, name, error)
+                self._say_waiting(f"{host.domain} takes nothing yet: {name} waits for the store", error)
                 self.clock.call_later(START_AGAIN, partial(self._start_again, host))
                 return
             self._started.append((host, name))

@@ -155,13 +155,17 @@ async def test_without_the_database_server_it_starts_and_says_so(tmp_path: Path)
     """Sign-in is refused for the moment, not for good; the end is in order."""
     server = await started(tmp_path, configuration("mongodb://127.0.0.1:1/x"))
     try:
-        assert "the store does not answer" in server.log
+        assert "not ready; the store does not answer" in server.log
+        assert "Topology" not in server.log
+        waiting = [line for line in server.log.splitlines() if "waits for the store" in line]
+        assert len(waiting) == len(set(line.partition("takes nothing")[0][20:] for line in waiting))  # each host once
         async with await Wire.connect(server.port()) as wire:
             with pytest.raises(SignInFailed, match="temporary-auth-failure"):
                 await wire.sign_in("romeo")
         added = await server.cli("user", "add", "romeo@localhost", "--password", "pencil")
         assert added.status == 1
         assert "the store does not answer" in added.err
+        assert "Topology" not in added.err
         assert await server.stop() == 0
         assert "Traceback" not in server.log, server.log
     finally:

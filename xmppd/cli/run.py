@@ -100,7 +100,11 @@ async def _serve(config: ServerConfig, path: Path) -> None:
             log.info("metrics at http://%s:%d/metrics", config.metrics.address, scraped.port)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
         _freeze()
-        log.info("ready; commands are taken at %s", config.control_socket)
+        if server.ready:
+            log.info("ready; commands are taken at %s", config.control_socket)
+        else:
+            log.warning("not ready; the store does not answer, so nobody can sign in until it does")
+            server.on_ready = lambda: log.info("ready; the store answers")
         _welcome(config, server, path)
         await ended.wait()
         log.info("stopping")

@@ -50,6 +50,7 @@ from xmppd.storage.mongodb_documents import (
     translate,
     value_of,
 )
+from xmppd.storage.mongodb_owner import Ownership
 
 R = TypeVar("R")
 
@@ -99,6 +100,7 @@ class MongoBackend:
         self._task: asyncio.Task[None] | None = None
         self._intended = True
         """There may be an intent in the database."""
+        self._owner: Ownership | None = None
 
     # --- open and close ---
 
@@ -129,6 +131,10 @@ class MongoBackend:
                 f"the database was written by a newer version of the server"
                 f" (schema {found['version']}, this one knows {VERSION})"
             )
+        if self._owner is None:
+            owner = Ownership(self._db["meta"])
+            await owner.take()
+            self._owner = owner
         for collection, indexes in INDEXES.items():
             for keys, unique in indexes:
                 await self._db[collection].create_index(keys, unique=unique)
@@ -152,9 +158,12 @@ class MongoBackend:
         self._ready = False
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._client is not None and self._intended:
+        if self._client is not None and self._intended and not self._lost:
             with suppress(Exception):  # the next start does it, too
                 await self._db["intents"].delete_one(INTENT)
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            await owner.release()
         client, self._client = self._client, None
         if client is not None:
             closing = client.close()
@@ -163,9 +172,15 @@ class MongoBackend:
 
     # --- commits ---
 
+    @property
+    def _lost(self) -> bool:
+        return self._owner is not None and self._owner.lost
+
     def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
         if not self._ready:
             raise StorageUnavailable("the store is not open")
+        if self._lost:
+            raise StorageUnavailable("another server has taken the database")
         self._task = asyncio.get_running_loop().create_task(self._commit(writes, done), name="MongoDB commit")
 
     async def _commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:

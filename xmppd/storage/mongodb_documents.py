@@ -35,8 +35,16 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, (BSONError, DocumentTooLarge, ValueError, TypeError, OverflowError)):
         return DataError(str(error))
     if isinstance(error, (PyMongoError, OSError)):
-        return StorageUnavailable(f"MongoDB: {error}"[:300])
+        return StorageUnavailable(f"MongoDB: {_short(error)}")
     return error
+
+
+def _short(error: Exception) -> str:
+    """Without the driver's state of all its servers, which is for nobody who reads this."""
+    text = str(error)
+    for end in (" (configured timeouts:", ", Timeout:", ", Topology Description:", ", full error:"):
+        text = text.partition(end)[0]
+    return text[:300]
 
 
 def plain(value: Any) -> bool:
