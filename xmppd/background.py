@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from .clock import Clock, Timer
+from .errors import StorageUnavailable
 
 R = TypeVar("R")
 
@@ -75,5 +76,7 @@ async def _wait(work: Awaitable[None]) -> None:
 async def _guarded(work: Coroutine[Any, Any, None], name: str) -> None:
     try:
         await work
+    except StorageUnavailable as error:  # an outage, which the store tells of itself, and no fault of the work's
+        log.warning("%s is not done: %s", name, error)
     except Exception:
         log.exception("%s failed", name)

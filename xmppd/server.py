@@ -59,6 +59,9 @@ START_AGAIN = 1.0
 """Seconds until a host whose plugins could not read the store tries again."""
 STOP_WITHIN = 5.0
 """Seconds that work under way may take at a stop."""
+STOP_ALL_WITHIN = 12.0
+"""Seconds for all of a stop behind the farewell to the clients, then each step has LAST_STEP seconds."""
+LAST_STEP = 0.3
 REST_AFTER = 10.0
 """Seconds without input after which a stream gives its parser back."""
 
@@ -315,22 +318,23 @@ class Server:
             self._sweep = None
         self.shaping.stop()
         await Farewell(self).say()
+        ending = _Ending()
         # Side by side: one that does not take what was written to it holds up nobody, and itself not for long.
         await asyncio.gather(*(each.close(self.limits.stop_time) for each in (*self.listeners, *self.ports)))
         for host in self.hosts.values():
-            await host.background.settle(STOP_WITHIN)
-        await _ended(self.keeper.keep(), "the sessions that can be resumed")
+            await host.background.settle(ending.within)
+        await ending.step(self.keeper.keep(), "the sessions that can be resumed")
         for session in list(self.binder.detached):
             self.binder.end(session)
         for host, name in reversed(self._started):
-            await _ended(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
+            await ending.step(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
         self._started.clear()
         for host in self.hosts.values():
-            await host.background.settle(STOP_WITHIN)
-            await _ended(host.delivery.flush(), f"the last positions of {host.domain}")
+            await host.background.settle(ending.within)
+            await ending.step(host.delivery.flush(), f"the last positions of {host.domain}")
             await host.background.close()
         await self.poster.close()
-        await self.storage.close()
+        await self.storage.close(ending.within)
 
     # ---- for streams
 
@@ -403,15 +407,28 @@ class Server:
             session.send(iq("get", token_urlsafe(6), ping, to=session.jid, sender=session.host.jid))
 
 
-async def _ended(work: Awaitable[None], what: str) -> None:
-    """Bounded: a store that does not answer must not hold up the end."""
-    try:
-        async with asyncio.timeout(STOP_WITHIN):
-            await work
-    except TimeoutError:
-        log.error("%s: not ended within %.0f s", what, STOP_WITHIN)
-    except Exception:
-        log.exception("%s: failed at the end", what)
+class _Ending:
+    """The time that a stop may take, step by step: a store that does not answer must not hold up the end."""
+
+    def __init__(self) -> None:
+        self._end = asyncio.get_running_loop().time() + STOP_ALL_WITHIN
+
+    @property
+    def within(self) -> float:
+        """Seconds for the next step."""
+        return max(LAST_STEP, min(STOP_WITHIN, self._end - asyncio.get_running_loop().time()))
+
+    async def step(self, work: Awaitable[None], what: str) -> None:
+        within = self.within
+        try:
+            async with asyncio.timeout(within):
+                await work
+        except TimeoutError:
+            log.error("%s: not ended within %.1f s", what, within)
+        except StorageUnavailable as error:
+            log.error("%s: not stored (%s)", what, error)
+        except Exception:
+            log.exception("%s: failed at the end", what)
 
 
 def server_secret(folder: Path) -> bytes:

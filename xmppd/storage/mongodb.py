@@ -83,6 +83,8 @@ INDEXES = {
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
+CLOSE_WITHIN = 1.0
+"""Seconds for what is tidied up at the end: a server that is away must not hold it up."""
 INTENT = {"_id": "batch"}
 """The entries of the batch under way."""
 
@@ -160,7 +162,8 @@ class MongoBackend:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._client is not None and self._intended and not self._lost:
             with suppress(Exception):  # the next start does it, too
-                await self._db["intents"].delete_one(INTENT)
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await self._db["intents"].delete_one(INTENT)
         owner, self._owner = self._owner, None
         if owner is not None:
             await owner.release()

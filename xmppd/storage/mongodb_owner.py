@@ -27,6 +27,8 @@ BEAT: Final = 2.0
 WATCHED: Final = 7.0
 """Seconds that a record is watched before it is taken for a dead one's: three beats, and a slow one."""
 LOOK: Final = 0.5
+RELEASED: Final = 1.0
+"""Seconds to tell the database at the end that it is free."""
 
 
 def this_process() -> dict[str, Any]:
@@ -126,6 +128,7 @@ class Ownership:
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
         try:
-            await self._collection.delete_one({**OWNER, "by": self._by})
-        except (PyMongoError, OSError) as error:
+            async with asyncio.timeout(RELEASED):
+                await self._collection.delete_one({**OWNER, "by": self._by})
+        except (PyMongoError, OSError, TimeoutError) as error:
             log.warning("the record of the owner stays in the database: %s", type(error).__name__)
