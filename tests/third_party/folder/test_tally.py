@@ -68,3 +68,18 @@ async def test_what_is_refused_does_not_count(counting: Harness) -> None:
     answers = await romeo.receive_all()
     assert [each.get("type") for each in answers if each.get("id") == "one"] == ["error"]
     assert await tally(counting, "juliet") == "2"
+
+
+async def test_one_message_to_many_counts_once_for_each(counting: Harness) -> None:
+    """XEP-0033; one of them is not in memory when it is sent."""
+    await counting.register("nurse")
+    romeo, juliet = await counting.login("romeo"), await counting.login("juliet")
+    addresses = "".join(f"<address type='to' jid='{each}@localhost'/>" for each in ("juliet", "nurse"))
+    romeo.send(
+        f"<message to='localhost' type='chat' id='m'><body>all</body>"
+        f"<addresses xmlns='http://jabber.org/protocol/address'>{addresses}</addresses></message>"
+        + said(juliet.bare, "two")
+    )
+    await counting.quiet()
+    assert await tally(counting, "juliet") == "2"
+    assert await tally(counting, "nurse") == "1"
