@@ -120,8 +120,8 @@ class Moved:
         return True
 
     def stored(self) -> None:
-        if self.gone:
-            left = self.delivery.forgotten[self.mailbox]
+        left = self.delivery.forgotten.get(self.mailbox)  # the batch before may have deleted the same
+        if left is not None:
             left.difference_update(self.gone)
             if not left:
                 del self.delivery.forgotten[self.mailbox]

@@ -13,7 +13,7 @@ import pytest
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
 from xmppd.c2s import ClientStream
 from xmppd.confirming import PAUSE
-from xmppd.delivery import LOG
+from xmppd.delivery import LOG, Moved
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError, Entry, Flags, Range
 from xmppd.storage.memory import MemoryBackend
@@ -851,3 +851,15 @@ async def test_what_waits_for_another_account_is_stored_behind_what_came_meanwhi
     nurse = await server.login("nurse")
     nurse.send("<presence/>")
     assert bodies(await nurse.receive_all()) == ["sent"]
+
+
+async def test_what_was_delivered_is_forgotten_once(server: Harness) -> None:
+    """Two batches may delete the same hidden entry, if the second is made before the first is released."""
+    await server.login("juliet")
+    delivery, mailbox = server.host.delivery, server.host.accounts["juliet@localhost"].mailbox
+    delivery.forget(mailbox, 7)
+    notes = [Moved(delivery, mailbox), Moved(delivery, mailbox)]
+    assert [bool(each.writes()) for each in notes] == [True, True]
+    for each in notes:
+        each.stored()
+    assert not delivery.forgotten
