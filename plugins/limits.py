@@ -29,8 +29,6 @@ PAGE = 100
 TRIM = 1000
 OWNERS = 500
 SWEEP = 3600.0
-UNDER_WAY = 60.0
-"""Seconds after which a message that was accepted and has not come is not waited for: the store has refused it."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,8 @@ class Limits(Plugin[Config]):
         self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
         self.waiting: OrderedDict[str, Waiting] = OrderedDict()
-        self.coming: dict[str, dict[int, tuple[int, float]]] = {}
-        """By account and log id what is accepted and not stored yet: bytes, and until when they count (monotonic)."""
+        self.coming: dict[str, dict[int, int]] = {}
+        """By account and log id the bytes of what is accepted and not stored yet."""
 
     async def start(self) -> None:
         self.every(SWEEP, self.sweep, "sweep")
@@ -91,12 +89,21 @@ class Limits(Plugin[Config]):
         if self._full(self._waiting(owner), owner.bare):
             raise ServiceUnavailable()
         event.write_with_stamp(partial(self._comes, owner.bare, len(stanza.data)))
+        event.on_failure(partial(self._came, owner.bare))
 
     def _comes(self, owner: str, size: int, stamp: int) -> Iterable[Write]:
         """It is accepted, and on its way to the store."""
         if stamp:
-            self.coming.setdefault(owner, {})[stamp] = (size, self.host.clock.monotonic() + UNDER_WAY)
+            self.coming.setdefault(owner, {})[stamp] = size
         return ()
+
+    def _came(self, owner: str, stamp: int) -> None:
+        """It is on its way no more: it is stored, or the store has refused it."""
+        coming = self.coming.get(owner)
+        if coming is not None:
+            coming.pop(stamp, None)
+            if not coming:
+                del self.coming[owner]
 
     @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
     def arrived(self, event: Inbound) -> None:
@@ -104,11 +111,7 @@ class Limits(Plugin[Config]):
         stamp, owner = event.stamp, event.owner.bare
         if not stamp:
             return
-        coming = self.coming.get(owner)
-        if coming is not None:
-            coming.pop(stamp, None)
-            if not coming:
-                del self.coming[owner]
+        self._came(owner, stamp)
         if event.targets:
             return
         waiting = self.waiting.get(owner)
@@ -180,11 +183,8 @@ class Limits(Plugin[Config]):
         coming = self.coming.get(owner)
         messages, used = waiting.messages, waiting.size
         if coming:
-            now = self.host.clock.monotonic()
-            while coming and (first := next(iter(coming.items())))[1][1] <= now:
-                del coming[first[0]]
             messages += len(coming)
-            used += sum(each for each, _ in coming.values()) if size else 0
+            used += sum(coming.values()) if size else 0
         return (most > 0 and messages >= most) or (size > 0 and used >= size)
 
     @on(SESSION_ENDED)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xmppd.cache import Cache
+from xmppd.cache import BESIDE, Cache
 from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.resends import RESENDS
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 KEPT = 50_000
 SENT_BYTES = 128 << 20
 """Of the last messages of all accounts; the accounts that were looked at first are forgotten first."""
+LANES_BYTES = 16 << 20
+"""Of the orders of lost streams; those that were lost first are forgotten first."""
 EXPECTED = 600.0
 """Seconds after a binding: clients send again at once. So long the last messages of an account stay in memory."""
 SWEEP = 60.0
@@ -54,8 +56,11 @@ class Resends(Plugin[Config]):
         self.sound: OrderedDict[str, bool] = OrderedDict()
         """Accounts whose streams all ended well since they were last looked at. After a start nobody's has. True:
         what was found then was not all taken; a device that has been away since may still come with it."""
-        self.broken: dict[str, list[Lane]] = {}
-        """The orders of lost streams, which may still hold what is on its way into the archive."""
+        self.broken: Cache[str, tuple[Lane, ...]] = Cache(KEPT, LANES_BYTES, _lanes_size)
+        """The orders of lost streams, while they may hold what is on its way into the archive."""
+        self.idle: set[str] = set()
+        """Those in which nothing was on its way at the last sweep. Not at once: what is decided comes to the store a
+        moment after its stream is lost."""
         self.sent: Cache[str, Sent] = Cache(KEPT, SENT_BYTES, lambda bare, sent: sent.size)
         """By account: the messages that may come again."""
         self.until: dict[str, float] = {}
@@ -72,9 +77,9 @@ class Resends(Plugin[Config]):
     def lost(self, session: Session) -> None:
         bare = session.account.bare
         self.sound.pop(bare, None)
-        lanes = self.broken.setdefault(bare, [])
+        lanes = self.broken.get(bare) or ()
         if session.lane not in lanes:
-            lanes.append(session.lane)
+            self.broken.put(bare, (*lanes, session.lane))
         if session.told is not None:
             self.lately.setdefault(bare, {})[session.jid.full] = session.told
             while len(self.lately) > KEPT:
@@ -98,7 +103,7 @@ class Resends(Plugin[Config]):
         doubt = self.sound.get(bare)
         if doubt is False or (doubt and bare in self.sent):
             return
-        for lane in self.broken.pop(bare, []):
+        for lane in self.broken.pop(bare) or ():
             await self.host.router.until_idle(lane)
         told = self.told[bare] = self.lately.pop(bare, {})
         wanted = Range(without=int(Flags.INCOMING))
@@ -138,6 +143,10 @@ class Resends(Plugin[Config]):
         now = self.host.clock.monotonic()
         for bare in [bare for bare, until in self.until.items() if until <= now]:
             self.forget(bare)
+        idle = {bare for bare, lanes in self.broken.items() if all(lane.idle for lane in lanes)}
+        for bare in idle & self.idle:
+            self.broken.pop(bare)
+        self.idle = idle
 
     def forget(self, bare: str) -> None:
         """What was not taken is looked up again for the next stream."""
@@ -159,6 +168,10 @@ class Resends(Plugin[Config]):
         if not sent or sent.take(event.stanza, self.host.clock.now()) is None:
             return None
         return Verdict.DONE
+
+
+def _lanes_size(bare: str, lanes: tuple[Lane, ...]) -> int:
+    return BESIDE + len(bare) + 64 * len(lanes)
 
 
 def _untold(told: Mapping[str, Told], entry: Entry) -> bool:

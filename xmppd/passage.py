@@ -137,6 +137,7 @@ class Passage:
                 self.session.settled()
 
     def failed(self, error: Exception) -> None:
+        self._undo()
         if isinstance(error, StorageUnavailable):
             self._answer_error(ResourceConstraint("the store does not answer now"))
         else:
@@ -147,6 +148,7 @@ class Passage:
 
     def refuse(self, error: StanzaError) -> None:
         """Not accepted: nothing is written, the sender is told in its place in the order."""
+        self._undo()
         self.writes = []
         self.inbound = []
         self.outbound = []
@@ -160,6 +162,11 @@ class Passage:
                 self.session.refusing(self.number)  # before the counts of what follows
             self.router.storage.follow(tail, self)
             self._took(tail)
+
+    def _undo(self) -> None:
+        for event in (*self.outbound, *self.inbound):
+            for call in event.undone or ():
+                call(event.stamp)
 
     def _answer_error(self, error: StanzaError) -> None:
         if not self.stanza.answers:

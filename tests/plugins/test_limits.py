@@ -80,7 +80,6 @@ async def test_what_the_store_refuses_takes_no_place(server: Harness) -> None:
     server.backend.release()
     await romeo.receive_all()
     server.backend._failures.clear()
-    await server.advance(61)
     romeo.send("".join(map(message, "fghijklm")))
     await server.quiet()
     assert await refused(romeo) == ["k", "l", "m"]

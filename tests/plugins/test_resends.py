@@ -330,3 +330,25 @@ async def test_a_resumed_session_has_nothing_to_say_again(server: Harness) -> No
     say(bot, DOOR, "1")
     await server.quiet()
     assert await archive(server, "bot@localhost") == 3, "the last one may be that of the stream that broke just now"
+
+
+async def test_the_order_of_a_lost_stream_is_remembered_while_something_is_in_it(server: Harness) -> None:
+    """Accounts that never come back leave nothing behind."""
+    resends = server.host.plugins["resends"]
+    await server.register("juliet")
+    for number in range(5):
+        client = await server.login(f"user{number}")
+        say(client, "adieu", "1")
+        client.cut()
+    romeo = await server.login("romeo")
+    server.backend.hold()
+    say(romeo, "adieu", "1")
+    romeo.cut()
+    await server.quiet()
+    assert len(resends.broken) == 6
+    for _ in range(3):
+        resends.sweep()
+    assert list(resends.broken) == ["romeo@localhost"], "its message is on its way"
+    server.backend.release()
+    await server.advance(150)
+    assert not len(resends.broken) and resends.broken.used == 0

@@ -41,7 +41,7 @@ class Event:
     `kept`: that entry.
     """
 
-    __slots__ = ("kept", "late", "owner", "session", "stamp", "stanza", "targets", "writes")
+    __slots__ = ("kept", "late", "owner", "session", "stamp", "stanza", "targets", "undone", "writes")
 
     def __init__(self, stanza: Stanza, owner: Account, session: Session | None, writes: list[Write]) -> None:
         self.stanza = stanza
@@ -53,6 +53,7 @@ class Event:
         self.stamp = 0
         self.kept: Entry | None = None
         self.late: list[Callable[[int], Iterable[Write]]] | None = None
+        self.undone: list[Callable[[int], object]] | None = None
 
     def keep(self, log: str, entry: Entry) -> None:
         """Append the stanza's entry to a log of the owner's, before it is released."""
@@ -63,6 +64,10 @@ class Event:
     def write_with_stamp(self, make: Callable[[int], Iterable[Write]]) -> None:
         """Commit what `make` gives for the final `stamp`, too."""
         self.late = [*(self.late or ()), make]
+
+    def on_failure(self, call: Callable[[int], object]) -> None:
+        """Call it with the `stamp` if the stanza is not stored: what was counted for it counts no more."""
+        self.undone = [*(self.undone or ()), call]
 
     def write(self, write: Write) -> None:
         """Commit this before the stanza is released."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from lxml import etree
@@ -132,3 +133,22 @@ async def test_what_is_published_comes_as_it_was(server: Harness, payload: str) 
     assert (await juliet.iq(retract, "set")).get("type") == "result"
     (gone,) = (await nurse.receive()).iter(f"{{{NS}#event}}retract")
     assert gone.get("id") == "i\"<'&\n"
+
+
+async def test_named_items_are_one_answer_of_a_bounded_size(server: Harness) -> None:
+    """XEP-0060 section 6.5.8: a part of what was named would look like the rest were not there, so it is an error."""
+    juliet = await server.login("juliet")
+    await publish(juliet, "n", "first", max_items="20")
+    for number in range(8):
+        item = f"<item id='{number}'><entry xmlns='http://www.w3.org/2005/Atom'>{'x' * 200_000}</entry></item>"
+        answer = await juliet.iq(f"<pubsub xmlns='{NS}'><publish node='n'>{item}</publish></pubsub>", "set")
+        assert answer.get("type") == "result"
+        await server.advance(1)
+
+    async def named(wanted: list[str]) -> Any:
+        asked = "".join(f"<item id='{id}'/>" for id in wanted)
+        return await juliet.iq(f"<pubsub xmlns='{NS}'><items node='n'>{asked}</items></pubsub>")
+
+    assert ids(await named(["1", "7", "1", "none", "3"])) == ["1", "7", "3"]
+    assert condition(await named([str(number) for number in range(8)])) == "policy-violation"
+    assert condition(await named([f"i{number}" for number in range(101)])) == "policy-violation"
