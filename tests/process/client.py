@@ -146,6 +146,12 @@ class Wire:
         self.send(f"<iq type='{type}' id='{id}'{address}>{payload}</iq>")
         return await self.find("iq", id=id)
 
+    def stop_reading(self) -> None:
+        """Not even the end of the stream is seen from now on."""
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     def cut(self) -> None:
         """Break the connection, without a word."""
         self._writer.transport.abort()

@@ -41,11 +41,13 @@ async def test_a_silent_client_holds_up_nobody(process: ServerProcess) -> None:
     async with await Wire.login(process.port(), "juliet") as silent:
         silent.send("<presence/>")
         await silent.receive()
+        silent.stop_reading()
         assert await stopped(process) < 2.0, "nothing to ask for"
     await process.start()
     async with await Wire.login(process.port(), "juliet") as silent, await Wire.login(process.port(), "romeo") as romeo:
         silent.send("<presence/>")
         await silent.receive()
+        silent.stop_reading()
         await romeo.enable()
         romeo.send("<message to='juliet@localhost' type='chat' id='1'><body>once</body></message>")
         await romeo.acknowledged(1)
