@@ -14,6 +14,7 @@ import pytest
 
 from tests.process.client import SignInFailed, Wire
 from tests.process.server import ServerProcess, configuration, xmppd
+from xmppd.libraries import advice
 
 
 async def started(folder: Path, text: str) -> ServerProcess:
@@ -42,6 +43,13 @@ async def test_files_of_the_first_start_are_private(process: ServerProcess) -> N
     for path in (process.folder / "var" / "secret", process.certificate.with_suffix(".key"), process.socket):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert len((process.folder / "var" / "secret").read_bytes()) == 32
+
+
+async def test_what_the_libraries_lack_is_said_at_the_start(process: ServerProcess) -> None:
+    """The same interpreter, so the same expat and lxml: on a current system nothing."""
+    said = [line for line in process.log.splitlines() if "expat" in line or "lxml" in line]
+    assert len(said) == len(advice())
+    assert all(any(text in line for line in said) for text in advice())
 
 
 async def test_the_self_signed_certificate_is_valid_and_kept(process: ServerProcess) -> None:
