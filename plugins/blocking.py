@@ -157,15 +157,20 @@ class Blocking(Plugin[Config]):
     def incoming(self, event: Inbound) -> Verdict | None:
         """Section 3.3: presence gets silence, a message or request what is said for an account that is not there.
 
-        A room would throw out an occupant whose copy of a message bounces, so that is dropped silently, too.
+        A room would throw out an occupant whose copy of a message bounces, so that is dropped silently, too. What an
+        account of this server sends is from no room: it bounces as everybody's, and for whom it claims to speak is not
+        looked at, or strangers could find out whom the owner has blocked (ADR 0007).
         """
         stanza, owner = event.stanza, event.owner.bare
         blocked = self.blocked.get(owner)
         if not blocked or stanza.sender is None:
             return None
-        if not any(matches(blocked, each) and not self._never(owner, each) for each in _speakers(stanza)):
+        home = self.host.router.where(stanza.sender)
+        person = home is not None and home.has_accounts
+        speakers = (stanza.sender,) if person else _speakers(stanza)
+        if not any(matches(blocked, each) and not self._never(owner, each) for each in speakers):
             return None
-        if stanza.kind is Kind.PRESENCE or stanza.answers or stanza.type == "groupchat":
+        if stanza.kind is Kind.PRESENCE or stanza.answers or (stanza.type == "groupchat" and not person):
             return Verdict.DROP
         raise ServiceUnavailable()
 

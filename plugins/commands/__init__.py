@@ -105,13 +105,13 @@ class Commands(Plugin[Config]):
     async def run(self, request: Request) -> Element:
         asked = request.payload
         node, id, action = (str(asked.get(name, "")) for name in ("node", "sessionid", "action"))
+        ask = CommandAsk(request.sender, request.owner)
+        if request.owner is not None and not request.is_own and not self.offered(ask):
+            raise ServiceUnavailable()  # strangers learn nothing of an account, whatever they send (ADR 0007)
         action = action or "execute"
         if action not in ACTIONS:
             raise refused("malformed-action")
         check_language(str(asked.get(LANG, "") or ""))
-        ask = CommandAsk(request.sender, request.owner)
-        if request.owner is not None and not request.is_own and not self.offered(ask):
-            raise ServiceUnavailable()  # strangers learn nothing of an account
         command = self._command(ask, node)
         if command is None:
             raise ItemNotFound("there is no such command")

@@ -161,17 +161,20 @@ class PubSubPlugin(Plugin[Config]):
     async def _answer(self, request: Request, type: str, ns: str) -> Element | Written | None:
         if self.personal and request.owner is None:
             raise ServiceUnavailable()  # the domain of accounts is no service of that kind
+        owner = request.account.bare if self.personal else self.host.domain
+        stranger = self._stranger(request, owner)
         for verb in children(request.payload):
             found_ns, name = name_of(verb)
             handler = HANDLERS.get((type, found_ns, name)) if found_ns == ns else None
             if handler is not None:
                 break
         else:
+            if stranger:
+                raise ServiceUnavailable()  # as for an account that does not exist (ADR 0007)
             if len(request.payload) == 0:
                 raise BadRequest("nothing is asked for")
             raise FeatureNotImplemented(extra=(ERRORS_NS, "unsupported", {"feature": name_of(request.payload[0])[1]}))
-        owner = request.account.bare if self.personal else self.host.domain
-        ask = Ask(request, owner, verb, str(verb.get("node", "")), self._stranger(request, owner))
+        ask = Ask(request, owner, verb, str(verb.get("node", "")), stranger)
         if type == "get":
             return await handler(self, ask)
         async with self.host.turns.take(owner):

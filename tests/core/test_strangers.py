@@ -32,6 +32,17 @@ KINDS = {
         "<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><configure node='n'/></pubsub>",
     ),
     "command": ("set", "<command xmlns='http://jabber.org/protocol/commands' node='n'/>"),
+    "command of no language": (
+        "set",
+        "<command xmlns='http://jabber.org/protocol/commands' node='n' xml:lang='no-language!'/>",
+    ),
+    "command without a known action": (
+        "set",
+        "<command xmlns='http://jabber.org/protocol/commands' node='n' action='dance'/>",
+    ),
+    "pubsub nothing": ("get", "<pubsub xmlns='http://jabber.org/protocol/pubsub'/>"),
+    "pubsub unknown": ("set", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='n'/></pubsub>"),
+    "pubsub owner nothing": ("set", "<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'/>"),
     "unknown": ("get", "<x xmlns='urn:x'/>"),
 }
 

@@ -127,12 +127,11 @@ async def test_incoming(server: Harness, entry: str) -> None:
     await romeo.receive_all()
 
     for to in ("juliet@localhost", "juliet@localhost/balcony"):
-        for type in ("chat", "normal", "headline"):
+        for type in ("chat", "normal", "headline", "groupchat"):  # the last is from no room (ADR 0007)
             romeo.send(f"<message to='{to}' type='{type}' id='m'><body>hi</body></message>")
             refused = await romeo.receive()
             assert refused.get("id") == "m" and condition(refused) == "service-unavailable"
         romeo.send(f"<message to='{to}' type='error' id='e'><error type='cancel'/></message>")
-        romeo.send(f"<message to='{to}' type='groupchat' id='g'><body>hi</body></message>")
         for type in ("result", "error"):
             romeo.send(f"<iq to='{to}' type='{type}' id='r'/>")
         romeo.send(f"<presence to='{to}'/><presence to='{to}' type='unavailable'/>")
@@ -275,3 +274,27 @@ async def test_a_list_outlives_its_sessions(server: Harness) -> None:
     again = await server.login("juliet")
     again.send("<presence/>")
     assert not [each for each in await again.receive_all() if each.tag == "{jabber:client}message"]
+
+
+async def test_strangers_cannot_ask_for_a_list_by_claiming_to_speak_for_somebody(server: Harness) -> None:
+    """ADR 0007: only what a room writes says for whom it speaks (XEP-0045 section 7.8.2)."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    await block(juliet, "tybalt@localhost")
+    for name in ("invite", "decline"):
+        for who in ("tybalt@localhost", "nobody@localhost"):
+            claim = f"<x xmlns='http://jabber.org/protocol/muc#user'><{name} from='{who}'/></x>"
+            romeo.send(f"<message to='{juliet.bare}' id='m'>{claim}<body>psst</body></message>")
+            await romeo.silence()
+            assert "psst" in xml(await juliet.receive())
+
+
+async def test_a_groupchat_message_of_a_person_bounces_as_everybody_s(server: Harness) -> None:
+    """ADR 0007: from who is blocked, to who is not there, to who would not take it anyway."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    await server.login("nurse", presence=True)
+    await block(juliet, romeo.bare)
+    heard = set()
+    for name in ("juliet", "nurse", "nobody"):
+        romeo.send(f"<message to='{name}@localhost' type='groupchat' id='m'><body>hi</body></message>")
+        heard.add(xml(await romeo.receive()).replace(f"{name}@", "X@"))
+    assert len(heard) == 1, heard
