@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .server import Server
 
 log = logging.getLogger("xmppd.sessions")
+UNREAD = 60.0
+"""Seconds: who has not read for so long has not read at all."""
 
 
 class Binder:
@@ -139,9 +141,9 @@ class Binder:
             self.end(session)
 
     def make_room(self, pool: Pool) -> None:
-        """More waits in memory than the process may hold, or one account: the sessions that hold most end, of the
-        accounts that hold most, until a quarter is free. What is in a log is owed as before; the others' clients start
-        afresh."""
+        """More waits in memory than the process may hold, or one account: the sessions that hold most and whose clients
+        have not read for the longest time end, of the accounts that hold most, until a quarter is free. What is in a
+        log is owed as before; the others' clients start afresh."""
         memory = self.server.memory
         whole = pool is memory
         pool.pressed = False
@@ -155,10 +157,16 @@ class Binder:
             accounts = [account for host in self.server.hosts.values() for account in host.accounts.values()]
             pools = [account.pool for account in accounts if account is not None and account.pool.used]
         holding = [each for some in pools for each in some.sessions.values() if each.feed.share.used]
-        holding.sort(key=lambda each: (each.account.pool.used, each.feed.share.used), reverse=True)
+        holding.sort(key=_weight, reverse=True)
         what = "clients" if whole or not holding else holding[0].account.bare
         log.warning("%d bytes wait for %s, %d may: the sessions that hold most end", pool.used, what, limit)
         for session in holding:
             if pool.used <= enough:
                 break
             session.host.delivery.overflow(session)
+
+
+def _weight(session: Session) -> tuple[int, float, int]:
+    """Who goes first. Bytes times seconds: of two that hold alike, a client that has only begun to lag stays."""
+    feed, used = session.feed, session.feed.share.used
+    return session.account.pool.used, used * min(feed.unread(), UNREAD), used

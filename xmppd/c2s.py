@@ -45,6 +45,8 @@ LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,7}").fullmatch
 """A language tag (RFC 5646) that may be written on every stanza of a stream: no other is, and none that is long."""
 INBOX = 100
 """So many stanzas may wait behind a slow one; then the connection is not read."""
+UNREAD = 64 << 10
+"""So many bytes of answers may wait for a client that does not read; then it is not read either."""
 
 
 class State(enum.IntEnum):
@@ -62,11 +64,14 @@ class ClientStream:
     __slots__ = (
         "_held_back",
         "account",
+        "answers",
         "born",
         "channel_binding",
+        "choked",
         "host",
         "inbox",
         "lang",
+        "lent",
         "link",
         "meter",
         "opened",
@@ -80,6 +85,7 @@ class ClientStream:
         "splitter",
         "state",
         "tls_offered",
+        "unsent",
         "waiting",
         "write",
     )
@@ -105,6 +111,14 @@ class ClientStream:
         self.inbox: deque[Item] | None = None
         self.piled = 0
         """Bytes read since the inbox was last empty."""
+        self.lent = 0
+        """So many of them count for the process: there is no session yet."""
+        self.answers = 0
+        """Bytes of answers at stream level that were written while the client did not read."""
+        self.choked = False
+        """It does not read what it has asked for, so it is not read."""
+        self.unsent = 0
+        """Bytes that wait in the connection and count for its session."""
         self.waiting = False
         self.born = server.clock.monotonic()
         self.pinged = False
@@ -142,34 +156,43 @@ class ClientStream:
             else:
                 self.fail(fault)
             return
-        self.charge(len(data), len(items))
+        size = len(data)
+        self.charge(size, len(items))
+        if self.inbox:
+            self._pile(size)
         session = self.session
         if session is not None:
-            session.taken += len(data)
-            if session.received - session.handled > LANE_BOUND or session.heavy:
-                session.throttled = True
-                self._hold_back()
-        if self.inbox:
-            self.piled += len(data)
-            if self.piled > self.server.limits.incoming_size:
-                self._hold_back()
+            session.taken += size
+            if session.received > session.handled:
+                self._weigh(session)
         if self.server.storage.congested:
             self._hold_back()
             self.server.storage.on_relief(self.relieved)
 
     def pause_writing(self) -> None:
-        if self.session is not None:
-            self.session.feed.paused = True
+        session = self.session
+        if session is None:
+            self.choked = True
+            self._hold_back()
+            return
+        session.feed.paused = True
+        session.feed.moved = self.server.clock.monotonic()  # until now its system took what was sent
+        self.weigh_unsent()
 
     def resume_writing(self) -> None:
-        if self.session is not None:
-            self.session.feed.paused = False
-            self.session.feed.go_on()
+        self.answers, self.choked = 0, False
+        self.weigh_unsent(0)
+        session = self.session
+        if session is not None:
+            session.feed.paused = False
+            session.feed.moved = self.server.clock.monotonic()
+            session.feed.go_on()
+        self._read_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.state = State.CLOSED
         self.server.streams.discard(self)
-        session, self.session = self.session, None
+        session = self._leave()
         if session is not None and session.carrier is self:
             self.server.binder.detach(session)
 
@@ -196,6 +219,21 @@ class ClientStream:
 
     def relieved(self) -> None:
         self._read_on()
+
+    def answered(self, size: int) -> None:
+        self.answers += size
+        self.weigh_unsent()
+        if self.answers > UNREAD:
+            self.choked = True
+            self._hold_back()
+
+    def weigh_unsent(self, size: int = -1) -> None:
+        """What waits in the connection of a client that does not read counts for its session."""
+        session = self.session
+        if session is not None and (self.unsent or session.feed.paused):
+            size = self.link.write_buffer_size if size < 0 else size
+            session.feed.share.take(size - self.unsent)
+            self.unsent = size
 
     def charge(self, size: int, stanzas: int) -> None:
         shaping = self.server.shaping
@@ -235,7 +273,7 @@ class ClientStream:
         """`lost`: not by a goodbye."""
         self.state = State.CLOSED
         self.link.close()
-        session, self.session = self.session, None
+        session = self._leave()
         if session is not None and session.carrier is self:
             session.carrier = None
             if lost:
@@ -251,7 +289,7 @@ class ClientStream:
         self.link.write(stream_error(error) + b"</stream:stream>")
         session = self.session
         if session is not None and session.carrier is self and error.condition in KEEPS_SESSION:
-            self.session = None
+            self._leave()
             self.state = State.CLOSED
             self.link.close()
             self.server.binder.detach(session)
@@ -267,6 +305,31 @@ class ClientStream:
         if len(self.inbox) > INBOX:
             self._hold_back()
 
+    def _leave(self) -> Session | None:
+        """The session, which this stream carries no more."""
+        self.weigh_unsent(0)
+        session, self.session = self.session, None
+        return session
+
+    def _pile(self, size: int) -> None:
+        """It waits behind something that takes its time."""
+        self.piled += size
+        flooded = False
+        if self.session is None:
+            memory = self.server.memory
+            self.lent += size
+            memory.incoming += size
+            flooded = memory.flooded(None)
+        if flooded or self.piled > self.server.limits.incoming_size:
+            self._hold_back()
+
+    def _weigh(self, session: Session) -> None:
+        """Some of what it has sent is not handled."""
+        session.weigh()
+        if session.received - session.handled > LANE_BOUND or session.heavy:
+            session.throttled = True
+            self._hold_back()
+
     def _hold_back(self) -> None:
         if not self._held_back:
             self._held_back = True
@@ -274,8 +337,9 @@ class ClientStream:
 
     def _read_on(self) -> None:
         session = self.session
-        busy = self.server.stopping or self.shaped or (session is not None and session.throttled)
+        busy = self.server.stopping or self.shaped or self.choked or (session is not None and session.throttled)
         busy = busy or self.piled > self.server.limits.incoming_size
+        busy = busy or (self.lent > 0 and self.server.memory.flooded(None))
         if self._held_back and not busy and len(self.inbox or ()) <= INBOX // 2 and not self.server.storage.congested:
             self._held_back = False
             if self.state is not State.CLOSED:
@@ -310,7 +374,15 @@ class ClientStream:
         if not inbox:
             self.inbox = None
             self.piled = 0
+            self._give_back()
+        session = self.session
+        if session is not None and session.received > session.handled:
+            self._weigh(session)
         self._read_on()
+
+    def _give_back(self) -> None:
+        lent, self.lent = self.lent, 0
+        self.server.memory.incoming -= lent
 
     def _take(self, item: Item) -> bool:
         """False: what came behind it in the same read does not count."""
@@ -399,6 +471,10 @@ class ClientStream:
     def bound(self, session: Session) -> None:
         """This stream carries `session` now (bound, or resumed)."""
         self.session = session
+        session.taken += self.piled
+        self._give_back()
+        if self.choked:
+            session.feed.paused = True
         self.state = State.BOUND
 
     # ---- stream-level elements

@@ -61,6 +61,7 @@ class Feed:
         "gate",
         "left",
         "live",
+        "moved",
         "paused",
         "position",
         "queue",
@@ -92,6 +93,8 @@ class Feed:
         self.live = True
         self.paused = False
         """The connection does not take more now."""
+        self.moved = 0.0
+        """When the client was last seen to take something of what waits for it (monotonic)."""
         self.position = 0
         """The last log entry that was sent or skipped."""
         self.reached = 0
@@ -276,10 +279,21 @@ class Feed:
         """The client has handled `h` stanzas. Raises HandledTooHigh."""
         queue = self.queue
         assert queue is not None
+        before = queue.acknowledged
         stamps = queue.acknowledge(h)
+        if queue.acknowledged != before:
+            self.moved = self.session.host.clock.monotonic()
         if stamps:
             self.session.account.mailbox.settle(stamps)
         self.go_on()
+
+    def unread(self) -> float:
+        """Seconds for which the client has taken nothing of what waits for it, and those for which it is silent."""
+        carrier, now = self.session.carrier, self.session.host.clock.monotonic()
+        unread = now - self.moved
+        if self.queue:
+            unread = min(unread, max(0.0, (self.now() - self.queue.items[0][2]) / 1_000_000))
+        return unread + (now - carrier.last_read if carrier is not None else unread)
 
     def confirm(self) -> None:
         """The server stops: ask at once what the client has."""

@@ -2,6 +2,8 @@
 
 Every queue takes its bytes from the `Share` of its session and gives them back. That costs three additions. What
 happens at a bound is the queue's part (docs/howto/limits.md); at the account's and the process's `Binder` makes room.
+What clients have sent and is not handled yet is counted beside it, with a bound of its own: a stream that is not read
+must not be one whose client would acknowledge, and so free, what waits for it.
 """
 
 from __future__ import annotations
@@ -21,20 +23,31 @@ FREE: Final = 64 << 10
 
 class Pool:
     """Bytes in use: of an account, or of the process. `pressed`: they are too many, and room will be made at the end of
-    this turn: who passes the bound is in the middle of something. `sessions`: the account's."""
+    this turn: who passes the bound is in the middle of something. `sessions`: the account's. `incoming`: bytes that
+    its streams have sent and that are not handled yet."""
 
-    __slots__ = ("pressed", "sessions", "used")
+    __slots__ = ("incoming", "pressed", "sessions", "used")
 
     def __init__(self, sessions: Mapping[str, Session] = NOBODY) -> None:
         self.sessions = sessions
         self.used = 0
+        self.incoming = 0
         self.pressed = False
 
 
 class Memory(Pool):
-    """The process's bytes. From `spill` (three quarters of the limit) on, what can be read from a log stays there."""
+    """The process's bytes. From `spill` (three quarters of the limit) on, what can be read from a log stays there.
+    `incoming_limit`: a quarter, which may come in beside it."""
 
-    __slots__ = ("account_limit", "account_spill", "limit", "on_pressure", "spill")
+    __slots__ = (
+        "account_incoming",
+        "account_limit",
+        "account_spill",
+        "incoming_limit",
+        "limit",
+        "on_pressure",
+        "spill",
+    )
 
     def __init__(self, limit: int = 1 << 62, account_limit: int = 1 << 62) -> None:
         super().__init__()
@@ -45,6 +58,13 @@ class Memory(Pool):
     def configure(self, limit: int, account_limit: int) -> None:
         self.limit, self.account_limit = limit, account_limit
         self.spill, self.account_spill = limit * 3 // 4, account_limit * 3 // 4
+        self.incoming_limit, self.account_incoming = limit // 4, account_limit // 4
+
+    def flooded(self, account: Pool | None) -> bool:
+        """So much came and is not handled yet that a stream is read again only when what it has sent is handled."""
+        if self.incoming > self.incoming_limit:
+            return True
+        return account is not None and account.incoming > self.account_incoming
 
     def press(self, pool: Pool) -> None:
         """More than its limit is in use."""

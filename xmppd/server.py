@@ -376,6 +376,8 @@ class Server:
 
     def _look_at(self, stream: ClientStream, now: float) -> None:
         limits = self.limits
+        if stream.unsent:
+            stream.weigh_unsent()
         idle = now - stream.link.last_read
         if stream.state is not State.BOUND:
             if stream.link.securing:

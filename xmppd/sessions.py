@@ -42,6 +42,9 @@ class Carrier(Protocol):
         """When the client was last heard (monotonic)."""
         ...
 
+    piled: int
+    """Bytes that came and wait behind something that takes its time."""
+
     @property
     def write(self) -> Callable[[bytes], None]: ...
     def on_drained(self, callback: Any) -> None: ...
@@ -53,6 +56,10 @@ class Carrier(Protocol):
 
     def relieved(self) -> None:
         """Fewer stanzas wait: read on."""
+        ...
+
+    def answered(self, size: int) -> None:
+        """So many bytes were written because the client has asked, and it does not read."""
         ...
 
     def charge(self, size: int, stanzas: int) -> None:
@@ -77,6 +84,7 @@ class Session:
         "account",
         "address",
         "carrier",
+        "charged",
         "counter",
         "delivered",
         "ended",
@@ -116,6 +124,8 @@ class Session:
         """Stanzas to the client that were sent, or queued for it."""
         self.taken = 0
         """Bytes read from the client since all that it had sent was settled."""
+        self.charged = 0
+        """So many of them count for the account and the process: something of them is not handled."""
         self.throttled = False
         self.resumable = 0.0
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
@@ -159,6 +169,8 @@ class Session:
         """Write a stream-level element, uncounted, behind all that was sent."""
         if self.carrier is not None:
             self.carrier.write(data)
+            if self.feed.paused:
+                self.carrier.answered(len(data))
 
     def tells_handled(self) -> None:
         """The client is told now what is handled. What it said until then it will not mean again."""
@@ -168,7 +180,12 @@ class Session:
         """One more stanza of this client has found its end."""
         self.handled += 1
         if self.handled == self.received:
-            self.taken = 0
+            charged, self.charged = self.charged, 0
+            if charged:
+                account = self.account
+                account.pool.incoming -= charged
+                account.host.server.memory.incoming -= charged
+            self.taken = self.carrier.piled if self.carrier is not None else 0
         if self.throttled and self.received - self.handled < LANE_BOUND // 2 and not self.heavy:
             self.throttled = False
             if self.carrier is not None:
@@ -181,8 +198,19 @@ class Session:
 
     @property
     def heavy(self) -> bool:
-        """Many bytes of this client wait until they are settled."""
-        return self.taken > self.host.server.limits.incoming_size and self.received > self.handled
+        """Many bytes of this client wait until they are settled, or some, and of all together there are too many."""
+        if self.received == self.handled:
+            return False
+        server = self.account.host.server
+        return self.taken > server.limits.incoming_size or server.memory.flooded(self.account.pool)
+
+    def weigh(self) -> None:
+        """Some of what was read is not handled."""
+        more = self.taken - self.charged
+        self.charged = self.taken
+        account = self.account
+        account.pool.incoming += more
+        account.host.server.memory.incoming += more
 
     def refusing(self, number: int) -> None:
         """Its stanza of that number will be refused, when all before it is released."""

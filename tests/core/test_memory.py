@@ -17,6 +17,7 @@ KIB = 1 << 10
 NO_STORE = "<no-store xmlns='urn:xmpp:hints'/>"
 STATE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
 SMALL = "limits: {queue_size: 256 KiB, account_memory: 768 KiB, memory: 2 MiB}"
+UNSHAPED = "limits: {per_connection: {stanzas: 0}, per_account: {stanzas: 0}}"
 ROOM = "hall@conference.localhost"
 
 
@@ -337,6 +338,152 @@ async def test_few_large_stanzas_wait_for_their_commit(server: Harness) -> None:
     server.backend.release()
     assert numbers(bodies(await juliet.receive_all())) == list(range(20))
     assert await acked(romeo) == 20 and not romeo.link.paused
+
+
+@pytest.mark.server(more="limits: {queue_size: 256 KiB, account_memory: 512 KiB, memory: 64 MiB}")
+async def test_what_all_streams_of_an_account_send_is_bounded_together(server: Harness) -> None:
+    """Each may have 1 MiB on its way, all together a quarter of the account's; then TCP makes them wait, in step with
+    the store, and nothing is lost. Another account is not held up."""
+    juliet, mercutio = await server.login("juliet", presence=True), await server.login("mercutio")
+    romeos = [await server.login("romeo", f"r{number}") for number in range(4)]
+    pool = session(server, romeos[0]).account.pool
+    server.backend.hold()
+    for number in range(10):
+        for place, romeo in enumerate(romeos):
+            romeo.send(large(number * 4 + place))
+    await server.quiet()
+    memory = server.server.memory
+    assert 128 * KIB < pool.incoming == memory.incoming <= 128 * KIB + 4 * 21 * KIB
+    assert all(romeo.link.paused for romeo in romeos)
+    mercutio.send(large(40))
+    assert not mercutio.link.paused
+    server.backend.release()
+    assert sorted(numbers(bodies(await juliet.receive_all()))) == list(range(41))
+    assert pool.incoming == memory.incoming == 0 and not any(romeo.link.paused for romeo in romeos)
+
+
+@pytest.mark.server(more="limits: {queue_size: 256 KiB, account_memory: 1 MiB, memory: 1 MiB}")
+async def test_what_all_accounts_send_is_bounded_together(server: Harness) -> None:
+    """Behind slow answers, too; the bound of the process."""
+    juliet = await server.login("juliet", presence=True)
+    senders = [await server.login(f"user{number}") for number in range(6)]
+    server.backend.hold()
+    for place, sender in enumerate(senders):
+        sender.send("<iq type='set' id='slow'><query xmlns='jabber:iq:private'><a xmlns='x'/></query></iq>")
+        for number in range(20):
+            sender.send(large(place * 20 + number))
+    await server.quiet()
+    memory = server.server.memory
+    assert 256 * KIB < memory.incoming <= 256 * KIB + 6 * 21 * KIB
+    assert all(sender.link.paused for sender in senders)
+    senders[0].cut()
+    await server.quiet()
+    server.backend.release()
+    got = numbers(bodies(await juliet.receive_all()))
+    assert sorted(number for number in got if number >= 20) == list(range(20, 120))
+    assert memory.incoming == 0
+    assert all(each.pool.incoming == 0 for each in server.host.accounts.values() if each is not None)
+
+
+@pytest.mark.server(plugins={"register": {"open": True}}, more="limits: {before_sign_in: {size: 64 KiB}}")
+async def test_what_strangers_send_counts_for_the_process(server: Harness) -> None:
+    stranger, memory = server.connect(), server.server.memory
+    stranger.open()
+    server.backend.hold()
+    await server.quiet()
+    fields = "<username>tybalt{}</username><password>{}</password>"
+    ask = f"<iq type='set' id='{{}}'><query xmlns='jabber:iq:register'>{fields}</query></iq>"
+    stranger.send(ask.format("a", "", "secret-of-tybalt"))
+    memory.configure(64 * KIB, 64 * KIB)
+    for number in range(10):
+        stranger.send(ask.format(number, number, "x" * 4 * KIB))
+    await server.quiet()
+    assert 16 * KIB < memory.incoming < 16 * KIB + 5 * KIB
+    assert stranger.link.paused
+    stranger.cut()
+    server.backend.release()
+    await server.quiet()
+    assert memory.incoming == 0
+
+
+# ---- who does not read
+
+
+@pytest.mark.server(more=UNSHAPED)
+@pytest.mark.parametrize("ask", ["<r xmlns='urn:xmpp:sm:3'/>", "<enable xmlns='urn:xmpp:sm:3'/>"])
+async def test_who_does_not_read_the_answers_is_not_read(server: Harness, ask: str) -> None:
+    """A flood of what is answered at once: what waits is bounded, counts, and goes on where it was."""
+    romeo = await server.login("romeo")
+    await enable(romeo)
+    romeo.link.stalled = True
+    for _ in range(10_000):
+        romeo.send(ask)
+    await server.quiet()
+    memory, feed = server.server.memory, session(server, romeo).feed
+    unsent = romeo.link.write_buffer_size
+    assert romeo.link.paused and unsent < 2 * 64 * KIB + 1024
+    assert memory.used == feed.share.used == unsent
+    sent = 10_000 - len(romeo._unsent)
+    romeo.link.go_on()
+    assert memory.used == feed.share.used == 0
+    found = await romeo.receive_all()
+    assert len(found) == 10_000 > sent and not romeo.link.paused
+    assert not session(server, romeo).ended
+
+
+async def test_a_slow_client_that_asks_for_nothing_is_read(server: Harness) -> None:
+    """It gets a long answer over a slow line, and speaks meanwhile."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    await enable(juliet)
+    juliet.link.stalled = True
+    await said(server, romeo, juliet.bare, range(20), 10 * KIB)
+    assert session(server, juliet).feed.paused
+    juliet.send("<message to='romeo@localhost' type='chat' id='m'><body>wait</body></message>")
+    romeo.send("<presence/>")
+    assert bodies(await romeo.receive_all()) == ["wait"]
+    used = server.server.memory.used
+    assert used == session(server, juliet).feed.share.used >= juliet.link.write_buffer_size > 64 * KIB
+    juliet.cut()
+    await server.quiet()
+    assert server.server.memory.used == held(session(server, juliet).feed)
+
+
+@pytest.mark.server(more=UNSHAPED)
+async def test_a_stranger_who_reads_no_answers_is_not_read(server: Harness) -> None:
+    await server.register("romeo")
+    romeo = server.connect()
+    await romeo.sign_in("romeo")
+    romeo.link.stalled = True
+    for _ in range(10_000):
+        romeo.send("<r xmlns='urn:xmpp:sm:3'/>")
+    await server.quiet()
+    assert romeo.link.paused and romeo.link.write_buffer_size < 64 * KIB + 1024
+    romeo.link.go_on()
+    assert len(await romeo.receive_all()) == 10_000
+
+
+async def test_who_has_only_begun_to_lag_stays(server: Harness) -> None:
+    """The session that holds most has read a second ago, the others of its account have not for long: they end."""
+    romeo = await server.login("romeo")
+    clients = []
+    for number in range(4):
+        client = await server.login("juliet", f"r{number}", presence=True)
+        await enable(client)
+        clients.append(client)
+    memory, sender = server.server.memory, clients[1]
+    await said(server, romeo, "juliet@localhost", range(10), 10 * KIB)
+    await server.advance(5)
+    await Reader(sender).read()
+    for number in range(15):
+        body = "x" * 10 * KIB
+        romeo.send(f"<message to='{sender.jid}' type='chat' id='n{number}'><body>{body}</body>{NO_STORE}</message>")
+    await server.advance(0.5)
+    holds = [session(server, client).feed.share.used for client in clients]
+    assert max(holds) == holds[1]
+    memory.configure(memory.limit, session(server, sender).account.pool.used)
+    romeo.send(f"<message to='{sender.jid}' type='chat' id='n'><body>x</body>{NO_STORE}</message>")
+    await server.quiet()
+    assert [client.closed for client in clients].count(True) in (1, 2) and not sender.closed
 
 
 async def test_a_presence_is_kept_long_so_it_is_small(server: Harness) -> None:

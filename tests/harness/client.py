@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from xmppd.c2s import ClientStream
+from xmppd.net.engine import Timing
 
 if TYPE_CHECKING:
     from . import Harness
@@ -23,6 +24,7 @@ HEADER = (
     "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' "
     "to='{domain}' version='1.0'>"
 )
+HIGH_WATER = Timing().high_water
 HOSTS_OWN = re.compile(r"[0-9a-f]{8}-\d+")
 """The ids of IQs that a host sends."""
 _serial = count(1)
@@ -44,7 +46,8 @@ class FakeLink:
         self.tls_server_end_point: bytes | None = None
         self.tls_version = ""
         self.cipher = ""
-        self.write_buffer_size = 0
+        self.slow = False
+        """The stream was told that more waits than it should."""
         self.paused = False
         self.stalled = False
         """The client does not read: nothing written counts as drained."""
@@ -58,9 +61,16 @@ class FakeLink:
             return
         if self.stalled:
             self.backlog.append(data)
+            if not self.slow and self.write_buffer_size > HIGH_WATER:
+                self.slow = True
+                self.client.stream.pause_writing()
             return
         self.written += data
         self.client.feed(data)
+
+    @property
+    def write_buffer_size(self) -> int:
+        return sum(map(len, self.backlog))
 
     def on_drained(self, callback: Callable[[], None]) -> None:
         if self.stalled:
@@ -76,6 +86,9 @@ class FakeLink:
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
+        if self.slow:
+            self.slow = False
+            self.client.stream.resume_writing()
 
     def start_tls(self, context: object) -> None:
         self.secure = True

@@ -75,6 +75,7 @@ class ServerCollector(Collector):
         memory = server.memory
         yield gauge("xmppd_waiting_bytes", "Bytes of stanzas that wait in memory for clients.", memory.used)
         yield gauge("xmppd_waiting_bytes_limit", "Their limit (limits.memory).", memory.limit)
+        yield gauge("xmppd_incoming_bytes", "Bytes that clients sent and that are not handled yet.", memory.incoming)
         unsent = sum(stream.link.write_buffer_size for stream in server.streams)
         yield gauge("xmppd_unsent_bytes", "Bytes written to connections that the system has not taken.", unsent)
         delivered = server.counts.delivered + sum(session.delivered for session in everybody)
