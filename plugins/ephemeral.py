@@ -135,5 +135,4 @@ class EphemeralMessages(Plugin[Config]):
         """Nobody has taken it yet."""
         if not entry.flags & Flags.INCOMING or now - entry.id > self.config.undelivered_days * 86_400 * SECOND:
             return False
-        mailbox = account.mailbox
-        return entry.id > mailbox.position and entry.id not in mailbox.settled
+        return not account.mailbox.is_settled(entry.id)

@@ -161,8 +161,8 @@ class Limits(Plugin[Config]):
         most, mailbox = self.config.waiting_messages, owner.mailbox
         if most:
             wanted = Range(after=waiting.position, high=waiting.counted, flags=INCOMING)
-            taken = mailbox.settled.union(mailbox.holders)
-            waiting.messages += max(0, await self.log.count(owner.bare, wanted, most + len(taken)) - len(taken))
+            taken = mailbox.taken()
+            waiting.messages += max(0, await self.log.count(owner.bare, wanted, most + taken) - taken)
 
     async def _measure(self, owner: Account, waiting: Waiting) -> None:
         """Read what waits, at most as much as may wait; the working set is in memory, the log is not."""

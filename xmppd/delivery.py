@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from .contracts import archive
-from .mailbox import Cursor, Mailbox
-from .storage.api import Write
+from .errors import StorageUnavailable
+from .mailbox import MANY, Cursor, Mailbox
+from .storage.api import Flags, Range, Write
 
 if TYPE_CHECKING:
     from .feed import Feed
@@ -24,6 +25,8 @@ CURSOR: Final = "cursor"
 
 LONG: Final = 32
 """Stanzas of a queue that is written whenever one was added."""
+MERGED: Final = 100
+"""Entries that are read at once to see which settled ones follow each other."""
 
 
 class Delivery:
@@ -41,6 +44,7 @@ class Delivery:
         self.forgotten: dict[Mailbox, set[int]] = {}
         """Hidden entries that were delivered and are to be deleted."""
         self._late: set[Mailbox] = set()
+        self._merging: set[Mailbox] = set()
 
     def touched(self, mailbox: Mailbox) -> None:
         """Its cursor moved."""
@@ -50,6 +54,29 @@ class Delivery:
         """A hidden entry was delivered: delete it."""
         self.forgotten.setdefault(mailbox, set()).add(id)
         self.touched(mailbox)
+
+    def merge(self, mailbox: Mailbox) -> None:
+        """Much of it is settled behind something that is not: the log says what follows each other."""
+        if mailbox not in self._merging and not self.host.server.stopping:
+            self._merging.add(mailbox)
+            self.host.background.spawn(self._merge(mailbox), f"merge {mailbox.account.bare}")
+
+    async def _merge(self, mailbox: Mailbox) -> None:
+        account = mailbox.account
+        after = mailbox.unmerged()
+        until = min(account.released, max(mailbox.settled, default=0))
+        try:
+            while after < until:
+                wanted = Range(after=after, high=until, flags=Flags.INCOMING)
+                page = await self.log.page(account.bare, wanted, MERGED)
+                end = page[-1].id if len(page) == MERGED else until
+                mailbox.merge(after, end, [entry.id for entry in page])
+                after = end
+        except StorageUnavailable:
+            log.warning("cannot read what is settled for %s: the store is away", account.bare)
+        finally:
+            self._merging.discard(mailbox)
+            mailbox.merge_at = max(MANY, 2 * len(mailbox.settled))
 
     def later(self, mailbox: Mailbox) -> None:
         """Something of it is not worth being written now."""

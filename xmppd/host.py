@@ -415,7 +415,7 @@ class Host:
         last_id = await self.storage.log(LOG).last_id(bare)
         cursor = self.delivery.cursors.get(bare).get("")
         if cursor is not None:  # the entry of the highest id may be deleted, and the clock may have been set back
-            last_id = max(last_id, cursor.position, *cursor.settled)
+            last_id = max(last_id, cursor.last)
         account = Account(self, jid, last_id)
         account.mailbox.restore(cursor, last_id)
         await self.tell_and_wait(ACCOUNT_LOADED, account)

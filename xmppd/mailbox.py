@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +12,18 @@ if TYPE_CHECKING:
 
 READERS: Final = 20
 """So many resources are remembered that read the archive themselves."""
+MANY: Final = 500
+"""With more settled ids than these behind the position, those that follow each other in the log become ranges."""
+RANGES: Final = 2000
+"""So many ranges are kept. Between two of them lies something that is in flight or waits."""
+
+Settled = tuple[int, int, int]
+"""A range: every incoming entry from the first id up to the second is settled; how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """`position`: every incoming entry up to this id is settled. `settled`: later ones that are, too.
+    """`position`: every incoming entry up to this id is settled. `settled`: later ones that are, too; `ranges`: others.
 
     `readers`: resources that read the archive themselves.
     """
@@ -23,17 +31,26 @@ class Cursor:
     position: int = 0
     settled: tuple[int, ...] = ()
     readers: tuple[str, ...] = ()
+    ranges: tuple[Settled, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """The highest id that it names."""
+        return max((self.position, *self.settled, *(high for _, high, _ in self.ranges)))
 
 
 class Mailbox:
     """An account's incoming entries: settled, in flight, or waiting in the log."""
 
-    __slots__ = ("account", "dirty", "gap", "hidden", "holders", "position", "readers", "settled")
+    __slots__ = ("account", "dirty", "gap", "hidden", "holders", "merge_at", "position", "ranges", "readers", "settled")
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self.position = 0
         self.settled: set[int] = set()
+        self.ranges: list[Settled] = []
+        """Those behind the position that follow each other in the log, in order (`merge`)."""
+        self.merge_at = MANY
         self.holders: dict[int, int] = {}
         """Entries in flight: how many sessions hold them."""
         self.hidden: set[int] = set()
@@ -49,16 +66,30 @@ class Mailbox:
             self.position = cursor.position
             self.settled = set(cursor.settled)
             self.readers = cursor.readers
+            self.ranges = list(cursor.ranges)
         self.gap = self.position + 1 if last_id > self.position else 0
 
     def record(self) -> Cursor:
-        return Cursor(self.position, tuple(sorted(self.settled)), self.readers)
+        return Cursor(self.position, tuple(sorted(self.settled)), self.readers, tuple(self.ranges))
+
+    def is_settled(self, id: int) -> bool:
+        return id <= self.position or id in self.settled or self._in_range(id) >= 0
+
+    def taken(self) -> int:
+        """How many entries behind the position are settled or in flight."""
+        return len(self.settled.union(self.holders)) + sum(count for _, _, count in self.ranges)
+
+    def _in_range(self, id: int) -> int:
+        """The place of its range, -1 for none."""
+        ranges = self.ranges
+        place = bisect_right(ranges, id, key=_low) - 1 if ranges else -1
+        return place if place >= 0 and ranges[place][1] >= id else -1
 
     # ---- the life of an entry
 
     def hold(self, id: int) -> None:
         """A session got it."""
-        if id > self.position and id not in self.settled:
+        if not self.is_settled(id):
             holders = self.holders
             holders[id] = holders.get(id, 0) + 1
 
@@ -81,18 +112,21 @@ class Mailbox:
         """A device acknowledged these."""
         for id in ids:
             self.holders.pop(id, None)
-            if id > self.position:
+            if not self.is_settled(id):
                 self.settled.add(id)
             if id in self.hidden:
                 self.hidden.discard(id)
                 self.account.host.delivery.forget(self, id)
         self._advance()
+        if len(self.settled) > self.merge_at:
+            self.account.host.delivery.merge(self)
 
     def settle_until(self, id: int) -> None:
         """A device has read its archive up to there."""
         if id > self.position:
             self.position = id
             self.settled = {later for later in self.settled if later > id}
+            self.ranges = [each for each in self.ranges if each[1] > id]
         if self.gap and self.gap <= id:
             self.gap = id + 1
         self._advance()
@@ -100,7 +134,7 @@ class Mailbox:
 
     def owed(self, id: int) -> bool:
         """Neither settled nor in flight."""
-        return id > self.position and id not in self.settled and id not in self.holders
+        return id not in self.holders and not self.is_settled(id)
 
     def read(self, start: int, end: int) -> None:
         """Everything behind `start` and up to `end` is in flight or settled."""
@@ -108,7 +142,58 @@ class Mailbox:
             self.gap = end + 1 if end < self.account.released else 0
             self._advance()
 
+    def unmerged(self) -> int:
+        """`merge` goes on behind this id."""
+        first = min(self.settled, default=self.position + 1)
+        place = bisect_left(self.ranges, first, key=_low) - 1
+        return self.ranges[place][1] if place >= 0 else min(first, self.gap or first) - 1
+
+    def merge(self, after: int, end: int, ids: Sequence[int]) -> None:
+        """`ids`: all incoming entries behind `after` and up to `end`, in order. What is settled of them becomes ranges,
+        and what waits in the log begins at the first that does.
+
+        While one device is far behind, or away, and another one acknowledges, that is one range. There are no more of
+        them than entries that wait or are in flight; of too many the lowest are given up: such entries wait again, and
+        are sent once more rather than lost.
+        """
+        ranges: list[Settled] = []
+        low = high = count = 0
+        waits = 0
+        place = self._in_range(after)
+        joined = set[int]()
+        if place >= 0:
+            low, high, count = self.ranges[place]
+            joined.add(low)
+        for id in ids:
+            if self.is_settled(id):
+                place = self._in_range(id)
+                first, last, more = self.ranges[place] if place >= 0 else (id, id, 1)
+                joined.add(first)
+                if not count:
+                    low, high, count = first, last, more
+                elif id > high:
+                    high, count = last, count + more
+                continue
+            if count:
+                ranges.append((low, high, count))
+                count = 0
+            if not waits and self.gap <= id and id not in self.holders:
+                waits = id
+        if count:
+            ranges.append((low, high, count))
+        ranges += [each for each in self.ranges if each[0] not in joined]
+        self.ranges = sorted(each for each in ranges if each[1] > self.position)
+        self.settled = {id for id in self.settled if not after < id <= end}
+        while len(self.ranges) > RANGES:
+            self.wait(self.ranges.pop(0)[0])
+        if after < self.gap <= end:
+            self.gap = waits or (end + 1 if end < self.account.released else 0)
+        self._advance()
+        self._touch()
+
     def _advance(self) -> None:
+        if self.ranges:
+            self._pass_ranges()
         settled = self.settled
         if not settled:
             return
@@ -127,6 +212,21 @@ class Mailbox:
             settled.clear()
         self._touch()
 
+    def _pass_ranges(self) -> None:
+        """Those before all that is in flight or waits."""
+        place = self._in_range(self.gap) if self.gap else -1
+        if place >= 0:
+            self.gap = self.ranges[place][1] + 1
+        bound = min(self.holders) if self.holders else 0
+        if self.gap and (not bound or self.gap < bound):
+            bound = self.gap
+        passed = bisect_left(self.ranges, bound, key=_low) if bound else len(self.ranges)
+        if passed:
+            self.position = max(self.position, self.ranges[passed - 1][1])
+            del self.ranges[:passed]
+            self.settled = {id for id in self.settled if id > self.position}
+            self._touch()
+
     def reads_archive(self, resource: str) -> None:
         """Remember that this device fetches its archive itself."""
         if resource not in self.readers:
@@ -143,3 +243,7 @@ class Mailbox:
         if not self.dirty:
             self.dirty = True
             self.account.host.delivery.touched(self)
+
+
+def _low(each: Settled) -> int:
+    return each[0]
