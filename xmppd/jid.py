@@ -288,6 +288,9 @@ def _prepare_resource(text: str) -> str:
     selectors and joiners, Arabic with a tatweel, "a·b". Nothing of that can look like another address part.
     """
     _bounded(text)
+    resource = _opaque.apply_five_rules(text)
+    if resource and all(map(_allowed, resource)):  # what `enforce` would find, at a tenth of the cost
+        return _measured(resource, "resourcepart")
     try:
         resource = _opaque.enforce(text)
     except ValueError:
@@ -295,6 +298,12 @@ def _prepare_resource(text: str) -> str:
         if not all(map(_harmless, resource)):
             raise MalformedJid("not a resourcepart") from None
     return _measured(resource, "resourcepart")
+
+
+@lru_cache(4096)
+def _allowed(char: str) -> bool:
+    """In the FreeformClass wherever it stands."""
+    return derived_property(ord(char), _unicode)[0] in (PVALID, FREE_PVAL)
 
 
 @lru_cache(4096)

@@ -7,7 +7,7 @@ character and the prototype that it looks like.
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Final
 from unicodedata import normalize
@@ -16,7 +16,7 @@ import msgspec
 
 _MARKS: Final = "\u200e\u200f"
 """Around characters that are written from right to left; the file has them for its own readers."""
-_IGNORABLE: Final = dict.fromkeys(
+_UNSEEN: Final = dict.fromkeys(
     (
         *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0),
         *range(0x180B, 0x1810),
@@ -28,9 +28,11 @@ _IGNORABLE: Final = dict.fromkeys(
         *range(0x1BCA0, 0x1BCA4),
         *range(0x1D173, 0x1D17B),
         *range(0xE0000, 0xE1000),
+        *(0x2800, 0x1D159),
     )
 )
-"""Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt), a property that is stable but for additions."""
+"""Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt), a property that is stable but for additions. The
+last two are symbols that are blank: a pattern without dots of Braille, and a note head that is none."""
 
 
 class _Alike(msgspec.Struct):
@@ -58,8 +60,9 @@ def _prototypes() -> dict[int, str]:
     return {code: prototype.translate(prototypes) for code, prototype in prototypes.items()}
 
 
-@lru_cache(20_000)
 def skeleton(text: str) -> str:
-    """The same for all texts that look the same. Not for display."""
+    """The same for all texts that look the same. Not for display, and not remembered here."""
     prototypes = _prototypes()
-    return normalize("NFD", normalize("NFD", text).translate(_IGNORABLE).translate(prototypes))
+    if text.isascii():
+        return text.translate(prototypes)
+    return normalize("NFD", normalize("NFD", text).translate(_UNSEEN).translate(prototypes))

@@ -13,10 +13,11 @@ from xmppd.storage.api import Flags, Range
 from xmppd.xep import DELAY_NS, delay_bytes, parse_time
 from xmppd.xml import Element, find, text_of
 
+from .looks import prepare_nick
 from .model import MUC_NS, USER_NS, Affiliation, Effect, Occupant, Plan, Role, Seat, Send, Vanish
 from .nicks import Nicks
 from .options import ARCHIVING, HISTORY, MAY_ENTER
-from .state import X_TAG, Notice, item_text, prepare_nick, x_bytes
+from .state import X_TAG, Notice, item_text, x_bytes
 
 TAIL = f"<x xmlns='{USER_NS}'><item ".encode()
 _END = b"</message>"

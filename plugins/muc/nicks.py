@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import NamedTuple
 
-from xmppd.lookalike import skeleton
-
+from .looks import looks
 from .model import Member
-from .state import RoomState, prepare_nick
-
-
-class Looks(NamedTuple):
-    """How a nick looks as it is written, and in lower case."""
-
-    written: str
-    folded: str
-
-    def alike(self, other: Looks) -> bool:
-        """Only what is compared in the same way: a capital I is like a small l, though an i is not."""
-        return self.written == other.written or self.folded == other.folded
-
-
-@lru_cache(20_000)
-def looks(nick: str) -> Looks:
-    """Remembered: every entrance looks at all reserved nicks. Raises MalformedJid."""
-    return Looks(skeleton(nick), skeleton(prepare_nick(nick)))
+from .state import RoomState
 
 
 class Nicks(RoomState):

@@ -7,17 +7,16 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from secrets import token_hex
 from typing import Final, Self
 
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
 from xmppd.jid import JID
-from xmppd.jid import prepare_nick as _prepare_nick
 from xmppd.stanza import Kind, Stanza, parse_stanza
 from xmppd.xep import DELAY_NS, SID_NS
 from xmppd.xml import Element, escape, quoted
 
+from .looks import prepare_nick
 from .model import (
     AFFILIATIONS,
     MUC_NS,
@@ -79,12 +78,6 @@ def item_text(affiliation: Affiliation, role: Role, jid: str = "", notice: Notic
     if notice.reason:
         inside += f"<reason>{escape(notice.reason)}</reason>"
     return f"{start}>{inside}</item>" if inside else f"{start}/>"
-
-
-@lru_cache(20_000)
-def prepare_nick(nick: str) -> str:
-    """A nick's comparison key. Remembered: every entrance looks at all reserved nicks. Raises MalformedJid."""
-    return _prepare_nick(nick)
 
 
 class RoomState:

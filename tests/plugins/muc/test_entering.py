@@ -69,7 +69,21 @@ def test_a_reserved_nick_conflicts(nick: str) -> None:
 
 @pytest.mark.parametrize(
     ("real", "nick"),
-    [("juliet", "julіet"), ("Iago", "lago"), ("mike", "rnike"), ("juliet", "JULІET")],
+    [
+        ("juliet", "julіet"),
+        ("Iago", "lago"),
+        ("mike", "rnike"),
+        ("juliet", "JULІET"),
+        # To a reader capitals make no difference, whatever their small letters look like.
+        ("bob", "\u0412\u041e\u0412"),  # Cyrillic
+        ("anna", "\u0391\u039d\u039d\u0391"),  # Greek
+        ("Paul", "pauI"),
+        ("admin", "ADM\u0399N"),
+        ("rob", "R0B"),
+        # Blank, but no space.
+        ("juliet", "juliet\u2800"),
+        ("juliet", "\U0001d159juliet"),
+    ],
 )
 def test_nicks_that_readers_mistake_conflict(real: str, nick: str) -> None:
     """UTS 39 section 4: beside one that somebody else has, and beside a reserved one; its owner may use both."""
