@@ -26,6 +26,10 @@ FRESH_AFTER = 1 << 20
 """Bytes that are read with one dictionary; the worst that a megabyte can leave in it are some 10 MB."""
 _CONTEXT = "_ParserDictionaryContext"
 """Where lxml keeps its dictionary of a thread, since 2.x (lxml/parser.pxi, _ParserDictionaryContext)."""
+_HARMLESS = frozenset(
+    (etree.ErrorTypes.WAR_NS_URI, etree.ErrorTypes.DTD_XMLID_VALUE, etree.ErrorTypes.DTD_ID_REDEFINED)
+)
+"""Errors of libxml2 about what is well-formed: a namespace that is no URI, an xml:id that is no name or not unique."""
 _SPECIAL = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"})
 _ATTRIBUTE = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
@@ -103,7 +107,8 @@ def parse(data: bytes) -> Element:
     try:
         return etree.fromstring(data, reader.parser)
     except etree.XMLSyntaxError as error:
-        if not _only_odd_namespaces(error.error_log):
+        # The parser's own log: that of the exception is the thread's, with the errors of whatever was read before.
+        if not _only_odd_namespaces(reader.parser.error_log):
             raise ValueError(str(error)) from None
     return _with_odd_namespaces(data)
 
@@ -118,7 +123,7 @@ def _with_odd_namespaces(data: bytes) -> Element:
 
 
 def _only_odd_namespaces(errors: Any) -> bool:
-    return all(error.type == etree.ErrorTypes.WAR_NS_URI for error in errors)
+    return all(error.level < etree.ErrorLevels.ERROR or error.type in _HARMLESS for error in errors)
 
 
 def parse_inside(data: bytes) -> Element:
@@ -174,16 +179,55 @@ def tag_of(element: Element) -> str:
 
 
 def alone(element: Element) -> Element:
-    """A copy that declares no more namespaces than it uses."""
+    """A copy that declares no more namespaces than it uses, to be put anywhere.
+
+    With prefixes beside a default namespace it is made anew without: lxml gives what is moved the declaration of the
+    new parent for its namespace, also where the default namespace is another in between.
+    """
     copied = deepcopy(element)
     copied.tail = None
     etree.cleanup_namespaces(copied)
+    if any(each.prefix is not None and None in each.nsmap for each in copied.iter("{*}*")):
+        return parse(_written(copied, None).encode())
     return copied
 
 
 def to_bytes(element: Element) -> bytes:
-    """The element alone, as it can stand inside a stanza."""
+    """The element alone, as it can stand inside a stanza: what is in no namespace says so, or it would fall into that
+    of the element around it."""
+    if next(element.iter("{}*"), None) is not None:
+        return _written(element, None).encode()
     data: bytes = etree.tostring(element, encoding="utf-8", with_tail=False)
-    if element.tag[0] != "{":  # no namespace: say so, or it would fall into jabber:client
-        data = re.sub(rb"^<([^\s/>]+)", rb'<\1 xmlns=""', data, count=1)
     return data
+
+
+def _written(element: Element, around: str | None) -> str:
+    """As text; `around` is the default namespace where it will stand, None if that is not known. lxml cannot be asked:
+    it writes xmlns="" where the tree was read with it, which moving and tidying lose, or twice."""
+    ns, name = name_of(element)
+    parts = [f"<{name}"]
+    if ns == XML_NS:
+        name, ns = f"xml:{name}", around or ""
+        parts = [f"<{name}"]
+    elif ns != around:
+        parts.append(f" xmlns='{quoted(ns)}'")
+    for number, (key, value) in enumerate(element.attrib.items()):
+        space, _, local = str(key).removeprefix("{").rpartition("}")
+        if space == XML_NS:
+            local = f"xml:{local}"
+        elif space:
+            parts.append(f" xmlns:n{number}='{quoted(space)}'")
+            local = f"n{number}:{local}"
+        parts.append(f" {local}='{quoted(str(value))}'")
+    parts.append(">")
+    parts.append(_text(element.text))
+    for child in element:
+        parts.append(_written(child, ns))
+        parts.append(_text(child.tail))
+    parts.append(f"</{name}>")
+    return "".join(parts)
+
+
+def _text(text: str | None) -> str:
+    """Element content, carriage returns kept (XML 1.0 section 2.11)."""
+    return escape(text).replace("\r", "&#13;") if text else ""

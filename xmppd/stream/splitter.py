@@ -361,12 +361,14 @@ class Splitter:
         large = stop - begin > self.limits.size
         if stop - begin > self.limits.most or (large and kind is None):
             raise _too_big()
-        if self._long and kind is None:
-            raise StreamError("policy-violation", "an XML name is too long")
         if kind is None:
+            if self._long or _has_long_prefix(self._header, bytes(buffer[begin:stop]), self.limits.name):
+                raise StreamError("policy-violation", "an XML name is too long")
             self._out.append(self._nonza(bytes(buffer[begin:stop])))
             return
         attributes = self._attributes
+        if not self._long and stop - begin > self.limits.name and buffer.find(b"xmlns:", begin, stop) >= 0:
+            self._long = _has_long_prefix(self._header, bytes(buffer[begin:stop]), self.limits.name)
         if large or self._long or STREAM_NS in kids:
             stanza = Stanza.received(kind, attributes, b"", ())
             stanza.fault = "too-big" if large else "long-name" if self._long else "bad-request"
@@ -401,6 +403,18 @@ class Splitter:
 
 
 _PLAIN_STARTS = (b"<message", b"<presence", b"<iq")
+
+
+def _has_long_prefix(header: bytes, raw: bytes, most: int) -> bool:
+    """Whether a prefix has more than so many bytes. expat does not tell them with the names, and to libxml2 an element
+    with a prefix of more than 50,000 is not well-formed."""
+    if len(raw) <= most or re.search(rb"xmlns:[^=]{%d}" % most, raw) is None:
+        return False
+    found: list[str] = []
+    parser = ParserCreate("UTF-8", namespace_separator="|")
+    parser.StartNamespaceDeclHandler = lambda prefix, uri: found.append(prefix or "")
+    parser.Parse(b"%s%s" % (header, raw), False)
+    return any(len(prefix.encode()) > most for prefix in found)
 
 
 def _restricted(*_: object) -> None:
