@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -104,18 +104,12 @@ def _from_entry_points() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
 
 def plugin_class(module: ModuleType) -> type[Plugin[Any]]:
     """The one Plugin subclass that a module defines. Raises PluginError."""
-    for name, value in vars(module).items():
-        if not isinstance(value, type) and any(mark.startswith("__xmppd_") for mark in getattr(value, "__dict__", ())):
-            line = f" (line {value.__code__.co_firstlineno})" if hasattr(value, "__code__") else ""
-            raise PluginError(
-                f"{module.__name__}: {name}{line} bears @iq, @on or @nonza but is no method of the plugin class: "
-                "it would never be called (is it indented?)"
-            )
     classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
     ]
+    _no_loose_handlers(module, classes)
     if len(classes) != 1:
         raise PluginError(f"{module.__name__} must define one plugin class, it defines {len(classes)}")
     return classes[0]
@@ -123,8 +117,37 @@ def plugin_class(module: ModuleType) -> type[Plugin[Any]]:
 
 def _checked(value: Any, origin: str) -> type[Plugin[Any]]:
     if isinstance(value, type) and issubclass(value, Plugin):
+        if module := sys.modules.get(value.__module__):
+            _no_loose_handlers(module, [value])
         return value
     raise PluginError(f"{origin} is not a plugin class")
+
+
+def _no_loose_handlers(module: ModuleType, classes: Sequence[type]) -> None:
+    """Raises PluginError for what bears a decorator in a module, or a part of it, and is no method of the plugin."""
+    ours = {base for cls in classes for base in cls.__mro__}
+    methods = {id(value) for cls in ours for value in vars(cls).values()}
+    inside = [each for name, each in sys.modules.items() if name.startswith(module.__name__ + ".")]
+    for part in (module, *inside):
+        for name, value in vars(part).items():
+            if not isinstance(value, type):
+                _method(name, value, methods)
+            elif value.__module__ == part.__name__ and not issubclass(value, Plugin) and value not in ours:
+                for attribute, each in vars(value).items():
+                    _method(f"{name}.{attribute}", each, methods)
+
+
+def _method(name: str, value: Any, methods: Set[int]) -> None:
+    """Raises PluginError if it bears @iq, @on or @nonza and is no method of the plugin."""
+    marks = [mark for mark in getattr(value, "__dict__", ()) if mark.startswith("__xmppd_")]
+    if not marks or id(value) in methods:
+        return
+    code = getattr(value, "__code__", None)
+    where = f"{code.co_filename}:{code.co_firstlineno}: " if code else ""
+    raise PluginError(
+        f"{where}{name} bears @{marks[0].removeprefix('__xmppd_').strip('_')} and is no method of the plugin class, "
+        "so it would never be called: is it indented?"
+    )
 
 
 def config_type(cls: type[Plugin[Any]]) -> type[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,62 @@ def test_what_is_no_plugin(folder: Path, source: str, said: str) -> None:
     (folder / "broken.py").write_text(source, "utf-8")
     with pytest.raises(PluginError, match=said):
         discover([folder])
+
+
+LOOSE = [
+    ("@iq('get', 'urn:test', 'who')\nasync def answer(self, request): ...", "answer bears @iq"),
+    ("@on(OUTBOUND)\ndef check(self, event): ...", "check bears @on"),
+    ("@nonza('urn:test', 'who')\ndef check(self, session, nonza): ...", "check bears @nonza"),
+    ("class Other:\n    @on(OUTBOUND)\n    def check(self, event): ...", "Other.check bears @on"),
+]
+
+
+@pytest.mark.parametrize(("source", "said"), LOOSE)
+@pytest.mark.parametrize("place", ["beside", "in a part", "behind an entry point"])
+def test_a_handler_outside_the_class_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str, place: str
+) -> None:
+    """It would never be called: it is named with its file and line."""
+    for module in [name for name in sys.modules if name.startswith(("loose", "xmppd_folder_loose"))]:
+        monkeypatch.delitem(sys.modules, module)
+    head = "from xmppd.plugin import NoConfig, Plugin, iq, nonza, on\nfrom xmppd.contracts.routing import OUTBOUND\n"
+    path, plain = folder / "loose.py", head + PLAIN
+    line = source[: source.index("@")].count("\n") + head.count("\n") + 1
+    if place == "in a part":
+        path = folder / "loose" / "part.py"
+        path.parent.mkdir()
+        (path.parent / "__init__.py").write_text(f"{plain}\nfrom . import part\n", "utf-8")
+        plain = ""
+    path.write_text(f"{head}{source}\n{plain}", "utf-8")
+    if place == "behind an entry point":
+        found = folder / "loose-1.dist-info"
+        found.mkdir()
+        (found / "METADATA").write_text("Metadata-Version: 2.1\nName: loose\nVersion: 1\n", "utf-8")
+        (found / "entry_points.txt").write_text("[xmppd.plugins]\nloose = loose:A\n", "utf-8")
+        monkeypatch.syspath_prepend(folder)
+    with pytest.raises(PluginError) as caught:
+        discover([] if place == "behind an entry point" else [folder])
+    assert str(caught.value) == (
+        f"{path}:{line}: {said} and is no method of the plugin class, so it would never be called: is it indented?"
+    )
+
+
+def test_handlers_of_a_base_class_and_by_another_name_are_methods(folder: Path) -> None:
+    """What the class has from elsewhere in its module is called."""
+    source = """
+class Base:
+    @iq("get", "urn:test", "who")
+    async def answer(self, request): ...
+
+@iq("get", "urn:test", "what")
+async def what(self, request): ...
+
+class A(Base, Plugin[NoConfig]):
+    standard = False
+    answer_what = what
+"""
+    (folder / "whole.py").write_text(HEAD + source, "utf-8")
+    assert "whole" in discover([folder])
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

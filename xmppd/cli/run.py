@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import typer
 
-from ..config import DEFAULT_PATHS, SQLITE, ConfigError, Problem, ServerConfig, effective, find_config, problem_at
+from ..config import SQLITE, ConfigError, Problem, ServerConfig, effective, find_config, problem_at
 from ..control import ControlServer, ensure_free
 from ..errors import LocalError
 from ..libraries import advice
@@ -160,9 +160,8 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
         for each, listener in zip(config.listeners, server.listeners, strict=True)
     )
     console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n")
-    found_without = any(each == path for each in DEFAULT_PATHS)
-    named = "" if found_without else f" --config {shlex.quote(str(path))}"
-    console.print(f"Add an account:   {_command()} user add romeo@{domain}{named}", soft_wrap=True)
+    command = f"{_command()} user add romeo@{domain}{_named(path)}"
+    console.print(f"Add an account:   {command}", markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
     console.print(f"port {server.listeners[0].port}")
     certificate, _ = config.certificate_files(domain)
@@ -180,9 +179,24 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
 
 def _command() -> str:
     """What a person types here to run this program."""
-    if shutil.which("xmppd") == os.path.abspath(sys.argv[0]):
-        return "xmppd"
-    return shlex.quote(os.path.relpath(sys.argv[0])) if os.path.basename(sys.argv[0]) == "xmppd" else "python -m xmppd"
+    program = sys.argv[0]
+    if os.path.basename(program) != "xmppd":  # python -m xmppd
+        return f"{_typed(sys.executable)} -m xmppd"
+    return _typed(program)
+
+
+def _typed(program: str) -> str:
+    """A program as it is typed in this folder: its name if the shell finds it, else its path."""
+    name = os.path.basename(program)
+    return name if shutil.which(name) == os.path.abspath(program) else shlex.quote(os.path.relpath(program))
+
+
+def _named(path: Path) -> str:
+    """The option that says which configuration, where it is not the one that is found here without being named."""
+    with suppress(ConfigError):
+        if find_config(None, {}) == path:
+            return ""
+    return f" --config {shlex.quote(str(path))}"
 
 
 def reload(config: ConfigOption = None) -> None:
