@@ -20,6 +20,9 @@ test: $(VENV)/.installed-test ## Install and start what the tests need, and run 
 	@tests/prepare.sh
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: dev
+dev: $(VENV)/.installed-test ## Install what the tests of plugins need (docs/howto/write-a-plugin.md)
+
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## Style, formatting and import contracts
 	$(BIN)/ruff check .
@@ -63,8 +66,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+# A weather of one's own (docs/howto/write-a-plugin.md) stays: it has the same name as that of the tests.
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --editable ./tests/third_party/weather
+	@echo "installing what tests need into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' \
+		$$($(BIN)/python -c 'import xmppd_weather' 2>/dev/null || echo --editable ./tests/third_party/weather)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed-test

@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import pytest
@@ -37,11 +36,6 @@ def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
     """Kind, mark (the comment before it) and text of each code block."""
     for found in BLOCK.finditer(page.read_text("utf-8")):
         yield found["kind"], found["mark"] or "", found["text"]
-
-
-def tight(code: str) -> str:
-    """Formatted excerpts stand at the margin and may have other numbers of empty lines."""
-    return re.sub(r"\n{3,}", "\n\n", code)
 
 
 def slug(heading: str) -> str:
@@ -103,15 +97,14 @@ def test_no_page_names_paths_of_a_machine(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=name)
 def test_code_is_that_of_the_files(page: Path) -> None:
-    """Python and TOML stand in files that are tested: `<!-- file: tests/… -->` before the block names them."""
+    """Python and TOML are whole files that are tested, so what is pasted works: `<!-- file: tests/… -->` before the
+    block names them."""
     for kind, mark, text in blocks(page):
         if kind not in REAL_CODE:
             continue
         assert mark.startswith("file: "), f"{name(page)}: which file is this from?\n{text}"
-        source = tight((ROOT / mark.removeprefix("file: ")).read_text("utf-8"))
-        assert tight(text) in source or tight(indent(text, "    ")) in source, (
-            f"{name(page)}: this is not in {mark}\n{text}"
-        )
+        source = (ROOT / mark.removeprefix("file: ")).read_text("utf-8")
+        assert text == source, f"{name(page)}: this is not {mark.removeprefix('file: ')}\n{text}"
 
 
 @pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=name)
