@@ -119,12 +119,12 @@ class ServerProcess:
         assert found is not None, self.log
         return int(found[1])
 
-    def launch(self) -> None:
-        """Start, and wait until it is ready."""
+    def launch(self, named: bool = True) -> None:
+        """Start, and wait until it is ready. `named`: with --config."""
         self._seen = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "xmppd", "run", "--config", str(self.config)],
+                [sys.executable, "-m", "xmppd", "run", *(["--config", str(self.config)] if named else [])],
                 cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         try:
@@ -163,8 +163,8 @@ class ServerProcess:
 
     # Tests run on a loop whose clients must go on meanwhile.
 
-    async def start(self) -> ServerProcess:
-        await asyncio.to_thread(self.launch)
+    async def start(self, named: bool = True) -> ServerProcess:
+        await asyncio.to_thread(self.launch, named)
         return self
 
     async def stop(self, number: int = signal.SIGTERM, within: float = STOPPED) -> int:

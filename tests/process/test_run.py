@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.client import SignInFailed, Wire
-from tests.process.server import ServerProcess, configuration, xmppd
+from tests.process.server import COMMAND, ServerProcess, configuration, environment, xmppd
 from xmppd.libraries import advice
 
 
@@ -178,3 +180,21 @@ async def test_without_the_database_server_it_starts_and_says_so(tmp_path: Path)
         assert "Traceback" not in server.log, server.log
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_command_that_the_start_names_works_as_pasted(process: ServerProcess, named: bool) -> None:
+    """In the folder where the server was started, whichever way the configuration was found."""
+    if not named:
+        await process.stop()
+        await process.start(named=False)
+    await process.logged("Add an account:")
+    found = re.search(r"Add an account: +(.*)", process.log)
+    assert found is not None
+    assert ("--config" in found[1]) is named
+    shell = await asyncio.create_subprocess_exec(
+        "bash", "-c", f"{found[1]} --password pencil", cwd=process.folder, env=environment(),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await asyncio.wait_for(shell.communicate(), COMMAND)
+    assert said.decode() == "Added romeo@localhost.\n"

@@ -159,7 +159,7 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
         f"{each.address}:{listener.port} ({each.tls})"
         for each, listener in zip(config.listeners, server.listeners, strict=True)
     )
-    console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n")
+    console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n", soft_wrap=True)
     command = f"{_command()} user add romeo@{domain}{_named(path)}"
     console.print(f"Add an account:   {command}", markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
