@@ -13,6 +13,9 @@ from slixmpp import JID
 
 from tests.interop.conftest import People, needed
 from tests.interop.people import WITHIN, eventually
+from tests.process.server import ROOT
+
+TUTORIAL = ROOT / "docs" / "tutorial" / "first-server.md"
 
 
 class Profanity:
@@ -62,9 +65,11 @@ async def profanity(tmp_path: Path) -> AsyncIterator[Profanity]:
 
 
 async def connect(profanity: Profanity, people: People) -> None:
-    """STARTTLS; the self-signed certificate is trusted, which Profanity cannot do for TLS from the first byte."""
+    """As the tutorial says: STARTTLS; the self-signed certificate is trusted, which Profanity cannot do for TLS from
+    the first byte."""
     jid = await people.register("romeo")
-    await profanity.type(f"/connect {jid} server 127.0.0.1 port {people.server.port()} tls trust")
+    line = next(line for line in TUTORIAL.read_text("utf-8").splitlines() if line.startswith("/connect "))
+    await profanity.type(line.replace("romeo@localhost", jid).replace("5222", str(people.server.port())))
     await profanity.shows("Enter password")
     await profanity.type("pencil")
     await profanity.shows("logged in successfully")
