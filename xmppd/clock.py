@@ -26,6 +26,11 @@ class Clock(Protocol):
         time then must be armed again while work waits."""
         ...
 
+    def call_exactly(self, delay: float, callback: Callable[[], object]) -> None:
+        """The same by a better clock: a fraction of a millisecond after `delay` seconds, whatever the event loop has
+        done before. Costs a thread that sleeps, so it is for few calls and short times."""
+        ...
+
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Run `callback` on the next turn of the event loop."""
         ...

@@ -23,7 +23,19 @@ log = logging.getLogger("xmppd.router")
 class Passage:
     """One stanza from decision to release. Implements `Arrival` for service hosts and `Release` for the store."""
 
-    __slots__ = ("actions", "inbound", "lane", "number", "other", "outbound", "router", "session", "stanza", "writes")
+    __slots__ = (
+        "actions",
+        "inbound",
+        "lane",
+        "number",
+        "other",
+        "outbound",
+        "router",
+        "session",
+        "stanza",
+        "telling",
+        "writes",
+    )
 
     def __init__(self, router: Router, stanza: Stanza, session: Session | None, lane: Lane) -> None:
         self.router = router
@@ -33,6 +45,8 @@ class Passage:
         self.number = session.received if session is not None else 0
         """Its place among the stanzas of its session."""
         self.other: Lane | None = None
+        self.telling = False
+        """Its answer holds something."""
         self.writes: list[Write] = []
         self.outbound: list[Outbound] = []
         self.inbound: list[Inbound] = []

@@ -43,6 +43,7 @@ from .stanza import Kind, Stanza
 from .storage.api import Flags, Storage
 from .turns import Turns
 from .xep import DELAY_NS, LATE, delay_bytes
+from .xml import Written
 
 if TYPE_CHECKING:
     from .account import Account
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.router")
 DELAY_TAG = f"{DELAY_NS}|delay"
+Come = Callable[[], Awaitable[None]]
+"""Waits for the time of an even answer."""
 ADDRESSES = f"{ADDRESSES_NS}|addresses"
 SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
@@ -206,9 +209,48 @@ class Router:
             passage.stanza = stanza
             work = entities.receive(passage)
             return self._barrier(passage, work) if work is not None else None
+        if passage.session is not None and host.has_accounts and _asks_another(stanza, to):
+            return self._ask_another(passage, stanza, host, to)
+        return self._ask(passage, stanza, host, to)
+
+    def _ask(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> Awaitable[None] | None:
         if not host.ready(to.bare):
             return self._load_first(passage, stanza, host, to)
         return self.to_account(passage, stanza, host, host.accounts[to.bare])
+
+    def _ask_another(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> Awaitable[None] | None:
+        """An IQ or probe of a client to another's account. Who is not there, or does not show that it is, is told in
+        the same time, whatever had to be loaded and decided (ADR 0007). What reaches a session is not held up."""
+        step = host.server.limits.even_answers
+        if not step:
+            return self._ask(passage, stanza, host, to)
+        come = partial(host.server.even_times.come, host.server.even_times.next(step), step)
+        if stanza.kind is Kind.PRESENCE:
+            return self._probe_evenly(come, passage, stanza, host, to)
+        try:
+            wait = self._ask(passage, stanza, host, to)
+        except StanzaError as error:
+            return _refused_evenly(come, error)
+        if wait is None and passage.inbound:
+            return None
+        return self._answer_evenly(come, passage, wait)
+
+    async def _answer_evenly(self, come: Come, passage: Passage, wait: Awaitable[None] | None) -> None:
+        try:
+            if wait is not None:
+                await wait
+        except (StanzaError, StorageUnavailable):
+            await come()
+            raise
+        if not passage.telling and not passage.inbound:
+            await come()
+
+    async def _probe_evenly(self, come: Come, passage: Passage, stanza: Stanza, host: Host, to: JID) -> None:
+        account = await host.open_account(to)
+        await come()
+        wait = self.to_account(passage, stanza, host, account)
+        if wait is not None:
+            await wait
 
     async def _load_first(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> None:
         wait = self.to_account(passage, stanza, host, await host.open_account(to))
@@ -271,6 +313,7 @@ class Router:
         request = Request(stanza, payload, sender, account, passage.session, passage.lane)
         answer = await host.answer(request, to)
         result = stanza.result(answer)
+        passage.telling = answer is not None and (isinstance(answer, Written) or len(answer) > 0)
         passage.then(lambda: passage.reply(result))
         for action in request.behind:
             passage.then(partial(_softly, action))
@@ -461,6 +504,20 @@ class _Waiter:
 
     def failed(self, error: Exception) -> None:
         self.committed()
+
+
+def _asks_another(stanza: Stanza, to: JID) -> bool:
+    """It is a question to somebody else's account."""
+    if stanza.kind is Kind.MESSAGE or (stanza.kind is Kind.IQ and stanza.answers):
+        return False
+    if stanza.kind is Kind.PRESENCE and stanza.type != "probe":
+        return False
+    return stanza.sender is not None and stanza.sender.bare != to.bare
+
+
+async def _refused_evenly(come: Come, error: StanzaError) -> None:
+    await come()
+    raise error
 
 
 def _check_iq(stanza: Stanza) -> None:

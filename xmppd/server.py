@@ -28,6 +28,7 @@ from .config import (
 )
 from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
+from .even import EvenTimes
 from .farewell import Farewell
 from .heap import Trimmer
 from .host import Host
@@ -86,6 +87,7 @@ class RuntimeLimits:
     resume_time: float
     answer_time: float
     stop_time: float
+    even_answers: float
 
     @classmethod
     def of(cls, config: LimitsConfig) -> RuntimeLimits:
@@ -106,6 +108,7 @@ class RuntimeLimits:
             float(config.resume_time),
             float(config.answer_time),
             float(config.stop_time),
+            float(config.even_answers),
         )
 
 
@@ -155,6 +158,7 @@ class Server:
         self.counts = Counts()
         self.poster = Poster(config.outgoing.allowed, float(config.outgoing.timeout))
         self.router = Router(storage)
+        self.even_times = EvenTimes(clock)
         self.binder = Binder(self)
         self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.binder.make_room, pool))
         self.streams: set[ClientStream] = set()

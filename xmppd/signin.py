@@ -64,6 +64,8 @@ class SignIn:
         self.exchange: Exchange | None = None
         self.mechanism = ""
         self.failures = 0
+        self.jid: JID | None = None
+        """Of the account that the exchange is about, if there is one."""
         self.account: Account | None = None
         self.claimed = ""
         """The bare JID that the exchange is about, once it is known; it may not exist."""
@@ -127,7 +129,7 @@ class SignIn:
         elif isinstance(step, NeedCheck):
             return self._check(step)
         else:
-            self._succeed(step)
+            return self._proven(step)
         return None
 
     async def _look_up(self, username: str) -> None:
@@ -164,10 +166,10 @@ class SignIn:
             return None
         if not host.started:
             raise StorageUnavailable("the host has not started")
-        self.account = await host.open_account(jid)
-        if self.account is None:
-            return None
-        stored = host.stored_accounts.get(jid.bare).get("")
+        # Read from the store in any case, and nothing else: whether there is such an account, and whether it is in
+        # memory, makes no difference in time (ADR 0007). It is loaded once who asks has proven to be its owner.
+        stored = await host.stored_accounts.read_stored(jid.bare, "")
+        self.jid = jid if stored is not None else None
         return stored.credentials if stored is not None else None
 
     async def _check(self, need: NeedCheck) -> None:
@@ -177,9 +179,23 @@ class SignIn:
         if self.stream.closed:
             return
         try:
-            self._succeed(self.exchange.checked(right))
+            success = self.exchange.checked(right)
         except SaslFailure as failure:
             self._fail(failure)
+        else:
+            await self._proven(success)
+
+    async def _proven(self, success: Success) -> None:
+        """The exchange has succeeded: load the account."""
+        try:
+            if self.jid is not None:
+                self.account = await self.stream.host.open_account(self.jid)
+            if not self.stream.closed:
+                self._succeed(success)
+        except SaslFailure as failure:
+            self._fail(failure)
+        except StorageUnavailable:
+            self._fail(SaslFailure("temporary-auth-failure"))
 
     def _challenge(self, data: bytes) -> None:
         self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())
@@ -200,6 +216,7 @@ class SignIn:
         """Section 6.5. Too many and the stream ends (section 6.4.5)."""
         failure = self._counted(failure)
         self.exchange = None
+        self.jid = None
         self.account = None
         self.claimed = ""
         self.failures += 1

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import logging
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.harness import Client, Harness, condition, xml
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
+from xmppd.even import EvenTimes
 from xmppd.jid import JID
 
 KINDS = {
@@ -156,3 +161,117 @@ async def test_a_store_that_stalls_for_a_minute(server: Harness) -> None:
     assert bodies == sorted(set(bodies))
     assert set(bodies) | refused >= set(range(2_000)), "each was delivered or refused"
     assert not set(bodies) & refused
+
+
+@pytest.fixture
+def even(server: Harness) -> None:
+    server.server.limits = replace(server.server.limits, even_answers=0.02)
+
+
+STEP, LAST = 0.0041, 5
+"""The fifth step is behind the tick for a question that comes 2 ms behind a tick."""
+
+
+async def steps_to(server: Harness, client: Client, text: str) -> int:
+    """How many steps of the clock until something is said to a stanza."""
+    now = server.clock.monotonic()
+    await server.advance((int(now / 0.02) + 1) * 0.02 - now + 0.002)  # behind a tick
+    client.send(text)
+    for steps in range(20):
+        await server.quiet()
+        if client.inbox:
+            client.inbox.clear()
+            return steps
+        await server.advance(STEP)
+    raise AssertionError(f"nothing is said to {text}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_account_cannot_be_found_out_by_the_time(server: Harness, even: None, kind: str) -> None:
+    """The answer goes out when it would in any case, whatever was loaded, read and decided for it."""
+    romeo = await server.login("romeo")
+    await server.register("cold")
+    await server.login("online", "r", presence=True)
+    blocking = await server.login("blocking", "r", presence=True)
+    await blocking.iq("<block xmlns='urn:xmpp:blocking'><item jid='romeo@localhost'/></block>", "set")
+    server.host.forget("cold@localhost")
+    type, payload = KINDS[kind]
+    found = {}
+    for to in ("nobody@localhost", "cold@localhost", "online@localhost", "blocking@localhost", "blocking@localhost/r",
+               "online@localhost/none", "nobody@localhost/none"):  # fmt: skip
+        for again in (False, True):  # then it is in memory
+            iq = f"<iq type='{type}' id='q' to='{to}'>{payload}</iq>"
+            found[to, again] = await steps_to(server, romeo, iq)
+    assert set(found.values()) == {LAST}, found
+
+
+async def test_probes_take_the_same_time(server: Harness, even: None) -> None:
+    romeo = await server.login("romeo", presence=True)
+    await server.register("cold")
+    await server.login("online", "r", presence=True)
+    server.host.forget("cold@localhost")
+    probe = "<presence type='probe' to='{}@localhost'/>"
+    times = [await steps_to(server, romeo, probe.format(to)) for to in ("nobody", "cold", "online")]
+    assert times == [LAST] * 3
+
+
+async def test_what_tells_more_than_its_time_is_not_held_up(server: Harness, even: None) -> None:
+    """An answer that holds something, one's own account, what a session answers itself."""
+    romeo = await server.login("romeo")
+    juliet = await server.login("juliet", "r", presence=True)
+    await juliet.iq("<vCard xmlns='vcard-temp'><FN>J</FN></vCard>", "set")
+    await server.quiet()
+    card = "<iq type='get' id='q' to='{}'><vCard xmlns='vcard-temp'/></iq>"
+    assert await steps_to(server, romeo, card.format("romeo@localhost")) == 0
+    romeo.send("<iq type='get' id='p' to='juliet@localhost/r'><ping xmlns='urn:xmpp:ping'/></iq>")
+    assert (await juliet.receive()).get("id") == "p"
+
+
+async def test_a_slow_store_does_not_tell_either(server: Harness) -> None:
+    """Work that takes longer ends with a later tick, as it would have for others."""
+    times = EvenTimes(server.clock)
+    tick = times.next(0.02)
+    assert 0.01 <= tick - server.clock.monotonic() <= 0.03
+    await server.advance(0.047)
+    waiting = asyncio.ensure_future(times.come(tick, 0.02))
+    other = asyncio.ensure_future(times.come(times.next(0.02), 0.02))
+    await server.quiet()
+    left = (int(server.clock.monotonic() / 0.02) + 1) * 0.02 - server.clock.monotonic()
+    await server.advance(left - 0.001)
+    assert not waiting.done() and not other.done()
+    await server.advance(0.002)
+    assert waiting.done()
+    await server.advance(0.02)
+    assert other.done()
+
+
+async def test_sign_in_reads_the_same_for_every_name(server: Harness) -> None:
+    """The first message of SCRAM costs one read of one record, whether there is an account, and wherever it is."""
+    await server.register("cold")
+    await server.login("warm", "r")
+    await server.server.accounts.create(JID.parse("disabled@localhost"), "wherefore")
+    await server.server.accounts.set_disabled(JID.parse("disabled@localhost"), True)
+    server.host.forget("cold@localhost")
+    backend, reads = server.backend, []
+
+    def counted(name: str) -> None:
+        real = getattr(backend, name)
+
+        async def read(*arguments: Any) -> Any:
+            reads.append((name, arguments[0] if name == "read" else ""))
+            return await real(*arguments)
+
+        setattr(backend, name, read)
+
+    for name in ("read", "load", "last_id", "page"):
+        counted(name)
+    for mechanism in ("SCRAM-SHA-1", "SCRAM-SHA-256"):
+        for user in ("nobody", "cold", "warm", "disabled"):
+            client = server.connect()
+            client.open()
+            await client.receive()
+            reads.clear()
+            first = base64.b64encode(f"n,,n={user},r=abcdefgh".encode()).decode()
+            client.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{mechanism}'>{first}</auth>")
+            assert (await client.receive()).tag.endswith("}challenge")
+            assert reads == [("read", ACCOUNT_MAP)], user

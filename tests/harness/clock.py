@@ -46,6 +46,9 @@ class FakeClock:
         heapq.heappush(self._timers, (when, next(self._order), timer))
         return timer
 
+    def call_exactly(self, delay: float, callback: Callable[[], object]) -> None:
+        heapq.heappush(self._timers, (self.time + delay, next(self._order), FakeTimer(callback)))
+
     def due(self, until: float) -> Callable[[], object] | None:
         """Move to the next timer before `until` and give its callback; None: there is none."""
         while self._timers and self._timers[0][0] <= until:

@@ -217,6 +217,13 @@ class LimitsConfig:
         low=0,
         high=60,
     )
+    even_answers: Duration = option(
+        Duration("20 ms"),
+        "An answer about another's account that says nothing goes out at a tick, one every so long, so that strangers "
+        "cannot tell by the time whether there is such an account. 0: at once.",
+        low=0,
+        high=1,
+    )
     per_connection: ShapingLimits = option(ShapingLimits(), "What one connection may send per second.")
     per_account: ShapingLimits = option(
         ShapingLimits(Size("1 MiB"), Size("4 MiB"), 400, 2000),

@@ -6,12 +6,14 @@ import asyncio
 import resource
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import uvloop
 
 T = TypeVar("T")
 
+_sleepers = ThreadPoolExecutor(2, "sleep")
 UNLIMITED_FILES = 1 << 20
 
 
@@ -23,6 +25,11 @@ class RealClock:
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
+
+    def call_exactly(self, delay: float, callback: Callable[[], object]) -> None:
+        asyncio.get_running_loop().run_in_executor(_sleepers, time.sleep, max(0.0, delay)).add_done_callback(
+            lambda _: callback()
+        )
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         asyncio.get_running_loop().call_soon(callback)

@@ -78,6 +78,9 @@ class StoredMap(Generic[T]):
     async def read(self, owner: str, key: str) -> T | None:
         if owner in self._cache:
             return self.get(owner).get(key)
+        return await self.read_stored(owner, key)
+
+    async def read_stored(self, owner: str, key: str) -> T | None:
         value = await self._backend.read(self.name, owner, key)
         return None if value is None else convert(value, self.record, self.name, owner, key)
 
