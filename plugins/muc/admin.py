@@ -13,6 +13,7 @@ from xmppd.stanza import Kind, Stanza
 from xmppd.xml import E, Element, children, find, text_of
 
 from .invitations import REASON, Invitations
+from .members import Members
 from .model import (
     ADMIN_NS,
     AFFILIATIONS,
@@ -27,12 +28,14 @@ from .model import (
     SaveMember,
     Send,
 )
-from .nicks import looks_reserved
 from .options import MEMBERS_ONLY
 from .privileges import ADMINS, check_affiliation, check_list, check_role, may_give, may_moderate
 from .state import X_TAG, Notice, item_text, x_bytes
 
 ITEMS: Final = 200
+TOLD: Final = 50
+"""So many changes of people who are not there are told to those who are: that is a courtesy (sections 10.3 and 10.6),
+and one request must not become a hundred thousand messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Administration(Invitations):
 
         A service admin may make itself an owner, openly; it has no other rights of its own (T31, G02).
         """
-        members, roles, turns = dict(self.members), list[tuple[Occupant, Role, str]](), list[Turn]()
+        members, roles, turns = Members(self.members), list[tuple[Occupant, Role, str]](), list[Turn]()
         for item in items:
             if item.role is not None:
                 roles.append(self._role_item(who, item))
@@ -146,7 +149,7 @@ class Administration(Invitations):
                 raise Conflict("not your own role")
         return target, item.role, item.reason
 
-    def _affiliation_item(self, who: JID, item: AdminItem, members: dict[str, Member], service_admin: bool) -> Turn:
+    def _affiliation_item(self, who: JID, item: AdminItem, members: Members, service_admin: bool) -> Turn:
         """Check one item against the members as the items before it leave them, and change them."""
         assert item.affiliation is not None
         actor, new = self.affiliation(who), item.affiliation
@@ -163,16 +166,16 @@ class Administration(Invitations):
         if not jid.local and new not in (Affiliation.OUTCAST, Affiliation.NONE):
             raise NotAllowed("a whole domain can only be banned")
         if new is Affiliation.NONE:
-            members.pop(jid.bare, None)
+            members.discard(jid.bare)
         else:
             nick = item.reserve if item.reserve is not None else known.nick if known is not None else ""
             if new is Affiliation.OUTCAST:
                 nick = ""  # section 9.1
             if nick:
-                owner = self.reserved_for(self.nick_key(nick), members)
+                owner = members.reserved_for(self.nick_key(nick))
                 if owner is not None and owner != jid.bare:
                     raise Conflict("that nick is reserved")
-                if owner is None and looks_reserved(nick, jid.bare, members):
+                if owner is None and members.looks_reserved(nick, jid.bare):
                     raise Conflict("that nick looks like one that is reserved")
             members[jid.bare] = Member(new.name.lower(), nick, item.reason)
         return Turn(jid, old, new, item.reason)
@@ -211,10 +214,13 @@ class Administration(Invitations):
         for turn in turns:
             first = merged.get(turn.jid.bare, turn)
             merged[turn.jid.bare] = Turn(turn.jid, first.old, turn.new, turn.reason)
+        there: dict[str, list[Occupant]] = {}
+        for each in self.occupants.values():
+            there.setdefault(each.bare, []).append(each)
         for turn in merged.values():
             if turn.old is turn.new:
                 continue
-            here = [each for each in self.occupants.values() if self._concerns(turn.jid, each)]
+            here = there.get(turn.jid.bare, []) if turn.jid.local else self._below(turn.jid)
             for occupant in here:
                 code = self._leaves_with(occupant)
                 if code:
@@ -229,7 +235,8 @@ class Administration(Invitations):
             role = self._role_after(occupant.role, turn)
             effects += self._with_role(occupant, role, Notice((), actor, turn.reason))
         for turn in away:
-            effects += self._told(turn)
+            if len(away) <= TOLD:
+                effects += self._told(turn)
             if turn.old is Affiliation.NONE and turn.new is Affiliation.MEMBER and MEMBERS_ONLY.of(self):
                 effects.append(Send(self.invitation(turn.jid, who.bare, turn.reason)))  # section 9.5
                 self.invited(turn.jid.bare, who.bare)
@@ -242,11 +249,13 @@ class Administration(Invitations):
             return 301
         return 321 if affiliation is Affiliation.NONE and MEMBERS_ONLY.of(self) else 0
 
-    def _concerns(self, jid: JID, occupant: Occupant) -> bool:
+    def _below(self, domain: JID) -> list[Occupant]:
         """A banned domain is about those who have no affiliation of their own."""
-        if jid.local:
-            return occupant.bare == jid.bare
-        return occupant.main.jid.domain == jid.domain and occupant.bare not in self.members
+        return [
+            each
+            for each in self.occupants.values()
+            if each.main.jid.domain == domain.domain and each.bare not in self.members
+        ]
 
     def _role_after(self, role: Role, turn: Turn) -> Role:
         """Section 5.1.3: what one gains with an affiliation is kept, admins are moderators."""

@@ -136,7 +136,7 @@ class Entering(Nicks):
         if there is not None and there.bare != who.bare:
             raise Conflict("that nick is taken")
         if there is None or there.nick != nick:
-            owner = self.reserved_for(key)
+            owner = self.members.reserved_for(key)
             if owner is not None and owner != who.bare:
                 raise Conflict("that nick is reserved")
             if owner is None and self.mistaken(nick, who.bare):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
-from xmppd.forms import Field, Submitted
+from xmppd.forms import MAX_VALUES, Field, Submitted
 from xmppd.jid import JID
 
 from .model import AFFILIATIONS, Affiliation, Member
@@ -21,7 +21,8 @@ def fields(members: Mapping[str, Member]) -> list[Field]:
     found = []
     for var, label, word in ((ADMINS, "All admins of the room", "admin"), (OWNERS, "All owners of the room", "owner")):
         bares = tuple(sorted(bare for bare, member in members.items() if member.affiliation == word))
-        found.append(Field(var, "jid-multi", label, bares))
+        if len(bares) <= MAX_VALUES:  # a client sends back what it gets
+            found.append(Field(var, "jid-multi", label, bares))
     return found
 
 

@@ -14,6 +14,7 @@ from xmppd.xml import E, Element, escape, find, quoted, text_of
 from . import full_lists
 from .admin import Administration, Turn
 from .invitations import REASON
+from .members import Members
 from .model import (
     MUC_NS,
     OWNER_NS,
@@ -104,14 +105,14 @@ class Ownership(Administration):
         plan.apply = apply
         return plan
 
-    def _listed_anew(
-        self, submitted: Submitted, members_only: bool
-    ) -> tuple[dict[str, Member], list[SaveMember], list[Turn]]:
+    def _listed_anew(self, submitted: Submitted, members_only: bool) -> tuple[Members, list[SaveMember], list[Turn]]:
         """The members as a form's lists of owners and admins leave them. Raises Conflict, ResourceConstraint."""
-        members, saves, turns = dict(self.members), list[SaveMember](), list[Turn]()
+        members, saves, turns = Members(self.members), list[SaveMember](), list[Turn]()
         for bare, (old, new) in sorted(full_lists.changed(submitted, members, members_only).items()):
-            known = members.pop(bare, Member(""))
-            if new is not Affiliation.NONE:
+            known = members.get(bare, Member(""))
+            if new is Affiliation.NONE:
+                members.discard(bare)
+            else:
                 members[bare] = replace(known, affiliation=new.name.lower())
             saves.append(SaveMember(bare, members.get(bare)))
             turns.append(Turn(JID.parse(bare), old, new, ""))
@@ -221,7 +222,7 @@ class Ownership(Administration):
             nick = self.jid.with_resource(nick).resource
         except MalformedJid:
             raise JidMalformed("not a nick") from None
-        there, owner = self.occupants.get(key), self.reserved_for(key)
+        there, owner = self.occupants.get(key), self.members.reserved_for(key)
         if (there is not None and there.bare != who.bare) or (owner is not None and owner != who.bare):
             raise Conflict("that nick is taken")
         if owner is None and self.mistaken(nick, who.bare):
@@ -243,7 +244,7 @@ class Ownership(Administration):
     def _membership(self, who: JID, record: Member | None, turn: Turn) -> Plan:
         def apply() -> list[Effect]:
             if record is None:
-                self.members.pop(who.bare, None)
+                self.members.discard(who.bare)
             else:
                 self.members[who.bare] = record
             return self.turned((turn,), "", who)

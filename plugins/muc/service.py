@@ -65,7 +65,10 @@ class Live:
 def _weight(bare: str, live: Live) -> int:
     """Roughly the bytes of a room."""
     room = live.room
-    return 4000 + (content(room.members) + 200 * len(room.members) + content(room.options) if room is not None else 0)
+    if room is None:
+        return 4000
+    nicks = sum(700 + 8 * len(each.nick) for each in room.members.values() if each.nick)
+    return 4000 + content(room.members) + 200 * len(room.members) + nicks + content(room.options)
 
 
 class Rooms:

@@ -17,6 +17,7 @@ from xmppd.xep import DELAY_NS, SID_NS
 from xmppd.xml import Element, escape, quoted
 
 from .looks import prepare_nick
+from .members import Members
 from .model import (
     AFFILIATIONS,
     MUC_NS,
@@ -95,7 +96,7 @@ class RoomState:
         self.settings = settings
         self.last_id = last_id
         self.options: dict[str, Value] = {**settings.defaults, **record.options}
-        self.members: dict[str, Member] = dict(members)
+        self.members = Members(members)
         self.occupants: dict[str, Occupant] = {}
         self.seats: dict[str, Occupant] = {}
         self.relays: OrderedDict[str, tuple[JID, str, str]] = OrderedDict()
@@ -127,9 +128,9 @@ class RoomState:
 
     def affiliation(self, who: JID) -> Affiliation:
         """By bare JID; a whole domain can be banned (section 9.2)."""
-        member = self.members.get(who.bare)
+        member = self.members.data.get(who.bare)
         if member is None:
-            banned = self.members.get(who.domain)
+            banned = self.members.data.get(who.domain)
             return Affiliation.OUTCAST if banned and banned.affiliation == "outcast" else Affiliation.NONE
         return AFFILIATIONS.get(member.affiliation, Affiliation.NONE)
 
@@ -207,13 +208,6 @@ class RoomState:
             return prepare_nick(nick)
         except MalformedJid:
             raise JidMalformed("not a nick") from None
-
-    def reserved_for(self, key: str, members: Mapping[str, Member] | None = None) -> str | None:
-        """The bare JID that a nick is registered for; `members`: as they will be."""
-        for bare, member in (self.members if members is None else members).items():
-            if member.nick and prepare_nick(member.nick) == key:
-                return bare
-        return None
 
     # ---- seats (called when a plan is applied)
 

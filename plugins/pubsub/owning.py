@@ -204,9 +204,8 @@ async def set_affiliations(plugin: PubSubPlugin, ask: Ask) -> None:
     if not plugin.personal and "owner" not in found.values():
         raise NotAcceptable("a node needs an owner")
     changed = replace(node, affiliations=found)
-    out = [jid for jid in node.subscriptions if found.get(jid.partition("/")[0]) == "outcast"]
-    for jid in out:
-        changed = replace(changed, subscriptions={k: v for k, v in changed.subscriptions.items() if k != jid})
+    out = {jid for jid in node.subscriptions if found.get(jid.partition("/")[0]) == "outcast"}
+    changed = replace(changed, subscriptions={k: v for k, v in node.subscriptions.items() if k not in out})
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
     for jid in out:
         ask.request.then(partial(plugin.notifier.subscription, ask.owner, ask.name, JID.parse(jid), "none"))
