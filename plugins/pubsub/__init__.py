@@ -207,7 +207,7 @@ class PubSubPlugin(Plugin[Config]):
 
     # ---- contracts.pubsub.PubSub
 
-    async def _open(self, owner: JID) -> bool:
+    async def opened(self, owner: JID) -> bool:
         """Whether the owner exists; its nodes are in memory then."""
         if not self.personal:
             return owner == self.host.jid
@@ -216,14 +216,14 @@ class PubSubPlugin(Plugin[Config]):
     async def publish(
         self, owner: JID, node: str, id: str, payload: Element, options: Mapping[str, str] | None = None
     ) -> None:
-        if not await self._open(owner):
+        if not await self.opened(owner):
             raise ItemNotFound("no such account")
         wanted = {name.removeprefix("pubsub#"): (value,) for name, value in (options or {}).items()}
         async with self.host.turns.take(owner.bare):
             await publishing.publish_own(self, owner.bare, node, id, payload, wanted)
 
     async def retract(self, owner: JID, node: str, ids: tuple[str, ...]) -> None:
-        if not await self._open(owner):
+        if not await self.opened(owner):
             return
         async with self.host.turns.take(owner.bare):
             found = self.nodes.get(owner.bare).get(node)
@@ -231,7 +231,7 @@ class PubSubPlugin(Plugin[Config]):
                 await publishing.take_away(self, owner.bare, node, found, ids, owner, None, True)
 
     async def items(self, owner: JID, node: str, limit: int = 0) -> list[Published]:
-        if not await self._open(owner):
+        if not await self.opened(owner):
             return []
         found = self.nodes.get(owner.bare).get(node)
         if found is None:
@@ -239,14 +239,14 @@ class PubSubPlugin(Plugin[Config]):
         return await self.store.newest(owner.bare, node, self.settings(found), limit or self.config.items)
 
     async def item(self, owner: JID, node: str, id: str) -> Published | None:
-        if not await self._open(owner):
+        if not await self.opened(owner):
             return None
         found = self.nodes.get(owner.bare).get(node)
         entry = await self.store.find(owner.bare, node, self.settings(found), id) if found is not None else None
         return published(entry) if entry is not None else None
 
     async def delete(self, owner: JID, node: str) -> None:
-        if not await self._open(owner):
+        if not await self.opened(owner):
             return
         async with self.host.turns.take(owner.bare):
             found = self.nodes.get(owner.bare).get(node)

@@ -164,7 +164,12 @@ def decision(stanza: Stanza) -> Decision | None:
 
 
 async def decide(plugin: PubSubPlugin, owner: str, by: JID, found: Decision) -> None:
-    """Approve or reject. Who is no owner, or decides on what nobody asked for, changes nothing."""
+    """Approve or reject. Who is no owner, or decides on what nobody asked for, changes nothing.
+
+    Raises StorageUnavailable.
+    """
+    if not await plugin.opened(JID.parse(owner)):
+        return
     async with plugin.host.turns.take(owner):
         node = plugin.nodes.get(owner).get(found.node)
         if node is None or affiliation(node, by, plugin.is_master(owner, by)) is not Affiliation.OWNER:

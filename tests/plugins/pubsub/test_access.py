@@ -189,6 +189,19 @@ async def test_approval(server: Harness, people: dict[str, Client]) -> None:
     assert ids(await items(contact, "juliet@localhost", "n")) == ["1"]
 
 
+@pytest.mark.parametrize("owner", ["nobody@localhost", "asleep@localhost"])
+async def test_approval_of_what_nobody_has(
+    server: Harness, people: dict[str, Client], caplog: pytest.LogCaptureFixture, owner: str
+) -> None:
+    """From anybody, of an account that does not exist or is not in memory: nothing happens."""
+    await server.register("asleep")
+    server.host.forget("asleep@localhost")
+    reply = options("subscribe_authorization", node="n", subscriber_jid="friend@localhost", allow="true")
+    people["friend"].send(f"<message to='{owner}'>{reply}</message>")
+    await people["friend"].silence()
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
+
+
 async def test_no_difference_between_no_account_and_no_access(people: dict[str, Client]) -> None:
     """ADR 0007."""
     await publish(people["juliet"], "n")
