@@ -18,6 +18,8 @@ class Members(UserDict[str, Member]):
     def __init__(self, members: Mapping[str, Member] | None = None) -> None:
         self._keys: dict[str, list[str]] = {}
         self._looks: dict[str, list[str]] = {}
+        self._written: dict[str, list[str]] = {}
+        self._loud: dict[str, list[str]] = {}
         self._made = False
         super().__init__()
         self.data.update(members or {})
@@ -49,7 +51,10 @@ class Members(UserDict[str, Member]):
         """Whether that nick of `bare` looks like one that is reserved for somebody else. Raises MalformedJid."""
         self._make()
         mine = looks(nick)
-        return any(other != bare for look in (mine.folded, mine.seen) for other in self._looks.get(look, ()))
+        found = [self._looks.get(look, ()) for look in {mine.folded, mine.seen}]
+        found += [self._written.get(look, ()) for look in {mine.written, mine.loud}]
+        found.append(self._loud.get(mine.written, ()))
+        return any(other != bare for owners in found for other in owners)
 
     def _make(self) -> None:
         if not self._made:
@@ -63,7 +68,8 @@ class Members(UserDict[str, Member]):
             mine = looks(nick)
         except MalformedJid:
             return []  # nobody can enter with it
-        return [(self._keys, mine.key), *((self._looks, each) for each in {mine.folded, mine.seen})]
+        looked = [(self._looks, each) for each in {mine.folded, mine.seen}]
+        return [(self._keys, mine.key), *looked, (self._written, mine.written), (self._loud, mine.loud)]
 
     def _note(self, bare: str, nick: str) -> None:
         for index, text in self._places(nick) if nick else ():

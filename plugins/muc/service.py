@@ -67,7 +67,7 @@ def _weight(bare: str, live: Live) -> int:
     room = live.room
     if room is None:
         return 4000
-    nicks = sum(700 + 8 * len(each.nick) for each in room.members.values() if each.nick)
+    nicks = sum(1200 + 12 * len(each.nick) for each in room.members.values() if each.nick)
     return 4000 + content(room.members) + 200 * len(room.members) + nicks + content(room.options)
 
 

@@ -80,6 +80,7 @@ def test_a_reserved_nick_conflicts(nick: str) -> None:
         ("Paul", "pauI"),
         ("admin", "ADM\u0399N"),
         ("rob", "R0B"),
+        ("admin", "ADMlN"),
         # Blank, but no space.
         ("juliet", "juliet\u2800"),
         ("juliet", "\U0001d159juliet"),
@@ -104,6 +105,16 @@ def test_nicks_that_readers_mistake_conflict(real: str, nick: str) -> None:
     add(room, JULIET, nick)
     assert room.seats[JULIET.full].nick == nick
     room.change_nick(JULIET, real, Stanza(Kind.PRESENCE)).apply()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Elia", "Ella"), ("Kai", "Kal"), ("ALI", "ALL"), ("Ian", "Lan"), ("IT", "lt")]
+)
+def test_names_that_differ_do_not_conflict(one: str, other: str) -> None:
+    room = make()
+    add(room, JULIET, one)
+    add(room, NURSE, other)
+    assert len(room.occupants) == 3
 
 
 def test_who_has_reserved_a_nick_may_use_it() -> None:

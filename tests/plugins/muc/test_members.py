@@ -17,7 +17,24 @@ from xmppd.errors import Conflict
 from xmppd.forms import MAX_VALUES
 from xmppd.jid import JID
 
-NICKS = ("", "bob", "Bob", "BOB", "ВОВ", "b0b", "anna", "ΑΝΝΑ", "Iago", "lago", "iago", "king", "kіng", "\u0000")
+NICKS = (
+    "",
+    "bob",
+    "Bob",
+    "BOB",
+    "ВОВ",
+    "b0b",
+    "anna",
+    "ΑΝΝΑ",
+    "Iago",
+    "lago",
+    "iago",
+    "IAGO",
+    "lAGO",
+    "king",
+    "kіng",
+    "\u0000",
+)
 
 
 def test_the_index_says_what_a_look_at_all_says() -> None:
