@@ -76,8 +76,8 @@ def cursor_at_write() -> None:
     """What was written to a client, or to its queue, is taken for delivered."""
     put = Feed._put
 
-    def careless(self: Feed, data: bytes, stamp: int) -> None:
-        put(self, data, stamp)
+    def careless(self: Feed, data: bytes, stamp: int, *rest: float) -> None:
+        put(self, data, stamp, *rest)
         if stamp:
             self.session.account.mailbox.settle((stamp,))
 
