@@ -162,11 +162,12 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = self._tls = self._out = self._held = self._drained = None
         self._out_size = 0
         self._engine.forget(self)
+        error, self._error = self._error or exc, None
         if receiver is None:
             return
         self._owner.forget(self)
         try:
-            receiver.connection_lost(self._error or exc)
+            receiver.connection_lost(error)
         except Exception:
             log.exception("the end of the connection from %s was not taken well", self.peer)
 
@@ -193,7 +194,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             data = tls.receive(ciphertext)
         except OSError as error:
-            failure = error
+            # Its frames hold TLS, and this one holds the error: together they would stay until the collector comes.
+            failure = error.with_traceback(None)
         answer = tls.output()
         if answer and self._transport is not None:
             self._transport.write(answer)

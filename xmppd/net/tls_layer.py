@@ -121,11 +121,12 @@ class TlsLayer:
                 self.ready = True
             return self._decrypted()
         except SSL.Error as error:
-            self.ready = False
-            raise TlsError(_words(error)) from None
+            words = _words(error)
         except OSError:
             self.ready = False
             raise
+        self.ready = False
+        raise TlsError(words)  # not from where the other is caught: as its context it would hold this very connection
 
     @property
     def begun(self) -> bool:

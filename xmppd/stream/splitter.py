@@ -182,7 +182,7 @@ class Splitter:
             declares = buffer.startswith(b"<!", start) and not buffer.startswith(b"<![CDATA[", start)
             self.fault = StreamError("restricted-xml") if declares else _expat_fault(error)
         except StreamError as error:
-            self.fault = error
+            self.fault = error.with_traceback(None)  # whose frames hold all that was fed
         return self._take()
 
     def _feed(self) -> None:
