@@ -30,7 +30,7 @@ _HARMLESS = frozenset(
     (etree.ErrorTypes.WAR_NS_URI, etree.ErrorTypes.DTD_XMLID_VALUE, etree.ErrorTypes.DTD_ID_REDEFINED)
 )
 """Errors of libxml2 about what is well-formed: a namespace that is no URI, an xml:id that is no name or not unique."""
-_SPECIAL = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"})
+_SPECIAL = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;", "\r": "&#13;"})
 _ATTRIBUTE = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 )
@@ -46,7 +46,7 @@ class Written(NamedTuple):
 
 
 def escape(text: str) -> str:
-    """Text for element content or a quoted attribute value."""
+    """Text for element content or a quoted attribute value, carriage returns kept (XML 1.0 section 2.11)."""
     return text.translate(_SPECIAL)
 
 
@@ -181,13 +181,13 @@ def tag_of(element: Element) -> str:
 def alone(element: Element) -> Element:
     """A copy that declares no more namespaces than it uses, to be put anywhere.
 
-    With prefixes beside a default namespace it is made anew without: lxml gives what is moved the declaration of the
+    With prefixed names beside others it is made anew without prefixes: lxml gives what is moved the declaration of the
     new parent for its namespace, also where the default namespace is another in between.
     """
     copied = deepcopy(element)
     copied.tail = None
     etree.cleanup_namespaces(copied)
-    if any(each.prefix is not None and None in each.nsmap for each in copied.iter("{*}*")):
+    if len({each.prefix is None for each in copied.iter("{*}*")}) == 2:
         return parse(_written(copied, None).encode())
     return copied
 
@@ -220,14 +220,9 @@ def _written(element: Element, around: str | None) -> str:
             local = f"n{number}:{local}"
         parts.append(f" {local}='{quoted(str(value))}'")
     parts.append(">")
-    parts.append(_text(element.text))
+    parts.append(escape(element.text or ""))
     for child in element:
         parts.append(_written(child, ns))
-        parts.append(_text(child.tail))
+        parts.append(escape(child.tail or ""))
     parts.append(f"</{name}>")
     return "".join(parts)
-
-
-def _text(text: str | None) -> str:
-    """Element content, carriage returns kept (XML 1.0 section 2.11)."""
-    return escape(text).replace("\r", "&#13;") if text else ""

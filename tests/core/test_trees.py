@@ -84,6 +84,28 @@ async def test_an_element_without_a_namespace_is_no_weapon(server: Harness) -> N
     assert parse_stanza(again.data).tags == again.tags == ("|a",)
 
 
+async def test_carriage_returns_stay(server: Harness) -> None:
+    """Also where the stanza is written anew because it hangs on a prefix from outside (XML 1.0 section 2.11)."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
+    await juliet.receive_all()
+    romeo.send(
+        "<message to='juliet@localhost' type='chat' xmlns:p='urn:p'><body>a&#13;\nb</body>"
+        "<x xmlns='' p:k='&#13;\n\t&#10;'>&#13;</x></message>"
+    )
+    message = await juliet.receive()
+    assert message.findtext("{jabber:client}body") == "a\r\nb"
+    x = message.find("x")
+    assert x is not None and x.text == "\r" and x.get("{urn:p}k") == "\r  \n"
+
+
+async def test_declarations_of_namespaces_count_as_attributes(server: Harness) -> None:
+    """On a stanza they make it cost as many copies as it has children."""
+    romeo = await server.login("romeo")
+    many = " ".join(f"xmlns:p{number}='urn:{number}'" for number in range(200))
+    romeo.send(f"<message to='juliet@localhost' id='1' {many}><x p1:y=''/></message>")
+    assert await romeo.stream_error() == "policy-violation"
+
+
 async def test_a_prefix_is_a_name_too(server: Harness) -> None:
     """One that libxml2 would not take (XML_MAX_NAME_LENGTH) is answered where it comes in."""
     romeo = await server.login("romeo")

@@ -380,6 +380,8 @@ class Splitter:
                 if prefix in inside:
                     plain = False
             if not plain:
+                if head.count(b"xmlns") > self.limits.attributes:
+                    raise StreamError("policy-violation", "too many attributes")
                 stanza = self._rewritten(bytes(buffer[begin:stop]), stanza)
         self._out.append(stanza)
 
