@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,29 @@ from typing import Any, get_args, get_origin
 
 from .config import ConfigError, HostConfig, Problem, RawOptions, Word, bind_options, joined, options_path, unknown
 from .plugin import HostType, NoConfig, Plugin
+from .service import Service
 
 ENTRY_POINTS = "xmppd.plugins"
 ACCOUNTS = HostType("accounts", "people sign in here")
 
 
 class PluginError(Exception):
-    """A plugin that cannot be used; the text says which and why."""
+    """A plugin that cannot be used; the text says which and why. `where` leads from the top of the configuration to the
+    option that named it, () if none did."""
+
+    def __init__(self, text: str, where: tuple[str | int, ...] = ()) -> None:
+        super().__init__(text)
+        self.where = where
+
+
+def what_failed(error: BaseException) -> str:
+    """What a plugin's own code raised, on one line, with the line of its source."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<")]
+    return f"{error!r} ({frames[-1].filename}:{frames[-1].lineno})" if frames else repr(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +84,34 @@ def _is_module(path: Path) -> bool:
 
 
 def _from_folders(folders: Iterable[Path]) -> Iterable[tuple[str, type[Plugin[Any]], str]]:
-    for folder in folders:
-        if not folder.is_dir():
-            raise PluginError(f"plugin folder {folder} is not there")
-        for path in sorted(folder.iterdir()):
-            if not _is_module(path):
-                continue
-            name = path.stem
+    for number, folder in enumerate(folders):
+        where = ("plugin_path", number)
+        try:
+            paths = sorted(each for each in folder.iterdir() if _is_module(each))
+        except (FileNotFoundError, NotADirectoryError):
+            raise PluginError(f"plugin folder {folder} is not there", where) from None
+        except OSError as error:
+            raise PluginError(f"plugin folder {folder} cannot be read: {error.strerror}", where) from None
+        for path in paths:
             source = path if path.suffix == ".py" else path / "__init__.py"
-            spec = importlib.util.spec_from_file_location(f"xmppd_folder_{name}", source)
-            if spec is None or spec.loader is None:
-                raise PluginError(f"cannot read {source}")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
             try:
-                spec.loader.exec_module(module)
-            except Exception as error:
-                del sys.modules[spec.name]
-                raise PluginError(f"plugin {source} cannot be imported: {error!r}") from error
-            yield name, plugin_class(module), str(source)
+                yield path.stem, plugin_class(_imported(path.stem, source)), str(source)
+            except PluginError as error:
+                raise PluginError(str(error), where) from error
+
+
+def _imported(name: str, source: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"xmppd_folder_{name}", source)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"cannot read {source}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[spec.name]
+        raise PluginError(f"plugin {source} cannot be imported: {what_failed(error)}") from error
+    return module
 
 
 def _from_entry_points() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
@@ -93,8 +119,8 @@ def _from_entry_points() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
         origin = f"{point.dist.name if point.dist else '?'} ({point.value})"
         try:
             loaded = point.load()
-        except Exception as error:
-            raise PluginError(f"plugin {point.name!r} of {origin} cannot be imported: {error!r}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"plugin {point.name!r} of {origin} cannot be imported: {what_failed(error)}") from error
         yield (
             point.name,
             plugin_class(loaded) if isinstance(loaded, ModuleType) else _checked(loaded, origin),
@@ -109,18 +135,27 @@ def plugin_class(module: ModuleType) -> type[Plugin[Any]]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Plugin) and value.__module__ == module.__name__
     ]
+    source = module.__file__ or module.__name__
     _no_loose_handlers(module, classes)
     if len(classes) != 1:
-        raise PluginError(f"{module.__name__} must define one plugin class, it defines {len(classes)}")
-    return classes[0]
+        raise PluginError(f"{source} must define one plugin class, it defines {len(classes)}")
+    return _checked(classes[0], source)
+
+
+_DECLARED: Mapping[str, type] = {"provides": Service, "uses": Service, "serves": str, "host_types": HostType}
 
 
 def _checked(value: Any, origin: str) -> type[Plugin[Any]]:
-    if isinstance(value, type) and issubclass(value, Plugin):
-        if module := sys.modules.get(value.__module__):
-            _no_loose_handlers(module, [value])
-        return value
-    raise PluginError(f"{origin} is not a plugin class")
+    """A plugin class whose declarations are of the right kind. Raises PluginError."""
+    if not (isinstance(value, type) and issubclass(value, Plugin)):
+        raise PluginError(f"{origin} is not a plugin class")
+    for name, kind in _DECLARED.items():
+        declared = getattr(value, name)
+        if not isinstance(declared, tuple) or not all(isinstance(each, kind) for each in declared):
+            raise PluginError(f"{origin}: {value.__name__}.{name} must be a tuple of {kind.__name__}, not {declared!r}")
+    if module := sys.modules.get(value.__module__):
+        _no_loose_handlers(module, [value])
+    return value
 
 
 def _no_loose_handlers(module: ModuleType, classes: Sequence[type]) -> None:

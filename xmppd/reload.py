@@ -275,4 +275,4 @@ def _with_certificates(hosts: Mapping[str, HostConfig]) -> list[str]:
 
 def _certificate_problem(domain: str, error: CertificateError, path: Path | None) -> Problem:
     message = str(error) + (NO_CERTIFICATE if isinstance(error.__cause__, FileNotFoundError) else "")
-    return Problem("", 0, domain, message) if path is None else host_problem(path, domain, "certificate", message)
+    return Problem("", 0, domain, message) if path is None else host_problem(path, domain, error.option, message)

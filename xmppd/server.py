@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +34,7 @@ from .host import Host
 from .jid import prepare_domain
 from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
-from .loader import Found, PluginError, choose, discover
+from .loader import Found, PluginError, choose, discover, what_failed
 from .memory import Memory
 from .net.http import Poster
 from .observe.metrics import Counts
@@ -124,11 +123,11 @@ class ListenError(Exception):
     """A listener that cannot be opened. `number`: its place in the configuration, from 0."""
 
     def __init__(self, number: int, listener: ListenerConfig, error: OSError) -> None:
-        super().__init__(f"{listener.address} port {listener.port} cannot be opened: {_reason(error)}")
+        super().__init__(f"{listener.address} port {listener.port} cannot be opened: {reason(error)}")
         self.number = number
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
     """Without the call and the address, which asyncio puts into the text."""
     return os.strerror(error.errno) if error.errno else str(error)
 
@@ -195,18 +194,13 @@ class Server:
     def _made(self, host: Host, found: Found, options: Any) -> Plugin[Any]:
         try:
             return found.cls(host, options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._unusable(host, found.name, "cannot be set up", error) from error
 
-    def _unusable(self, host: Host, name: str, what: str, error: Exception) -> PluginError:
+    def _unusable(self, host: Host, name: str, what: str, error: BaseException) -> PluginError:
         """The place in the configuration, the plugin and its own line: for the administrator and for the author."""
         raw = self.config.hosts[host.domain].plugins.get(name, RawOptions())
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        why = (
-            error.strerror
-            if isinstance(error, OSError) and error.strerror
-            else f"{error!r} ({at.filename}:{at.lineno})"
-        )
+        why = what_failed(error)
         message = f"this plugin {what}: {why}"
         return PluginError(str(Problem(raw.file, raw.line, options_path(host.domain, name), message)))
 
@@ -261,12 +255,12 @@ class Server:
                 continue
             try:
                 await plugin.start()
-            except OSError as error:
-                raise self._unusable(host, name, "cannot start", error) from error
             except StorageUnavailable as error:
                 self._say_waiting(f"{host.domain} takes nothing yet: {name} waits for the store", error)
                 self.clock.call_later(START_AGAIN, partial(self._start_again, host))
                 return
+            except (Exception, SystemExit) as error:
+                raise self._unusable(host, name, "cannot start", error) from error
             self._started.append((host, name))
         host.ready_to_start = True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,7 +38,8 @@ async def test_a_good_one(tmp_path: Path) -> None:
 def test_those_that_are_shipped(path: Path) -> None:
     """One with certificates of its own says that they are not there, as `run` would."""
     outcome = invoke("check", "--config", str(path))
-    wrong = [line for line in outcome.err.splitlines() if "certificate" not in line and "cannot be written" not in line]
+    elsewhere = ("certificate", "cannot be written", "/var/log/xmppd is not there")
+    wrong = [line for line in outcome.err.splitlines() if not any(each in line for each in elsewhere)]
     assert not wrong
     assert outcome.status == (2 if outcome.err else 0)
 
@@ -142,6 +144,12 @@ class Loose(Plugin[NoConfig]):
 async def answer(self, request):
     return None
 """
+PEM = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n" * 2
+SOURCES = {
+    "syntax": "def x(:\n",
+    "exits": "import sys\nsys.exit(5)\n",
+    "declares": "from xmppd.plugin import NoConfig, Plugin\n\nclass Wrong(Plugin[NoConfig]):\n    provides = 5\n",
+}
 REFUSED = [
     # What `run` would say, with the line and the option that helps.
     ({"hosts": {"example.org": {}}}, "hosts[example.org].certificate", "no such file; name the files in `certificate`"),
@@ -165,6 +173,24 @@ REFUSED = [
     ({"var": "xmppd.yaml/var"}, "var", "cannot be written by this user"),
     ({"storage": "sqlite:///xmppd.yaml/x.db"}, "storage", "cannot be written by this user"),
     ({"var": "v" * 200}, "var", "is longer than 107 bytes"),
+    ({"hosts": {"localhost": {"certificate": "there.crt", "key": "mine.key"}}}, "hosts.localhost.key", "no such file"),
+    ({"hosts": {"localhost": {"certificate": "pipe", "key": "pipe"}}}, "hosts.localhost.certificate", "is not a file"),
+    (
+        {"hosts": {"localhost": {"certificate": "xmppd.yaml", "key": "there.crt"}}},
+        "hosts.localhost.certificate",
+        "there is no certificate in PEM in it",
+    ),
+    ({"storage": "sqlite:///plugins"}, "storage", "plugins is a folder"),
+    ({"storage": "sqlite:///there.crt"}, "storage", "file is not a database"),
+    ({"storage": "mongodb://u:secret@h1,h2/x?directConnection=true"}, "storage", "the MongoDB URI cannot be used"),
+    ({"storage": "mongodb://127.0.0.1:9/x?tls=true&tlsCAFile=/nowhere"}, "storage", "is not readable"),
+    ({"log": {"file": "missing/x.log"}}, "log.file", "missing is not there"),
+    ({"log": {"file": "plugins"}}, "log.file", "plugins is a folder"),
+    ({"control": "there.crt"}, "control", "there.crt is there and is not a socket"),
+    ({"plugin_path": ["nowhere"]}, "plugin_path[0]", "nowhere is not there"),
+    ({"plugin_path": ["plugins", "syntax"]}, "plugin_path[1]", "SyntaxError: invalid syntax ("),
+    ({"plugin_path": ["exits"]}, "plugin_path[0]", "SystemExit(5)"),
+    ({"plugin_path": ["declares"]}, "plugin_path[0]", "Wrong.provides must be a tuple of Service, not 5"),
 ]
 
 
@@ -174,6 +200,12 @@ REFUSED = [
 def test_what_run_would_refuse(tmp_path: Path, changes: dict[str, object], option: str, said: str) -> None:
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "broken.py").write_text(BROKEN)
+    for folder, source in SOURCES.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(source)
+    (tmp_path / "there.crt").write_text(PEM)
+    os.mkfifo(tmp_path / "pipe")
+    before = set(os.listdir(tmp_path))
     whole = {"hosts": {"localhost": {}}, "listeners": [{"port": 0}], **changes}
     (tmp_path / "xmppd.yaml").write_text(yaml.dump(whole))
     checked = invoke("check")
@@ -183,8 +215,50 @@ def test_what_run_would_refuse(tmp_path: Path, changes: dict[str, object], optio
     assert said in line
     ran = invoke("run")
     assert line in ran.err
-    assert ran.status != 0
+    assert ran.status == 2
     assert "Traceback" not in ran.text
+    assert set(os.listdir(tmp_path)) == before | {"xmppd.yaml"}  # neither made anything
+    assert "secret" not in checked.text + ran.text
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """By another program; a server of this configuration that runs is none."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (tmp_path / "xmppd.yaml").write_text(
+            f"hosts: {{localhost: {{}}}}\nlisteners:\n  - port: {port}\nmetrics:\n  port: {port}\n"
+        )
+        for command in ("check", "run"):
+            outcome = invoke(command)
+            assert outcome.status == 2, command
+            assert f"xmppd.yaml:3: listeners[0]: 127.0.0.1 port {port} cannot be opened: Address already" in outcome.err
+            assert "xmppd.yaml:5: metrics.port: " in outcome.err
+        assert not (tmp_path / "var").exists()
+        (tmp_path / "var").mkdir()
+        with socket.socket(socket.AF_UNIX) as control:
+            control.bind("var/xmppd.sock")
+            control.listen()
+            assert invoke("check").status == 0
+
+
+def test_nothing_in_a_message_moves_the_cursor(tmp_path: Path) -> None:
+    (tmp_path / "xmppd.yaml").write_text("hosts: {localhost: {}}\nlisteners: [{port: 0}]\nplugin_path: [mine]\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "\x1b[31mred.py").write_text("raise ValueError")
+    outcome = invoke("check")
+    assert outcome.status == 2
+    assert "\x1b" not in outcome.text
+    assert "\\x1b[31mred.py cannot be imported: ValueError()" in outcome.err
+
+
+def test_what_adds_nobody_makes_no_store(tmp_path: Path) -> None:
+    """What only lists or changes accounts makes no store."""
+    (tmp_path / "xmppd.yaml").write_text("hosts: {localhost: {}}\nlisteners: [{port: 0}]\n")
+    for words in (["list", "localhost"], ["del", "romeo@localhost"], ["passwd", "romeo@localhost", "-p", "x"]):
+        outcome = invoke("user", *words)
+        assert "its store" in outcome.err
+        assert "is not there" in outcome.err
+        assert os.listdir(tmp_path) == ["xmppd.yaml"]
 
 
 def test_a_handler_outside_its_class(tmp_path: Path) -> None:

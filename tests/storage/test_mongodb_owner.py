@@ -98,3 +98,40 @@ def test_who_is_gone() -> None:
     assert is_gone({**mine, "pid": os.getppid(), "started": "1"})  # the number is another process's now
     assert not is_gone({**mine, "host": "elsewhere", "pid": 2**22 + 1})
     assert not is_gone({**mine, "space": "another container", "pid": 2**22 + 1})
+
+
+@pytest.mark.parametrize("change", [{"pid": "x"}, {"pid": None, "beat": "?"}, {"by": 5}])
+async def test_a_damaged_record_is_watched(
+    mongodb_database: str, meta: Any, brief: None, change: dict[str, Any]
+) -> None:
+    await meta.insert_one({**OWNER, **this_process(), **change})
+    backend = MongoBackend(mongodb_database)
+    await backend.open()
+    await backend.close()
+
+
+async def test_who_was_stopped_for_long_looks_before_it_writes(mongodb_database: str, meta: Any) -> None:
+    """Another one has the database since: the first write behind the silence is refused, before any beat."""
+    backend = MongoBackend(mongodb_database)
+    await backend.open()
+    owner = backend._owner
+    assert owner is not None
+    await meta.update_one(OWNER, {"$set": {"by": "another"}})
+    owner._sure -= mongodb_owner.SURE + 1.0  # stopped for so long
+    done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    backend.commit([LogAppend("archive", "romeo@localhost", entry(1))], done.set_result)
+    error = await done
+    assert isinstance(error, StorageUnavailable)
+    assert "another server has taken the database" in str(error)
+    await backend.close()
+
+
+async def test_a_silence_alone_loses_nothing(mongodb_database: str) -> None:
+    backend = MongoBackend(mongodb_database)
+    await backend.open()
+    assert backend._owner is not None
+    backend._owner._sure -= mongodb_owner.SURE + 1.0
+    done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    backend.commit([LogAppend("archive", "romeo@localhost", entry(1))], done.set_result)
+    assert await done is None
+    await backend.close()

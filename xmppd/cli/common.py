@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ..config import ConfigError, ServerConfig, find_config, load_config
 from ..control import ControlClient
+from ..observe.logs import escaped
 from ..operations import OperationError
 
 ConfigOption = Annotated[
@@ -47,9 +48,15 @@ console = Console()
 complaints = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
+def printable(text: str) -> str:
+    """The text, line by line, with nothing in it that moves a cursor or changes a colour."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
 def fail(text: str, code: int = Exit.NOT_DONE) -> NoReturn:
-    """Say what is wrong and end. What cannot be written (bytes of a name that are no UTF-8) is escaped."""
-    text = text.encode("utf-8", "backslashreplace").decode()
+    """Say what is wrong and end. What a terminal would take for a command, or cannot write (bytes of a name that are no
+    UTF-8), is escaped."""
+    text = printable(text)
     complaints.print(text, markup=False, style="red" if complaints.is_terminal else None)
     raise typer.Exit(code)
 

@@ -46,7 +46,7 @@ def doctor(
 ) -> None:
     """Sign in to any server and check what it can do (XEP-0479). Leaves nothing behind.
 
-    Exit status: 0 all advanced levels are reached, 1 all core levels, 2 not that, 3 could not sign in.
+    Exit status: 0 all advanced levels are reached, 4 all core levels, 5 not that, 3 could not sign in, 2 wrong options.
     """
     from ..doctor.model import Status
     from ..doctor.visit import Options

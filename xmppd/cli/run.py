@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import shlex
 import shutil
 import signal
-import socket
 import sys
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 import typer
 
-from ..config import SQLITE, ConfigError, Problem, ServerConfig, effective, find_config, problem_at
+from ..config import ConfigError, ServerConfig, effective, find_config, problem_at
 from ..control import ControlServer, ensure_free
 from ..errors import LocalError
 from ..libraries import advice
@@ -33,12 +30,13 @@ from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
 from ..operations import OperationError, Operations
 from ..reload import Reloader, certificate_problems, load_certificates
-from ..server import ListenError, Server, server_secret
-from ..storage import GATHER, open_storage
+from ..server import ListenError, Server, reason, server_secret
+from ..storage import GATHER, make_storage
 from ..storage.api import StoreError
 from ..storage.commits import Limits
 from ..storage.memory import MemoryBackend
 from ..storage.store import Store
+from .beforehand import runs, taken, unusable
 from .common import ConfigOption, Exit, ask_server, configuration, console, fail
 
 log = logging.getLogger("xmppd")
@@ -52,7 +50,7 @@ def run(config: ConfigOption = None) -> None:
     loaded = configuration(config)
     path = find_config(config, os.environ)
     try:
-        configure(loaded.log)
+        _open_log(loaded, path)
         run_loop(_serve(loaded, path))
     except (PluginError, ConfigError, LocalError) as error:
         fail(str(error), Exit.WRONG)
@@ -64,27 +62,27 @@ def run(config: ConfigOption = None) -> None:
         fail(f"cannot start: {error}")
 
 
+def _open_log(config: ServerConfig, path: Path) -> None:
+    """Raises ConfigError with all that is wrong, when it cannot be opened."""
+    try:
+        configure(config.log)
+    except OSError as error:
+        problem = problem_at(path, ("log", "file"), f"{config.log.file} cannot be opened: {reason(error)}")
+        raise ConfigError(unusable(config, path) or [problem]) from error
+
+
 async def _serve(config: ServerConfig, path: Path) -> None:
     """From nothing to a running server, and back at SIGTERM. What fails on the way is undone."""
     ended = _signals()
     sys.setswitchinterval(SWITCH_INTERVAL)
     for text in advice():
         log.warning("%s", text)
-    if problems := list(_unusable(config, path)):
+    if problems := [*certificate_problems(config, path), *unusable(config, path)]:
         raise ConfigError(problems)
     await ensure_free(config.control_socket)
-    clock = RealClock()
-    certificates = load_certificates(config, path=path)
-    secret = server_secret(config.var)
-    store = config.store
-    bounds = Limits(gather=GATHER, patience=float(store.patience), queue_size=store.queue)
-    storage = await open_storage(config.storage, clock, bounds, max_bytes=store.cache)
-    try:
-        server = Server(config, storage, clock, certificates, secret)
-        server.load_plugins()
-    except BaseException:
-        await storage.close()
-        raise
+    if problems := taken(config, path):
+        raise ConfigError(problems)
+    server = await _made(config, path)
     domains = [host.domain for host in server.hosts.values() if host.has_accounts]
     reloader = Reloader(server, path)
     numbers = Exposition(server)
@@ -116,6 +114,35 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     log.info("stopped")
 
 
+async def _made(config: ServerConfig, path: Path) -> Server:
+    """The server with its plugins, its store opened; a mistake in a plugin leaves nothing behind."""
+    clock = RealClock()
+    store = config.store
+    bounds = Limits(gather=GATHER, patience=float(store.patience), queue_size=store.queue)
+    storage = make_storage(config.storage, clock, bounds, max_bytes=store.cache)
+    server = Server(config, storage, clock)
+    _load_plugins(server, path)
+    try:
+        await storage.open()
+    except StoreError as error:
+        raise StoreError(str(problem_at(path, ("storage",), str(error)))) from error
+    try:
+        server.certificates = load_certificates(config, path=path)
+        server.secret = server_secret(config.var)
+    except BaseException:
+        await storage.close()
+        raise
+    return server
+
+
+def _load_plugins(server: Server, path: Path) -> None:
+    """Raises PluginError with its place in the file, ConfigError, LocalError."""
+    try:
+        server.load_plugins()
+    except PluginError as error:
+        raise PluginError(str(problem_at(path, error.where, str(error))) if error.where else str(error)) from error
+
+
 async def _listen(server: Server, path: Path) -> None:
     """Open the listeners. Raises ConfigError with the line of the one that cannot be opened."""
     try:
@@ -130,7 +157,7 @@ async def _bound(work: Awaitable[None], path: Path, where: tuple[str, ...]) -> N
     try:
         await work
     except OSError as error:
-        raise ConfigError([problem_at(path, where, f"cannot be opened: {error.strerror or error}")]) from error
+        raise ConfigError([problem_at(path, where, f"cannot be opened: {reason(error)}")]) from error
 
 
 def _freeze() -> None:
@@ -160,6 +187,9 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
         for each, listener in zip(config.listeners, server.listeners, strict=True)
     )
     console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n", soft_wrap=True)
+    if not server.default_host.has_accounts:
+        console.print("No host is of type accounts: nobody can sign in here.\n", soft_wrap=True)
+        return
     command = f"{_command()} user add romeo@{domain}{_named(path)}"
     console.print(f"Add an account:   {command}", markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
@@ -213,8 +243,10 @@ def check(
     loaded = configuration(config)
     path = find_config(config, os.environ)
     try:
-        problems = [*certificate_problems(loaded, path), *_unusable(loaded, path)]
-        options = asyncio.run(_set_up(loaded))
+        problems = [*certificate_problems(loaded, path), *unusable(loaded, path)]
+        if not runs(loaded):
+            problems += taken(loaded, path)
+        options = asyncio.run(_set_up(loaded, path))
         if problems:
             raise ConfigError(problems)
     except (PluginError, ConfigError, LocalError) as error:
@@ -228,41 +260,12 @@ def check(
         console.print("The configuration is valid.")
 
 
-async def _set_up(config: ServerConfig) -> dict[str, dict[str, Any]]:
+async def _set_up(config: ServerConfig, path: Path) -> dict[str, dict[str, Any]]:
     """The options of all plugins, by domain and name, after every plugin was set up on a store in memory. Raises
     PluginError, ConfigError, LocalError."""
     clock = RealClock()
     server = Server(config, Store(MemoryBackend(clock), clock), clock)
-    server.load_plugins()
+    _load_plugins(server, path)
     return {
         host.domain: {name: plugin.config for name, plugin in host.plugins.items()} for host in server.hosts.values()
     }
-
-
-def _unusable(config: ServerConfig, path: Path) -> Iterable[Problem]:
-    """Addresses that this machine does not have, and folders that cannot be written. Ports are not tried: the server
-    may be running."""
-    for number, each in enumerate(config.listeners):
-        error = _not_ours(each.address)
-        if error:
-            yield problem_at(path, ("listeners", number, "address"), error)
-    if config.metrics.port is not None and (error := _not_ours(config.metrics.address)):
-        yield problem_at(path, ("metrics", "address"), error)
-    folders = [("var", config.var)]
-    if config.storage.startswith(SQLITE):
-        folders.append(("storage", Path(unquote(config.storage.removeprefix(SQLITE))).parent))
-    for option, folder in folders:
-        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            yield problem_at(path, (option,), f"{folder} cannot be written by this user")
-
-
-def _not_ours(address: str) -> str:
-    """Why nobody can listen on an IP address here, "" if they can."""
-    ip = ipaddress.ip_address("127.0.0.1" if address == "localhost" else address)
-    with socket.socket(socket.AF_INET6 if ip.version == 6 else socket.AF_INET) as probe:
-        try:
-            probe.bind((str(ip), 0))
-        except OSError as error:
-            return f"{address} cannot be listened on: {error.strerror or error}"
-    return ""

@@ -31,8 +31,8 @@ Password = Annotated[str | None, typer.Option("--password", "-p", help="Asked fo
 
 
 @asynccontextmanager
-async def _runner(config: ServerConfig) -> AsyncIterator[Runner]:
-    """The running server, or its store while it does not run."""
+async def _runner(config: ServerConfig, adds: bool) -> AsyncIterator[Runner]:
+    """The running server, or its store while it does not run. `adds`: a store that is not there yet is made."""
     client = await ControlClient.connect(config.control_socket)
     if client is not None:
         try:
@@ -43,9 +43,14 @@ async def _runner(config: ServerConfig) -> AsyncIterator[Runner]:
     if config.storage == "memory:":
         raise OperationError("the store is in memory and the server does not run: there is nothing to change")
     clock = RealClock()
-    told = _which_store(config)
-    storage = await open_storage(config.storage, clock)
-    complaints.print(f"The server does not run; {told}.", markup=False)
+    if adds or not _is_new(config):
+        told = _which_store(config)
+        storage = await open_storage(config.storage, clock)
+        complaints.print(f"The server does not run; {told}.", markup=False)
+    else:
+        storage = await open_storage("memory:", clock)
+        where = without_password(config.storage)
+        complaints.print(f"The server does not run, and its store, {where}, is not there.", markup=False)
     domains = [domain for domain, host in config.hosts.items() if host.has_accounts]
     try:
         yield Operations(Accounts(storage, clock), domains)
@@ -53,18 +58,21 @@ async def _runner(config: ServerConfig) -> AsyncIterator[Runner]:
         await storage.close()
 
 
+def _is_new(config: ServerConfig) -> bool:
+    return config.storage.startswith(SQLITE) and not os.path.lexists(unquote(config.storage.removeprefix(SQLITE)))
+
+
 def _which_store(config: ServerConfig) -> str:
     """So that nobody adds people to a store that no server uses."""
     where = without_password(config.storage)
-    new = config.storage.startswith(SQLITE) and not os.path.exists(unquote(config.storage.removeprefix(SQLITE)))
-    return f"the new store {where} is made" if new else f"this is about its store, {where}"
+    return f"the new store {where} is made" if _is_new(config) else f"this is about its store, {where}"
 
 
-def _do(config: Path | None, work: Callable[[Runner], Awaitable[T]]) -> T:
+def _do(config: Path | None, work: Callable[[Runner], Awaitable[T]], adds: bool = False) -> T:
     loaded = configuration(config)
 
     async def go() -> T:
-        async with _runner(loaded) as runner:
+        async with _runner(loaded, adds) as runner:
             return await work(runner)
 
     try:
@@ -90,7 +98,7 @@ def _asked(password: str | None) -> str:
 def add(jid: Address, password: Password = None, config: ConfigOption = None) -> None:
     """Add an account."""
     chosen = _asked(password)
-    done = _do(config, lambda runner: runner.run("user add", {"jid": jid, "password": chosen}))
+    done = _do(config, lambda runner: runner.run("user add", {"jid": jid, "password": chosen}), adds=True)
     console.print(f"Added {done}.", highlight=False)
 
 
@@ -140,8 +148,11 @@ def import_(
     """Add many accounts."""
     try:
         lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{file}: {error}", Exit.WRONG)
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}", Exit.WRONG)
+    except UnicodeDecodeError as error:
+        at = error.object[: error.start].count(b"\n") + 1
+        fail(f"{file}:{at}: not in UTF-8", Exit.WRONG)
     wanted: list[tuple[int, str, str]] = []
     refused: list[str] = []
     lines_with_people = 0
@@ -162,7 +173,7 @@ def import_(
             except OperationError as error:
                 refused.append(f"{file}:{number}: {error}")
 
-    _do(config, add_all)
+    _do(config, add_all, adds=True)
     console.print(f"Added {lines_with_people - len(refused)} of {lines_with_people} accounts.", highlight=False)
     if refused:
         fail("\n".join(refused))

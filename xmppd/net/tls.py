@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import idna
 from cryptography import x509
@@ -22,6 +23,7 @@ from OpenSSL import SSL
 from .tls_layer import select_protocol
 
 log = logging.getLogger("xmppd.tls")
+T = TypeVar("T")
 
 CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2 (RFC 9325 section 4.2); those of TLS 1.3 are all fine."""
@@ -36,7 +38,11 @@ WARN_BEFORE: Final = 14 * 86_400.0
 
 
 class CertificateError(Exception):
-    """A certificate or key that cannot be used; the text is for the administrator."""
+    """A certificate or key that cannot be used; the text is for the administrator. `option`: which of the two."""
+
+    def __init__(self, text: str, option: str = "certificate") -> None:
+        super().__init__(text)
+        self.option = option
 
 
 class ServerContext(SSL.Context):
@@ -64,15 +70,12 @@ def server_context(certificate: Path, key: Path) -> ServerContext:
     context.set_alpn_select_callback(select_protocol)
     context.set_tlsext_servername_callback(_begins)
     try:
-        pem = certificate.read_bytes()
-        context.end_point = server_end_point(pem)
-        secret = _private_key(key.read_bytes())
+        pem, secret_pem = _read(certificate, "certificate"), _read(key, "key")
+        context.end_point = _understood(certificate, "certificate", server_end_point, pem)
+        secret = _understood(key, "key", _private_key, secret_pem)
         context.use_certificate_chain_file(str(certificate))
         context.use_privatekey(secret)
         context.check_privatekey()
-    except FileNotFoundError as error:
-        missing = key if certificate.exists() else certificate
-        raise CertificateError(f"{missing}: no such file") from error
     except SSL.Error as error:
         why = _reason(error)
         what = "is not the key of" if "mismatch" in why else "cannot be used with"
@@ -80,6 +83,28 @@ def server_context(certificate: Path, key: Path) -> ServerContext:
     except (OSError, ValueError) as error:
         raise CertificateError(f"{certificate}, {key}: {error}") from error
     return context
+
+
+def _read(file: Path, option: str) -> bytes:
+    """A file in PEM. Raises CertificateError. One that is no plain file (a pipe) could be waited for without end."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise CertificateError(f"{file} is not a file", option)
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise CertificateError(f"{file}: no such file", option) from error
+    except OSError as error:
+        raise CertificateError(f"{file} cannot be read by this user: {error.strerror or error}", option) from error
+
+
+def _understood(file: Path, option: str, understand: Callable[[bytes], T], pem: bytes) -> T:
+    """Raises CertificateError, in our own words where the library speaks to programmers."""
+    try:
+        return understand(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        wanted = b"CERTIFICATE-----" if option == "certificate" else b"PRIVATE KEY-----"
+        why = str(error) if wanted in pem else f"there is no {option} in PEM in it (-----BEGIN …)"
+        raise CertificateError(f"{file}: {why}", option) from error
 
 
 def _begins(connection: SSL.Connection) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xmppd.clock import Clock
     from xmppd.storage.api import Backend
     from xmppd.storage.commits import Limits
@@ -43,6 +45,20 @@ def make_backend(url: str, clock: Clock) -> Backend:
     )
 
 
+def make_storage(
+    url: str,
+    clock: Clock,
+    limits: Limits | None = None,
+    max_owners: int = 50_000,
+    max_bytes: int = 256 << 20,
+) -> Store:
+    """The store that `url` names (see `make_backend`), not opened. Raises StoreError."""
+    from xmppd.storage.commits import Limits
+    from xmppd.storage.store import Store
+
+    return Store(make_backend(url, clock), clock, limits or Limits(gather=GATHER), max_owners, max_bytes)
+
+
 async def open_storage(
     url: str,
     clock: Clock,
@@ -54,9 +70,35 @@ async def open_storage(
 
     A database server that does not answer is no error: the store is not `available` and recovers by itself.
     """
-    from xmppd.storage.commits import Limits
-    from xmppd.storage.store import Store
-
-    store = Store(make_backend(url, clock), clock, limits or Limits(gather=GATHER), max_owners, max_bytes)
+    store = make_storage(url, clock, limits, max_owners, max_bytes)
     await store.open()
     return store
+
+
+_MAGIC = b"SQLite format 3\0"
+
+
+def file_problem(path: Path) -> str:
+    """Why a file that is there cannot be an SQLite store, "" if it can; it is not opened as one. Raises nothing."""
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path} cannot be opened: {error.strerror or error}"
+    return "" if begin in (b"", _MAGIC) else f"{path} cannot be used as a store: file is not a database"
+
+
+def uri_problem(url: str) -> str:
+    """Why the driver of a store would not take its URL, "" if it does. Nothing is connected to."""
+    if not url.startswith("mongodb:"):
+        return ""
+    from xmppd.storage.api import StoreError
+    from xmppd.storage.mongodb import make_client
+
+    try:
+        make_client(url, connect=False).close()
+    except StoreError as error:
+        return str(error)
+    return ""

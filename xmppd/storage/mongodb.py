@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import warnings
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import DeleteMany, DeleteOne, UpdateOne
-from pymongo.errors import BulkWriteError, ConfigurationError, InvalidURI, OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import (
@@ -89,6 +90,21 @@ INTENT = {"_id": "batch"}
 """The entries of the batch under way."""
 
 
+def make_client(uri: str, **more: Any) -> Any:
+    """The driver's client; what it does not understand in the URI is in the log. Raises StoreError."""
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            client = CLIENT(uri, **OPTIONS, **more)
+    except (PyMongoError, OSError, ValueError) as error:
+        why = (error.args[-1] if error.args else error) if isinstance(error, OSError) else error
+        raise StoreError(f"the MongoDB URI cannot be used: {why}") from error
+    for each in said:
+        if issubclass(each.category, UserWarning):
+            log.warning("the MongoDB URI: %s", each.message)
+    return client
+
+
 class MongoBackend:
     """`api.Backend` over the database that the URI names (`xmppd` if it names none)."""
 
@@ -109,11 +125,8 @@ class MongoBackend:
     async def open(self) -> None:
         """Connect, check the version, make indexes. Raises StorageUnavailable (try again) or StoreError."""
         if self._client is None:
-            try:
-                self._client = CLIENT(self._uri, **OPTIONS)
-                self._db = self._client.get_default_database("xmppd")
-            except (InvalidURI, ConfigurationError, ValueError) as error:
-                raise StoreError(f"the MongoDB URI cannot be used: {error}") from error
+            self._client = make_client(self._uri)
+            self._db = self._client.get_default_database("xmppd")
         try:
             await self._prepare()
         except OperationFailure as error:
@@ -128,6 +141,8 @@ class MongoBackend:
 
     async def _prepare(self) -> None:
         found = await self._db["meta"].find_one({"_id": "schema"})
+        if found is not None and not isinstance(found.get("version"), int):
+            raise StoreError("the record 'schema' in the collection 'meta' is damaged: is it a database of ours?")
         if found is not None and found["version"] > VERSION:
             raise StoreError(
                 f"the database was written by a newer version of the server"
@@ -190,6 +205,8 @@ class MongoBackend:
         error: Exception | None = None
         try:
             commit = Commit(self._db, writes)
+            if self._owner is not None:
+                await self._owner.confirm()
             self._intended = await commit.intend(self._intended)
             await commit.run()
         except Exception as failure:  # it goes to the store above, which logs it

@@ -1,8 +1,8 @@
 """One server at a time on one database: a record says which process has it, and beats while that process lives.
 
 Two processes would each cache, number and write the records of the same owners. What can be seen is refused: a record
-that beats, or whose process lives on this machine. A process that is stopped for long and goes on later can still
-write until its next beat.
+that beats, or whose process lives on this machine. A process that was stopped for long, and goes on after another
+has taken the database, sees that before its next write: only a write that was on its way when it stopped still comes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any, Final
 
 from bson.objectid import ObjectId
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import StoreError
 
 log = logging.getLogger("xmppd.storage")
@@ -27,6 +29,8 @@ BEAT: Final = 2.0
 WATCHED: Final = 7.0
 """Seconds that a record is watched before it is taken for a dead one's: three beats, and a slow one."""
 LOOK: Final = 0.5
+SURE: Final = 5.0
+"""Seconds after a beat in which nobody can have taken the database: less than WATCHED."""
 RELEASED: Final = 1.0
 """Seconds to tell the database at the end that it is free."""
 
@@ -57,7 +61,10 @@ def is_gone(record: dict[str, Any]) -> bool:
     mine = this_process()
     if not mine["space"] or (record.get("host"), record.get("space")) != (mine["host"], mine["space"]):
         return False
-    return record.get("pid") == mine["pid"] or _started(int(record.get("pid", 0))) != record.get("started")
+    pid = record.get("pid")
+    if not isinstance(pid, int):
+        return False  # a damaged record is watched
+    return pid == mine["pid"] or _started(pid) != record.get("started")
 
 
 class Ownership:
@@ -69,12 +76,32 @@ class Ownership:
         self._beating: asyncio.Task[None] | None = None
         self.lost = False
         """Another process has taken the database."""
+        self._sure = 0.0
+        """When the last beat that arrived was sent; by the clock of the system, which goes on while we are stopped."""
+
+    async def confirm(self) -> None:
+        """Before a write: whether the database is still ours, asked when the last beat is too old to know. Raises
+        StorageUnavailable: it is not; PyMongoError: it does not answer."""
+        if not self.lost and time.monotonic() - self._sure > SURE:
+            await self._touch()
+        if self.lost:
+            raise StorageUnavailable("another server has taken the database")
+
+    async def _touch(self) -> None:
+        sent = time.monotonic()
+        done = await self._collection.update_one({**OWNER, "by": self._by}, {"$inc": {"beat": 1}})
+        if done.matched_count:
+            self._sure = sent
+        elif not self.lost:
+            self.lost = True
+            log.critical("another server has taken the database: this one stores nothing any more; stop one of them")
 
     async def take(self) -> None:
         """Become the owner, after a dead one at once or when its record was watched. Raises StoreError: another server
         has the database; PyMongoError: it does not answer."""
         record = {"by": self._by, "beat": 0, **this_process()}
         while True:
+            self._sure = time.monotonic()
             found = await self._collection.find_one(OWNER)
             if found is None:
                 try:
@@ -87,6 +114,7 @@ class Ownership:
                     f"the database is in use by another server, process {found.get('pid')} on {found.get('host')}: "
                     "stop that one first, or name another database"
                 )
+            self._sure = time.monotonic()
             before = {**OWNER, "by": found.get("by"), "beat": found.get("beat")}
             if (await self._collection.update_one(before, {"$set": record})).matched_count:
                 break
@@ -107,18 +135,12 @@ class Ownership:
         return False
 
     async def _beat(self) -> None:
-        while True:
+        while not self.lost:
             await asyncio.sleep(BEAT)
             try:
-                done = await self._collection.update_one({**OWNER, "by": self._by}, {"$inc": {"beat": 1}})
+                await self._touch()
             except (PyMongoError, OSError):
                 continue  # nobody else can take it either; the store above tells of the outage
-            if not done.matched_count:
-                self.lost = True
-                log.critical(
-                    "another server has taken the database: this one stores nothing any more; stop one of them"
-                )
-                return
 
     async def release(self) -> None:
         """Let the next one have it at once."""
