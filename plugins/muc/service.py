@@ -39,6 +39,11 @@ class Pace:
     def __init__(self) -> None:
         self._left: Cache[str, tuple[float, float]] = Cache(PACES, PACES_BYTES)
 
+    @property
+    def used(self) -> int:
+        """Bytes."""
+        return self._left.used
+
     def check(self, bare: str, now: float, per_minute: int) -> None:
         """One more change. Raises PolicyViolation of type wait when there were too many."""
         left, since = self._left.get(bare) or (float(per_minute), now)
@@ -68,7 +73,8 @@ def _weight(bare: str, live: Live) -> int:
     if room is None:
         return 4000
     nicks = sum(1200 + 12 * len(each.nick) for each in room.members.values() if each.nick)
-    return 4000 + content(room.members) + 200 * len(room.members) + nicks + content(room.options)
+    kept = (room.members, room.options, room.record, tuple(room.invitations))
+    return 4000 + live.pace.used + 200 * len(room.members) + nicks + sum(map(content, kept))
 
 
 class Rooms:
@@ -211,6 +217,7 @@ class Rooms:
         if live.room.seats:
             self._idle.pop(bare)
             return
+        live.room.relays.clear()  # who asked and who would answer have left
         for oldest in self._idle.put(bare, live):
             there = self.live.get(oldest)
             if there is not None and not there.users and there.lane.idle:

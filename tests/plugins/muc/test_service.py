@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from plugins.muc import GroupChat
+from plugins.muc.model import Member
+from plugins.muc.service import Live, _weight
 from tests.harness import Harness, condition, xml
 from tests.plugins.muc.people import (
     MUC,
@@ -17,6 +21,7 @@ from tests.plugins.muc.people import (
     say,
     tavern,
 )
+from tests.plugins.muc.rooms import make
 
 
 def rooms_of(server: Harness) -> GroupChat:
@@ -219,3 +224,26 @@ async def test_an_error_puts_a_ghost_out(server: Harness) -> None:
     juliet.send(f"<message type='error' to='{ROOM}/romeo'>{error}</message>")
     assert codes(await romeo.receive()) == ["333"]
     assert codes(await juliet.receive()) == ["110", "333"]
+
+
+def test_what_an_idle_room_keeps_in_memory_counts() -> None:
+    """Its subject, options and reserved nicks: so many rooms stay, of so many bytes."""
+
+    def weight(**changes: object) -> int:
+        live = Live()
+        live.room = make()
+        live.room.record = replace(live.room.record, **changes)  # type: ignore[arg-type]
+        return _weight(ROOM, live)
+
+    assert weight(subject="x" * 200_000) >= weight() + 200_000
+    live = Live()
+    live.room = make()
+    for number in range(100):
+        live.room.members[f"u{number}@lit"] = Member("member", "x" * 60)
+    assert _weight(ROOM, live) > weight() + 100 * 1500
+    live = Live()
+    live.room = make()
+    for number in range(100):
+        live.room.invited(f"u{number}@lit", "x" * 1000)
+        live.pace.check(f"u{number}@lit", 0.0, 5)
+    assert _weight(ROOM, live) > weight() + 100 * 1200
