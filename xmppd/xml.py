@@ -26,6 +26,16 @@ FRESH_AFTER = 1 << 20
 """Bytes that are read with one dictionary; the worst that a megabyte can leave in it are some 10 MB."""
 _CONTEXT = "_ParserDictionaryContext"
 """Where lxml keeps its dictionary of a thread, since 2.x (lxml/parser.pxi, _ParserDictionaryContext)."""
+_OPTIONS: dict[str, Any] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "remove_comments": False,
+    "collect_ids": False,
+    "huge_tree": True,
+}
+"""libxml2's own bounds (10 MB of text, 256 levels) are off: what comes here was within those that are configured, and
+none may be let in that cannot be read later."""
 _HARMLESS = frozenset(
     (etree.ErrorTypes.WAR_NS_URI, etree.ErrorTypes.DTD_XMLID_VALUE, etree.ErrorTypes.DTD_ID_REDEFINED)
 )
@@ -79,9 +89,7 @@ class _Reader(threading.local):
         # Trees of several dictionaries may meet in one thread: that is how trees of several threads do (lxml compares
         # the dictionaries of two documents before it moves a node, and takes its names over).
         self.forgets = _thread_state().pop(_CONTEXT, None) is not None
-        self.parser = etree.XMLParser(
-            resolve_entities=False, no_network=True, load_dtd=False, remove_comments=False, collect_ids=False
-        )
+        self.parser = etree.XMLParser(**_OPTIONS)
         self.left = FRESH_AFTER
 
 
@@ -115,7 +123,7 @@ def parse(data: bytes) -> Element:
 
 def _with_odd_namespaces(data: bytes) -> Element:
     """Namespaces that are no URI: expat lets them pass (as most clients do), libxml2 does not."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, collect_ids=False, recover=True)
+    parser = etree.XMLParser(recover=True, **_OPTIONS)
     tree = etree.fromstring(data, parser)
     if tree is None or not _only_odd_namespaces(parser.error_log):
         raise ValueError(str(parser.error_log))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness import Harness, condition, xml
+from xmppd.config.schema import StreamLimits
 from xmppd.stanza import parse_stanza
 from xmppd.xml import E, Element, alone, parse, parse_inside, quoted, to_bytes
 
@@ -67,6 +69,15 @@ def test_a_namespace_that_is_no_uri_is_read_whatever_was_read_before(data: bytes
         with pytest.raises(ValueError, match="line 1"):
             parse(wrong)
         assert parse(data).tag.endswith("x")
+
+
+def test_whatever_the_configuration_allows_can_be_read_and_written() -> None:
+    """Text beyond 10 MB, and as many levels as there may be."""
+    most = {each.name: int(rules.high) for each in fields(StreamLimits) for rules in each.metadata.values()}
+    depth, size = most["depth"], most["size"]
+    deep = parse(b"<x xmlns=''>" * depth + b"</x>" * depth)
+    assert to_bytes(alone(deep)).count(b"<x") == depth
+    assert len(to_bytes(parse(b"<x xmlns='urn:x'>%s</x>" % (b"x" * (size - 100))))) > size - 100
 
 
 async def test_an_element_without_a_namespace_is_no_weapon(server: Harness) -> None:

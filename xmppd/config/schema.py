@@ -54,7 +54,7 @@ class StreamLimits:
         high=1 << 26,
     )
     elements: int = option(4096, "XML elements in one stanza.", low=8, high=1_000_000)
-    depth: int = option(128, "Levels of XML elements in one stanza.", low=4, high=1024)
+    depth: int = option(128, "Levels of XML elements in one stanza.", low=4, high=500)
     attributes: int = option(128, "Attributes of one XML element.", low=8, high=1024)
 
 
