@@ -5,6 +5,7 @@ It is kept while messages pass and never made by searching the archive; see docs
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from xmppd import rsm
@@ -14,7 +15,7 @@ from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
-from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable
+from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable, StorageUnavailable
 from xmppd.mam import FORWARD_NS, MAM_NS
 from xmppd.plugin import (
     JID,
@@ -36,9 +37,12 @@ from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep import DELAY_NS, stamp
 from xmppd.xml import quoted
 
-from .ledger import Ledger, place
-from .model import Conversation, Step, What
+from .counting import place
+from .ledger import Ledger
+from .model import LONGEST_ID, Conversation, Step, What
 from .reading import MARKER_TAGS, MDS_NODE, displayed_item, marked
+
+log = logging.getLogger("xmppd.inbox")
 
 NS = "urn:xmpp:inbox:1"
 MESSAGES = (Kind.MESSAGE,)
@@ -69,7 +73,10 @@ class Conversations(Plugin[Config]):
         self.rules = self.host.service(MESSAGE_RULES)
 
     async def stop(self) -> None:
-        await self.ledger.flush()
+        try:
+            await self.ledger.flush()
+        except StorageUnavailable:
+            log.warning("the inbox of the last second is counted again from the archive: the store is away")
 
     # ---- contracts.inbox.Inbox
 
@@ -82,10 +89,10 @@ class Conversations(Plugin[Config]):
     def classify(self, stanza: Stanza, came: bool) -> tuple[What, str]:
         """Of a message in the archive."""
         if not came and not MARKER_TAGS.isdisjoint(stanza.tags):
-            return What.DISPLAYED, marked(stanza)
+            return What.DISPLAYED, marked(stanza)[:LONGEST_ID]
         if not self.rules.treatment(stanza).unread:
             return What.PASSED, ""
-        return (What.CAME, stanza.id) if came else (What.WENT, "")
+        return (What.CAME, stanza.id[:LONGEST_ID]) if came else (What.WENT, "")
 
     @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
     def arrived(self, event: Inbound) -> None:
@@ -100,7 +107,7 @@ class Conversations(Plugin[Config]):
             self._note(event, entry, came=False)
         elif stanza.to is not None and not MARKER_TAGS.isdisjoint(stanza.tags):
             peer = place(self.host, stanza, stanza.to.bare, stanza.to.resource)
-            self.ledger.note(event.owner, peer, Step(What.DISPLAYED, 0, marked(stanza)))
+            self.ledger.note(event.owner, peer, Step(What.DISPLAYED, 0, marked(stanza)[:LONGEST_ID]))
 
     def _note(self, event: Event, entry: Entry, came: bool) -> None:
         stanza = event.stanza

@@ -1,40 +1,32 @@
-"""The conversations of the accounts of a host: steps are noted in memory and stored about once a second."""
+"""The conversations of the accounts of a host: steps are noted in memory, counted and stored about once a second."""
 
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from msgspec import structs
 
 from xmppd.cache import weight
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
-from xmppd.contracts.pubsub import PUBSUB
 from xmppd.errors import StorageUnavailable
-from xmppd.plugin import JID, Account, Host, Kind, Stanza
-from xmppd.stanza import look_at
-from xmppd.storage.api import Entry, Flags, Range, Write
+from xmppd.plugin import Account, Host, Stanza
 
-from .model import NEW, Ask, Conversation, Step, Summary, What, advance
-from .reading import MDS_NODE, displayed_item
+from .counting import Count
+from .model import NEW, Conversation, Step, Summary, What
+from .pending import Pending
 
 log = logging.getLogger("xmppd.inbox")
 
 INTERVAL = 1.0
-PAGE = 100
-COUNTED = 1000
-"""So far back the log is asked for what is unread."""
 CACHED = 50_000
 CACHED_BYTES = 32 << 20
 """Sums of so many owners, and so many bytes of conversations, are kept in memory."""
-NOTED = 2000
-"""So many steps of a conversation wait in memory. Where messages come faster than they are counted, the log tells."""
-MARGIN = 10_000_000
-"""Microseconds. An id is given when a message is decided, and seen when it is committed: the stored position stays this
-much behind, so that none falls between. What is read again changes nothing."""
+WAITING_BYTES = 16 << 20
+"""Bytes of all owners that may wait for the store."""
 
 Classify = Callable[[Stanza, bool], "tuple[What, str]"]
 """What a stanza of the archive is (True: it came in), and its text for `Step`."""
@@ -47,127 +39,157 @@ class Ledger:
         self.log = host.storage.log(LOG)
         self.conversations = host.storage.map("inbox", Conversation)
         self.summaries = host.storage.map("inbox-summary", Summary)
-        self.noted: dict[Account, dict[str, list[Step]]] = {}
+        self.soon = host.storage.soon(INTERVAL, WAITING_BYTES, self._prepare)
+        self.pending: dict[str, Pending] = {}
+        """By owner, as long as there is something that the store does not have."""
         self.known = Known()
         self.caught_up: OrderedDict[str, Summary] = OrderedDict()
         """Owners of whom all is counted that was in their log before `note` began to tell of all that comes."""
         self.behind: set[str] = set()
-        """Owners of whom steps were forgotten since they were last counted."""
-        self._timer = False
+        """Owners of whom something was forgotten since they were last counted."""
 
     # ---- on the path of a message
 
     def note(self, account: Account, peer: str, step: Step) -> None:
-        """Remember it; stored later."""
-        noted = self.noted.get(account)
-        if noted is None:
-            noted = self.noted[account] = {}
-            self._arm()
-        steps = noted.get(peer)
-        if steps is None:
-            noted[peer] = [step]
-        else:
-            if len(steps) >= NOTED:
-                # Of what only the client has said (markers), later ones make earlier ones moot: a flood stays bounded.
-                steps[:] = [each for each in steps if not _in_log(each)][-(NOTED // 2) :]
-                self.behind.add(account.bare)
-            steps.append(step)
+        """Remember it; counted and stored later."""
+        pending = self.pending.get(account.bare)
+        if pending is None or pending.account is not account:
+            if not account.alive:
+                return
+            pending = self._pending(account)
+        if not pending.steps:
+            self.soon.note(pending, pending)
+        if not pending.add(peer, step):
+            self.behind.add(account.bare)
 
-    def _arm(self) -> None:
-        if not self._timer:
-            self._timer = True
-            self.host.clock.call_later(INTERVAL, self._due)
+    def _pending(self, account: Account) -> Pending:
+        pending = self.pending.get(account.bare)
+        if pending is not None and account.alive and not pending.account.alive:
+            pending.drop()  # another account of that name
+            pending = None
+        if pending is None:
+            pending = self.pending[account.bare] = Pending(self, account)
+        if account.alive:
+            pending.account = account  # it may have left the memory, and come again
+        return pending
 
-    def _due(self) -> None:
-        self._timer = False
-        self.host.background.spawn(self.flush(), "inbox")
-
-    # ---- storing
+    # ---- counting
 
     async def flush(self) -> None:
-        """Store what was noted of all accounts."""
-        for account in list(self.noted):
-            try:
-                await self.settle(account)
-            except StorageUnavailable:
-                self._arm()
-                return
-            except Exception:
-                log.exception("the inbox of %s is counted anew from the archive", account.bare)
-                self.behind.add(account.bare)
+        """Count and store what was noted of all accounts. Raises StorageUnavailable."""
+        await self.soon.flush()
+
+    async def _prepare(self, pending: Pending) -> None:
+        if pending.gone:
+            return
+        if pending.account.alive:
+            await self._count(pending.account)
+        else:
+            self.forget(pending.account.bare)
 
     async def settle(self, account: Account) -> Summary:
-        """Count all that was released to this account, and store it. Raises StorageUnavailable."""
+        """Count all that was released to this account; stored soon. Raises StorageUnavailable."""
+        summary = await self._count(account)
+        pending = self.pending.get(account.bare)
+        if pending is not None and pending.unwritten:
+            self.soon.note(pending, pending)
+        return summary
+
+    async def _count(self, account: Account) -> Summary:
         owner = account.bare
         async with self.host.turns.take(f"inbox {owner}"):
-            # What is released from here on is noted anew: counting the log does not run after it.
-            noted, until = self.noted.pop(account, {}), account.began
-            behind = owner in self.behind
-            if behind:
-                self.behind.discard(owner)
-                self.caught_up.pop(owner, None)
-                until = account.released
-            work = _Work(self, owner, noted)
-            try:
-                summary = self.caught_up.get(owner)
-                if summary is None:
-                    summary = await work.catch_up(until)
-                elif not noted:
-                    return summary
-                for peer, steps in noted.items():
-                    for step in steps:
-                        await work.take(peer, step)
-                summary = await work.summary(summary)
-                if account.alive:
-                    await self.host.storage.commit(work.writes(summary))
-            except BaseException as error:
+            pending = self._pending(account)
+            with pending.at_work():
+                # What is released from here on is noted anew: counting the log does not run after it.
+                behind, until = owner in self.behind, account.began
                 if behind:
-                    self.behind.add(owner)
-                if isinstance(error, StorageUnavailable):
-                    self._put_back(account, noted)
-                raise
-            work.remember(summary)
-        for peer, until in work.read.items():
+                    self.behind.discard(owner)
+                    self.caught_up.pop(owner, None)
+                    until = account.released
+                summary = self.caught_up.get(owner)
+                if summary is not None and not pending.steps:
+                    return summary
+                (steps, size), refusals = pending.take(), pending.refusals
+                count = Count(self, owner, pending.unstored())
+                try:
+                    if summary is None:
+                        summary = await count.catch_up(pending.summary, until)
+                    await count.run(steps)
+                except BaseException as error:
+                    if isinstance(error, (StorageUnavailable, CancelledError)):
+                        pending.put_back(steps, size)
+                    else:
+                        self.soon.release(size)
+                        behind = True
+                    if behind:
+                        self.behind.add(owner)
+                    raise
+                summary = count.summary(summary)
+                if pending.gone or not account.alive:
+                    self.soon.release(size)
+                    return summary
+                refused = pending.refusals != refusals
+                if refused:  # what this was counted upon has been given up meanwhile
+                    pending.put_back(steps, size)
+                else:
+                    pending.keep(count, summary, size)
+                    self._remember(owner, count.changed, summary)
+        if refused:
+            return await self._count(account)
+        for peer, until in count.read.items():
             self.host.tell(CONVERSATION_READ, ConversationRead(owner, peer, until))
         return summary
 
-    def _put_back(self, account: Account, noted: dict[str, list[Step]]) -> None:
-        if not noted:
-            return
-        later = self.noted.get(account, {})
-        for peer, steps in later.items():
-            noted.setdefault(peer, []).extend(steps)
-        self.noted[account] = noted
-        self._arm()
+    def _remember(self, owner: str, changed: Mapping[str, Conversation], summary: Summary) -> None:
+        self.known.put(owner, changed)
+        self.caught_up[owner] = summary
+        self.caught_up.move_to_end(owner)
+        while len(self.caught_up) > CACHED:
+            self.caught_up.popitem(last=False)
+
+    def count_anew(self, owner: str) -> None:
+        """What was counted could not be stored: the archive tells again."""
+        log.error("the inbox of %s is counted anew from the archive", owner)
+        self.behind.add(owner)
+        self.caught_up.pop(owner, None)
+        self.known.forget(owner)
 
     def forget(self, owner: str) -> None:
         """The account is gone."""
         self.behind.discard(owner)
         self.caught_up.pop(owner, None)
         self.known.forget(owner)
+        pending = self.pending.pop(owner, None)
+        if pending is not None:
+            pending.drop()
 
     async def listed(self, account: Account, most: int) -> Mapping[str, Conversation]:
         """All conversations, by peer, at most so many: the oldest go. The sums are put right. To look at only."""
         owner = account.bare
         async with self.host.turns.take(f"inbox {owner}"):
-            known = self.known.all(owner)
-            found = known if known is not None else await self.conversations.read_all(owner)
-            if known is None:
-                self.known.read(owner, found)
-            summary = self.caught_up.get(owner, Summary())
-            order = sorted(found, key=lambda peer: found[peer].newest, reverse=True) if len(found) > most else []
-            gone = order[most:]
-            unread = sum(each.unread for each in found.values()) - sum(found[peer].unread for peer in gone)
-            right = structs.replace(summary, unread=unread, conversations=len(found) - len(gone))
-            if gone or right != summary:
-                writes: list[Write] = [self.conversations.delete(owner, peer) for peer in gone]
-                await self.host.storage.commit([*writes, self.summaries.put(owner, "", right)])
-                if owner in self.caught_up:
-                    self.caught_up[owner] = right
-                for peer in gone:
-                    self.known.forget(owner, peer)
-                found = {peer: each for peer, each in found.items() if peer not in gone}
-            return found
+            pending = self._pending(account)
+            with pending.at_work():
+                known = self.known.all(owner)
+                found = known or {}
+                if known is None:
+                    unstored = pending.unstored()
+                    stored = await self.conversations.read_all(owner)
+                    found = {peer: each for peer, each in {**stored, **unstored}.items() if each is not NEW}
+                    self.known.read(owner, found)
+                summary = self.caught_up.get(owner, Summary())
+                order = sorted(found, key=lambda peer: found[peer].newest, reverse=True) if len(found) > most else []
+                gone = order[most:]
+                unread = sum(each.unread for each in found.values()) - sum(found[peer].unread for peer in gone)
+                right = structs.replace(summary, unread=unread, conversations=len(found) - len(gone))
+                if (gone or right != summary) and account.alive and not pending.gone:
+                    pending.right(gone, right)
+                    self.soon.note(pending, pending)
+                    if owner in self.caught_up:
+                        self.caught_up[owner] = right
+                    for peer in gone:
+                        self.known.forget(owner, peer)
+                    found = {peer: each for peer, each in found.items() if peer not in gone}
+                return found
 
 
 def _weight(conversations: Mapping[str, Conversation]) -> int:
@@ -225,157 +247,3 @@ class Known:
             return
         self._size -= _weight(self._by_owner.pop(owner, {}))
         self._whole.discard(owner)
-
-
-def _in_log(step: Step) -> bool:
-    """Catching up finds it again."""
-    return bool(step.id) and step.what is not What.READ
-
-
-class _Work:
-    """One account's steps, counted."""
-
-    def __init__(self, ledger: Ledger, owner: str, noted: dict[str, list[Step]]) -> None:
-        self.ledger = ledger
-        self.owner = owner
-        self.noted = noted
-        self.changed: dict[str, Conversation] = {}
-        self.before: dict[str, Conversation] = {}
-        self.read: dict[str, int] = {}
-        self.position = 0
-
-    # ---- what is stored
-
-    async def get(self, peer: str) -> Conversation:
-        found = self.changed.get(peer)
-        if found is not None:
-            return found
-        found = self.ledger.known.get(self.owner, peer)
-        if found is None:
-            found = await self.ledger.conversations.read(self.owner, peer) or NEW
-        self.before[peer] = found
-        return found
-
-    async def summary(self, old: Summary) -> Summary:
-        before, changed = self.before, self.changed
-        unread = sum(each.unread - before[peer].unread for peer, each in changed.items())
-        added = sum(not before[peer].newest for peer in changed)
-        newest = max((each.newest for each in changed.values()), default=0)
-        safe = min(max(newest, self.position), int(self.ledger.host.clock.now() * 1_000_000) - MARGIN)
-        return Summary(max(old.position, safe), max(0, old.unread + unread), old.conversations + added)
-
-    def writes(self, summary: Summary) -> list[Write]:
-        ledger, owner = self.ledger, self.owner
-        writes: list[Write] = [
-            ledger.conversations.put(owner, peer, each)
-            for peer, each in self.changed.items()
-            if each != self.before[peer]
-        ]
-        return [*writes, ledger.summaries.put(owner, "", summary)]
-
-    def remember(self, summary: Summary) -> None:
-        """Committed."""
-        ledger, owner = self.ledger, self.owner
-        ledger.known.put(owner, self.changed)
-        ledger.caught_up[owner] = summary
-        ledger.caught_up.move_to_end(owner)
-        while len(ledger.caught_up) > CACHED:
-            ledger.caught_up.popitem(last=False)
-
-    # ---- counting
-
-    async def take(self, peer: str, step: Step) -> None:
-        old = await self.get(peer)
-        new, ask = advance(old, step)
-        if ask is Ask.FIND:
-            id = await self.find(peer, new, step.text)
-            if id <= new.read:
-                ask = None
-            else:
-                new, ask = advance(new, Step(What.READ, id))
-        if ask is Ask.COUNT:
-            new = await self.count(peer, new)
-        if not new.newest:
-            return  # nothing was said there
-        self.changed[peer] = new
-        if new.read > old.read and old.unread:
-            self.read[peer] = new.read
-
-    async def find(self, peer: str, old: Conversation, text: str) -> int:
-        """The entry whose stanza has that id, 0 if it is not among the unread."""
-        before: int | None = None
-        for _ in range(COUNTED // PAGE):
-            page = await self.page(peer, Range(after=old.read, before=before, flags=Flags.INCOMING), backwards=True)
-            for entry in reversed(page):
-                if _stanza(entry).id == text:
-                    return entry.id
-            if len(page) < PAGE:
-                break
-            before = page[0].id
-        return 0
-
-    async def count(self, peer: str, old: Conversation) -> Conversation:
-        """How many came behind what was read."""
-        after, unread = old.read, 0
-        last, mark = old.last, old.mark
-        while unread < COUNTED:
-            page = await self.page(peer, Range(after=after, flags=Flags.INCOMING), backwards=False)
-            for entry in page:
-                what, text = self.ledger.classify(_stanza(entry), True)
-                if what is What.CAME:
-                    unread += 1
-                    if entry.id >= last:
-                        last, mark = entry.id, text
-            if len(page) < PAGE:
-                break
-            after = page[-1].id
-        return structs.replace(old, unread=unread, last=last, newest=max(old.newest, last), mark=mark)
-
-    async def page(self, peer: str, range: Range, backwards: bool) -> list[Entry]:
-        bare, _, resource = peer.partition("/")
-        wanted = replace(range, peer=bare, resource=resource or None, without=Flags.HIDDEN)
-        return await self.ledger.log.page(self.owner, wanted, PAGE, backwards)
-
-    async def catch_up(self, until: int) -> Summary:
-        """What this process was not told: read the log from the stored position on, up to an id."""
-        ledger, owner = self.ledger, self.owner
-        summary = await ledger.summaries.read(owner, "") or Summary()
-        after = summary.position
-        while page := await ledger.log.page(owner, Range(after=after, high=until, without=Flags.HIDDEN), PAGE):
-            for entry in page:
-                await self.take_entry(entry)
-            after = self.position = page[-1].id
-        pubsub = ledger.host.find(PUBSUB)
-        if pubsub is not None:
-            for item in await pubsub.items(JID.parse(owner), MDS_NODE):
-                until = displayed_item(owner, item.payload)
-                if until:
-                    await self.take(item.id, Step(What.READ, until))
-        return summary
-
-    async def take_entry(self, entry: Entry) -> None:
-        stanza = _stanza(entry)
-        came = bool(entry.flags & Flags.INCOMING) and entry.peer != self.owner
-        what, text = self.ledger.classify(stanza, came)
-        await self.take(place(self.ledger.host, stanza, entry.peer, entry.resource), Step(what, entry.id, text))
-
-
-ROOM_MARK = "http://jabber.org/protocol/muc#user|x"
-
-
-def place(host: Host, stanza: Stanza, peer: str, resource: str) -> str:
-    """The conversation that a message belongs to: the bare address, in rooms the occupant's (private messages)."""
-    if not resource or stanza.type != "chat":
-        return peer
-    if ROOM_MARK not in stanza.tags:
-        home = host.router.hosts.get(peer.partition("@")[2])
-        if home is None or home.type != "rooms":
-            return peer
-    return f"{peer}/{resource}"
-
-
-def _stanza(entry: Entry) -> Stanza:
-    try:
-        return look_at(entry.body)
-    except ValueError:
-        return Stanza(Kind.MESSAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
@@ -128,8 +129,8 @@ async def test_one_that_the_store_refuses_is_given_up(memory: Store, backend: Me
         notes.put(A, key, Count(1))
     await clock.advance(5)
     assert set(await counts.read_all(A)) == {"one", "two"}
-    assert not len(notes._soon)
-    assert notes._size == 0
+    assert not len(notes.soon)
+    assert notes.soon.held == 0
 
 
 class Position:
@@ -177,3 +178,142 @@ async def test_at_once_means_at_the_next_turn(memory: Store, backend: MemoryBack
     memory.available = True
     await clock.advance(1)
     assert position.seen == ["stored", "again", "stored"]
+
+
+class Read:
+    """A note that must read before it can be written."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.noted = 0
+        self.read = 0
+        self.seen: list[str] = []
+
+    def writes(self) -> list[MapPut]:
+        return [MapPut("m", A, self.key, self.read)]
+
+    def stored(self) -> None:
+        self.seen.append("stored")
+
+    def failed(self, again: bool) -> None:
+        self.seen.append("again" if again else "dropped")
+
+
+async def test_what_must_read_first_is_prepared_when_it_is_due(
+    memory: Store, backend: MemoryBackend, clock: FakeClock, note: Recorder
+) -> None:
+    """It goes along with no batch before; what is noted while it is on its way follows, never beside it."""
+
+    async def prepare(each: Read) -> None:
+        await turn()
+        each.read = each.noted
+
+    soon, each = memory.soon(prepare=prepare), Read("x")
+    each.noted = 1
+    soon.note("x", each)
+    memory.join([MESSAGE], note("message"))
+    await turn()
+    assert await backend.read("m", A, "x") is None
+    backend.hold()
+    await clock.advance(1)
+    await turn()
+    each.noted = 2
+    soon.note("x", each)
+    await clock.advance(1)
+    await turn()
+    assert each.seen == []
+    assert [[type(write) for write in writes] for writes in backend.held] == [[MapPut]]
+    backend.release()
+    await soon.flush()
+    assert await backend.read("m", A, "x") == 2
+    assert each.seen == ["stored", "stored"]
+    assert not len(soon)
+
+
+async def test_what_cannot_be_read_is_tried_again_or_given_up(
+    memory: Store, backend: MemoryBackend, clock: FakeClock
+) -> None:
+    errors: list[Exception] = [StorageUnavailable("away"), StorageUnavailable("still"), ValueError("a bug")]
+
+    async def prepare(each: Read) -> None:
+        if each.key == "x" and errors:
+            raise errors.pop(0)
+
+    soon, bad, good = memory.soon(prepare=prepare), Read("x"), Read("y")
+    soon.note("x", bad)
+    soon.note("y", good)
+    with pytest.raises(StorageUnavailable):
+        await soon.flush()
+    await clock.advance(1)
+    assert bad.seen == []
+    await clock.advance(2)
+    await turn()
+    assert (bad.seen, good.seen) == (["dropped"], ["stored"])
+    soon.note("x", bad)
+    await soon.flush()
+    assert bad.seen == ["dropped", "stored"]
+
+
+async def test_many_are_prepared_without_keeping_the_loop(memory: Store) -> None:
+    prepared: list[Read] = []
+
+    async def prepare(each: Read) -> None:
+        prepared.append(each)
+
+    soon = memory.soon(delay=0, prepare=prepare)
+    for number in range(1000):
+        soon.note(number, Read(str(number)))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert 0 < len(prepared) < 200
+    await soon.flush()
+    assert len(prepared) == 1000
+
+
+async def test_what_has_no_room_in_one_batch_does_not_wait_for_the_next_time(
+    backend: MemoryBackend, clock: FakeClock
+) -> None:
+    memory = Store(backend, clock, Limits(rows=10))
+    soon = memory.soon()
+    for number in range(95):
+        soon.note(number, Read(str(number)))
+    await clock.advance(1)
+    for _ in range(20):
+        await turn()
+    assert len(await backend.load(A, ("m",))) == 95
+    assert backend.commits == 10
+
+
+async def test_a_newer_value_on_its_way_is_seen_and_waited_for(
+    memory: Store, backend: MemoryBackend, note: Recorder
+) -> None:
+    """The next batch is on its way before the releases of the last one run."""
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts)
+    backend.hold()
+    notes.put(A, "k", Count(1))
+    memory.join([MESSAGE], note("one"))
+    await turn()
+    notes.put(A, "k", Count(2))
+    memory.join([LogAppend("log", A, Entry(2, "p@example.org", "", 0, b"x"))], note("two"))
+    backend.release(1)
+    await turn()
+    assert await counts.read(A, "k") == Count(1)
+    assert await notes.read(A, "k") == Count(2)
+    flushing = asyncio.ensure_future(notes.flush())
+    await turn()
+    assert not flushing.done()
+    backend.release()
+    await flushing
+    assert await counts.read(A, "k") == Count(2)
+    assert notes.soon.held == 0
+
+
+async def test_bytes_are_held_up_to_the_bound(memory: Store) -> None:
+    soon = memory.soon(limit=100)
+    soon.hold(90)
+    with pytest.raises(ResourceConstraint):
+        soon.hold(20)
+    soon.hold(20, anyway=True)
+    soon.release(110)
+    assert soon.held == 0

@@ -8,7 +8,7 @@ takes four of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any, Generic, Protocol, TypeVar
@@ -294,11 +294,25 @@ class Note(Protocol):
 
 
 class Soon(Protocol):
-    """Notes by key: stored with the next batch that is committed anyway, or after a delay."""
+    """Notes by key: stored with the next batch that is committed anyway, or after a delay. A crash may take what is not
+    stored yet; while the store is away it is tried again, and at the stop it is stored.
+
+    Who notes says what that needs in memory: `hold`, and `release` when it is stored or given up.
+    """
+
+    held: int
+    """Bytes."""
 
     def note(self, key: Hashable, note: Note) -> None:
         """Store what it writes. One of the same key that waits is replaced, in its place."""
         ...
+
+    def hold(self, size: int, anyway: bool = False) -> None:
+        """So many bytes more wait. Raises ResourceConstraint when that is too much, unless `anyway` (for what is there
+        and cannot be refused any more)."""
+        ...
+
+    def release(self, size: int) -> None: ...
 
     async def flush(self) -> None:
         """Store all that is noted. Raises StorageUnavailable."""
@@ -367,8 +381,16 @@ class Storage(Protocol):
         """Ask it whenever a batch is sealed whether it has something for it."""
         ...
 
-    def soon(self, delay: float = 1.0) -> Soon:
-        """For what may be stored a moment later, at the latest after `delay` seconds."""
+    def soon(
+        self, delay: float = 1.0, limit: int = 4 << 20, prepare: Callable[[Any], Awaitable[object]] | None = None
+    ) -> Soon:
+        """For what may be stored a moment later, at the latest after `delay` seconds; `limit`: bytes that may wait.
+
+        `prepare` is for notes that must read before they can be written. It is called with each when the delay is over
+        and in `flush` (which a plugin calls in its `stop`), one at a time; then the note goes along. It may raise
+        StorageUnavailable, and is called again later; after any other error the note is given up (`Note.failed`). The
+        note may be noted again at any time; it is not written again before the last attempt is decided.
+        """
         ...
 
     def notes(self, map: Map[T], delay: float = 1.0, limit: int = 4 << 20) -> Notes[T]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from xmppd.clock import Clock
@@ -25,6 +25,10 @@ NOTE_BYTES = 200
 
 AGAIN = 1.0
 """Seconds until a store that is away is tried again, at least."""
+BOUND = 4 << 20
+"""Bytes that may wait, if nothing else is said."""
+IN_ONE_TURN = 32
+"""So many notes are prepared before others have the loop."""
 
 
 class Committing(Protocol):
@@ -39,14 +43,29 @@ class Committing(Protocol):
 class Soon:
     """Notes by key, the oldest first. The last one of a key counts; a store that is away is tried again."""
 
-    def __init__(self, storage: Committing, delay: float) -> None:
+    def __init__(
+        self,
+        storage: Committing,
+        delay: float,
+        limit: int = BOUND,
+        prepare: Callable[[Any], Awaitable[object]] | None = None,
+    ) -> None:
         """`delay`: seconds after which what is noted is stored even if nothing else is; 0: at the next turn of the
-        loop."""
+        loop. `limit`: bytes that `hold` gives. `prepare`: what a note needs before it can be written."""
         self._storage = storage
         self._delay = delay
+        self._limit = limit
+        self.held = 0
+        """Bytes."""
+        self._prepare = prepare
+        self._raw: dict[Hashable, Note] = {}
+        """To be prepared."""
+        self._preparing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
         self._noted: dict[Hashable, Note] = {}
-        self._flying: dict[Hashable, Note] = {}
-        """At most one batch is in flight, so at most one note of a key is."""
+        self._rode = 0
+        """So many have gone along with a batch."""
+        self._flying: dict[Hashable, _Ride] = {}
         self._alone: set[Hashable] = set()
         """Of a batch that the store has refused for what it holds: one of them is the reason."""
         self._armed = False
@@ -54,16 +73,36 @@ class Soon:
         storage.add_rider(self)
 
     def __len__(self) -> int:
-        return len(self._noted) + len(self._flying)
+        return len(self._raw) + len(self._noted) + len(self._flying)
 
     def note(self, key: Hashable, note: Note) -> None:
         """Store what `note` writes. One of the same key that waits is replaced, in its place."""
-        self._noted[key] = note
-        self._arm()
+        if self._prepare is None:
+            self._noted[key] = note
+        else:
+            self._raw[key] = note
+        if not self._armed:
+            self._arm()
 
     def noted(self, key: Hashable) -> Note | None:
         """What waits, or is being stored."""
-        return self._noted.get(key) or self._flying.get(key)
+        found = self._noted.get(key)
+        if found is None and key in self._flying:
+            return self._flying[key].taken[key]
+        return found
+
+    def waiting(self, key: Hashable) -> Note | None:
+        """What waits, and would be replaced by a newer one."""
+        return self._noted.get(key)
+
+    def hold(self, size: int, anyway: bool = False) -> None:
+        """What is noted needs so many bytes, until `release`. Raises ResourceConstraint when too much waits."""
+        if self.held + size > self._limit and not anyway:
+            raise ResourceConstraint("too much waits for the store")
+        self.held += size
+
+    def release(self, size: int) -> None:
+        self.held -= size
 
     # ---- going along (api.Rider)
 
@@ -75,19 +114,27 @@ class Soon:
         for key, note in self._noted.items():
             if len(writes) >= rows or (taken and key in self._alone):
                 break
+            if self._prepare is not None and key in self._flying:
+                continue  # decided, and not told yet
             taken[key] = note
             writes += note.writes()
             if key in self._alone:
                 break
+        if not taken:
+            return None
+        ride = _Ride(self, taken)
         for key in taken:
             del self._noted[key]
-        self._flying |= taken
-        return (writes, _Ride(self, taken))
+            self._flying[key] = ride
+        self._rode += len(taken)
+        return (writes, ride)
 
-    def landed(self, taken: dict[Hashable, Note], error: Exception | None) -> None:
-        """They are decided."""
+    def landed(self, ride: _Ride, error: Exception | None) -> None:
+        """They are decided. Of the same keys, newer ones may be on their way already."""
+        taken = ride.taken
         for key, note in taken.items():
-            self._flying.pop(key, None)
+            if self._flying.get(key) is ride:
+                del self._flying[key]
             if error is None:
                 self._away = False
                 self._alone.discard(key)
@@ -95,7 +142,8 @@ class Soon:
                 continue
             refused = not isinstance(error, StorageUnavailable)
             self._away = not refused
-            again = key not in self._noted and not (refused and len(taken) == 1)
+            newer = key in self._flying or self._noted.get(key, note) is not note
+            again = not newer and not (refused and len(taken) == 1)
             note.failed(again)
             if again:
                 self._noted[key] = note
@@ -121,23 +169,68 @@ class Soon:
 
     def _due(self) -> None:
         self._armed = False
-        if not self._noted:
-            return
+        if self._raw:
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._prepare_and_send(), name="prepare notes")
+        elif self._noted:
+            self._send()
+
+    def _send(self) -> None:
+        """Ask for a batch for all that is noted now."""
+        until = self._rode + len(self._noted)
         try:
-            self._storage.send_riders(_Waiting(self._arm_again))
+            self._storage.send_riders(_Waiting(lambda: self._sent(until)))
         except StorageUnavailable:
             self._away = True
             for note in list(self._noted.values()):
                 note.failed(again=True)
             self._arm()
 
-    def _arm_again(self) -> None:
-        if self._noted:
+    def _sent(self, until: int) -> None:
+        """Where a batch had no room for all, the next one is not waited for."""
+        if self._noted and self._rode < until and not self._away:
+            self._send()
+        elif self._noted:
             self._arm()
+
+    async def _prepare_and_send(self) -> None:
+        try:
+            await self._prepare_all()
+        except StorageUnavailable:
+            self._away = True
+        finally:
+            self._task = None
+        if self._noted:
+            self._send()
+        if self._raw:
+            self._arm()
+
+    async def _prepare_all(self) -> None:
+        """All that is noted now. Raises StorageUnavailable."""
+        if self._prepare is None:
+            return
+        async with self._preparing:
+            for number, key in enumerate(list(self._raw), 1):
+                if number % IN_ONE_TURN == 0:
+                    await asyncio.sleep(0)
+                note = self._raw.pop(key, None)
+                if note is None:
+                    continue
+                try:
+                    await self._prepare(note)
+                except (StorageUnavailable, asyncio.CancelledError):
+                    self._raw.setdefault(key, note)
+                    raise
+                except Exception:
+                    log.exception("a note is given up: it cannot be prepared")
+                    note.failed(again=False)
+                else:
+                    self._noted[key] = note
 
     async def flush(self) -> None:
         """Store all that is noted. Raises StorageUnavailable."""
-        while self._noted or self._flying:
+        while len(self) or self._preparing.locked():
+            await self._prepare_all()
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting = _Waiting(lambda done=done: done.done() or done.set_result(None))  # type: ignore[misc]
             self._storage.send_riders(waiting)
@@ -155,10 +248,10 @@ class _Ride:
         self.soon, self.taken = soon, taken
 
     def committed(self) -> None:
-        self.soon.landed(self.taken, None)
+        self.soon.landed(self, None)
 
     def failed(self, error: Exception) -> None:
-        self.soon.landed(self.taken, error)
+        self.soon.landed(self, error)
 
 
 class _Waiting:
@@ -191,11 +284,11 @@ class _Value(Generic[T]):
         return (map.delete(owner, key) if self.value is None else map.put(owner, key, self.value),)
 
     def stored(self) -> None:
-        self.notes.release(self.size)
+        self.notes.soon.release(self.size)
 
     def failed(self, again: bool) -> None:
         if not again:
-            self.notes.release(self.size)
+            self.notes.soon.release(self.size)
 
 
 class Notes(Generic[T]):
@@ -203,34 +296,26 @@ class Notes(Generic[T]):
 
     def __init__(self, storage: Committing, map: Map[T], delay: float, limit: int, weigh: Callable[[str, Any], int]):
         self.map = map
-        self._soon = Soon(storage, delay)
-        self._limit = limit
-        self._size = 0
+        self.soon = Soon(storage, delay, limit)
         self._weigh = weigh
 
     def put(self, owner: str, key: str, value: T | None) -> None:
         place = (owner, key)
         size = NOTE_BYTES + len(owner) + (self._weigh(key, value) if value is not None else 0)
-        waiting = self._soon._noted.get(place)
-        before = waiting.size if isinstance(waiting, _Value) else 0
-        if self._size - before + size > self._limit:
-            raise ResourceConstraint("too much waits for the store")
-        self._size += size - before
-        self._soon.note(place, _Value(self, place, value, size))
+        waiting = self.soon.waiting(place)
+        self.soon.hold(size - (waiting.size if isinstance(waiting, _Value) else 0))
+        self.soon.note(place, _Value(self, place, value, size))
 
     def update(self, owner: str, key: str, function: Callable[[T | None], T | None]) -> None:
         self.put(owner, key, function(self.get(owner, key)))
 
     def get(self, owner: str, key: str) -> T | None:
-        note = self._soon.noted((owner, key))
+        note = self.soon.noted((owner, key))
         return note.value if isinstance(note, _Value) else self.map.get(owner).get(key)
 
     async def read(self, owner: str, key: str) -> T | None:
-        note = self._soon.noted((owner, key))
+        note = self.soon.noted((owner, key))
         return note.value if isinstance(note, _Value) else await self.map.read(owner, key)
 
     async def flush(self) -> None:
-        await self._soon.flush()
-
-    def release(self, size: int) -> None:
-        self._size -= size
+        await self.soon.flush()

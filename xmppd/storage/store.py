@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -31,7 +31,7 @@ from xmppd.storage.api import (
 )
 from xmppd.storage.commits import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
 from xmppd.storage.resident import Resident, convert, weight
-from xmppd.storage.soon import Notes, Soon
+from xmppd.storage.soon import BOUND, Notes, Soon
 from xmppd.storage.updates import Updates, shown
 
 T = TypeVar("T")
@@ -249,10 +249,12 @@ class Store(GroupCommit):
 
     # ---- notes
 
-    def soon(self, delay: float = 1.0) -> Soon:
-        return Soon(self, delay)
+    def soon(
+        self, delay: float = 1.0, limit: int = BOUND, prepare: Callable[[Any], Awaitable[object]] | None = None
+    ) -> Soon:
+        return Soon(self, delay, limit, prepare)
 
-    def notes(self, map: Map[T], delay: float = 1.0, limit: int = 4 << 20) -> Notes[T]:
+    def notes(self, map: Map[T], delay: float = 1.0, limit: int = BOUND) -> Notes[T]:
         return Notes(self, map, delay, limit, weight)
 
     # ---- updates

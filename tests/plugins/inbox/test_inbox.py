@@ -7,10 +7,11 @@ from random import Random
 import pytest
 from lxml import etree
 
-from plugins.inbox.model import Conversation
+from plugins.inbox.model import Conversation, Step, What
 from tests.harness import Client, Harness, condition
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.jid import JID
+from xmppd.storage.api import DataError
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -302,7 +303,7 @@ async def test_what_is_known_need_not_be_read_again(
         assert sorted(asked) == sorted(client.bare for client in (romeo, juliet, nurse))
     for client in (romeo, juliet, nurse):
         shown = await talks(client)
-        await ledger.settle(server.host.accounts[client.bare])
+        await ledger.flush()
         stored = await read_all(client.bare)
         known = ledger.known.all(client.bare)
         assert known is None or known == stored
@@ -399,7 +400,7 @@ async def test_displayed_synchronisation_reads_up_to_what_it_names(server: Harne
 
 async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is noted of a conversation is bounded, and nothing is miscounted for it."""
-    monkeypatch.setattr("plugins.inbox.ledger.NOTED", 5)
+    monkeypatch.setattr("plugins.inbox.pending.OWNER_BYTES", 1500)
     romeo, juliet, nurse = await three(server)
     say(nurse, "romeo@localhost", "first")
     await server.quiet()
@@ -408,7 +409,7 @@ async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monke
         say(juliet, "romeo@localhost", f"m{number}")
     await server.quiet()
     ledger = server.host.plugins["inbox"].ledger
-    assert max(len(steps) for noted in ledger.noted.values() for steps in noted.values()) <= 5
+    assert 0 < ledger.pending["romeo@localhost"].size <= 1500
     assert await talks(romeo) == [("juliet@localhost", 23), ("nurse@localhost", 1)]
     say(juliet, "romeo@localhost", "one more")
     await server.quiet()
@@ -417,7 +418,7 @@ async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monke
 
 async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Markers that no archive keeps: the last ones count."""
-    monkeypatch.setattr("plugins.inbox.ledger.NOTED", 6)
+    monkeypatch.setattr("plugins.inbox.pending.OWNER_BYTES", 2000)
     romeo, juliet, _ = await three(server)
     say(juliet, "romeo@localhost", "one")
     await server.quiet()
@@ -429,5 +430,110 @@ async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: py
         )
     await server.quiet()
     ledger = server.host.plugins["inbox"].ledger
-    assert max(len(steps) for noted in ledger.noted.values() for steps in noted.values()) <= 6
+    assert 0 < ledger.pending["romeo@localhost"].size <= 2000
     assert await talks(romeo) == [("juliet@localhost", 0)]
+
+
+async def test_a_crash_between_counting_and_storing_takes_nothing(server: Harness) -> None:
+    """The question is answered before its sums are on disk: the next process counts the same."""
+    romeo, juliet, nurse = await three(server)
+    for body in ("one", "two"):
+        say(juliet, "romeo@localhost", body)
+    await server.quiet()
+    await server.advance(20)
+    say(nurse, "romeo@localhost", "three")
+    say(romeo, "juliet@localhost", "yes")
+    await server.quiet()
+    commits = server.backend.commits
+    expected = await talks(romeo)
+    assert expected == [("juliet@localhost", 0), ("nurse@localhost", 1)]
+    assert server.backend.commits == commits, "a question waits for no disk"
+    kept = await server.host.plugins["inbox"].ledger.conversations.read_all("romeo@localhost")
+    assert kept["juliet@localhost"].unread == 2
+    second = await crashed(server)
+    again = await second.login("romeo")
+    assert await talks(again) == expected
+    await second.stop()
+
+
+async def test_a_question_while_the_store_is_away(server: Harness) -> None:
+    """What was counted waits, is told, and is stored once, when the store is back. Nothing of it stays in memory."""
+    romeo, juliet, nurse = await three(server)
+    ledger = server.host.plugins["inbox"].ledger
+    say(juliet, "romeo@localhost", "one")
+    await server.quiet()
+    await server.advance(2)
+    say(juliet, "romeo@localhost", "two")
+    await server.quiet()
+    server.backend.hold()
+    await server.advance(1.2)
+    await server.advance(30)
+    assert not server.storage.available
+    assert ledger.soon.held > 0
+    assert (await ledger.settle(server.host.accounts["romeo@localhost"])).unread == 2
+    server.backend.release()
+    await server.advance(5)
+    assert await talks(romeo) == [("juliet@localhost", 2)]
+    await ledger.flush()
+    assert (await ledger.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
+    assert (ledger.soon.held, len(ledger.soon), ledger.pending) == (0, 0, {})
+    assert nurse is not None
+
+
+async def test_what_the_store_refuses_is_counted_anew(server: Harness) -> None:
+    romeo, juliet, nurse = await three(server)
+    ledger = server.host.plugins["inbox"].ledger
+    for body in ("one", "two"):
+        say(juliet, "romeo@localhost", body)
+    await server.quiet()
+    await server.advance(20)
+    await ledger.flush()
+    say(juliet, "romeo@localhost", "three")
+    await server.quiet()
+    await ledger.settle(server.host.accounts["juliet@localhost"])
+    for _ in range(3):  # the batch, then each of the two alone
+        server.backend.fail(DataError("poison"))
+    await server.advance(5)
+    assert (ledger.soon.held, len(ledger.soon), ledger.pending) == (0, 0, {})
+    assert (await ledger.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
+    say(nurse, "romeo@localhost", "four")
+    await server.quiet()
+    assert await talks(romeo) == [("nurse@localhost", 1), ("juliet@localhost", 3)]
+    await ledger.flush()
+    assert (await ledger.summaries.read("romeo@localhost", "")).unread == 4
+
+
+async def test_what_waits_of_all_accounts_is_bounded(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is miscounted for it."""
+    romeo, juliet, nurse = await three(server)
+    ledger = server.host.plugins["inbox"].ledger
+    say(juliet, "romeo@localhost", "first")
+    await server.quiet()
+    await ledger.flush()
+    monkeypatch.setattr(ledger.soon, "_limit", 3000)
+    for number in range(30):
+        say(juliet, "romeo@localhost", f"j{number}")
+        say(nurse, "romeo@localhost", f"n{number}")
+        await server.quiet()
+        assert ledger.soon.held <= 3000
+    assert dict(await talks(romeo)) == {"juliet@localhost": 31, "nurse@localhost": 30}
+    await ledger.flush()
+    assert ledger.soon.held == 0
+
+
+async def test_a_name_that_is_used_again_begins_with_nothing(server: Harness) -> None:
+    """What was counted for the former account, and was on its way to the store, is not the new one's."""
+    romeo, juliet, _ = await three(server)
+    ledger = server.host.plugins["inbox"].ledger
+    say(juliet, "romeo@localhost", "one")
+    await server.quiet()
+    former = server.host.accounts["romeo@localhost"]
+    await ledger.settle(former)
+    await server.server.accounts.delete(JID.parse("romeo@localhost"))
+    ledger.note(former, "juliet@localhost", Step(What.CAME, 10**15, "late"))
+    await ledger.flush()
+    assert "romeo@localhost" not in ledger.pending
+    assert ledger.known.all("romeo@localhost") is None
+    assert ledger.soon.held == 0
+    assert await ledger.conversations.read_all("romeo@localhost") == {}
+    assert romeo is not None
