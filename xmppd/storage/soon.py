@@ -142,7 +142,7 @@ class Soon:
                 continue
             refused = not isinstance(error, StorageUnavailable)
             self._away = not refused
-            newer = key in self._flying or self._noted.get(key, note) is not note
+            newer = self._noted.get(key, note) is not note or (isinstance(note, _Value) and key in self._flying)
             again = not newer and not (refused and len(taken) == 1)
             note.failed(again)
             if again:
