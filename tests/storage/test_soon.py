@@ -317,3 +317,26 @@ async def test_bytes_are_held_up_to_the_bound(memory: Store) -> None:
     soon.hold(20, anyway=True)
     soon.release(110)
     assert soon.held == 0
+
+
+async def test_an_older_value_that_is_refused_does_not_follow_a_newer_one(
+    memory: Store, backend: MemoryBackend, clock: FakeClock, note: Recorder
+) -> None:
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts)
+    backend.hold()
+    for key in ("k", "z"):
+        notes.put(A, key, Count(1))
+    memory.join([MESSAGE], note("one"))
+    await turn()
+    notes.put(A, "k", Count(2))
+    memory.join([LogAppend("log", A, Entry(2, "p@example.org", "", 0, b"x"))], note("two"))
+    backend.fail(DataError("poison"), times=3)  # the batch, the message, the notes
+    for _ in range(3):
+        backend.release(1)
+        await turn()
+    backend.release()
+    await clock.advance(5)
+    await notes.flush()
+    assert await counts.read_all(A) == {"k": Count(2), "z": Count(1)}
+    assert (notes.soon.held, len(notes.soon)) == (0, 0)
