@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -10,6 +11,7 @@ from lxml import etree
 from plugins.inbox.model import Conversation, Step, What
 from tests.harness import Client, Harness, condition
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
+from xmppd.errors import StorageUnavailable
 from xmppd.jid import JID
 from xmppd.storage.api import DataError
 from xmppd.storage.memory import MemoryBackend
@@ -537,3 +539,43 @@ async def test_a_name_that_is_used_again_begins_with_nothing(server: Harness) ->
     assert ledger.soon.held == 0
     assert await ledger.conversations.read_all("romeo@localhost") == {}
     assert romeo is not None
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whenever_it_crashes_the_next_process_counts_the_same(
+    server: Harness, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Counted, on its way, refused, or forgotten for want of room."""
+    monkeypatch.setattr("plugins.inbox.pending.OWNER_BYTES", 3000)
+    random = Random(seed)
+    clients = await three(server)
+    for step in range(60):
+        one, other = random.sample(clients, 2)
+        if random.random() < 0.7:
+            say(one, other.bare, f"m{step}")
+        else:
+            one.send(
+                f"<message to='{other.bare}' type='chat'><displayed xmlns='{MARKERS}' id='m{step - 1}'/></message>"
+            )
+        await server.quiet()
+        await server.advance(random.choice((0, 0.1, 0.1, 1.5, 12)))
+        what = random.random()
+        if what < 0.2:
+            await talks(random.choice(clients))
+        elif what < 0.3:
+            ledger = server.host.plugins["inbox"].ledger
+            await ledger.settle(server.host.accounts[random.choice(clients).bare])
+            if not server.storage.busy:
+                server.backend.fail(DataError("poison"), times=len(ledger.soon) + 1)
+                with suppress(StorageUnavailable):
+                    await ledger.flush()
+                server.backend._failures.clear()
+    expected = {client.bare: dict(await talks(client)) for client in clients}
+    second = await crashed(server)
+    for name in ("romeo", "juliet", "nurse"):
+        assert dict(await talks(await second.login(name))) == expected[f"{name}@localhost"]
+    told = {}
+    for bare in expected:
+        told[bare] = await second.host.plugins["inbox"].unread(bare)
+    assert told == {bare: sum(counts.values()) for bare, counts in expected.items()}
+    await second.stop()
