@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -116,7 +115,7 @@ class Ledger:
                         summary = await count.catch_up(pending.summary, until)
                     await count.run(steps)
                 except BaseException as error:
-                    if isinstance(error, (StorageUnavailable, CancelledError)):
+                    if isinstance(error, StorageUnavailable) or not isinstance(error, Exception):  # or cancelled
                         pending.put_back(steps, size)
                     else:
                         self.soon.release(size)
