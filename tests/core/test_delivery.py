@@ -863,3 +863,40 @@ async def test_what_was_delivered_is_forgotten_once(server: Harness) -> None:
     for each in notes:
         each.stored()
     assert not delivery.forgotten
+
+
+@pytest.mark.server(more="limits: {queue: 10, ask_every: 3}")
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_carbon_that_waits_for_room_delivers_too(server: Harness, restart: bool) -> None:
+    """XEP-0280: what comes as a copy does not come from the log as well when the device is there for messages."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone")
+    previous = await enable(phone)
+    await phone.iq("<enable xmlns='urn:xmpp:carbons:2'/>", "set")
+    phone.send("<presence><priority>-1</priority></presence>")
+    reader = Reader(phone)
+    await reader.read()
+    said = [str(number) for number in range(14)]
+    for text in said:
+        say(romeo, "juliet@localhost", text)
+    came = [each for each in await phone.receive_all() if each.tag == "{jabber:client}message"]
+    assert len(came) < len(said), "the queue was not full"
+    reader.h += 1 + len(came)  # the answer about carbons
+    found = [str(each.findtext(f".//{BODY}")) for each in came]
+    if restart:
+        from tests.core.test_keeping import again, resume
+
+        phone.cut()
+        server = await again(server)
+        phone, answer = await resume(server, "juliet", previous, reader.h)
+        assert answer.tag == f"{{{SM}}}resumed"
+    phone.send("<presence/>")
+    await server.quiet()
+    for _ in range(4):
+        phone.send(f"<a xmlns='{SM}' h='{reader.h}'/>")
+        for each in await phone.receive_all():
+            reader.h += each.tag.startswith("{jabber:client}")
+            found += [str(body.text) for body in each.iter(BODY)]
+    assert sorted(found, key=int) == said
+    if restart:
+        await server.stop()
