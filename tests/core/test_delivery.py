@@ -900,3 +900,28 @@ async def test_a_carbon_that_waits_for_room_delivers_too(server: Harness, restar
     assert sorted(found, key=int) == said
     if restart:
         await server.stop()
+
+
+async def test_many_refusals_that_were_lost_are_made_again(server: Harness) -> None:
+    """An outage refuses all that is in flight at once, and the connection breaks with the errors: no count that a later
+    stream is told covers any of them."""
+    romeo = await server.login("romeo", "r")
+    previous = await enable(romeo)
+    await server.register("juliet")
+    say(romeo, "juliet@localhost", "before")
+    assert await acked(romeo) in (0, 1)
+    server.backend.fail(StorageUnavailable("gone"), times=40)
+    say(romeo, "juliet@localhost", "in flight")
+    await server.quiet()
+    for number in range(200):
+        say(romeo, "juliet@localhost", str(number))
+    await server.advance(12)
+    romeo.cut()
+    server.server.binder.end(next(iter(server.host.accounts["romeo@localhost"].sessions.values())))
+    server.backend._failures.clear()
+    await server.advance(5)
+    again = server.connect()
+    await again.sign_in("romeo")
+    again.send(f"<resume xmlns='{SM}' previd='{previous}' h='0'/>")
+    answer = await again.receive()
+    assert (answer.tag, answer.get("h")) == (f"{{{SM}}}failed", "2"), "the two that are on disk"
