@@ -324,8 +324,8 @@ class Stanza:
         return answer.with_inside(payload)
 
     def error(self, error: StanzaError) -> Stanza:
-        """The error that answers this stanza (RFC 6120 section 8.3). The payload is not sent back, but for what the error
-        itself says."""
+        """The error that answers this stanza (RFC 6120 section 8.3). Of the payload only what the error says is sent
+        back."""
         answer = Stanza(self.kind, "error", self.sender, self.to, self.id)
         answer.inside, answer.tags = error_bytes(error), (_ERROR_TAG,)
         if error.echo is not None:
