@@ -14,7 +14,7 @@ from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, D
 from xmppd.errors import ItemNotFound, NotAcceptable
 from xmppd.forms import NS as DATA_NS
 from xmppd.forms import Field, form
-from xmppd.plugin import E, Element, Plugin, Xep, on
+from xmppd.plugin import JID, E, Element, Plugin, Xep, on
 from xmppd.storage.api import Range
 from xmppd.xml import children, find, text_of
 
@@ -74,20 +74,23 @@ class Reports(Plugin[Config]):
                 event.jid.full,
                 str(report.get("reason")),
                 text_of(find(report, NS, "text")).strip()[:LONGEST],
-                await self._shown(reporter, event.jid.bare, report),
+                await self._shown(reporter, event.jid.to_bare(), report),
             )
             oldest = sorted(waiting, key=lambda id: waiting[id].at)
             gone = oldest[: max(0, len(waiting) - self.config.kept + 1)]
             writes = [self.reports.delete(host, id) for id in gone]
             await self.host.storage.commit([*writes, self.reports.put(host, token_hex(8), made)])
 
-    async def _shown(self, owner: str, peer: str, report: Element) -> tuple[str, ...]:
-        """Of the reporter's own archive, and only what the reported has written."""
+    async def _shown(self, owner: str, peer: JID, report: Element) -> tuple[str, ...]:
+        """Of the reporter's own archive, and only what the reported has written: not a former account of that name."""
         ids = [str(each.get("id", "")) for each in children(report, SID, "stanza-id")]
         numbers = tuple(int(id) for id in ids if id.isascii() and id.isdigit() and len(id) < 19)[: self.config.messages]
         if not numbers:
             return ()
-        entries = await self.log.page(owner, Range(ids=numbers, peer=peer), self.config.messages)
+        home = self.host.router.where(peer)
+        account = await home.open_account(peer) if home is not None and home.has_accounts and peer.local else None
+        since = account.since if account is not None else None
+        entries = await self.log.page(owner, Range(ids=numbers, peer=peer.bare, low=since), self.config.messages)
         return tuple(entry.body.decode() for entry in entries)
 
     # ---- the queue

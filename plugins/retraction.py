@@ -7,8 +7,18 @@ from typing import Final
 from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES, LOG
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT, Event
 from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
+from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Range
-from xmppd.tombstone import RETRACT_NS, RETRACT_TAG, Burials, Owed, has_id, is_tombstone, retracted_id
+from xmppd.tombstone import (
+    RETRACT_NS,
+    RETRACT_TAG,
+    Burials,
+    Owed,
+    has_id,
+    is_tombstone,
+    occupant_id,
+    retracted_id,
+)
 
 PAGE: Final = 100
 PAGES: Final = 10
@@ -34,7 +44,7 @@ class Retraction(Plugin[NoConfig]):
 
     @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
     def incoming(self, event: Inbound) -> None:
-        self._note(event, _came(event.stanza))
+        self._note(event, self._came(event.stanza))
 
     def _note(self, event: Event, owed: Owed | None) -> None:
         """It is in the batch of the retraction."""
@@ -48,22 +58,30 @@ class Retraction(Plugin[NoConfig]):
 
     @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
     def arrived(self, event: Inbound) -> None:
-        """Only what the same account has sent: another's messages are found under another peer."""
-        self._bury(event, _came(event.stanza))
+        """Only what the same account has sent: another's messages are found under another peer, those of a former
+        account of that name are older."""
+        self._bury(event, self._came(event.stanza))
 
     def _bury(self, event: Event, owed: Owed | None) -> None:
         if owed is not None:
             self.spawn(self.burials.bury(event.owner.bare, event.stamp, owed), "retract")
+
+    def _came(self, stanza: Stanza) -> Owed | None:
+        id, sender = retracted_id(stanza), stanza.sender
+        if sender is None or not id or id == stanza.id:
+            return None
+        since = self.host.router.since(sender)
+        return Owed(sender.bare, id, stanza.id, came=True, since=since, occupant=occupant_id(stanza))
 
     async def _find(self, owner: str, owed: Owed) -> Entry | None:
         incoming = int(Flags.INCOMING)
         flags, without = (incoming, 0) if owed.came else (0, incoming)
         before: int | None = None
         for _ in range(PAGES):
-            where = Range(peer=owed.peer, flags=flags, without=without, before=before)
+            where = Range(peer=owed.peer, flags=flags, without=without, before=before, low=owed.since or None)
             page = await self.log.page(owner, where, PAGE, backwards=True)
             for entry in reversed(page):
-                if has_id(entry, owed.id) and not is_tombstone(entry):
+                if has_id(entry, owed.id) and not is_tombstone(entry) and _is_of(entry, owed.occupant):
                     return entry
             if len(page) < PAGE:
                 return None
@@ -76,7 +94,6 @@ def _sent(stanza: Stanza) -> Owed | None:
     return Owed(stanza.to.bare, id, stanza.id) if stanza.to is not None and id and id != stanza.id else None
 
 
-def _came(stanza: Stanza) -> Owed | None:
-    id = retracted_id(stanza)
-    sender = stanza.sender
-    return Owed(sender.bare, id, stanza.id, came=True) if sender is not None and id and id != stanza.id else None
+def _is_of(entry: Entry, occupant: str) -> bool:
+    """The nick says nothing: another may have it by now."""
+    return not occupant or occupant_id(parse_stanza(entry.body)) == occupant

@@ -9,6 +9,7 @@ from .mailbox import Mailbox
 from .memory import Pool
 
 if TYPE_CHECKING:
+    from .contracts.accounts import StoredAccount
     from .host import Host
     from .limits import Meter
     from .sessions import Session
@@ -22,6 +23,7 @@ class Account:
         "bare",
         "began",
         "host",
+        "incarnation",
         "jid",
         "last_id",
         "mailbox",
@@ -29,12 +31,18 @@ class Account:
         "pool",
         "released",
         "sessions",
+        "since",
     )
 
-    def __init__(self, host: Host, jid: JID, last_id: int) -> None:
+    def __init__(self, host: Host, jid: JID, last_id: int, stored: StoredAccount) -> None:
         self.host = host
         self.jid = jid
         self.bare = jid.bare
+        self.since = int(stored.created * 1_000_000)
+        """When it was made, in microseconds since 1970 UTC. What is older and bears its name was said or made by
+        somebody who had the name before."""
+        self.incarnation = stored.incarnation
+        """See contracts.accounts.StoredAccount."""
         self.sessions: dict[str, Session] = {}
         """Bound sessions by resource, attached or detached."""
         self.last_id = last_id

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from .availability import vanish
@@ -94,7 +95,7 @@ class Accounts:
                     raise AccountExists(TAKEN) from None
                 raise
             # Whatever an address of that name left behind is not the new owner's.
-            record = StoredAccount(credentials, self.clock.now())
+            record = StoredAccount(credentials, self.clock.now(), token_hex(8))
             await self.storage.commit([OwnerDelete(bare), self._stored.put(bare, "", record)])
         host = self.hosts.get(jid.domain)
         if host is not None:

@@ -406,7 +406,8 @@ class Host:
     async def _open(self, jid: JID) -> Account | None:
         bare = jid.bare
         await self.storage.load(bare)
-        if not self.stored_accounts.get(bare):
+        stored = self.stored_accounts.get(bare).get("")
+        if stored is None:
             self._keep(bare, None)
             return None
         known = self.accounts.get(bare)
@@ -416,7 +417,7 @@ class Host:
         cursor = self.delivery.cursors.get(bare).get("")
         if cursor is not None:  # the entry of the highest id may be deleted, and the clock may have been set back
             last_id = max(last_id, cursor.last)
-        account = Account(self, jid, last_id)
+        account = Account(self, jid, last_id, stored)
         account.mailbox.restore(cursor, last_id)
         await self.tell_and_wait(ACCOUNT_LOADED, account)
         self._keep(bare, account)

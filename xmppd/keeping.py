@@ -33,8 +33,7 @@ AT_ONCE_BYTES = 4 << 20
 @dataclass(frozen=True, slots=True)
 class KeptFeed:
     """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete.
-    `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none.
-    `held_stamps`: of which log entries the first of `held` are copies."""
+    `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none."""
 
     acknowledged: int
     queue: tuple[str, ...] = ()
@@ -51,7 +50,6 @@ class KeptFeed:
     returning: bool = False
     times: tuple[int, ...] = ()
     held_times: tuple[int, ...] = ()
-    held_stamps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +153,12 @@ def _feed_record(session: Session) -> KeptFeed:
     # Not `or`: an empty queue is false, and its count matters most then.
     queue = feed.queue if feed.queue is not None else OutboundQueue()
     stamps = tuple(stamp for _, stamp, _ in queue.items)
-    held, held_stamps = feed.held(), tuple(feed.held_stamps())
+    held = feed.held()
     return KeptFeed(
         queue.acknowledged,
         tuple(data.decode() for data, _, _ in queue.items),
         stamps,
-        tuple(stamp for stamp in (*stamps, *held_stamps) if stamp in hidden),
+        tuple(stamp for stamp in stamps if stamp in hidden),
         tuple(data.decode() for data, _ in held),
         feed.live,
         feed.position,
@@ -172,7 +170,6 @@ def _feed_record(session: Session) -> KeptFeed:
         feed.returning,
         tuple(at for _, _, at in queue.items),
         tuple(at for _, at in held),
-        held_stamps,
     )
 
 
@@ -194,9 +191,7 @@ def _fill(session: Session, record: KeptSession) -> None:
         if stamp:
             mailbox.hold(stamp)
     mailbox.hidden.update(kept.hidden)
-    none = (0,) * len(kept.held)
-    parts = zip(kept.held, kept.held_times or none, (*kept.held_stamps, *none), strict=False)
-    held = [(text.encode(), at, stamp) for text, at, stamp in parts]
+    held = [(text.encode(), at) for text, at in zip(kept.held, kept.held_times or (0,) * len(kept.held), strict=True)]
     feed.restore(kept.live, kept.position, kept.reached, held)
     feed.since, feed.archive_read = kept.since, kept.archive_read
     feed.copies = set(kept.copies) or None

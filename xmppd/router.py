@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import availability
 from .contracts.routing import (
@@ -52,11 +52,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.router")
 DELAY_TAG = f"{DELAY_NS}|delay"
+NEVER: Final = 1 << 62
+"""Behind all ids of logs."""
 Come = Callable[[], Awaitable[None]]
 """Waits for the time of an even answer."""
 ADDRESSES = f"{ADDRESSES_NS}|addresses"
-HIDDEN = int(Flags.HIDDEN)
-"""A plain number: `&` of an enum costs a microsecond."""
 SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
 
@@ -72,6 +72,21 @@ class Router:
     def where(self, jid: JID) -> Host | None:
         """The home of an address: a local host, or None for elsewhere."""
         return self.hosts.get(jid.domain)
+
+    def account(self, jid: JID) -> Account | None:
+        """The local account of an address, if it is in memory: that of a session is."""
+        host = self.hosts.get(jid.domain)
+        return host.account(jid.bare) if host is not None else None
+
+    def since(self, sender: JID) -> int:
+        """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC: an account that was
+        made under a name that had been used before has not said what the former one has. 0 where nothing is known:
+        elsewhere, and for what is no account. An account that is just being removed has nothing any more."""
+        host = self.hosts.get(sender.domain)
+        if host is None or not host.has_accounts or not sender.local:
+            return 0
+        account = host.account(sender.bare)
+        return account.since if account is not None else NEVER
 
     # ---- from a client
 
@@ -331,7 +346,7 @@ class Router:
         if stamp and _is_late(host, stamp):  # the store was away
             stanza = event.stanza = stanza.with_child(delay_bytes(host.domain, stamp), DELAY_TAG)
         account.released = max(account.released, stamp)
-        if stamp and event.kept is not None and event.kept.flags & HIDDEN:
+        if stamp and event.kept is not None and event.kept.flags & Flags.HIDDEN:
             account.mailbox.hidden.add(stamp)  # deleted when a device has acknowledged it
         if kind is Kind.MESSAGE:
             try:

@@ -252,6 +252,7 @@ _SAMPLE: Final = pack(
             made_up(b"sample", "", "", "SHA-256", ITERATIONS),
         ),
         1.0,
+        "0" * 16,
     )
 )
 """A record like those of accounts."""

@@ -23,7 +23,8 @@ log = logging.getLogger("xmppd.tombstone")
 
 RETRACT_NS: Final = "urn:xmpp:message-retract:1"
 RETRACT_TAG: Final = f"{RETRACT_NS}|retract"
-KEPT: Final = ("urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "http://jabber.org/protocol/muc#user")
+OCCUPANT_ID_NS: Final = "urn:xmpp:occupant-id:0"
+KEPT: Final = ("urn:xmpp:sid:0", OCCUPANT_ID_NS, "http://jabber.org/protocol/muc#user")
 """Namespaces of what says nothing of the content."""
 _ID = re.compile(rb"""^<message[^>]*?\sid='([^']*)'""")
 
@@ -40,6 +41,12 @@ def has_id(entry: Entry, id: str) -> bool:
     """Of the stored bytes, which are our own writing."""
     found = _ID.match(entry.body)
     return found is not None and found[1].decode() == id
+
+
+def occupant_id(stanza: Stanza) -> str:
+    """What a room says of who speaks (XEP-0421), "" for nothing."""
+    found = stanza.child(OCCUPANT_ID_NS, "occupant-id")
+    return str(found.get("id", "")) if found is not None else ""
 
 
 def is_tombstone(entry: Entry) -> bool:
@@ -66,12 +73,16 @@ def tombstone(entry: Entry, by: str, at: int) -> Entry:
 @dataclass(frozen=True, slots=True)
 class Owed:
     """A tombstone to be written. `id`: what the retraction names; `by`: the id of the retraction itself; `peer`: the
-    other side, in a room who has said it (a bare JID); `came`: from the other side."""
+    other side, in a room who has said it (a bare JID); `came`: from the other side; `since`: what is older (ids are
+    microseconds since 1970 UTC) is not its author's, see Router.since; `occupant`: the occupant-id (XEP-0421) of
+    whoever takes back a private message of a room, where all have the bare JID of the room."""
 
     peer: str
     id: str
     by: str
     came: bool = False
+    since: int = 0
+    occupant: str = ""
 
 
 Find = Callable[[str, Owed], Awaitable[Entry | None]]

@@ -50,8 +50,6 @@ from .speech import is_subject
 log = logging.getLogger("xmppd.rooms")
 SWEEP = 60.0
 """Seconds between looks for rooms that should be gone."""
-JOIN_TAG = f"{MUC_NS}|x"
-JOIN = (JOIN_TAG, f"<x xmlns='{MUC_NS}'/>".encode())
 
 
 @dataclass(frozen=True)
@@ -159,24 +157,17 @@ class GroupChat(Plugin[Config]):
         try:
             wait = self._receive(arrival, stanza, stanza.to)
         except StanzaError as error:
-            raise self._of_room(error, stanza) from None
-        return self._named(wait, stanza) if wait is not None else None
+            error.by = error.by or stanza.to.bare
+            raise
+        return self._named(wait, stanza.to) if wait is not None else None
 
-    async def _named(self, wait: Awaitable[None], stanza: Stanza) -> None:
+    async def _named(self, wait: Awaitable[None], to: JID) -> None:
+        """Errors say which room they are of."""
         try:
             await wait
         except StanzaError as error:
-            raise self._of_room(error, stanza) from None
-
-    @staticmethod
-    def _of_room(error: StanzaError, stanza: Stanza) -> StanzaError:
-        """Errors say which room they are of, and those of an attempt to enter that they are (sections 7.2.1 to 7.2.12,
-        examples): clients know them by that."""
-        assert stanza.to is not None
-        error.by = error.by or stanza.to.bare
-        if stanza.kind is Kind.PRESENCE and JOIN_TAG in stanza.tags:
-            error.echo = JOIN
-        return error
+            error.by = error.by or to.bare
+            raise
 
     def _receive(self, arrival: Arrival, stanza: Stanza, to: JID) -> Awaitable[None] | None:
         if stanza.kind is Kind.PRESENCE:
@@ -261,7 +252,8 @@ class GroupChat(Plugin[Config]):
         arrival.then(lambda: self._tell_accounts(news))
         taken_back = retracted_id(stanza)
         if taken_back:
-            place, owed = entry.id if entry is not None else 0, Owed(who.bare, taken_back, out.id)
+            place, since = entry.id if entry is not None else 0, self.host.router.since(who)
+            owed = Owed(who.bare, taken_back, out.id, since=since)
             if entry is not None:
                 arrival.write(self.burials.note(room.jid.bare, entry.id, owed))
             arrival.then(lambda: self.spawn(self.burials.bury(room.jid.bare, place, owed), "retract"))
@@ -341,13 +333,17 @@ class GroupChat(Plugin[Config]):
                 await self._create(live, who, stanza)
             else:
                 self._count(live, who)
-                entry = room.read_entry(who, stanza, self.now())
+                entry = room.read_entry(who, stanza, self.now(), self._incarnation(who))
                 await self.carry_out(
                     live, room.present(who, stanza) if entry is None else await self._enter(live, room, entry)
                 )
 
     def _count(self, live: Live, who: JID) -> None:
         live.pace.check(who.bare, self.host.clock.monotonic(), self.config.changes)
+
+    def _incarnation(self, who: JID) -> str:
+        account = self.host.router.account(who)
+        return account.incarnation if account is not None else ""
 
     async def _enter(self, live: Live, room: Room, entry: Entry) -> Plan:
         """History is read while nothing can come in between."""
@@ -361,7 +357,7 @@ class GroupChat(Plugin[Config]):
         """Section 10.1. Raises NotAllowed, ResourceConstraint, ItemNotFound."""
         assert stanza.to is not None
         room = Room.created(stanza.to.to_bare(), who, self.rooms.settings, self.now())
-        entry = room.read_entry(who, stanza, self.now())
+        entry = room.read_entry(who, stanza, self.now(), self._incarnation(who))
         if entry is None:
             raise ItemNotFound("there is no such room")
         admin = who.bare in self.host.admins

@@ -37,7 +37,9 @@ async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
     last = await latest(log, room.bare, Range(flags=int(Flags.GROUP)), LEAST, MINUTES * 60_000_000, MOST)
     author = f"jid='{quoted(who.bare)}/".encode()
     told = dict(resends.untold(who.bare))
-    found = Sent((entry for entry in last if author in entry.body), partial(_untold, told))
+    since = host.router.since(who)
+    own = (entry for entry in last if entry.id >= since and author in entry.body)
+    found = Sent(own, partial(_untold, told))
     if found:
         live.sent[who.full] = found
 

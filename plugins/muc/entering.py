@@ -46,13 +46,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A request to enter: presence with <x/>. `presence` is cleaned."""
+    """A request to enter: presence with <x/>. `presence` is cleaned. `incarnation`: of the account (StoredAccount)."""
 
     who: JID
     nick: str
     presence: Stanza
     password: str = ""
     wanted: Wanted = Wanted()
+    incarnation: str = ""
 
 
 def visible(body: bytes, addresses: bool) -> bytes:
@@ -91,7 +92,7 @@ def wanted(x: Element, now: int) -> Wanted:
 class Entering(Nicks):
     # ---- requests
 
-    def read_entry(self, who: JID, stanza: Stanza, now: int) -> Entry | None:
+    def read_entry(self, who: JID, stanza: Stanza, now: int, incarnation: str = "") -> Entry | None:
         """What a presence asks for: an Entry if it holds <x/> (section 7.2.1). Raises StanzaError."""
         assert stanza.to is not None
         if not stanza.to.resource:
@@ -100,7 +101,7 @@ class Entering(Nicks):
         if x is None:
             return None
         password = text_of(find(x, MUC_NS, "password"))
-        return Entry(who, stanza.to.resource, self.cleaned(stanza), password, wanted(x, now))
+        return Entry(who, stanza.to.resource, self.cleaned(stanza), password, wanted(x, now), incarnation)
 
     def history_range(self, entry: Entry) -> tuple[Range, int]:
         """What to read from the archive for somebody who enters: a range and how many of its last entries."""
@@ -174,7 +175,8 @@ class Entering(Nicks):
         known = entry.who.full in self.seats
         if there is None:
             role = self.entry_role(self.affiliation(entry.who))
-            there = self.new_occupant(entry.nick, key, entry.who, role)
+            id = self.occupant_id_bytes(entry.who.bare, entry.incarnation)
+            there = self.new_occupant(entry.nick, key, entry.who, role, id)
         seat = Seat(entry.who, entry.presence)
         before = there.main if known else None
         self.sit(there, seat)
@@ -247,7 +249,7 @@ class Entering(Nicks):
         def apply() -> list[Effect]:
             there = target
             if there is None or there is sitting:
-                there = self.new_occupant(nick, key, who, sitting.role)
+                there = self.new_occupant(nick, key, who, sitting.role, sitting.id)
             return self._moved(sitting, there, Seat(who, presence))
 
         return Plan(apply=apply)

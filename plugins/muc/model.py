@@ -86,13 +86,14 @@ class Listing:
 class KeptSeat:
     """A seat whose session outlives the process. `presence`: the cleaned one, as text.
 
-    `place`: its place among the seats of the room, the one that spoke last behind the others.
+    `place`: its place among the seats of the room, the one that spoke last behind the others. `id`: the occupant-id.
     """
 
     nick: str
     role: int
     presence: str
     place: int = 0
+    id: str = ""
 
 
 # ---- alive

@@ -258,6 +258,8 @@ class Ownership(Administration):
 
         A room that nobody is left to enter (members only, and the last of them goes) goes with it.
         """
+        for pair in [pair for pair in self.invitations if bare in pair]:
+            del self.invitations[pair]
         member = self.members.get(bare)
         if member is not None and member.affiliation == "outcast":
             member = None

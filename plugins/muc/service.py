@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -125,7 +126,7 @@ class Rooms:
                 self.kept.put(
                     room.jid.bare,
                     seat.jid.full,
-                    KeptSeat(each.nick, each.role, seat.presence.data.decode(), place),
+                    KeptSeat(each.nick, each.role, seat.presence.data.decode(), place, each.id.decode()),
                 )
                 for place, (each, seat) in enumerate(seats)
             ]
@@ -161,14 +162,18 @@ class Rooms:
     def _deleted(self, jid: JID) -> list[Write]:
         return [OwnerDelete(jid.bare), self.listings.delete(self.host.domain, jid.local)]
 
-    async def naming(self, names: Collection[str]) -> list[JID]:
-        """The rooms that know one of these bare JIDs: by affiliation or reserved nick, as an occupant, as who made it.
-        It reads the affiliations of all rooms. Raises StorageUnavailable."""
+    async def naming(self, names: AbstractSet[str]) -> list[JID]:
+        """The rooms that know one of these bare JIDs: by affiliation or reserved nick, as an occupant, as who made it,
+        by an invitation. It reads the affiliations of all rooms. Raises StorageUnavailable."""
         found = {JID.of(local, self.host.domain) for local, each in self.directory.items() if each.creator in names}
         found.update(
             live.room.jid
             for live in self.live.values()
-            if live.room is not None and any(each.bare in names for each in live.room.occupants.values())
+            if live.room is not None
+            and (
+                any(each.bare in names for each in live.room.occupants.values())
+                or any(not names.isdisjoint(each) for each in live.room.invitations)
+            )
         )
         place = ("", "")
         while page := await self.members.scan(self.host.domain, place):

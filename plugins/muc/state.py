@@ -194,9 +194,14 @@ class RoomState:
         """The record with the present options."""
         return replace(self.record, options=dict(self.options))
 
-    def occupant_id(self, bare: str) -> str:
-        """Stable for room and user, tells nothing about either (XEP-0421 section 4.1)."""
-        return hmac.digest(self._secret, bare.encode(), "sha256").hex()
+    def occupant_id(self, bare: str, incarnation: str = "") -> str:
+        """Stable for room and user, tells nothing about either (XEP-0421 section 4.1). Who gets the name of an account
+        that was removed is another user: `incarnation` (StoredAccount) tells them apart. No JID has a NUL."""
+        user = f"{bare}\0{incarnation}" if incarnation else bare
+        return hmac.digest(self._secret, user.encode(), "sha256").hex()
+
+    def occupant_id_bytes(self, bare: str, incarnation: str = "") -> bytes:
+        return f"<occupant-id xmlns='{OCCUPANT_ID_NS}' id='{self.occupant_id(bare, incarnation)}'/>".encode()
 
     # ---- nicks
 
@@ -221,7 +226,10 @@ class RoomState:
     def sit_again(self, who: JID, kept: KeptSeat) -> None:
         """As before a restart of the server."""
         key = prepare_nick(kept.nick)
-        occupant = self.occupants.get(key) or self.new_occupant(kept.nick, key, who, Role(kept.role))
+        occupant = self.occupants.get(key)
+        if occupant is None:
+            id = kept.id.encode() or self.occupant_id_bytes(who.bare)
+            occupant = self.new_occupant(kept.nick, key, who, Role(kept.role), id)
         self.sit(occupant, Seat(who, parse_stanza(kept.presence.encode())))
 
     def stand_up(self, occupant: Occupant, full: str) -> None:
@@ -265,9 +273,9 @@ class RoomState:
             for seat in occupant.seats.values():
                 yield seat.jid
 
-    def new_occupant(self, nick: str, key: str, who: JID, role: Role) -> Occupant:
-        id_bytes = f"<occupant-id xmlns='{OCCUPANT_ID_NS}' id='{self.occupant_id(who.bare)}'/>".encode()
-        return Occupant(self.jid.with_resource(nick), key, who.bare, role, id_bytes)
+    def new_occupant(self, nick: str, key: str, who: JID, role: Role, id: bytes) -> Occupant:
+        """`id`: <occupant-id/>."""
+        return Occupant(self.jid.with_resource(nick), key, who.bare, role, id)
 
     # ---- stanzas
 

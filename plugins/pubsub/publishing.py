@@ -124,8 +124,13 @@ async def _new_item(
 async def _own_or_new(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: str) -> None:
     """Who may only publish replaces nobody's item. Raises Forbidden."""
     entry = await plugin.store.find(ask.owner, ask.name, settings, id)
-    if entry is not None and published(entry).publisher.bare != ask.sender.bare:
+    if entry is not None and not _is_own(plugin, ask, entry):
         raise Forbidden("it is another's item")
+
+
+def _is_own(plugin: PubSubPlugin, ask: Ask, entry: Entry) -> bool:
+    """What was published before the account was made is a former account's of that name."""
+    return published(entry).publisher.bare == ask.sender.bare and entry.id >= plugin.host.router.since(ask.sender)
 
 
 async def store(
@@ -179,7 +184,7 @@ async def retract(plugin: PubSubPlugin, ask: Ask) -> None:
     entry = await plugin.store.find(ask.owner, ask.name, settings, ids[0])
     if entry is None:
         raise ItemNotFound("there is no such item")
-    if who.affiliation < Affiliation.PUBLISHER and published(entry).publisher.bare != ask.sender.bare:
+    if who.affiliation < Affiliation.PUBLISHER and not _is_own(plugin, ask, entry):
         raise Forbidden("it is another's item")
     wanted = str(ask.verb.get("notify", "")).lower() in ("1", "true")
     await take_away(plugin, ask.owner, ask.name, node, ids, ask.sender, ask.request, wanted)

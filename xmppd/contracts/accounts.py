@@ -22,10 +22,12 @@ TAKEN: Final = "this name, or one that looks like it, is taken"
 
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
-    """SCRAM keys only, never a password. `created`: seconds since 1970 UTC."""
+    """SCRAM keys only, never a password. `created`: seconds since 1970 UTC. `incarnation`: random, tells the account
+    from former ones of its name; "" for accounts from before there was such a thing."""
 
     credentials: Credentials
     created: float = 0.0
+    incarnation: str = ""
 
 
 RESERVED_ADDRESSES = Collect[JID, JID]("reserved-addresses", plain=True)

@@ -8,6 +8,7 @@ from plugins.muc.entering import visible
 from plugins.muc.model import (
     Affiliation,
     Keep,
+    KeptSeat,
     Member,
     Role,
     SaveMember,
@@ -215,6 +216,18 @@ def test_occupant_ids_are_stable_and_differ_between_rooms_and_users() -> None:
     assert again.occupant_id(ROMEO.bare) == one.occupant_id(ROMEO.bare)
     ids = {one.occupant_id(ROMEO.bare), other.occupant_id(ROMEO.bare), one.occupant_id(JULIET.bare)}
     assert len(ids) == 3
+    assert one.occupant_id(ROMEO.bare, "again") not in ids
+    assert one.occupant_id(ROMEO.bare, "again") == again.occupant_id(ROMEO.bare, "again")
+
+
+def test_a_seat_that_was_kept_has_its_occupant_id() -> None:
+    """A seat that an older version has kept says nothing of it: it was made of the name alone."""
+    room = make()
+    element = room.occupant_id_bytes(JULIET.bare, "again")
+    room.sit_again(JULIET, KeptSeat("juliet", 2, "<presence/>", 0, element.decode()))
+    room.sit_again(NURSE, KeptSeat("nurse", 2, "<presence/>"))
+    assert room.seats[JULIET.full].id == element
+    assert room.seats[NURSE.full].id == room.occupant_id_bytes(NURSE.bare)
 
 
 # ---- 17.2.2 ghosts, 17.4 IQs
