@@ -29,6 +29,8 @@ class StanzaError(Exception):
         self.text = text
         self.extra = extra
         self.by = by
+        self.echo: tuple[str, bytes] | None = None
+        """What of the refused stanza goes back, in front of the error: tag ("namespace|name") and element."""
         if type is not None:
             self.type = type
 

@@ -15,7 +15,7 @@ from .contracts.archive import LOG
 from .contracts.messages import Idle
 from .contracts.routing import MESSAGE_RULES
 from .errors import StorageUnavailable
-from .held import Held, Waiting
+from .held import Held, Item, Waiting
 from .mailbox import Mailbox
 from .memory import FREE, Share
 from .stanza import Kind, Stanza, appended, look_at, parse_stanza
@@ -163,8 +163,13 @@ class Feed:
 
     def copy(self, data: bytes, stamp: int, stanza: Stanza) -> None:
         """A carbon of an entry that went to another device (XEP-0280): acknowledged, it delivers the entry as well."""
-        if not stamp or not self.live or self.paused or self._full():
+        if not stamp:
             self.send(data, 0, stanza)
+            return
+        if not self.live or self.paused or self._full():
+            if self.live:
+                self._lag_behind()
+            self._hold(data, stanza, stamp)
             return
         if not self.since:
             self._copied(stamp)
@@ -253,14 +258,17 @@ class Feed:
         self.session.host.server.counts.lagging += 1
         self.position = self.reached or self.session.account.mailbox.position
 
-    def _hold(self, data: bytes, stanza: Stanza | None) -> None:
-        """Not in the log, and behind entries that are: keep a few, in order, until they are sent. With more, chat
-        states are dropped, and anything else ends the session: its client must know that it has missed something."""
+    def _hold(self, data: bytes, stanza: Stanza | None, stamp: int = 0) -> None:
+        """Not in the log, or a copy of what is, and behind entries that are: keep a few, in order, until they are sent.
+        With more, chat states are dropped, and anything else ends the session: its client must know that it has missed
+        something."""
         held, limits = self._held, self.session.host.server.limits
         if held is None:
             held = self._held = Held(self.share)
         if len(held) < limits.queue and held.size < limits.queue_size:
-            held.add(data, stanza, self.now())
+            held.add(data, stanza, self.now(), stamp)
+            if stamp:
+                self.session.account.mailbox.hold(stamp)  # it is on its way: the log has it for nobody else
         elif self._may_drop(stanza or parse_stanza(data)):
             self.session.host.server.counts.dropped += 1
         elif len(held) == limits.queue and held.replaces(stanza) and held.size < limits.queue_size:
@@ -316,24 +324,32 @@ class Feed:
         stamps = self._confirming.pending if self._confirming is not None else []
         if self.queue is not None:
             stamps += [stamp for _, stamp, _ in self.queue.items if stamp]
+        if self._held is not None:
+            stamps += self._held.stamps
         return stamps
 
     def held(self) -> list[Waiting]:
         """What is not in the log and waits behind it, with the time when it was accepted."""
         return [
-            *(self._held.all() if self._held is not None else ()),
+            *((data, at) for data, at, _ in (self._held.all() if self._held is not None else ())),
             *(self.gate.held() if self.gate is not None else ()),
         ]
 
-    def restore(self, live: bool, position: int, reached: int, held: list[Waiting]) -> None:
+    def held_stamps(self) -> list[int]:
+        """Of which log entries the first of these are copies, 0 for none."""
+        return [stamp for _, _, stamp in self._held.all()] if self._held is not None else []
+
+    def restore(self, live: bool, position: int, reached: int, held: list[Item]) -> None:
         """As it was before a restart. Nothing could come meanwhile; one that lagged, or for which something was held
         back, reads on when it is resumed."""
         live = live and not held
         self.live, self.position, self.reached = live, position, reached
         if held:
             self._held = Held(self.share)
-            for data, at in held:
-                self._held.add(data, None, at)
+            for data, at, stamp in held:
+                self._held.add(data, None, at, stamp)
+                if stamp:
+                    self.session.account.mailbox.hold(stamp)
 
     # ---- reading the log
 
@@ -467,6 +483,8 @@ class Feed:
         for this session, whoever else has it."""
         if not self.since or entry.id <= self.since or (self.copies is not None and entry.id in self.copies):
             return False
+        if self._held is not None and entry.id in self._held.stamps:
+            return False
         to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
         return b"/" not in to or to == self.session.jid.full.encode()
 
@@ -479,8 +497,12 @@ class Feed:
     def _live_again(self) -> None:
         self.live = True
         held, self._held = self._held, None
-        for data, at in held.empty() if held is not None else ():
-            self._put(self.late(data, at), 0, at)
+        for data, at, stamp in held.empty() if held is not None else ():
+            if stamp and not self.since:
+                self._copied(stamp)
+            self._put(self.late(data, at), stamp, at)
+            if stamp:
+                self.session.account.mailbox.let_go((stamp,))  # the queue holds it now
 
 
 def stamped_late(data: bytes, domain: str, at: int) -> bytes:

@@ -33,7 +33,8 @@ AT_ONCE_BYTES = 4 << 20
 @dataclass(frozen=True, slots=True)
 class KeptFeed:
     """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete.
-    `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none."""
+    `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none.
+    `held_stamps`: of which log entries the first of `held` are copies."""
 
     acknowledged: int
     queue: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class KeptFeed:
     returning: bool = False
     times: tuple[int, ...] = ()
     held_times: tuple[int, ...] = ()
+    held_stamps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +155,12 @@ def _feed_record(session: Session) -> KeptFeed:
     # Not `or`: an empty queue is false, and its count matters most then.
     queue = feed.queue if feed.queue is not None else OutboundQueue()
     stamps = tuple(stamp for _, stamp, _ in queue.items)
-    held = feed.held()
+    held, held_stamps = feed.held(), tuple(feed.held_stamps())
     return KeptFeed(
         queue.acknowledged,
         tuple(data.decode() for data, _, _ in queue.items),
         stamps,
-        tuple(stamp for stamp in stamps if stamp in hidden),
+        tuple(stamp for stamp in (*stamps, *held_stamps) if stamp in hidden),
         tuple(data.decode() for data, _ in held),
         feed.live,
         feed.position,
@@ -170,6 +172,7 @@ def _feed_record(session: Session) -> KeptFeed:
         feed.returning,
         tuple(at for _, _, at in queue.items),
         tuple(at for _, at in held),
+        held_stamps,
     )
 
 
@@ -191,7 +194,9 @@ def _fill(session: Session, record: KeptSession) -> None:
         if stamp:
             mailbox.hold(stamp)
     mailbox.hidden.update(kept.hidden)
-    held = [(text.encode(), at) for text, at in zip(kept.held, kept.held_times or (0,) * len(kept.held), strict=True)]
+    none = (0,) * len(kept.held)
+    parts = zip(kept.held, kept.held_times or none, (*kept.held_stamps, *none), strict=False)
+    held = [(text.encode(), at, stamp) for text, at, stamp in parts]
     feed.restore(kept.live, kept.position, kept.reached, held)
     feed.since, feed.archive_read = kept.since, kept.archive_read
     feed.copies = set(kept.copies) or None

@@ -73,7 +73,9 @@ class Mailbox:
         return Cursor(self.position, tuple(sorted(self.settled)), self.readers, tuple(self.ranges))
 
     def is_settled(self, id: int) -> bool:
-        return id <= self.position or id in self.settled or self._in_range(id) >= 0
+        if id <= self.position or id in self.settled:
+            return True
+        return bool(self.ranges) and self._in_range(id) >= 0
 
     def taken(self) -> int:
         """How many entries behind the position are settled or in flight."""
@@ -89,8 +91,8 @@ class Mailbox:
 
     def hold(self, id: int) -> None:
         """A session got it."""
-        if not self.is_settled(id):
-            holders = self.holders
+        if id > self.position and id not in self.settled and (not self.ranges or self._in_range(id) < 0):
+            holders = self.holders  # written out: it is done for every delivery
             holders[id] = holders.get(id, 0) + 1
 
     def wait(self, id: int) -> None:

@@ -57,6 +57,8 @@ NEVER: Final = 1 << 62
 Come = Callable[[], Awaitable[None]]
 """Waits for the time of an even answer."""
 ADDRESSES = f"{ADDRESSES_NS}|addresses"
+HIDDEN = int(Flags.HIDDEN)
+"""A plain number: `&` of an enum costs a microsecond."""
 SUBSCRIPTIONS = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTIONS
 
@@ -346,7 +348,7 @@ class Router:
         if stamp and _is_late(host, stamp):  # the store was away
             stanza = event.stanza = stanza.with_child(delay_bytes(host.domain, stamp), DELAY_TAG)
         account.released = max(account.released, stamp)
-        if stamp and event.kept is not None and event.kept.flags & Flags.HIDDEN:
+        if stamp and event.kept is not None and event.kept.flags & HIDDEN:
             account.mailbox.hidden.add(stamp)  # deleted when a device has acknowledged it
         if kind is Kind.MESSAGE:
             try:

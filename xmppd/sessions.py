@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REFUSALS = 50
-"""A refusal that the client has not acknowledged holds the count back for so many stanzas. What it sends again then
-must still be recognised."""
 NEVER = 1 << 62
 LANE_BOUND = 500
 """So many stanzas of one stream may wait for their commit; then the stream is not read."""
+REFUSALS = 2 * LANE_BOUND
+"""A refusal that the client has not acknowledged holds the count back for so many stanzas: as many as a store that does
+not answer may refuse at once, and a few more. What the client sends again then must still be recognised."""
 
 
 class Carrier(Protocol):

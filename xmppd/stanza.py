@@ -324,10 +324,13 @@ class Stanza:
         return answer.with_inside(payload)
 
     def error(self, error: StanzaError) -> Stanza:
-        """The error that answers this stanza (RFC 6120 section 8.3). The payload is not sent back."""
+        """The error that answers this stanza (RFC 6120 section 8.3). Of the payload only what the error says is sent
+        back."""
         answer = Stanza(self.kind, "error", self.sender, self.to, self.id)
-        answer.inside = error_bytes(error)
-        answer.tags = (_ERROR_TAG,)
+        answer.inside, answer.tags = error_bytes(error), (_ERROR_TAG,)
+        if error.echo is not None:
+            tag, element = error.echo
+            answer.inside, answer.tags = element + answer.inside, (tag, _ERROR_TAG)
         return answer
 
     def __repr__(self) -> str:

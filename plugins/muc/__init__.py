@@ -50,6 +50,8 @@ from .speech import is_subject
 log = logging.getLogger("xmppd.rooms")
 SWEEP = 60.0
 """Seconds between looks for rooms that should be gone."""
+JOIN_TAG = f"{MUC_NS}|x"
+JOIN = (JOIN_TAG, f"<x xmlns='{MUC_NS}'/>".encode())
 
 
 @dataclass(frozen=True)
@@ -157,17 +159,24 @@ class GroupChat(Plugin[Config]):
         try:
             wait = self._receive(arrival, stanza, stanza.to)
         except StanzaError as error:
-            error.by = error.by or stanza.to.bare
-            raise
-        return self._named(wait, stanza.to) if wait is not None else None
+            raise self._of_room(error, stanza) from None
+        return self._named(wait, stanza) if wait is not None else None
 
-    async def _named(self, wait: Awaitable[None], to: JID) -> None:
-        """Errors say which room they are of."""
+    async def _named(self, wait: Awaitable[None], stanza: Stanza) -> None:
         try:
             await wait
         except StanzaError as error:
-            error.by = error.by or to.bare
-            raise
+            raise self._of_room(error, stanza) from None
+
+    @staticmethod
+    def _of_room(error: StanzaError, stanza: Stanza) -> StanzaError:
+        """Errors say which room they are of, and those of an attempt to enter that they are (sections 7.2.1 to 7.2.12,
+        examples): clients know them by that."""
+        assert stanza.to is not None
+        error.by = error.by or stanza.to.bare
+        if stanza.kind is Kind.PRESENCE and JOIN_TAG in stanza.tags:
+            error.echo = JOIN
+        return error
 
     def _receive(self, arrival: Arrival, stanza: Stanza, to: JID) -> Awaitable[None] | None:
         if stanza.kind is Kind.PRESENCE:

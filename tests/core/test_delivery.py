@@ -863,3 +863,65 @@ async def test_what_was_delivered_is_forgotten_once(server: Harness) -> None:
     for each in notes:
         each.stored()
     assert not delivery.forgotten
+
+
+@pytest.mark.server(more="limits: {queue: 10, ask_every: 3}")
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_carbon_that_waits_for_room_delivers_too(server: Harness, restart: bool) -> None:
+    """XEP-0280: what comes as a copy does not come from the log as well when the device is there for messages."""
+    romeo = await server.login("romeo")
+    phone = await server.login("juliet", "phone")
+    previous = await enable(phone)
+    await phone.iq("<enable xmlns='urn:xmpp:carbons:2'/>", "set")
+    phone.send("<presence><priority>-1</priority></presence>")
+    reader = Reader(phone)
+    await reader.read()
+    said = [str(number) for number in range(14)]
+    for text in said:
+        say(romeo, "juliet@localhost", text)
+    came = [each for each in await phone.receive_all() if each.tag == "{jabber:client}message"]
+    assert len(came) < len(said), "the queue was not full"
+    reader.h += 1 + len(came)  # the answer about carbons
+    found = [str(each.findtext(f".//{BODY}")) for each in came]
+    if restart:
+        from tests.core.test_keeping import again, resume
+
+        phone.cut()
+        server = await again(server)
+        phone, answer = await resume(server, "juliet", previous, reader.h)
+        assert answer.tag == f"{{{SM}}}resumed"
+    phone.send("<presence/>")
+    await server.quiet()
+    for _ in range(4):
+        phone.send(f"<a xmlns='{SM}' h='{reader.h}'/>")
+        for each in await phone.receive_all():
+            reader.h += each.tag.startswith("{jabber:client}")
+            found += [str(body.text) for body in each.iter(BODY)]
+    assert sorted(found, key=int) == said
+    if restart:
+        await server.stop()
+
+
+async def test_many_refusals_that_were_lost_are_made_again(server: Harness) -> None:
+    """An outage refuses all that is in flight at once, and the connection breaks with the errors: no count that a later
+    stream is told covers any of them."""
+    romeo = await server.login("romeo", "r")
+    previous = await enable(romeo)
+    await server.register("juliet")
+    say(romeo, "juliet@localhost", "before")
+    assert await acked(romeo) in (0, 1)
+    server.backend.fail(StorageUnavailable("gone"), times=40)
+    say(romeo, "juliet@localhost", "in flight")
+    await server.quiet()
+    for number in range(200):
+        say(romeo, "juliet@localhost", str(number))
+    await server.advance(12)
+    romeo.cut()
+    server.server.binder.end(next(iter(server.host.accounts["romeo@localhost"].sessions.values())))
+    server.backend._failures.clear()
+    await server.advance(5)
+    again = server.connect()
+    await again.sign_in("romeo")
+    again.send(f"<resume xmlns='{SM}' previd='{previous}' h='0'/>")
+    answer = await again.receive()
+    assert (answer.tag, answer.get("h")) == (f"{{{SM}}}failed", "2"), "the two that are on disk"

@@ -49,7 +49,7 @@ class Process(ServerProcess):
         module = ["tests.faults.broken", build] if build else ["xmppd"]
         self._line = [sys.executable, "-m", *module, "run", "--config", str(self.config)]
 
-    def launch(self) -> None:
+    def launch(self, named: bool = True) -> None:
         self._seen = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(

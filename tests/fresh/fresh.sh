@@ -40,7 +40,9 @@ inside() {  # Run a command in the system; of our environment only what package 
     local root=$1
     shift
     local kept=()
-    while IFS= read -r name; do kept+=("$name=${!name}"); done < <(compgen -e | grep -iE '^(pip_|https?_proxy$|no_proxy$)' || true)
+    while IFS= read -r name; do
+        kept+=("$name=${!name}")
+    done < <(compgen -e | grep -iE '^(pip_(index|extra|cert|default|proxy|trusted)|https?_proxy$|no_proxy$)' || true)
     chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive CI=true \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${kept[@]}" "$@"
 }
@@ -55,8 +57,9 @@ prepare() {
     mount -t tmpfs tmpfs "$root/tmp"
     inside "$root" sh -ec 'apt-get update -qq; apt-get -y -qq dist-upgrade; apt-get -y -qq install --no-install-recommends git make python3 ca-certificates' \
         >"$place/$suite.packages.log" 2>&1 || { tail -n 20 "$place/$suite.packages.log" >&2; return 1; }
-    # A certificate authority that this machine trusts beside the usual ones (a company's proxy).
-    cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+    # Certificate authorities that this machine trusts beside the usual ones (a company's proxy).
+    cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
+    inside "$root" update-ca-certificates >/dev/null 2>&1
     git -C "$top" bundle create -q "$root/root/xmppd.bundle" HEAD
     inside "$root" git -c advice.detachedHead=false -c init.defaultBranch=main clone -q /root/xmppd.bundle /root/xmppd 2>/dev/null
     inside "$root" sh -c '. /etc/os-release; echo "$PRETTY_NAME, $(python3 --version), $(python3 -c "import pyexpat; print(pyexpat.EXPAT_VERSION)") with $(dpkg-query -W -f "\${Version}" libexpat1)"'

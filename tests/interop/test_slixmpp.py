@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from slixmpp import JID
-from slixmpp.exceptions import IqError
+from slixmpp.exceptions import IqError, PresenceError
 from slixmpp.xmlstream import ET
 
 from tests.interop.conftest import People
@@ -114,6 +114,10 @@ async def test_group_chat(people: People) -> None:
     await muc.set_affiliation(room, "member", jid=JID(people.bare("juliet")), timeout=WITHIN)
     members = await muc.get_affiliation_list(room, "member", timeout=WITHIN)
     assert [str(member) for member in members] == [people.bare("juliet")]
+    nurse = await people.login("nurse")
+    with pytest.raises(PresenceError) as taken:  # at once: the client knows the error by the <x/> of the request
+        await nurse.plugin["xep_0045"].join_muc_wait(JID(room), "Romeo", timeout=WITHIN)
+    assert taken.value.condition == "conflict"
     with pytest.raises(IqError) as refused:
         await juliet.plugin["xep_0045"].set_affiliation(room, "none", jid=JID(people.bare("romeo")), timeout=WITHIN)
     assert refused.value.condition in ("forbidden", "not-allowed")
