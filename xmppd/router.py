@@ -70,6 +70,8 @@ class Router:
         self.origins = Origins(self)
         self.turns = Turns()
         """Who changes an owner's records outside the path of a stanza takes the owner's turn."""
+        self.newest = 0
+        """The highest id that a log of a service has given: above the time if the clock was set back."""
 
     def where(self, jid: JID) -> Host | None:
         """The home of an address: a local host, or None for elsewhere."""

@@ -70,7 +70,8 @@ class Carrier(Protocol):
 @dataclass(frozen=True, slots=True)
 class Told:
     """How far the acknowledgements go that a client was sent: the id up to which the account's log was released then,
-    and the time, microseconds since 1970 UTC."""
+    and the time, microseconds since 1970 UTC, or the highest id that any other log had then, which is later if the
+    clock was set back."""
 
     log_id: int
     at: int
@@ -174,7 +175,8 @@ class Session:
 
     def tells_handled(self) -> None:
         """The client is told now what is handled. What it said until then it will not mean again."""
-        self.told = Told(self.account.released, int(self.host.clock.now() * 1_000_000))
+        host = self.account.host
+        self.told = Told(self.account.released, max(int(host.clock.now() * 1_000_000), host.router.newest))
 
     def settled(self) -> None:
         """One more stanza of this client has found its end."""

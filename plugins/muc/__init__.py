@@ -247,6 +247,7 @@ class GroupChat(Plugin[Config]):
         out, entry = room.say(who, stanza, self.now())
         if entry is not None:
             arrival.write(self.rooms.log.append(room.jid.bare, entry))
+            self.host.router.newest = max(self.host.router.newest, entry.id)
             expiry = self.host.find(EXPIRY) if EPHEMERAL_TAG in stanza.tags else None
             for write in expiry.timed(room.jid.bare, entry.id, stanza) if expiry is not None else ():
                 arrival.write(write)
