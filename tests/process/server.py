@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
@@ -67,7 +68,12 @@ async def xmppd(*arguments: str | bytes, cwd: Path, input: str = "", **env: str)
 
 def invoke(*arguments: str, input: str = "") -> Outcome:
     """Run the command line in this process (not `run`, and not from a test that is a coroutine)."""
-    result = CliRunner().invoke(app, list(arguments), input=input)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        result = CliRunner().invoke(app, list(arguments), input=input)
+    finally:  # `run` writes to a standard error that is closed behind it
+        root.handlers[:], root.level = handlers, level
     error = result.exception
     assert error is None or isinstance(error, SystemExit), repr(error)
     return Outcome(result.exit_code, result.stdout, result.stderr)

@@ -23,7 +23,7 @@ async def test_by_the_command_line_and_over_http(tmp_path: Path) -> None:
             assert "xmppd_store_available 1.0\n" in await answer.text()
         assert await server.stop() == 0
         gone = await server.cli("metrics")
-        assert (gone.status, "no server is running here" in gone.err) == (1, True)
+        assert (gone.status, "no server is running here" in gone.err) == (3, True)
     finally:
         server.kill()
     assert "Traceback" not in server.log, server.log

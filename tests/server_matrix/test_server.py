@@ -122,6 +122,7 @@ async def test_account_deleted_and_made_again(server: RealHarness) -> None:
     romeo.send("<message to='juliet@localhost' type='chat'><body>hi</body></message>")
     await server.quiet()
     await server.server.accounts.delete(JID.parse("romeo@localhost"))
+    await server.quiet()  # the job that takes everything away runs behind it
     again = await server.login("romeo", presence=True)
     assert await archive(again) == []
     assert await roster(again) == {}
