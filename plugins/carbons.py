@@ -57,7 +57,7 @@ class Carbons(Plugin[NoConfig]):
         if not targets and event.stamp:
             # It waits in the log. A device that has not come online yet gets it from there, so not twice.
             others = [each for each in others if each.presence is not None]
-        if others and self.rules.treatment(event.stanza).carbon_received:
+        if others and self.rules.policy(event.stanza).carbon_received:
             event.targets.extend(copies("received", event.stanza, event.stanza.data, others))
 
     @on(SENT, kinds=MESSAGES, types=COPIED)
@@ -67,7 +67,7 @@ class Carbons(Plugin[NoConfig]):
         if len(owner.sessions) < 2 or stanza.to is None or stanza.to.bare == owner.bare:
             return
         others = [each for each in owner.sessions.values() if each[ENABLED] and each is not event.session]
-        if others and self.rules.treatment(stanza).carbon_sent:
+        if others and self.rules.policy(stanza).carbon_sent:
             data = stanza.data
             if event.stamp:  # XEP-0313 section 3.4: where it is in the own archive
                 data = appended(data, stanza_id_bytes(owner.bare, event.stamp))

@@ -69,7 +69,7 @@ class Gate:
             return "presence", stanza.sender.full
         if stanza.kind is Kind.IQ or not self.config.messages:
             return None
-        idle = self.rules.treatment(stanza).idle
+        idle = self.rules.policy(stanza).idle
         if idle is Idle.NOW:
             return None
         if idle is Idle.LATEST:

@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
-from xmppd.contracts.archive import KEPT_TYPES, LOG, Worth
+from xmppd.contracts.archive import LOG, STORED_TYPES, Retention
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import ACCOUNT_LOADED, SESSION_ENDED
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
@@ -76,7 +76,7 @@ class Limits(Plugin[Config]):
 
     # ---- what waits
 
-    @on(INBOUND, Stage.GUARD, MESSAGES, types=KEPT_TYPES)
+    @on(INBOUND, Stage.GUARD, MESSAGES, types=STORED_TYPES)
     def guard(self, event: Inbound) -> None:
         """Before anything is written: what is refused is in no archive (section 2, "service-unavailable")."""
         owner, stanza = event.owner, event.stanza
@@ -84,7 +84,7 @@ class Limits(Plugin[Config]):
             return
         if stanza.sender is not None and stanza.sender.bare == owner.bare:
             return
-        if self.rules.treatment(stanza).worth is Worth.NOTHING:
+        if self.rules.policy(stanza).retention is Retention.NONE:
             return
         if self._full(self._waiting(owner), owner.bare):
             raise ServiceUnavailable()
@@ -105,7 +105,7 @@ class Limits(Plugin[Config]):
             if not coming:
                 del self.coming[owner]
 
-    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
+    @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES)
     def arrived(self, event: Inbound) -> None:
         """It is stored; it waits, if nobody took it."""
         stamp, owner = event.stamp, event.owner.bare

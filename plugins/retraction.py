@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES, LOG
+from xmppd.contracts.archive import ARCHIVE, LOG, STORED_TYPES
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT, Event
 from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.stanza import parse_stanza
@@ -38,11 +38,11 @@ class Retraction(Plugin[NoConfig]):
     async def start(self) -> None:
         self.burials.start()
 
-    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def outgoing(self, event: Outbound) -> None:
         self._note(event, _sent(event.stanza))
 
-    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def incoming(self, event: Inbound) -> None:
         self._note(event, self._came(event.stanza))
 
@@ -52,11 +52,11 @@ class Retraction(Plugin[NoConfig]):
         if owed is not None and event.stamp:
             event.write_with_stamp(lambda id: (self.burials.note(owner, id, owed),))
 
-    @on(SENT, kinds=MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
+    @on(SENT, kinds=MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def sent(self, event: Outbound) -> None:
         self._bury(event, _sent(event.stanza))
 
-    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES, tags=(RETRACT_TAG,))
+    @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def arrived(self, event: Inbound) -> None:
         """Only what the same account has sent: another's messages are found under another peer, those of a former
         account of that name are older."""

@@ -279,7 +279,7 @@ class Feed:
     def _may_drop(self, stanza: Stanza) -> bool:
         """It is of the moment only: a later one of the same sender would take its place."""
         rules = self.session.host.find(MESSAGE_RULES)
-        return stanza.kind is Kind.MESSAGE and rules is not None and rules.treatment(stanza).idle is Idle.LATEST
+        return stanza.kind is Kind.MESSAGE and rules is not None and rules.policy(stanza).idle is Idle.LATEST
 
     # ---- acknowledgements
 

@@ -2,7 +2,7 @@
 
 A message is written once for each owner before anybody sees it: the archive is the offline store
 (docs/explanation/delivery.md).
-What is owed but not to be kept lies in the same log, hidden until a device has it.
+A message that is not to be archived waits for its delivery in the same log, hidden.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xmppd.config import option
-from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES, LOG, Worth
+from xmppd.contracts.archive import ARCHIVE, LOG, STORED_TYPES, Retention
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
@@ -21,7 +21,7 @@ from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stag
 from xmppd.storage.api import Entry, Flags, Write
 from xmppd.xep import SID_NS, stanza_id_bytes
 
-from . import reading
+from . import catch_up
 from .preferences import Preferences, read_preferences, shown
 
 EXTENDED = f"{MAM_NS}#extended"
@@ -29,7 +29,7 @@ SID_TAG = f"{SID_NS}|stanza-id"
 MESSAGES = (Kind.MESSAGE,)
 # As integers: an operation on flags costs more than all the rest of a handler.
 INCOMING, HIDDEN = int(Flags.INCOMING), int(Flags.HIDDEN)
-OWED_ONLY = INCOMING | HIDDEN
+HIDDEN_INCOMING = INCOMING | HIDDEN
 DAY = 86_400_000_000
 SWEEP = 6 * 3600.0
 OWNERS = 500
@@ -88,27 +88,27 @@ class MessageArchive(Plugin[Config]):
 
     # ---- the path of a message
 
-    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES)
+    @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES)
     def outgoing(self, event: Outbound) -> None:
         """The sender's copy. Of a message to oneself there is one entry, the incoming one (section 4.1.1)."""
         stanza, owner = event.stanza, event.owner
         to = stanza.to
-        if to is None or to.bare == owner.bare or self.rules.treatment(stanza).worth is not Worth.ARCHIVE:
+        if to is None or to.bare == owner.bare or self.rules.policy(stanza).retention is not Retention.ARCHIVE:
             return
         if self.wants(owner.bare, to.resource, to.bare):
             event.keep(LOG, Entry(owner.next_id(), to.bare, to.resource, 0, stanza.data))
 
-    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=KEPT_TYPES)
+    @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES)
     def incoming(self, event: Inbound) -> None:
         """The recipient's copy; stored as it came, delivered with its archive id (section 3.4)."""
         stanza, owner = event.stanza, event.owner
-        kept = self.rules.treatment(stanza).worth
-        if kept is Worth.NOTHING:
+        retention = self.rules.policy(stanza).retention
+        if retention is Retention.NONE:
             return
         sender, bare = stanza.sender or self.host.jid, owner.bare
-        visible = kept is Worth.ARCHIVE and self.wants(bare, sender.resource, sender.bare)
+        visible = retention is Retention.ARCHIVE and self.wants(bare, sender.resource, sender.bare)
         id = owner.next_id()
-        flags = INCOMING if visible else OWED_ONLY
+        flags = INCOMING if visible else HIDDEN_INCOMING
         event.keep(LOG, Entry(id, sender.bare, sender.resource, flags, stanza.data))
         if visible:
             event.stanza = stanza.with_child(stanza_id_bytes(bare, id), SID_TAG)
@@ -124,17 +124,17 @@ class MessageArchive(Plugin[Config]):
         # A page and its answer must find room in the queue of a session that has not acknowledged anything yet.
         most = min(self.config.largest_page, self.host.server.limits.queue // 2)
         query = read_query(request.payload, min(self.config.page, most), most)
-        # What is on its way to its release comes to this session then: it must not be in the page, too.
+        # An entry that is not released yet comes to this session at its release: it must not be in the page, too.
         released = account.released
         try:
             size = min(PAGE_SIZE, self.host.server.limits.queue_size // 2)
             page = await read_page(self.log, account.bare, query.until(released), self.host.find(SEARCH), size)
         except StorageUnavailable:
-            account.mailbox.reads_no_archive(session.resource)  # it wanted to, and could not: it is sent what is owed
+            account.mailbox.reads_no_archive(session.resource)  # it tried to and could not: the server delivers
             raise
         for stanza in results(account.jid, session.jid, query, page):
             session.send(stanza)
-        reading.note(session, query, page, released)
+        catch_up.page_read(session, query, page, released)
         return fin(page)
 
     @iq("get", MAM_NS, "query", To.SELF)

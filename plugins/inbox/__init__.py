@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xmppd import rsm
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
-from xmppd.contracts.archive import ARCHIVE, KEPT_TYPES
+from xmppd.contracts.archive import ARCHIVE, STORED_TYPES
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
@@ -90,17 +90,17 @@ class Conversations(Plugin[Config]):
         """Of a message in the archive."""
         if not came and not MARKER_TAGS.isdisjoint(stanza.tags):
             return What.DISPLAYED, marked(stanza)[:LONGEST_ID]
-        if not self.rules.treatment(stanza).unread:
+        if not self.rules.policy(stanza).unread:
             return What.PASSED, ""
         return (What.CAME, stanza.id[:LONGEST_ID]) if came else (What.WENT, "")
 
-    @on(ARRIVED, kinds=MESSAGES, types=KEPT_TYPES)
+    @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES)
     def arrived(self, event: Inbound) -> None:
         entry = event.kept
         if entry is not None and not entry.flags & HIDDEN:
             self._note(event, entry, entry.peer != event.owner.bare)
 
-    @on(SENT, kinds=MESSAGES, types=KEPT_TYPES)
+    @on(SENT, kinds=MESSAGES, types=STORED_TYPES)
     def sent(self, event: Outbound) -> None:
         stanza, entry = event.stanza, event.kept
         if entry is not None:

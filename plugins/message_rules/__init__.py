@@ -9,7 +9,7 @@ from xmppd.contracts.routing import MESSAGE_RULES
 from xmppd.errors import ServiceUnavailable
 from xmppd.plugin import Inbound, NoConfig, Plugin, Session, Xep
 
-from .treatment import Treatments
+from .policy import MessagePolicies
 
 
 class Address(enum.IntEnum):
@@ -26,12 +26,12 @@ class Rule(enum.Enum):
     ADDRESSED = enum.auto()
     """The addressed session, whatever its priority."""
     ALL = enum.auto()
-    """All available sessions of non-negative priority; if there are none it is kept, or the sender is told."""
+    """All available sessions of non-negative priority; if there are none it is stored, or the sender gets an error."""
     ALL_OR_NOBODY = enum.auto()
     """The same, and silence if there are none."""
     NOBODY = enum.auto()
     REFUSED = enum.auto()
-    """Nobody, and the sender is told."""
+    """Nobody, and the sender gets an error."""
 
 
 RULES: Final = {
@@ -63,10 +63,10 @@ class MessageRulesPlugin(Plugin[NoConfig]):
     provides = (MESSAGE_RULES,)
 
     def setup(self) -> None:
-        self.treatment = Treatments().treatment
+        self.policy = MessagePolicies().policy
 
     def targets(self, event: Inbound) -> list[Session]:
-        """Raises ServiceUnavailable where section 8.5 asks for it and the message is not kept."""
+        """Raises ServiceUnavailable where section 8.5 asks for it and the message is not stored."""
         stanza, sessions = event.stanza, event.owner.sessions
         resource = stanza.to.resource if stanza.to is not None else ""
         address = Address.BARE if not resource else Address.PRESENT if resource in sessions else Address.ABSENT

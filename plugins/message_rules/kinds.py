@@ -1,4 +1,4 @@
-"""What becomes of a message by its kind, as data. How the rows make a treatment stands in `treatment.py`.
+"""The kinds of messages and the policy of each, as data. `policy.py` combines the rows into the policy of a message.
 
 XEP-0313 section 5.1.1 (what belongs in an archive), XEP-0160 section 3 (what waits for who is offline), XEP-0280
 section 6.1 (what other devices get a copy of), XEP-0352 section 5 (what a sleeping client can wait for).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from xmppd.contracts.archive import Worth
+from xmppd.contracts.archive import Retention
 from xmppd.contracts.messages import Idle, Push
 
 HINTS_NS: Final = "urn:xmpp:hints"
@@ -29,13 +29,13 @@ NO_ROOM: Final = ("chat", "normal", "headline", "error")
 class Row(NamedTuple):
     """One kind: `tags`, of which a message holds at least one.
 
-    `worth`: of it alone, in a message of type chat or normal without a hint. `copied`: whether a message of type normal
-    or error that holds it gets carbons (one of type chat always does). `types`: the row is for messages of these.
+    `retention`: of it alone, in a message of type chat or normal without a hint. `copied`: whether a message of type
+    normal or error that holds it gets carbons (one of type chat always does). `types`: of messages that it is for.
     """
 
     kind: str
     tags: tuple[str, ...]
-    worth: Worth
+    retention: Retention
     copied: bool
     push: Push
     unread: bool
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     types: tuple[str, ...] = TALK
 
 
-_N, _D, _A = Worth.NOTHING, Worth.DELIVERY, Worth.ARCHIVE
+_N, _D, _A = Retention.NONE, Retention.OFFLINE, Retention.ARCHIVE
 _NEVER, _QUIET, _ALERT, _URGENT = Push.NEVER, Push.QUIET, Push.ALERT, Push.URGENT
 _NOW, _LATER, _LATEST = Idle.NOW, Idle.LATER, Idle.LATEST
 
@@ -90,7 +90,7 @@ TABLE: Final = (
     Row("displayed",  (f"{_MARKERS}|displayed", f"{_MARKERS}|acknowledged"),
                                                                     _A, True,  _NEVER,  False, _LATER),
 
-    # What nobody reads
+    # What this table does not know
     UNKNOWN,
 
     # Of the moment: gone when nobody is there

@@ -10,7 +10,7 @@ from typing import Final
 
 from xmppd.config import Duration, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
-from xmppd.contracts.archive import KEPT_TYPES
+from xmppd.contracts.archive import STORED_TYPES
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
@@ -165,14 +165,14 @@ class PushNotifications(Plugin[Config]):
 
     # ---- what wakes them
 
-    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=KEPT_TYPES, having=DEVICES)
+    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=STORED_TYPES, having=DEVICES)
     def incoming(self, event: Inbound) -> None:
         """What wakes a device is on disk with the message, should the process end between the two. Who is woken is
         decided at the release."""
         owner, stanza = event.owner, event.stanza
         if not event.stamp or not self.devices.get(owner.bare) or _own(event):
             return
-        level = self.rules.treatment(stanza).push
+        level = self.rules.policy(stanza).push
         if level is Push.NEVER or (self.chats.ready(owner.bare) and not self.chats.wakes(owner, stanza)):
             return
         away = self._away(owner)
@@ -191,7 +191,7 @@ class PushNotifications(Plugin[Config]):
         group = stanza.type == "groupchat"
         if not self.devices.get(owner.bare) or not (event.stamp or group) or _own(event):
             return
-        level = self.rules.treatment(stanza).push
+        level = self.rules.policy(stanza).push
         if level is Push.NEVER:
             return
         drafts = self.drafts.pop((owner.bare, event.stamp), ())
@@ -267,7 +267,7 @@ class PushNotifications(Plugin[Config]):
 
     def wake_for_room(self, owner: Account, stanza: Stanza) -> None:
         """What a room says is to wake an account that is not in it."""
-        level = self.rules.treatment(stanza).push
+        level = self.rules.policy(stanza).push
         job = Job(int(level), self.host.clock.now(), 0, *self._about(stanza), True)
         for device in self.devices.get(owner.bare).values():
             if self._is_away(owner, device, None):

@@ -76,7 +76,7 @@ class OnTheWay:
             return
         of_account: list[tuple[Stanza, set[str]]] = [(parse_stanza(entry.body), set()) for entry in entries]
         for stanza, nicks in of_account + said:
-            level, sender = plugin.rules.treatment(stanza).push, stanza.sender
+            level, sender = plugin.rules.policy(stanza).push, stanza.sender
             own = sender is not None and (sender.bare == bare or sender.resource in nicks)
             if own or level is Push.NEVER or not plugin.chats.wakes(account, stanza, nicks):
                 continue

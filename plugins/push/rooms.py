@@ -68,7 +68,7 @@ class InRooms:
             self.plugin.spawn(self._wake(event.stanza, absent, key if noted else ""), "rooms")
 
     def _matters(self, stanza: Stanza) -> bool:
-        return bool(self.plugin.owners) and self.plugin.rules.treatment(stanza).push is not Push.NEVER
+        return bool(self.plugin.owners) and self.plugin.rules.policy(stanza).push is not Push.NEVER
 
     async def _wake(self, stanza: Stanza, absent: Iterable[Absent], key: str) -> None:
         """`key`: of the note, "" if there is none. It is kept until the store has told of everybody."""

@@ -1,4 +1,4 @@
-"""What is kept: every kind of message, with every hint, preference and presence, through a whole server."""
+"""What is stored: every kind of message, with every hint, preference and presence, through a whole server."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from itertools import product
 
 import pytest
 
-from plugins.message_rules.treatment import Treatments
+from plugins.message_rules.policy import MessagePolicies
 from tests.harness import Client, Element, Harness, condition
-from xmppd.contracts.archive import LOG, Worth
+from xmppd.contracts.archive import LOG, Retention
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Range
 
-TREATMENTS = Treatments()
-NOTHING, DELIVERY, ARCHIVE = Worth.NOTHING, Worth.DELIVERY, Worth.ARCHIVE
+POLICIES = MessagePolicies()
+NONE, OFFLINE, ARCHIVE = Retention.NONE, Retention.OFFLINE, Retention.ARCHIVE
 STATES = "http://jabber.org/protocol/chatstates"
 
 KINDS = {
-    "empty": ("", NOTHING),
+    "empty": ("", NONE),
     "body": ("<body>hi</body>", ARCHIVE),
     "body and state": (f"<body>hi</body><active xmlns='{STATES}'/>", ARCHIVE),
     "subject": ("<subject>hi</subject>", ARCHIVE),
@@ -31,23 +31,23 @@ KINDS = {
     "reaction": ("<reactions xmlns='urn:xmpp:reactions:0' id='1'/>", ARCHIVE),
     "call": ("<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>", ARCHIVE),
     "invitation": ("<x xmlns='jabber:x:conference' jid='r@c'/>", ARCHIVE),
-    "unknown": ("<data xmlns='urn:unknown'/>", DELIVERY),
-    "unknown and state": (f"<data xmlns='urn:unknown'/><active xmlns='{STATES}'/>", DELIVERY),
-    "form": ("<x xmlns='jabber:x:data' type='form'/>", DELIVERY),
-    "ringing": ("<ringing xmlns='urn:xmpp:jingle-message:0' id='1'/>", NOTHING),
-    "state": (f"<composing xmlns='{STATES}'/>", NOTHING),
-    "state and thread": (f"<gone xmlns='{STATES}'/><thread>t</thread>", NOTHING),
-    "request alone": ("<request xmlns='urn:xmpp:receipts'/>", NOTHING),
-    "pubsub": ("<event xmlns='http://jabber.org/protocol/pubsub#event'/>", NOTHING),
-    "body in a foreign namespace": ("<body xmlns='urn:unknown'/>", DELIVERY),
+    "unknown": ("<data xmlns='urn:unknown'/>", OFFLINE),
+    "unknown and state": (f"<data xmlns='urn:unknown'/><active xmlns='{STATES}'/>", OFFLINE),
+    "form": ("<x xmlns='jabber:x:data' type='form'/>", OFFLINE),
+    "ringing": ("<ringing xmlns='urn:xmpp:jingle-message:0' id='1'/>", NONE),
+    "state": (f"<composing xmlns='{STATES}'/>", NONE),
+    "state and thread": (f"<gone xmlns='{STATES}'/><thread>t</thread>", NONE),
+    "request alone": ("<request xmlns='urn:xmpp:receipts'/>", NONE),
+    "pubsub": ("<event xmlns='http://jabber.org/protocol/pubsub#event'/>", NONE),
+    "body in a foreign namespace": ("<body xmlns='urn:unknown'/>", OFFLINE),
 }
 HINTS = {
     "": {},
-    "no-store": {NOTHING: NOTHING, DELIVERY: NOTHING, ARCHIVE: NOTHING},
-    "no-permanent-store": {NOTHING: NOTHING, DELIVERY: DELIVERY, ARCHIVE: DELIVERY},
-    "store": {NOTHING: ARCHIVE, DELIVERY: ARCHIVE, ARCHIVE: ARCHIVE},
-    "store no-store": {NOTHING: NOTHING, DELIVERY: NOTHING, ARCHIVE: NOTHING},
-    "store no-permanent-store": {NOTHING: DELIVERY, DELIVERY: DELIVERY, ARCHIVE: DELIVERY},
+    "no-store": {NONE: NONE, OFFLINE: NONE, ARCHIVE: NONE},
+    "no-permanent-store": {NONE: NONE, OFFLINE: OFFLINE, ARCHIVE: OFFLINE},
+    "store": {NONE: ARCHIVE, OFFLINE: ARCHIVE, ARCHIVE: ARCHIVE},
+    "store no-store": {NONE: NONE, OFFLINE: NONE, ARCHIVE: NONE},
+    "store no-permanent-store": {NONE: OFFLINE, OFFLINE: OFFLINE, ARCHIVE: OFFLINE},
     "no-copy": {},
 }
 
@@ -57,13 +57,13 @@ def hints(names: str) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_worth(kind: str) -> None:
+def test_retention(kind: str) -> None:
     inside, plain = KINDS[kind]
     for names, change in HINTS.items():
         for type in ("chat", "normal", "headline", "groupchat", "error"):
             stanza = parse_stanza(f"<message type='{type}'>{inside}{hints(names)}</message>".encode())
-            wanted = change.get(plain, plain) if type in ("chat", "normal") else NOTHING
-            assert TREATMENTS.treatment(stanza).worth is wanted, (names, type)
+            wanted = change.get(plain, plain) if type in ("chat", "normal") else NONE
+            assert POLICIES.policy(stanza).retention is wanted, (names, type)
 
 
 def test_the_room_mark_is_an_invitation_in_normal_messages_only() -> None:
@@ -71,12 +71,12 @@ def test_the_room_mark_is_an_invitation_in_normal_messages_only() -> None:
     state = f"<composing xmlns='{STATES}'/>"
     for type, inside, wanted in (
         ("normal", mark, ARCHIVE),
-        ("chat", mark + state, NOTHING),
+        ("chat", mark + state, NONE),
         ("chat", mark + "<body/>", ARCHIVE),
-        ("normal", mark + hints("no-store"), NOTHING),
+        ("normal", mark + hints("no-store"), NONE),
     ):
         stanza = parse_stanza(f"<message type='{type}'>{inside}</message>".encode())
-        assert TREATMENTS.treatment(stanza).worth is wanted
+        assert POLICIES.policy(stanza).retention is wanted
 
 
 # ---- through the server
@@ -125,7 +125,7 @@ async def test_as_the_table_says(server: Harness, preference: str, online: bool)
     if not online:
         juliet.close()
         await server.quiet()
-    sent: dict[str, Worth] = {}
+    sent: dict[str, Retention] = {}
     for kind, names in CASES:
         inside, plain = KINDS[kind]
         kept = HINTS[names].get(plain, plain)
@@ -133,12 +133,12 @@ async def test_as_the_table_says(server: Harness, preference: str, online: bool)
         romeo.send(f"<message type='chat' to='juliet@localhost' id='{kind}/{names}'>{inside}{hints(names)}</message>")
         await server.quiet()
         errors = [condition(each) for each in await romeo.receive_all()]
-        assert errors == ([] if online or kept is not NOTHING else ["service-unavailable"]), (kind, names)
+        assert errors == ([] if online or kept is not NONE else ["service-unavailable"]), (kind, names)
     for id, kept in sent.items():  # the sender's own archive follows the sender's preferences: the usual ones
         stored = [each for each in await entries(server, "romeo@localhost") if f"id='{id}'".encode() in each.body]
         assert [each.flags for each in stored] == ([0] if kept is ARCHIVE else []), id
     wanted = preference in WANTED
-    flags = {NOTHING: [], DELIVERY: [3], ARCHIVE: [Flags.INCOMING if wanted else 3]}
+    flags = {NONE: [], OFFLINE: [3], ARCHIVE: [Flags.INCOMING if wanted else 3]}
     stored_flags = {each.body: each.flags for each in await entries(server, "juliet@localhost")}
     for id, kept in sent.items():
         found = [flags for body, flags in stored_flags.items() if f"id='{id}'".encode() in body]
@@ -168,7 +168,7 @@ async def test_each_kept_message_is_delivered_once(server: Harness, online: bool
     wanted = [
         (f"{kind}/{names}", HINTS[names].get(KINDS[kind][1], KINDS[kind][1]))
         for kind, names in CASES
-        if online or HINTS[names].get(KINDS[kind][1], KINDS[kind][1]) is not NOTHING
+        if online or HINTS[names].get(KINDS[kind][1], KINDS[kind][1]) is not NONE
     ]
     assert [each.get("id") for each in got] == [id for id, _ in wanted]
     for each, (_, kept) in zip(got, wanted, strict=True):

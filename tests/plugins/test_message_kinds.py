@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plugins.message_rules.kinds import TABLE, Row
 from tests.harness import Client, Harness
-from xmppd.contracts.archive import Worth
+from xmppd.contracts.archive import Retention
 from xmppd.contracts.messages import Idle, Push
 from xmppd.storage.api import Flags, Range
 
@@ -72,13 +72,13 @@ async def test_one_kind(server: Harness, row: Row, type: str) -> None:
     await server.advance(2)
     archived, waiting = await kept(server, "juliet@localhost")
     assert (archived, waiting) == {
-        Worth.ARCHIVE: (1, 0), Worth.DELIVERY: (0, 1), Worth.NOTHING: (0, 0),
-    }[row.worth]  # fmt: skip
-    assert (await kept(server, "romeo@localhost"))[0] == (1 if row.worth is Worth.ARCHIVE else 0)
+        Retention.ARCHIVE: (1, 0), Retention.OFFLINE: (0, 1), Retention.NONE: (0, 0),
+    }[row.retention]  # fmt: skip
+    assert (await kept(server, "romeo@localhost"))[0] == (1 if row.retention is Retention.ARCHIVE else 0)
     pushes = [each for each in await app.receive_all() if each.find(".//{urn:xmpp:push:0}notification") is not None]
-    assert bool(pushes) == (row.push is not Push.NEVER and row.worth is not Worth.NOTHING)
+    assert bool(pushes) == (row.push is not Push.NEVER and row.retention is not Retention.NONE)
     unread = await server.host.plugins["inbox"].unread("juliet@localhost")
-    assert unread == (1 if row.unread and row.worth is Worth.ARCHIVE else 0)
+    assert unread == (1 if row.unread and row.retention is Retention.ARCHIVE else 0)
 
     # two devices: one is addressed, the other gets a copy or not
     phone = await server.login("juliet", "phone", presence=True)
@@ -97,7 +97,7 @@ async def test_one_kind(server: Harness, row: Row, type: str) -> None:
     await phone.receive_all()
     romeo.send(stanza(row, tag, type, phone.jid))
     await server.quiet()
-    kept_for_later = row.idle is not Idle.NOW and row.worth is Worth.NOTHING
+    kept_for_later = row.idle is not Idle.NOW and row.retention is Retention.NONE
     assert await messages(phone) == (0 if kept_for_later else 1)
     phone.send(CSI.format("active"))
     await server.quiet()
@@ -111,7 +111,7 @@ HINTS = st.sampled_from(["", "no-store", "no-permanent-store", "store", "no-copy
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=KINDS, type=st.sampled_from(["chat", "normal"]), hint=HINTS)
 async def test_several_kinds_in_one_message_and_a_hint(rows: list[Row], type: str, hint: str) -> None:
-    """The most that any of them is worth, and what XEP-0334 says of it."""
+    """The longest of them, and what XEP-0334 says of it."""
     server = await Harness().start()
     try:
         await server.register("juliet")
@@ -124,15 +124,15 @@ async def test_several_kinds_in_one_message_and_a_hint(rows: list[Row], type: st
         inside += f"<{hint} xmlns='urn:xmpp:hints'/>" if hint else ""
         romeo.send(f"<message to='juliet@localhost' type='{type}' id='several'>{inside}</message>")
         await server.quiet()
-        worth = max(row.worth for row in rows)
+        retention = max(row.retention for row in rows)
         if hint == "no-store":
-            worth = Worth.NOTHING
+            retention = Retention.NONE
         elif hint == "store":
-            worth = Worth.ARCHIVE
+            retention = Retention.ARCHIVE
         elif hint == "no-permanent-store":
-            worth = min(worth, Worth.DELIVERY)
+            retention = min(retention, Retention.OFFLINE)
         found = await kept(server, "juliet@localhost")
-        assert found == {Worth.ARCHIVE: (1, 0), Worth.DELIVERY: (0, 1), Worth.NOTHING: (0, 0)}[worth]
+        assert found == {Retention.ARCHIVE: (1, 0), Retention.OFFLINE: (0, 1), Retention.NONE: (0, 0)}[retention]
         copied = (type == "chat" or any(row.copied for row in rows)) and hint != "no-copy"
         assert await messages(other) == (1 if copied else 0)
     finally:

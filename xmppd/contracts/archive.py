@@ -1,4 +1,4 @@
-"""Message archives (XEP-0313): what is kept of the messages of an account."""
+"""Message archives (XEP-0313): which messages of an account are stored, and how long."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final, Protocol
 from ..service import Service
 
 LOG: Final = "archive"
-"""The name of the accounts' log. It holds what is archived and, hidden, what is only owed."""
-KEPT_TYPES: Final = ("chat", "normal")
-"""Messages of other types are never kept."""
+"""The name of the accounts' log. It holds archived messages and, hidden, those that are only to be delivered."""
+STORED_TYPES: Final = ("chat", "normal")
+"""Messages of other types are never stored."""
 
 
-class Worth(enum.IntEnum):
-    """What a message is worth keeping for."""
+class Retention(enum.IntEnum):
+    """How long a message is stored."""
 
-    NOTHING = 0
-    """For who is there now."""
-    DELIVERY = 1
-    """Kept out of sight until a device of the recipient has it."""
+    NONE = 0
+    """Not at all: it is for the sessions that are there now."""
+    OFFLINE = 1
+    """Hidden from archive queries, until a device of the recipient has it."""
     ARCHIVE = 2
-    """Kept, in the archives of sender and recipient."""
+    """In the archives of sender and recipient."""
 
 
 class Archive(Protocol):

@@ -1,11 +1,11 @@
-"""What becomes of a message by its kind: one table for archive, carbons, push, unread counts and sleeping clients."""
+"""The policy of a message by its kind: one table for archive, carbons, push, unread counts and inactive clients."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
 
-from .archive import Worth
+from .archive import Retention
 
 
 class Push(enum.IntEnum):
@@ -31,13 +31,14 @@ class Idle(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
-    """`worth`: what it is kept for. `carbon_sent`, `carbon_received`: whether other devices get a copy (XEP-0280).
+class MessagePolicy:
+    """`retention`: how long it is stored. `carbon_sent`, `carbon_received`: whether the sender's and the recipient's
+    other devices get a copy (XEP-0280).
 
-    `unread`: it counts as an unread message of its conversation, and moves that to the top of the chat list (XEP-0430).
+    `unread`: it counts as an unread message of its conversation and moves that to the top of the inbox (XEP-0430).
     """
 
-    worth: Worth
+    retention: Retention
     carbon_sent: bool
     carbon_received: bool
     push: Push

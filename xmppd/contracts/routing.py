@@ -13,7 +13,7 @@ from ..storage.api import Batch, Entry, LogAppend, Map, Write
 if TYPE_CHECKING:
     from ..account import Account
     from ..sessions import Session
-    from .messages import Treatment
+    from .messages import MessagePolicy
 
 T = TypeVar("T")
 
@@ -105,14 +105,15 @@ ARRIVED = Notify[Inbound]("arrived", plain=True)
 
 
 class MessageRules(Protocol):
-    """Who gets a message (RFC 6121 section 8.5)."""
+    """Who gets a message (RFC 6121 section 8.5), and its policy by kind."""
 
     def targets(self, event: Inbound) -> list[Session]:
         """The sessions that get it, looked up now. Raises StanzaError for the error that section 8.5 asks for."""
         ...
 
-    def treatment(self, stanza: Stanza) -> Treatment:
-        """What becomes of a message of this kind: by type, payloads and hints. A plain call, on the hot path."""
+    def policy(self, stanza: Stanza) -> MessagePolicy:
+        """Storage, carbons, push, unread count and client state by type, payloads and hints. A plain call, on the hot
+        path."""
         ...
 
 

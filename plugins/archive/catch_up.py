@@ -1,8 +1,8 @@
-"""Which devices read their archive themselves (docs/explanation/delivery.md).
+"""Recognises devices that catch up from their archive by themselves (docs/explanation/delivery.md).
 
-Such a device does not get as offline messages what it has just read. So nothing is lost, only what its queries
-really have given it counts: pages forward up to their last entry, pages backward once they reach down to what is
-owed.
+Such a device does not get as offline messages what it has just read. So that nothing is lost, only what its queries
+really have returned counts: pages forward up to their last entry, pages backward once they reach down to the first
+entry that is not acknowledged.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ PAGED = SessionKey[tuple[int, int]]("archive-paged", (0, 0))
 """Paging backwards from the newest: the newest id, and how far down the pages have come."""
 
 
-def note(session: Session, query: Query, page: Page, released: int) -> None:
-    """A query was answered, of the log up to the id `released`.
+def page_read(session: Session, query: Query, page: Page, released: int) -> None:
+    """Counts the page of an answered query as delivered to its session. `released`: the id up to which the log was
+    released then.
 
-    Before initial presence the feed begins where the reading ended. After it, paging forward or a finished catch-up
+    Before initial presence the delivery begins where the reading ended. After it, paging forward or a finished catch-up
     shows that this device will read its archive again when it comes back under its resource.
     """
     if not query.everybody or query.most == 0:
         return
-    read = _until(session, query, page, max(released, 1))
+    read = _read_up_to(session, query, page, max(released, 1))
     if not read:
         return
     if session.presence is None:
@@ -31,8 +32,8 @@ def note(session: Session, query: Query, page: Page, released: int) -> None:
         session.account.mailbox.reads_archive(session.resource)
 
 
-def _until(session: Session, query: Query, page: Page, newest: int) -> int:
-    """The id up to which the device has now read what is owed to it, 0 for not yet."""
+def _read_up_to(session: Session, query: Query, page: Page, newest: int) -> int:
+    """The id up to which the device has now read all that is to be delivered to it, 0 for not yet."""
     entries = page.entries
     if not query.backwards:
         return newest if page.complete else entries[-1].id
