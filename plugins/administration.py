@@ -9,9 +9,9 @@ from typing import Final
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.contracts.roster import ROSTER
 from xmppd.errors import ItemNotFound, JidMalformed, MalformedJid, NotAcceptable
-from xmppd.forms import Field, Submitted, form
 from xmppd.plugin import JID, E, Element, NoConfig, Plugin, Xep, on
 from xmppd.stanza import message
+from xmppd.xep.forms import Field, Submitted, form
 
 NS: Final = "http://jabber.org/protocol/admin"
 RELEASE: Final = "urn:xmppd:release-name"

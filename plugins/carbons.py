@@ -20,7 +20,7 @@ from xmppd.plugin import (
     on,
 )
 from xmppd.stanza import appended, embedded
-from xmppd.xep import stanza_id_bytes
+from xmppd.xep.elements import stanza_id_bytes
 
 NS = "urn:xmpp:carbons:2"
 FORWARD_NS = "urn:xmpp:forward:0"

@@ -18,7 +18,7 @@ from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.storage.api import Entry, Flags, Range, Write
-from xmppd.tombstone import emptied
+from xmppd.xep.retraction import emptied
 
 SECOND: Final = 1_000_000
 LONGEST: Final = 10 * 366 * 86_400

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from xmppd.config import Duration, option
 from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable
 from xmppd.plugin import E, Element, Plugin, Request, To, Xep, iq
-from xmppd.xep import stamp
+from xmppd.xep.elements import stamp
 from xmppd.xml import children
 
 NS: Final = "urn:xmpp:extdisco:2"

@@ -13,12 +13,12 @@ from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, ServiceUnavailable
-from xmppd.forms import Field, form
-from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import Account, Element, Plugin, Request, Session, SessionKey, To, Xep, iq, on
 from xmppd.stanza import appended
 from xmppd.storage.api import Entry, Flags, Range
-from xmppd.xep import delay_bytes
+from xmppd.xep.elements import delay_bytes
+from xmppd.xep.forms import Field, form
+from xmppd.xep.mam import PAGE_SIZE, within
 from xmppd.xml import children, name_of
 
 NS = "http://jabber.org/protocol/offline"

@@ -18,8 +18,8 @@ from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.contracts.sessions import PRESENCE
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, ServiceUnavailable
-from xmppd.forms import Field, Submitted, form
 from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Verdict, Xep, on
+from xmppd.xep.forms import Field, Submitted, form
 
 NODE: Final = "urn:xmppd:privacy"
 LAST: Final = f"{LAST_NS}|query"

@@ -12,10 +12,10 @@ from xmppd.contracts.archive import LOG
 from xmppd.contracts.blocking import BLOCKED, Blocked
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.errors import ItemNotFound, NotAcceptable
-from xmppd.forms import NS as DATA_NS
-from xmppd.forms import Field, form
 from xmppd.plugin import JID, E, Element, Plugin, Xep, on
 from xmppd.storage.api import Range
+from xmppd.xep.forms import NS as DATA_NS
+from xmppd.xep.forms import Field, form
 from xmppd.xml import children, find, text_of
 
 NS: Final = "urn:xmpp:reporting:1"

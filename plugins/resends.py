@@ -21,8 +21,8 @@ from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.routing import OUTBOUND, Outbound
 from xmppd.contracts.sessions import BINDING, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED, STREAM_LOST
 from xmppd.plugin import Account, Kind, Lane, Plugin, Session, Stage, Verdict, on
-from xmppd.resent import Sent, is_from, latest
 from xmppd.storage.api import Entry, Flags, Range
+from xmppd.xep.duplicates import Sent, is_from, latest
 
 if TYPE_CHECKING:
     from xmppd.sessions import Told

@@ -9,7 +9,7 @@ from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT, Event
 from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Range
-from xmppd.tombstone import (
+from xmppd.xep.retraction import (
     RETRACT_NS,
     RETRACT_TAG,
     Burials,

@@ -7,7 +7,7 @@ from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.errors import MalformedJid
 from xmppd.jid import JID
 from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
-from xmppd.xep import DELAY_NS, SID_NS
+from xmppd.xep.elements import DELAY_NS, SID_NS
 
 DELAY_TAG = f"{DELAY_NS}|delay"
 MARKS = frozenset((f"{SID_NS}|stanza-id", DELAY_TAG))

@@ -21,7 +21,7 @@ from .memory import FREE, Share
 from .stanza import Kind, Stanza, appended, look_at, parse_stanza
 from .storage.api import Entry, Flags, Range, Write
 from .stream.outbound import OutboundQueue
-from .xep import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
+from .xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
 from .xml import children
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ from .plugin import Request, To
 from .stanza import Kind, Stanza
 from .storage.api import Flags, Storage
 from .turns import Turns
-from .xep import DELAY_NS, LATE, delay_bytes
+from .xep.elements import DELAY_NS, LATE, delay_bytes
 from .xml import Written
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
-from xmppd.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
 from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, To, Xep, iq, on
 from xmppd.storage.api import Entry, Flags, Write
-from xmppd.xep import SID_NS, stanza_id_bytes
+from xmppd.xep.elements import SID_NS, stanza_id_bytes
+from xmppd.xep.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
 
 from . import catch_up
 from .preferences import Preferences, read_preferences, shown

@@ -7,8 +7,8 @@ entry that is not acknowledged.
 
 from __future__ import annotations
 
-from xmppd.mam import Page, Query
 from xmppd.plugin import Session, SessionKey
+from xmppd.xep.mam import Page, Query
 
 PAGED = SessionKey[tuple[int, int]]("archive-paged", (0, 0))
 """Paging backwards from the newest: the newest id, and how far down the pages have come."""

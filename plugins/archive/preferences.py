@@ -7,7 +7,7 @@ from typing import Final
 
 from xmppd.errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable
 from xmppd.jid import JID
-from xmppd.mam import MAM_NS
+from xmppd.xep.mam import MAM_NS
 from xmppd.xml import E, Element, children, find, text_of
 
 DEFAULTS: Final = ("always", "never", "roster")

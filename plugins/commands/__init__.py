@@ -23,9 +23,9 @@ from xmppd.errors import (
     ResourceConstraint,
     ServiceUnavailable,
 )
-from xmppd.forms import NS as DATA_NS
-from xmppd.forms import Submitted
 from xmppd.plugin import E, Element, Plugin, Request, Session, To, Xep, iq, on
+from xmppd.xep.forms import NS as DATA_NS
+from xmppd.xep.forms import Submitted
 from xmppd.xml import LANG
 
 from .steps import Run, answer, check_language, chosen, form_of, refused, show

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from xmppd.contracts.commands import NS, Ask, Handler
 from xmppd.errors import BadRequest
-from xmppd.forms import Submitted, read_form
+from xmppd.xep.forms import Submitted, read_form
 from xmppd.xml import LANG, E, Element, alone
 
 LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from xmppd import rsm
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import ARCHIVE, STORED_TYPES
@@ -16,7 +15,6 @@ from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
 from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable, StorageUnavailable
-from xmppd.mam import FORWARD_NS, MAM_NS
 from xmppd.plugin import (
     JID,
     E,
@@ -34,7 +32,9 @@ from xmppd.plugin import (
 )
 from xmppd.stanza import embedded
 from xmppd.storage.api import Entry, Flags, Range
-from xmppd.xep import DELAY_NS, stamp
+from xmppd.xep import rsm
+from xmppd.xep.elements import DELAY_NS, stamp
+from xmppd.xep.mam import FORWARD_NS, MAM_NS
 from xmppd.xml import quoted
 
 from .counting import place

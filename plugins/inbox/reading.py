@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from xmppd.plugin import Stanza
-from xmppd.xep import SID_NS
+from xmppd.xep.elements import SID_NS
 from xmppd.xml import children, find, parse
 
 MARKERS_NS: Final = "urn:xmpp:chat-markers:0"

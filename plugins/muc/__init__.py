@@ -30,10 +30,10 @@ from xmppd.errors import (
     StanzaError,
     StorageUnavailable,
 )
-from xmppd.lookalike import skeleton
-from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import JID, Host, HostType, Kind, Plugin, Stanza, Xep, on
-from xmppd.tombstone import RETRACT_NS, Burials, Owed, retracted_id
+from xmppd.xep.confusables import skeleton
+from xmppd.xep.mam import PAGE_SIZE, within
+from xmppd.xep.retraction import RETRACT_NS, Burials, Owed, retracted_id
 
 from . import blocks
 from .again import expect, said_before

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from xmppd.contracts.resends import RESENDS
 from xmppd.jid import JID
 from xmppd.plugin import Host, Stanza
-from xmppd.resent import Sent, latest
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Log, Range
+from xmppd.xep.duplicates import Sent, latest
 from xmppd.xml import quoted
 
 from .entering import visible

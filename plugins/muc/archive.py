@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from xmppd import mam
 from xmppd.errors import FeatureNotImplemented, Forbidden
 from xmppd.jid import JID
-from xmppd.mam import MAM_NS, Page, Query, fields, fin, metadata, read_page
 from xmppd.stanza import Stanza
+from xmppd.xep import mam
+from xmppd.xep.mam import MAM_NS, Page, Query, fields, fin, metadata, read_page
 from xmppd.xml import Element
 
 from .entering import visible

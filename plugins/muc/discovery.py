@@ -6,10 +6,10 @@ from typing import Final
 
 from xmppd.contracts.search import FULLTEXT_NS
 from xmppd.errors import ItemNotFound, ServiceUnavailable
-from xmppd.forms import Field, form
 from xmppd.jid import JID
 from xmppd.stanza import parse_stanza
-from xmppd.tombstone import RETRACT_NS
+from xmppd.xep.forms import Field, form
+from xmppd.xep.retraction import RETRACT_NS
 from xmppd.xml import E, Element, text_of
 
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation

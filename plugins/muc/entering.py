@@ -10,7 +10,7 @@ from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, parse_stanza
 from xmppd.storage.api import Entry as LogEntry
 from xmppd.storage.api import Flags, Range
-from xmppd.xep import DELAY_NS, delay_bytes, parse_time
+from xmppd.xep.elements import DELAY_NS, delay_bytes, parse_time
 from xmppd.xml import Element, find, text_of
 
 from .looks import prepare_nick

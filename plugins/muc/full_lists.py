@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
-from xmppd.forms import MAX_VALUES, Field, Submitted
 from xmppd.jid import JID
+from xmppd.xep.forms import MAX_VALUES, Field, Submitted
 
 from .model import AFFILIATIONS, Affiliation, Member
 

@@ -6,10 +6,10 @@ from secrets import token_hex
 from typing import Final
 
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, JidMalformed, MalformedJid, ResourceConstraint
-from xmppd.forms import NS as DATA_NS
-from xmppd.forms import Field, Submitted, form, read_form
 from xmppd.jid import JID
 from xmppd.stanza import Stanza, message
+from xmppd.xep.forms import NS as DATA_NS
+from xmppd.xep.forms import Field, Submitted, form, read_form
 from xmppd.xml import E, Element, children, find, text_of
 
 from .model import MUC_NS, USER_NS, Affiliation, Effect, Member, Occupant, Plan, Role, SaveMember, Send

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from xmppd.cache import Cache
 from xmppd.jid import prepare_nick as _prepare_nick
-from xmppd.lookalike import skeleton
+from xmppd.xep.confusables import skeleton
 
 _CAPITAL_I: Final = re.compile("(?<![a-z])I")
 """Where one expects a capital: read as what it is. Within small letters it is read as an l."""

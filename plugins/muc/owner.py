@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from xmppd.errors import BadRequest, Conflict, Forbidden, JidMalformed, MalformedJid, NotAllowed, RegistrationRequired
-from xmppd.forms import Field, Submitted, form, read_form
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
+from xmppd.xep.forms import Field, Submitted, form, read_form
 from xmppd.xml import E, Element, escape, find, quoted, text_of
 
 from . import full_lists

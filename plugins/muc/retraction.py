@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xmppd.storage.api import Entry, Flags, Log, Range
-from xmppd.tombstone import Owed
+from xmppd.xep.retraction import Owed
 from xmppd.xml import quoted
 
 

@@ -13,8 +13,8 @@ from xmppd.cache import Cache, content
 from xmppd.errors import PolicyViolation
 from xmppd.jid import JID
 from xmppd.plugin import Lane
-from xmppd.resent import Sent
 from xmppd.storage.api import OwnerDelete, Write
+from xmppd.xep.duplicates import Sent
 
 from .model import Keep, KeptSeat, Listing, Member, Plan, SaveMember, SaveRoom, Settings, StoredRoom
 from .room import Room

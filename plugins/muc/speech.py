@@ -11,7 +11,7 @@ from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 from xmppd.storage.api import Entry as LogEntry
 from xmppd.storage.api import Flags
-from xmppd.xep import SID_NS, stanza_id_bytes
+from xmppd.xep.elements import SID_NS, stanza_id_bytes
 
 from .entering import GHOSTS, Entering, condition_of
 from .model import USER_NS, Cast, Effect, Keep, Occupant, Plan, SaveRoom, Send

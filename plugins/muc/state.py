@@ -13,7 +13,7 @@ from typing import Final, Self
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, parse_stanza
-from xmppd.xep import DELAY_NS, SID_NS
+from xmppd.xep.elements import DELAY_NS, SID_NS
 from xmppd.xml import Element, escape, quoted
 
 from .looks import prepare_nick

@@ -14,7 +14,7 @@ from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
 from xmppd.stanza import Kind, Stanza, tag
-from xmppd.xep import DELAY_NS, LATE, delay_bytes
+from xmppd.xep.elements import DELAY_NS, LATE, delay_bytes
 from xmppd.xml import parse_inside
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from xmppd.contracts.disco import DiscoAsk, Identity, Item
-from xmppd.forms import Field, form
 from xmppd.plugin import JID, Element
-from xmppd.xep import stamp
+from xmppd.xep.elements import stamp
+from xmppd.xep.forms import Field, form
 
 from .model import META, NS, Node
 

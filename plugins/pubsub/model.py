@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from xmppd.errors import Conflict, FeatureNotImplemented, NotAcceptable
-from xmppd.forms import Field, Submitted, form
 from xmppd.plugin import Element
+from xmppd.xep.forms import Field, Submitted, form
 
 NS: Final = "http://jabber.org/protocol/pubsub"
 OWNER_NS: Final = f"{NS}#owner"

@@ -12,7 +12,7 @@ from xmppd.contracts.pubsub import Published
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.plugin import JID, E, Request, Session
 from xmppd.stanza import Kind, Stanza, message, tag
-from xmppd.xep import DELAY_NS, delay_bytes
+from xmppd.xep.elements import DELAY_NS, delay_bytes
 from xmppd.xml import quoted
 
 from .access import Asker, Reading, affiliation, reading

@@ -18,8 +18,8 @@ from xmppd.errors import (
     ResourceConstraint,
     ServiceUnavailable,
 )
-from xmppd.forms import read_form
 from xmppd.plugin import JID, E, Element, Request
+from xmppd.xep.forms import read_form
 from xmppd.xml import children, find, to_bytes
 
 from .access import affiliation, keeps_items

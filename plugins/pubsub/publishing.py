@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, NotAcceptable, PolicyViolation, ServiceUnavailable
-from xmppd.forms import Submitted, read_form
-from xmppd.mam import PAGE_SIZE, within
 from xmppd.plugin import JID, E, Element, Request, Written
-from xmppd.rsm import answer as page_end
-from xmppd.rsm import read as read_rsm
 from xmppd.stanza import tag
 from xmppd.storage.api import Entry
+from xmppd.xep.forms import Submitted, read_form
+from xmppd.xep.mam import PAGE_SIZE, within
+from xmppd.xep.rsm import answer as page_end
+from xmppd.xep.rsm import read as read_rsm
 from xmppd.xml import alone, children, find, quoted, to_bytes
 
 from . import owning

@@ -20,9 +20,9 @@ from xmppd.errors import (
     StanzaError,
     UnexpectedRequest,
 )
-from xmppd.forms import Field, form, read_form
 from xmppd.plugin import JID, E, Element, Stanza
 from xmppd.stanza import message
+from xmppd.xep.forms import Field, form, read_form
 
 from .access import Reading, affiliation, reading, refusal
 from .model import AUTHORIZE, ERRORS_NS, NS, Affiliation, Node, Subscription

@@ -27,7 +27,6 @@ from xmppd.errors import (
     ResourceConstraint,
     StorageUnavailable,
 )
-from xmppd.forms import Field, form, read_form
 from xmppd.plugin import (
     JID,
     Account,
@@ -46,6 +45,7 @@ from xmppd.plugin import (
 )
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
+from xmppd.xep.forms import Field, form, read_form
 from xmppd.xml import children, find, text_of, to_bytes
 
 from .chats import ChatSettings

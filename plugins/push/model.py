@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from xmppd.contracts.messages import Push
-from xmppd.forms import Field, form
+from xmppd.xep.forms import Field, form
 from xmppd.xml import E, Element, parse
 
 NS: Final = "urn:xmpp:push:0"

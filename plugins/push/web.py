@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from xmppd.contracts.messages import Push
 from xmppd.errors import BadRequest, NotAcceptable
-from xmppd.forms import Submitted, read_form
 from xmppd.plugin import E, Host
+from xmppd.xep.forms import Submitted, read_form
 from xmppd.xml import parse
 
 from . import encryption

@@ -8,7 +8,7 @@ from tests.harness import Client, Element, FakeClock, Harness
 from tests.harness.client import STREAM
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
-from xmppd.xep import DELAY_NS, parse_time
+from xmppd.xep.elements import DELAY_NS, parse_time
 
 SM = "urn:xmpp:sm:3"
 MAM = "urn:xmpp:mam:2"

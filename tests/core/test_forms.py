@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xmppd.errors import BadRequest, JidMalformed, NotAcceptable
-from xmppd.forms import MAX_FIELDS, MAX_VALUES, Field, Submitted, form, read_form
+from xmppd.xep.forms import MAX_FIELDS, MAX_VALUES, Field, Submitted, form, read_form
 from xmppd.xml import E, Element, parse, to_bytes
 
 DATA = "jabber:x:data"

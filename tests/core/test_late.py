@@ -10,7 +10,7 @@ from tests.harness import Client, Element, FakeClock, Harness
 from tests.plugins.muc.people import ROOM, tavern
 from xmppd.jid import JID
 from xmppd.stanza import message, presence
-from xmppd.xep import DELAY_NS, parse_time
+from xmppd.xep.elements import DELAY_NS, parse_time
 from xmppd.xml import E
 
 DELAY = f"{{{DELAY_NS}}}delay"

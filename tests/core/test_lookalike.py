@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xmppd.lookalike import _prototypes, skeleton
+from xmppd.xep.confusables import _prototypes, skeleton
 
 
 @pytest.mark.parametrize(

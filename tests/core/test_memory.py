@@ -10,8 +10,8 @@ from tests.core.test_delivery import Reader, acked, bodies, enable, say
 from tests.harness import Client, Harness, condition
 from xmppd.delivery import LOG
 from xmppd.memory import FREE, Memory, Pool, Share
-from xmppd.resent import latest
 from xmppd.storage.api import Entry, Range
+from xmppd.xep.duplicates import latest
 
 KIB = 1 << 10
 NO_STORE = "<no-store xmlns='urn:xmpp:hints'/>"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmppd import rsm
 from xmppd.errors import BadRequest, ItemNotFound
+from xmppd.xep import rsm
 from xmppd.xml import parse
 
 NS = "http://jabber.org/protocol/rsm"

@@ -15,11 +15,11 @@ from tests.storage.clocks import LoopClock
 from xmppd.contracts.archive import LOG
 from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, JidMalformed, StanzaError
 from xmppd.jid import JID
-from xmppd.mam import Page, Query, fin, read_page, read_query, results
 from xmppd.storage import open_storage
 from xmppd.storage.api import Entry, Flags
 from xmppd.storage.store import Store
-from xmppd.xep import stamp
+from xmppd.xep.elements import stamp
+from xmppd.xep.mam import Page, Query, fin, read_page, read_query, results
 from xmppd.xml import parse
 
 OWNER = "juliet@localhost"

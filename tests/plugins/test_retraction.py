@@ -12,7 +12,7 @@ from tests.harness import Client, Element, Harness, xml
 from tests.plugins.muc.people import ROOM, tavern
 from xmppd.delivery import LOG
 from xmppd.storage.api import Range
-from xmppd.tombstone import Owed
+from xmppd.xep.retraction import Owed
 
 NS = "urn:xmpp:message-retract:1"
 

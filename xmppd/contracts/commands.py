@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..forms import Submitted
 from ..hooks import Collect
 from ..jid import JID
+from ..xep.forms import Submitted
 from ..xml import Element
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xmppd.forms import Field, Submitted
+from xmppd.xep.forms import Field, Submitted
 
 from ..model import Value
 from .base import Flag

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from xmppd.errors import NotAcceptable
-from xmppd.forms import Field, Submitted
+from xmppd.xep.forms import Field, Submitted
 
 from ..model import Affiliation, Role, Value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xmppd.errors import Forbidden
-from xmppd.forms import Field
+from xmppd.xep.forms import Field
 
 from ..model import Role
 from .base import Flag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xmppd.forms import Field
+from xmppd.xep.forms import Field
 
 from .base import Text
 

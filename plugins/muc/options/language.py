@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from xmppd.errors import NotAcceptable
-from xmppd.forms import Field, Submitted
+from xmppd.xep.forms import Field, Submitted
 
 from ..model import Value
 from .base import Text

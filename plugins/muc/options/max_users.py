@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xmppd.errors import ServiceUnavailable
-from xmppd.forms import Field, Submitted
+from xmppd.xep.forms import Field, Submitted
 
 from ..model import Affiliation, Value
 from .base import Option

@@ -6,7 +6,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 from xmppd.errors import NotAcceptable, NotAuthorized
-from xmppd.forms import Field, Submitted
+from xmppd.xep.forms import Field, Submitted
 
 from ..model import Affiliation, Value
 from .base import Text

@@ -14,8 +14,8 @@ from plugins.muc.members import Members
 from plugins.muc.model import Affiliation, Member
 from tests.plugins.muc.rooms import JULIET, ROMEO, add, make, to
 from xmppd.errors import Conflict
-from xmppd.forms import MAX_VALUES
 from xmppd.jid import JID
+from xmppd.xep.forms import MAX_VALUES
 
 NICKS = (
     "",

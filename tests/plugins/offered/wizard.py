@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.errors import NotAcceptable
-from xmppd.forms import Field, form
 from xmppd.plugin import NoConfig, Plugin, on
+from xmppd.xep.forms import Field, form
 
 
 class Wizard(Plugin[NoConfig]):

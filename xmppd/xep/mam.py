@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ..contracts.search import FULLTEXT_FIELD, Search
+from ..errors import BadRequest, FeatureNotImplemented, ItemNotFound
+from ..jid import JID
+from ..stanza import Kind, Stanza, embedded
+from ..storage.api import Entry, Flags, Log, Range
+from ..xml import E, Element, find, quoted
 from . import rsm
-from .contracts.search import FULLTEXT_FIELD, Search
-from .errors import BadRequest, FeatureNotImplemented, ItemNotFound
+from .elements import DELAY_NS, parse_time, stamp
 from .forms import Field, Submitted, form, read_form
-from .jid import JID
-from .stanza import Kind, Stanza, embedded
-from .storage.api import Entry, Flags, Log, Range
-from .xep import DELAY_NS, parse_time, stamp
-from .xml import E, Element, find, quoted
 
 MAM_NS: Final = "urn:xmpp:mam:2"
 FORWARD_NS: Final = "urn:xmpp:forward:0"

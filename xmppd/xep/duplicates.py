@@ -8,12 +8,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from .jid import JID
+from ..jid import JID
+from ..stanza import Stanza, parse_stanza
+from ..storage.api import Entry, Log, Range
+from ..xml import name_of, quoted, to_bytes
+from .elements import DELAY_NS, SID_NS
 from .mam import within
-from .stanza import Stanza, parse_stanza
-from .storage.api import Entry, Log, Range
-from .xep import DELAY_NS, SID_NS
-from .xml import name_of, quoted, to_bytes
 
 LONG_ID: Final = 16
 """An id of so many characters is not met twice by chance; a shorter one may be a counter that began anew. An origin-id

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from .xml import quoted
+from ..xml import quoted
 
 LATE: Final = 1_000_000
 """Microseconds. What was held longer is sent with the time when it was accepted (XEP-0203)."""

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .errors import StorageUnavailable
-from .stanza import Stanza, parse_stanza
-from .storage.api import Entry, Log, Write
-from .xep import stamp
-from .xml import E, name_of
+from ..errors import StorageUnavailable
+from ..stanza import Stanza, parse_stanza
+from ..storage.api import Entry, Log, Write
+from ..xml import E, name_of
+from .elements import stamp
 
 if TYPE_CHECKING:
-    from .plugin import Host
+    from ..plugin import Host
 
-log = logging.getLogger("xmppd.tombstone")
+log = logging.getLogger("xmppd.xep.retraction")
 
 RETRACT_NS: Final = "urn:xmpp:message-retract:1"
 RETRACT_TAG: Final = f"{RETRACT_NS}|retract"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import BadRequest, ItemNotFound
-from .xml import E, Element, find, text_of
+from ..errors import BadRequest, ItemNotFound
+from ..xml import E, Element, find, text_of
 
 NS: Final = "http://jabber.org/protocol/rsm"
 

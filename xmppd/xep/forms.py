@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from .errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable
-from .jid import JID
-from .xml import E, Element, children, find, text_of
+from ..errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable
+from ..jid import JID
+from ..xml import E, Element, children, find, text_of
 
 NS: Final = "jabber:x:data"
 VALIDATE_NS: Final = "http://jabber.org/protocol/xdata-validate"

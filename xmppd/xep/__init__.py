@@ -1,0 +1,1 @@
+"""Parts of XEPs that several plugins use: the public library of plugin authors."""
