@@ -24,8 +24,8 @@ from cryptography.x509.oid import NameOID
 
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
 from xmppd.net.loop import RealClock
+from xmppd.protocol.sasl import ITERATIONS, Credentials, ScramKeys
 from xmppd.storage import open_storage
-from xmppd.stream.sasl import ITERATIONS, Credentials, ScramKeys
 
 from .client import DOMAIN, PASSWORD
 

@@ -15,8 +15,8 @@ from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, STREAM_ENDING, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
+from xmppd.protocol.ack_queue import WRAP, HandledTooHigh, OutboundQueue
 from xmppd.storage.api import Write
-from xmppd.stream.outbound import WRAP, HandledTooHigh, OutboundQueue
 from xmppd.xml import quoted
 
 if TYPE_CHECKING:

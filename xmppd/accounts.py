@@ -14,9 +14,9 @@ from .clock import Clock
 from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_MAP, RESERVED_ADDRESSES, TAKEN, StoredAccount
 from .errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
 from .jid import JID
+from .protocol.sasl import Credentials
 from .removal import NameHeld, Names, Remover
 from .storage.api import OwnerDelete, Storage
-from .stream.sasl import Credentials
 
 if TYPE_CHECKING:
     from .binding import Binder

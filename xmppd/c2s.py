@@ -23,10 +23,10 @@ from .errors import (
 )
 from .jid import JID
 from .limits import Meter
+from .protocol.parser import Item, Nonza, Splitter, StreamOpen, header
 from .sessions import LANE_BOUND
 from .signin import SASL_NS, SignIn
 from .stanza import Kind, Stanza
-from .stream.splitter import Item, Nonza, Splitter, StreamOpen, header
 from .xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from .errors import StorageUnavailable
 from .held import Held, Item, Waiting
 from .mailbox import Mailbox
 from .memory import FREE, Share
+from .protocol.ack_queue import OutboundQueue
 from .stanza import Kind, Stanza, appended, look_at, parse_stanza
 from .storage.api import Entry, Flags, Range, Write
-from .stream.outbound import OutboundQueue
 from .xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
 from .xml import children
 

@@ -16,10 +16,10 @@ import msgspec
 from .errors import MalformedJid
 from .jid import JID
 from .plugin import SessionKey
+from .protocol.ack_queue import OutboundQueue
 from .sessions import Session
 from .stanza import parse_stanza
 from .storage.api import DataError, Write
-from .stream.outbound import OutboundQueue
 
 if TYPE_CHECKING:
     from .host import Host

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lxml.etree import LXML_VERSION
 
-from .stream import tokens
+from .protocol import tokens
 from .xml import forgets
 
 

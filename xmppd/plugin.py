@@ -24,8 +24,8 @@ from .xml import E, Element, Written
 if TYPE_CHECKING:
     from .account import Account
     from .host import Host
+    from .protocol.parser import Nonza
     from .sessions import Session
-    from .stream.splitter import Nonza
 
 __all__ = [
     "ANY_HOST",
@@ -64,7 +64,7 @@ __all__ = [
 C = TypeVar("C")
 T = TypeVar("T")
 
-_LATE = {"Account": "account", "Host": "host", "Nonza": "stream.splitter", "Session": "sessions"}
+_LATE = {"Account": "account", "Host": "host", "Nonza": "protocol.parser", "Session": "sessions"}
 
 
 def __getattr__(name: str) -> Any:

@@ -38,10 +38,10 @@ from .loader import Found, PluginError, choose, discover, what_failed
 from .memory import Memory
 from .net.http import Poster
 from .observe.metrics import Counts
+from .protocol.parser import Limits
 from .router import Router
 from .stanza import iq
 from .storage.store import Store
-from .stream.splitter import Limits
 from .xml import E
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from .contracts.accounts import StoredAccount
 from .errors import MalformedJid, StorageUnavailable, StreamError
 from .jid import JID
 from .net.address import network
-from .storage.codec import pack, unpack
-from .stream.sasl import (
+from .protocol.parser import Nonza
+from .protocol.sasl import (
     Challenge,
     Credentials,
     Exchange,
@@ -29,8 +29,8 @@ from .stream.sasl import (
     offered,
     start,
 )
-from .stream.sasl.keys import ITERATIONS, made_up
-from .stream.splitter import Nonza
+from .protocol.sasl.keys import ITERATIONS, made_up
+from .storage.codec import pack, unpack
 
 if TYPE_CHECKING:
     from .account import Account

@@ -11,8 +11,8 @@ import pytest
 from tests.harness import Harness, condition, xml
 from xmppd import libraries
 from xmppd import xml as trees
+from xmppd.protocol import tokens
 from xmppd.stanza import TREES, Kind, Stanza
-from xmppd.stream import tokens
 from xmppd.xml import E, alone, forgets, parse, to_bytes
 
 GROWTH = """

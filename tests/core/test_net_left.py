@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
-from xmppd.stream.splitter import Limits, Splitter
+from xmppd.protocol.parser import Limits, Splitter
 
 from .net_support import client_context, event_loop_policy, serving
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmppd.errors import LocalError
-from xmppd.stream.sasl import (
+from xmppd.protocol.sasl import (
     Credentials,
     NeedCheck,
     NeedCredentials,
@@ -24,7 +24,7 @@ from xmppd.stream.sasl import (
     encode,
     prepare_password,
 )
-from xmppd.stream.sasl.plain import Plain, Proofs
+from xmppd.protocol.sasl.plain import Plain, Proofs
 
 ROMEO = Credentials.from_password("r0m30", 1000)
 CONTEXT = SaslContext("example.com", b"s" * 32, {}, False, lambda: "x", 1000)

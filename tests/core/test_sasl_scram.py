@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from slixmpp.util.sasl import client as slixmpp_client
 
 from xmppd.errors import LocalError
-from xmppd.stream.sasl import (
+from xmppd.protocol.sasl import (
     Challenge,
     Credentials,
     Exchange,

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from xmppd.protocol import tokens
+from xmppd.protocol.parser import BEFORE_SIGN_IN, Limits, Nonza, Splitter, StreamClose, StreamOpen
 from xmppd.stanza import Kind, Stanza
-from xmppd.stream import tokens
-from xmppd.stream.splitter import BEFORE_SIGN_IN, Limits, Nonza, Splitter, StreamClose, StreamOpen
 from xmppd.xml import escape, parse_inside, quoted
 
 HEADER = (
@@ -345,7 +345,7 @@ class Watched:
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
-    monkeypatch.setattr("xmppd.stream.splitter.ParserCreate", Watched)
+    monkeypatch.setattr("xmppd.protocol.parser.ParserCreate", Watched)
     Watched.pieces = 0
     return Watched
 
@@ -398,7 +398,7 @@ def test_a_stanza_is_there_with_its_last_byte(stanza: bytes, size: int) -> None:
 @settings(max_examples=100, deadline=None)
 def test_expat_is_given_whole_tokens(found: list[str], dice: random.Random) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xmppd.stream.splitter.ParserCreate", Watched)
+        patch.setattr("xmppd.protocol.parser.ParserCreate", Watched)
         splitter, document, at = opened(), "".join(found).encode(), 0
         while at < len(document):
             piece = document[at : at + dice.randint(1, 20)]

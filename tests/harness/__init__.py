@@ -13,10 +13,10 @@ from lxml import etree
 
 from xmppd.config import parse_config
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
+from xmppd.protocol.sasl import Credentials
 from xmppd.server import Server
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
-from xmppd.stream.sasl import Credentials
 
 from .client import HEADER, STREAM, Client, Element, FakeLink
 from .clock import FakeClock

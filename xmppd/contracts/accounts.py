@@ -8,9 +8,9 @@ from typing import Final, Protocol
 
 from ..hooks import Collect, Notify
 from ..jid import JID
+from ..protocol.sasl import Credentials
 from ..service import Service
 from ..stanza import Stanza
-from ..stream.sasl import Credentials
 
 ACCOUNT_MAP: Final = "account"
 """The resident map that makes an account exist: its key "" holds a StoredAccount."""

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from xmppd.errors import MalformedJid
 from xmppd.jid import JID, prepare_local
-from xmppd.stream.sasl.keys import ITERATIONS, Credentials
+from xmppd.protocol.sasl.keys import ITERATIONS, Credentials
 
 MESSAGE_LENGTH: Final = 16_384
 """Octets of one message of a client. Longest sane one: an authzid and a name of 2 and 1 KiB, escaped."""

@@ -7,8 +7,8 @@ from secrets import token_bytes
 from typing import Final
 
 from xmppd.errors import LocalError
-from xmppd.stream.sasl.keys import PASSWORD_OCTETS, Credentials, made_up
-from xmppd.stream.sasl.steps import (
+from xmppd.protocol.sasl.keys import PASSWORD_OCTETS, Credentials, made_up
+from xmppd.protocol.sasl.steps import (
     Name,
     NeedCheck,
     NeedCredentials,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 
-from xmppd.stream.sasl.steps import SaslFailure
+from xmppd.protocol.sasl.steps import SaslFailure
 
 
 def decode_strict(text: str) -> bytes:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from xmppd.errors import LocalError
-from xmppd.stream.sasl.codec import decode_strict, encode
-from xmppd.stream.sasl.keys import HASHES, Credentials, ScramKeys, made_up
-from xmppd.stream.sasl.steps import (
+from xmppd.protocol.sasl.codec import decode_strict, encode
+from xmppd.protocol.sasl.keys import HASHES, Credentials, ScramKeys, made_up
+from xmppd.protocol.sasl.steps import (
     Challenge,
     Name,
     NeedCredentials,

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from xmppd.stream.sasl.codec import decode, encode
-from xmppd.stream.sasl.keys import ITERATIONS, Credentials, ScramKeys, prepare_password
-from xmppd.stream.sasl.plain import Plain
-from xmppd.stream.sasl.scram import Scram
-from xmppd.stream.sasl.steps import (
+from xmppd.protocol.sasl.codec import decode, encode
+from xmppd.protocol.sasl.keys import ITERATIONS, Credentials, ScramKeys, prepare_password
+from xmppd.protocol.sasl.plain import Plain
+from xmppd.protocol.sasl.scram import Scram
+from xmppd.protocol.sasl.steps import (
     Challenge,
     Exchange,
     NeedCheck,

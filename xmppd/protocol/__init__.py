@@ -1,0 +1,1 @@
+"""XMPP without input and output: bytes to stanzas, the acknowledgement queue, SASL."""
