@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .delivery.cursor import Mailbox
 from .jid import JID
-from .mailbox import Mailbox
 from .memory import Pool
 
 if TYPE_CHECKING:

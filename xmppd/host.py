@@ -18,7 +18,7 @@ from .clock import Clock, Timer
 from .contracts.accounts import ACCOUNT_MAP, StoredAccount
 from .contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from .contracts.sessions import ACCOUNT_LOADED
-from .delivery import LOG, Delivery
+from .delivery.cursor_writer import LOG, Delivery
 from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
 from .hooks import Collect, Hook, Notify, Registration, Verdict
 from .jid import JID

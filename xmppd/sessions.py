@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .contracts.routing import Lane
-from .feed import Feed
+from .delivery.channel import Feed
 from .jid import JID
 from .stanza import Stanza
 from .storage.api import Counter

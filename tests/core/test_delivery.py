@@ -12,8 +12,8 @@ import pytest
 
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
 from xmppd.c2s import ClientStream
-from xmppd.confirming import PAUSE
-from xmppd.delivery import LOG, Moved
+from xmppd.delivery.cursor_writer import LOG, Moved
+from xmppd.delivery.ping_ack import PAUSE
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError, Entry, Flags, Range
 from xmppd.storage.memory import MemoryBackend

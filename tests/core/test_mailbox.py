@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import xmppd.mailbox as module
+import xmppd.delivery.cursor as module
 from tests.core.test_delivery import Reader, bodies, enable, restarted, say
 from tests.core.test_memory import session
 from tests.harness import Harness
-from xmppd.delivery import LOG
-from xmppd.mailbox import Cursor, Mailbox
+from xmppd.delivery.cursor import Cursor, Mailbox
+from xmppd.delivery.cursor_writer import LOG
 from xmppd.storage.api import Flags, Range
 
 SMALL = "limits: {queue: 10, ask_every: 5, per_connection: {stanzas: 0}, per_account: {stanzas: 0}}"
@@ -27,7 +27,7 @@ def size(mailbox: Mailbox) -> int:
 async def lagging(server: Harness, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, Any, Any, str]:
     """Romeo, and two devices of Juliet's: a phone that is away, and a laptop."""
     monkeypatch.setattr(module, "MANY", 20)
-    monkeypatch.setattr("xmppd.delivery.MANY", 20)
+    monkeypatch.setattr("xmppd.delivery.cursor_writer.MANY", 20)
     romeo = await server.login("romeo")
     phone = await server.login("juliet", "phone", presence=True)
     id = await enable(phone)

@@ -6,7 +6,7 @@ from plugins.stream_management import Sent
 from tests.core.test_delivery import SM, Reader, bodies, enable, restarted, say
 from tests.harness import Client, Element, Harness
 from xmppd.contracts.archive import LOG
-from xmppd.delivery import Delivery
+from xmppd.delivery.cursor_writer import Delivery
 from xmppd.storage.api import Flags, Range
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xmppd.feed import Feed
+from xmppd.delivery.channel import Feed
 from xmppd.net.loop import RealClock
 from xmppd.router import Passage
 from xmppd.storage.api import Write

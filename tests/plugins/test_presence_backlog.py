@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import Client, Harness
 from xmppd.contracts.sessions import AVAILABLE
-from xmppd.delivery import LOG
+from xmppd.delivery.cursor_writer import LOG
 from xmppd.hooks import Registration, Stage
 from xmppd.stanza import Kind
 from xmppd.storage.api import Entry, Flags, Range

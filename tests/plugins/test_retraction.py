@@ -10,7 +10,7 @@ import pytest
 from tests.core.test_delivery import restarted
 from tests.harness import Client, Element, Harness, xml
 from tests.plugins.muc.people import ROOM, tavern
-from xmppd.delivery import LOG
+from xmppd.delivery.cursor_writer import LOG
 from xmppd.storage.api import Range
 from xmppd.xep.retraction import Owed
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from .contracts import archive
-from .errors import StorageUnavailable
-from .mailbox import MANY, Cursor, Mailbox
-from .storage.api import Flags, Range, Write
+from ..contracts import archive
+from ..errors import StorageUnavailable
+from ..storage.api import Flags, Range, Write
+from .cursor import MANY, Cursor, Mailbox
 
 if TYPE_CHECKING:
-    from .feed import Feed
-    from .host import Host
-    from .sessions import Session
+    from ..host import Host
+    from ..sessions import Session
+    from .channel import Feed
 
-log = logging.getLogger("xmppd.delivery")
+log = logging.getLogger("xmppd.delivery.cursor_writer")
 
 LOG: Final = archive.LOG
 """The name of the accounts' log."""

@@ -10,25 +10,25 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .confirming import Confirming
-from .contracts.archive import LOG
-from .contracts.messages import Idle
-from .contracts.routing import MESSAGE_RULES
-from .errors import StorageUnavailable
-from .held import Held, Item, Waiting
-from .mailbox import Mailbox
-from .memory import FREE, Share
-from .protocol.ack_queue import OutboundQueue
-from .stanza import Kind, Stanza, appended, look_at, parse_stanza
-from .storage.api import Entry, Flags, Range, Write
-from .xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
-from .xml import children
+from ..contracts.archive import LOG
+from ..contracts.messages import Idle
+from ..contracts.routing import MESSAGE_RULES
+from ..errors import StorageUnavailable
+from ..memory import FREE, Share
+from ..protocol.ack_queue import OutboundQueue
+from ..stanza import Kind, Stanza, appended, look_at, parse_stanza
+from ..storage.api import Entry, Flags, Range, Write
+from ..xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
+from ..xml import children
+from .cursor import Mailbox
+from .ping_ack import Confirming
+from .unlogged_queue import Held, Item, Waiting
 
 if TYPE_CHECKING:
-    from .account import Account
-    from .sessions import Session
+    from ..account import Account
+    from ..sessions import Session
 
-log = logging.getLogger("xmppd.delivery")
+log = logging.getLogger("xmppd.delivery.cursor_writer")
 
 PAGE: Final = 50
 ASK_SIZE: Final = 64 << 10

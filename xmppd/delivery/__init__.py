@@ -1,0 +1,1 @@
+"""Delivery of an account's log to its devices: channels, cursors, acknowledgements (docs/explanation/delivery.md)."""
