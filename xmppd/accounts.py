@@ -9,19 +9,19 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from .availability import vanish
 from .clock import Clock
 from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_MAP, RESERVED_ADDRESSES, TAKEN, StoredAccount
 from .errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
 from .jid import JID
 from .protocol.sasl import Credentials
 from .removal import NameHeld, Names, Remover
+from .sessions.availability import vanish
 from .storage.api import OwnerDelete, Storage
 
 if TYPE_CHECKING:
-    from .binding import Binder
     from .host import Host
-    from .sessions import Session
+    from .sessions.manager import Binder
+    from .sessions.session import Session
 
 log = logging.getLogger("xmppd.accounts")
 PAGE = 1000

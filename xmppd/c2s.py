@@ -24,17 +24,17 @@ from .errors import (
 from .jid import JID
 from .limits import Meter
 from .protocol.parser import Item, Nonza, Splitter, StreamOpen, header
-from .sessions import LANE_BOUND
+from .sessions.session import LANE_BOUND
 from .signin import SASL_NS, SignIn
 from .stanza import Kind, Stanza
 from .xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
 
 if TYPE_CHECKING:
-    from .account import Account
     from .host import Host
     from .net.link import Link
     from .server import Server
-    from .sessions import Session
+    from .sessions.account import Account
+    from .sessions.session import Session
 
 log = logging.getLogger("xmppd.c2s")
 

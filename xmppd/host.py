@@ -12,7 +12,6 @@ from secrets import token_hex
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from .account import Account
 from .background import Background
 from .clock import Clock, Timer
 from .contracts.accounts import ACCOUNT_MAP, StoredAccount
@@ -25,6 +24,7 @@ from .jid import JID
 from .observe.metrics import HookTimes
 from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
 from .service import Service
+from .sessions.account import Account
 from .stanza import Kind, Shape, Stanza, iq
 from .storage.api import Storage
 from .turns import Turns

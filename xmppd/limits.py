@@ -19,10 +19,10 @@ from .cache import Cache
 from .net.address import network
 
 if TYPE_CHECKING:
-    from .account import Account
     from .clock import Clock, Timer
     from .config import LimitsConfig, ShapingLimits, SignInLimits
     from .net.link import Link
+    from .sessions.account import Account
 
 log = logging.getLogger("xmppd.limits")
 T = TypeVar("T")

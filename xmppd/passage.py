@@ -15,7 +15,7 @@ from .storage.api import Batch, LogAppend, Write
 
 if TYPE_CHECKING:
     from .router import Router
-    from .sessions import Session
+    from .sessions.session import Session
 
 log = logging.getLogger("xmppd.router")
 

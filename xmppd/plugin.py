@@ -22,10 +22,10 @@ from .stanza import Kind, Stanza
 from .xml import E, Element, Written
 
 if TYPE_CHECKING:
-    from .account import Account
     from .host import Host
     from .protocol.parser import Nonza
-    from .sessions import Session
+    from .sessions.account import Account
+    from .sessions.session import Session
 
 __all__ = [
     "ANY_HOST",
@@ -64,7 +64,7 @@ __all__ = [
 C = TypeVar("C")
 T = TypeVar("T")
 
-_LATE = {"Account": "account", "Host": "host", "Nonza": "protocol.parser", "Session": "sessions"}
+_LATE = {"Account": "sessions.account", "Host": "host", "Nonza": "protocol.parser", "Session": "sessions.session"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from . import availability
 from .contracts.routing import (
     ADDRESSES_NS,
     ARRIVED,
@@ -39,6 +38,7 @@ from .jid import JID
 from .origins import Origins
 from .passage import Passage
 from .plugin import Request, To
+from .sessions import availability
 from .stanza import Kind, Stanza
 from .storage.api import Flags, Storage
 from .turns import Turns
@@ -46,9 +46,9 @@ from .xep.elements import DELAY_NS, LATE, delay_bytes
 from .xml import Written
 
 if TYPE_CHECKING:
-    from .account import Account
     from .host import Concerned, Handler, Host
-    from .sessions import Session
+    from .sessions.account import Account
+    from .sessions.session import Session
 
 log = logging.getLogger("xmppd.router")
 DELAY_TAG = f"{DELAY_NS}|delay"

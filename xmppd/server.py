@@ -13,7 +13,6 @@ from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 from .accounts import Accounts
-from .binding import Binder
 from .c2s import ClientStream, State
 from .clock import Clock, Timer
 from .config import (
@@ -32,7 +31,6 @@ from .farewell import Farewell
 from .heap import Trimmer
 from .host import Host
 from .jid import prepare_domain
-from .keeping import Keeper
 from .limits import Hashing, Shaping, SignInGuard
 from .loader import Found, PluginError, choose, discover, what_failed
 from .memory import Memory
@@ -40,6 +38,8 @@ from .net.http import Poster
 from .observe.metrics import Counts
 from .protocol.parser import Limits
 from .router import Router
+from .sessions.manager import Binder
+from .sessions.snapshots import Keeper
 from .stanza import iq
 from .storage.store import Store
 from .xml import E

@@ -33,9 +33,9 @@ from .protocol.sasl.keys import ITERATIONS, made_up
 from .storage.codec import pack, unpack
 
 if TYPE_CHECKING:
-    from .account import Account
     from .c2s import ClientStream
     from .net.link import Link
+    from .sessions.account import Account
 
 log = logging.getLogger("xmppd.signin")
 

@@ -9,7 +9,7 @@ from ..hooks import Notify
 from ..service import Service
 
 if TYPE_CHECKING:
-    from ..sessions import Session
+    from ..sessions.session import Session
 
 
 class Caps(Protocol):

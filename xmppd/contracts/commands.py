@@ -13,8 +13,8 @@ from ..xep.forms import Submitted
 from ..xml import Element
 
 if TYPE_CHECKING:
-    from ..account import Account
-    from ..sessions import Session
+    from ..sessions.account import Account
+    from ..sessions.session import Session
 
 NS: Final = "http://jabber.org/protocol/commands"
 

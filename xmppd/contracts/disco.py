@@ -11,7 +11,7 @@ from ..service import Service
 from ..xml import Element
 
 if TYPE_CHECKING:
-    from ..account import Account
+    from ..sessions.account import Account
 
 
 @dataclass(frozen=True, slots=True)

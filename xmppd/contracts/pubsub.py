@@ -13,7 +13,7 @@ from ..service import Service
 from ..xml import Element
 
 if TYPE_CHECKING:
-    from ..sessions import Session
+    from ..sessions.session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..service import Service
 
 if TYPE_CHECKING:
-    from ..sessions import Told
+    from ..sessions.session import Told
 
 
 class ResendsExpected(Protocol):

@@ -11,8 +11,8 @@ from ..service import Service
 from ..storage.api import Write
 
 if TYPE_CHECKING:
-    from ..account import Account
-    from ..sessions import Session
+    from ..sessions.account import Account
+    from ..sessions.session import Session
 
 
 SEES_US: Final = ("from", "both")

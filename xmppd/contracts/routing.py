@@ -11,8 +11,8 @@ from ..stanza import Stanza
 from ..storage.api import Batch, Entry, LogAppend, Map, Write
 
 if TYPE_CHECKING:
-    from ..account import Account
-    from ..sessions import Session
+    from ..sessions.account import Account
+    from ..sessions.session import Session
     from .messages import MessagePolicy
 
 T = TypeVar("T")

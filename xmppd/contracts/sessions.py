@@ -14,8 +14,8 @@ from ..stanza import Stanza
 from ..xml import Element
 
 if TYPE_CHECKING:
-    from ..account import Account
-    from ..sessions import Session
+    from ..sessions.account import Account
+    from ..sessions.session import Session
 
 FEATURES = Collect["FeatureAsk", Element]("stream-features", plain=True)
 """Elements for <stream:features/>."""

@@ -25,8 +25,8 @@ from .ping_ack import Confirming
 from .unlogged_queue import Held, Item, Waiting
 
 if TYPE_CHECKING:
-    from ..account import Account
-    from ..sessions import Session
+    from ..sessions.account import Account
+    from ..sessions.session import Session
 
 log = logging.getLogger("xmppd.delivery.cursor_writer")
 

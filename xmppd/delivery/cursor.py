@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ..account import Account
+    from ..sessions.account import Account
 
 READERS: Final = 20
 """So many resources are remembered that read the archive themselves."""

@@ -12,7 +12,7 @@ from .cursor import MANY, Cursor, Mailbox
 
 if TYPE_CHECKING:
     from ..host import Host
-    from ..sessions import Session
+    from ..sessions.session import Session
     from .channel import Feed
 
 log = logging.getLogger("xmppd.delivery.cursor_writer")

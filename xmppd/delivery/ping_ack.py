@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..stanza import Kind, Stanza
 
 if TYPE_CHECKING:
-    from ..sessions import Session
+    from ..sessions.session import Session
 
 PING: Final = b"<ping xmlns='urn:xmpp:ping'/>"
 PING_TAGS: Final = ("urn:xmpp:ping|ping",)

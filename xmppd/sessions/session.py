@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .contracts.routing import Lane
-from .delivery.channel import Feed
-from .jid import JID
-from .stanza import Stanza
-from .storage.api import Counter
-from .xml import quoted
+from ..contracts.routing import Lane
+from ..delivery.channel import Feed
+from ..jid import JID
+from ..stanza import Stanza
+from ..storage.api import Counter
+from ..xml import quoted
 
 if TYPE_CHECKING:
+    from ..host import Host
+    from ..plugin import SessionKey
     from .account import Account
-    from .host import Host
-    from .plugin import SessionKey
 
 T = TypeVar("T")
 

@@ -10,15 +10,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from .contracts.sessions import AVAILABLE, PRESENCE, SHOWN
-from .errors import BadRequest
-from .stanza import Stanza, tag
-from .xml import CLIENT_NS, children, text_of
+from ..contracts.sessions import AVAILABLE, PRESENCE, SHOWN
+from ..errors import BadRequest
+from ..stanza import Stanza, tag
+from ..xml import CLIENT_NS, children, text_of
 
 if TYPE_CHECKING:
-    from .sessions import Session
+    from .session import Session
 
-log = logging.getLogger("xmppd.sessions")
+log = logging.getLogger("xmppd.sessions.session")
 PRIORITY: Final = tag(CLIENT_NS, "priority")
 
 

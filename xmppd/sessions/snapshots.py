@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .errors import MalformedJid
-from .jid import JID
-from .plugin import SessionKey
-from .protocol.ack_queue import OutboundQueue
-from .sessions import Session
-from .stanza import parse_stanza
-from .storage.api import DataError, Write
+from ..errors import MalformedJid
+from ..jid import JID
+from ..plugin import SessionKey
+from ..protocol.ack_queue import OutboundQueue
+from ..stanza import parse_stanza
+from ..storage.api import DataError, Write
+from .session import Session
 
 if TYPE_CHECKING:
-    from .host import Host
-    from .server import Server
+    from ..host import Host
+    from ..server import Server
 
-log = logging.getLogger("xmppd.sessions")
+log = logging.getLogger("xmppd.sessions.session")
 AT_ONCE = 200
 AT_ONCE_BYTES = 4 << 20
 

@@ -6,18 +6,18 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
+from ..contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
+from ..errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
+from ..stanza import parse_stanza
 from .availability import vanish
-from .contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
-from .errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
-from .sessions import Carrier, Session
-from .stanza import parse_stanza
+from .session import Carrier, Session
 
 if TYPE_CHECKING:
+    from ..memory import Pool
+    from ..server import Server
     from .account import Account
-    from .memory import Pool
-    from .server import Server
 
-log = logging.getLogger("xmppd.sessions")
+log = logging.getLogger("xmppd.sessions.session")
 UNREAD = 60.0
 """Seconds: who has not read for so long has not read at all."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .delivery.cursor import Mailbox
-from .jid import JID
-from .memory import Pool
+from ..delivery.cursor import Mailbox
+from ..jid import JID
+from ..memory import Pool
 
 if TYPE_CHECKING:
-    from .contracts.accounts import StoredAccount
-    from .host import Host
-    from .limits import Meter
-    from .sessions import Session
+    from ..contracts.accounts import StoredAccount
+    from ..host import Host
+    from ..limits import Meter
+    from .session import Session
 
 
 class Account:

@@ -1,0 +1,1 @@
+"""Accounts in memory and their sessions: binding, resuming, availability, snapshots."""
