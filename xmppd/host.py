@@ -23,16 +23,16 @@ from .hooks import Collect, Hook, Notify, Registration, Verdict
 from .jid import JID
 from .observe.metrics import HookTimes
 from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
+from .routing.locks import Turns
 from .service import Service
 from .sessions.account import Account
 from .stanza import Kind, Shape, Stanza, iq
 from .storage.api import Storage
-from .turns import Turns
 from .xml import Element, Written
 
 if TYPE_CHECKING:
     from .contracts.routing import Event
-    from .router import Router
+    from .routing.router import Router
     from .server import Server
 
 log = logging.getLogger("xmppd.host")

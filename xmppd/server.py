@@ -26,7 +26,6 @@ from .config import (
 )
 from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
-from .even import EvenTimes
 from .farewell import Farewell
 from .heap import Trimmer
 from .host import Host
@@ -37,7 +36,8 @@ from .memory import Memory
 from .net.http import Poster
 from .observe.metrics import Counts
 from .protocol.parser import Limits
-from .router import Router
+from .routing.answer_times import EvenTimes
+from .routing.router import Router
 from .sessions.manager import Binder
 from .sessions.snapshots import Keeper
 from .stanza import iq

@@ -8,8 +8,8 @@ import pytest
 
 from tests.harness import Client, Element, Harness
 from tests.plugins.contract import folder
-from xmppd import origins
 from xmppd.jid import JID
+from xmppd.routing import origins
 from xmppd.stanza import message, presence
 from xmppd.xml import E
 

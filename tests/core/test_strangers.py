@@ -12,8 +12,8 @@ import pytest
 
 from tests.harness import Client, Harness, condition, xml
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
-from xmppd.even import EvenTimes
 from xmppd.jid import JID
+from xmppd.routing.answer_times import EvenTimes
 
 KINDS = {
     "disco#info": ("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>"),

@@ -16,7 +16,7 @@ from tests.plugins.test_reports import block, waiting
 from tests.plugins.test_retraction import archive, retract
 from xmppd.contracts.accounts import StoredAccount
 from xmppd.jid import JID
-from xmppd.router import NEVER
+from xmppd.routing.router import NEVER
 
 OCCUPANT_ID = "{urn:xmpp:occupant-id:0}occupant-id"
 STANZA_ID = "{urn:xmpp:sid:0}stanza-id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from xmppd.turns import Turns
+from xmppd.routing.locks import Turns
 
 
 async def test_one_at_a_time_first_come_first_served() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xmppd.delivery.channel import Feed
 from xmppd.net.loop import RealClock
-from xmppd.router import Passage
+from xmppd.routing.router import Passage
 from xmppd.storage.api import Write
 from xmppd.storage.sqlite_write import Writer
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from .contracts.routing import (
+from ..contracts.routing import (
     ADDRESSES_NS,
     ARRIVED,
     ENTITIES,
@@ -21,8 +21,8 @@ from .contracts.routing import (
     Lane,
     Outbound,
 )
-from .contracts.sessions import PRESENCE
-from .errors import (
+from ..contracts.sessions import PRESENCE
+from ..errors import (
     BadRequest,
     FeatureNotImplemented,
     InternalServerError,
@@ -34,23 +34,23 @@ from .errors import (
     StanzaError,
     StorageUnavailable,
 )
-from .jid import JID
+from ..jid import JID
+from ..plugin import Request, To
+from ..sessions import availability
+from ..stanza import Kind, Stanza
+from ..storage.api import Flags, Storage
+from ..xep.elements import DELAY_NS, LATE, delay_bytes
+from ..xml import Written
+from .locks import Turns
 from .origins import Origins
-from .passage import Passage
-from .plugin import Request, To
-from .sessions import availability
-from .stanza import Kind, Stanza
-from .storage.api import Flags, Storage
-from .turns import Turns
-from .xep.elements import DELAY_NS, LATE, delay_bytes
-from .xml import Written
+from .transaction import Passage
 
 if TYPE_CHECKING:
-    from .host import Concerned, Handler, Host
-    from .sessions.account import Account
-    from .sessions.session import Session
+    from ..host import Concerned, Handler, Host
+    from ..sessions.account import Account
+    from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.router")
+log = logging.getLogger("xmppd.routing.router")
 DELAY_TAG = f"{DELAY_NS}|delay"
 NEVER: Final = 1 << 62
 """Behind all ids of logs."""

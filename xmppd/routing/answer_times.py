@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from math import floor
 
-from .clock import Clock
+from ..clock import Clock
 
 
 class EvenTimes:

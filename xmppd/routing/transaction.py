@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .contracts.routing import Inbound, Lane, Outbound
-from .errors import InternalServerError, ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
-from .stanza import Kind, Stanza
-from .storage.api import Batch, LogAppend, Write
+from ..contracts.routing import Inbound, Lane, Outbound
+from ..errors import InternalServerError, ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
+from ..stanza import Kind, Stanza
+from ..storage.api import Batch, LogAppend, Write
 
 if TYPE_CHECKING:
+    from ..sessions.session import Session
     from .router import Router
-    from .sessions.session import Session
 
-log = logging.getLogger("xmppd.router")
+log = logging.getLogger("xmppd.routing.router")
 
 
 class Passage:

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from .contracts.routing import Inbound, Lane
-from .errors import ResourceConstraint, StanzaError
-from .passage import Passage
-from .stanza import Stanza
+from ..contracts.routing import Inbound, Lane
+from ..errors import ResourceConstraint, StanzaError
+from ..stanza import Stanza
+from .transaction import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .host import Host
+    from ..host import Host
     from .router import Router
 
 WAITING: Final = 1000

@@ -1,0 +1,1 @@
+"""The path of a stanza: which destination, in which order, in which transaction."""
