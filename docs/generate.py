@@ -15,7 +15,7 @@ from typing import Final
 
 from docs.xep_titles import TITLES
 from xmppd.config.doc import render
-from xmppd.loader import Found, discover
+from xmppd.hosts.loader import Found, discover
 from xmppd.plugin import ANY_HOST, NoConfig, Xep
 
 DOCS: Final = Path(__file__).parent

@@ -19,7 +19,7 @@ from .sessions.availability import vanish
 from .storage.api import OwnerDelete, Storage
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .hosts.host import Host
     from .sessions.manager import Binder
     from .sessions.session import Session
 

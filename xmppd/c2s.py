@@ -30,7 +30,7 @@ from .stanza import Kind, Stanza
 from .xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .hosts.host import Host
     from .net.link import Link
     from .server import Server
     from .sessions.account import Account

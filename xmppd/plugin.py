@@ -22,7 +22,7 @@ from .stanza import Kind, Stanza
 from .xml import E, Element, Written
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .hosts.host import Host
     from .protocol.parser import Nonza
     from .sessions.account import Account
     from .sessions.session import Session
@@ -64,7 +64,7 @@ __all__ = [
 C = TypeVar("C")
 T = TypeVar("T")
 
-_LATE = {"Account": "sessions.account", "Host": "host", "Nonza": "protocol.parser", "Session": "sessions.session"}
+_LATE = {"Account": "sessions.account", "Host": "hosts.host", "Nonza": "protocol.parser", "Session": "sessions.session"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from .config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
 from .errors import LocalError, MalformedJid
+from .hosts.loader import PluginError, choose
 from .jid import JID
-from .loader import PluginError, choose
 from .net.tls import CertificateError, Certificates
 from .observe.logs import configure
 from .operations import OperationError
 from .server import RuntimeLimits
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .hosts.host import Host
     from .server import Server
 
 log = logging.getLogger("xmppd.reload")

@@ -21,7 +21,7 @@ from .jid import JID
 from .storage.api import OwnerDelete, Storage, Write
 
 if TYPE_CHECKING:
-    from .host import Host
+    from .hosts.host import Host
     from .server import Server
 
 log = logging.getLogger("xmppd.accounts")

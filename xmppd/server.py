@@ -28,10 +28,10 @@ from .contracts.sessions import RESTORED
 from .errors import MalformedJid, StorageUnavailable, StreamError
 from .farewell import Farewell
 from .heap import Trimmer
-from .host import Host
+from .hosts.host import Host
+from .hosts.loader import Found, PluginError, choose, discover, what_failed
 from .jid import prepare_domain
 from .limits import Hashing, Shaping, SignInGuard
-from .loader import Found, PluginError, choose, discover, what_failed
 from .memory import Memory
 from .net.http import Poster
 from .observe.metrics import Counts

@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import Harness, condition
 from xmppd.config import ConfigError, parse_config
-from xmppd.loader import PluginError, choose, discover, host_types
+from xmppd.hosts.loader import PluginError, choose, discover, host_types
 
 ECHO = """
 from xmppd.contracts.routing import ENTITIES

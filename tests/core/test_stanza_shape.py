@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Harness
-from xmppd import host as host_module
 from xmppd import stanza as stanzas
 from xmppd.contracts.routing import INBOUND
+from xmppd.hosts import host as host_module
 from xmppd.stanza import Kind, Stanza
 
 

@@ -13,7 +13,7 @@ from tests.harness import Harness
 from tests.plugins.contract import HEAD, PLAIN, Serve, folder, serve
 from xmppd.config import ConfigError
 from xmppd.errors import LocalError
-from xmppd.loader import PluginError, discover
+from xmppd.hosts.loader import PluginError, discover
 
 __all__ = ["folder", "serve"]
 

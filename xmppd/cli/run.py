@@ -20,8 +20,8 @@ import typer
 from ..config import ConfigError, ServerConfig, effective, find_config, problem_at
 from ..control import ControlServer, ensure_free
 from ..errors import LocalError
+from ..hosts.loader import PluginError
 from ..libraries import advice
-from ..loader import PluginError
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
 from ..net.metrics import MetricsListener

@@ -11,7 +11,7 @@ from ..storage.api import Flags, Range, Write
 from .cursor import MANY, Cursor, Mailbox
 
 if TYPE_CHECKING:
-    from ..host import Host
+    from ..hosts.host import Host
     from ..sessions.session import Session
     from .channel import Feed
 

@@ -14,7 +14,7 @@ from .transaction import Passage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..host import Host
+    from ..hosts.host import Host
     from .router import Router
 
 WAITING: Final = 1000

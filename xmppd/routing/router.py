@@ -46,7 +46,7 @@ from .origins import Origins
 from .transaction import Passage
 
 if TYPE_CHECKING:
-    from ..host import Concerned, Handler, Host
+    from ..hosts.host import Concerned, Handler, Host
     from ..sessions.account import Account
     from ..sessions.session import Session
 

@@ -10,7 +10,7 @@ from ..memory import Pool
 
 if TYPE_CHECKING:
     from ..contracts.accounts import StoredAccount
-    from ..host import Host
+    from ..hosts.host import Host
     from ..limits import Meter
     from .session import Session
 

@@ -15,7 +15,7 @@ from ..storage.api import Counter
 from ..xml import quoted
 
 if TYPE_CHECKING:
-    from ..host import Host
+    from ..hosts.host import Host
     from ..plugin import SessionKey
     from .account import Account
 

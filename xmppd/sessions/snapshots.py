@@ -22,7 +22,7 @@ from ..storage.api import DataError, Write
 from .session import Session
 
 if TYPE_CHECKING:
-    from ..host import Host
+    from ..hosts.host import Host
     from ..server import Server
 
 log = logging.getLogger("xmppd.sessions.session")

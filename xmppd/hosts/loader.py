@@ -1,4 +1,4 @@
-"""Finds plugins (the folder beside this package, folders of the administrator, entry points), checks them, orders
+"""Finds plugins (the folder beside `xmppd`, folders of the administrator, entry points), checks them, orders
 them and makes one instance per host. Errors are found before anything starts."""
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
-from .config import ConfigError, HostConfig, Problem, RawOptions, Word, bind_options, joined, options_path, unknown
-from .plugin import HostType, NoConfig, Plugin
-from .service import Service
+from ..config import ConfigError, HostConfig, Problem, RawOptions, Word, bind_options, joined, options_path, unknown
+from ..plugin import HostType, NoConfig, Plugin
+from ..service import Service
 
 ENTRY_POINTS = "xmppd.plugins"
 ACCOUNTS = HostType("accounts", "people sign in here")
@@ -66,7 +66,7 @@ def discover(folders: Iterable[Path] = ()) -> dict[str, Found]:
 
 
 def _built_in() -> Iterable[tuple[str, type[Plugin[Any]], str]]:
-    folder = Path(__file__).parent.parent / "plugins"
+    folder = Path(__file__).parents[2] / "plugins"
     package = importlib.import_module("plugins")
     where = Path(package.__file__ or "").parent
     if where != folder:

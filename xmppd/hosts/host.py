@@ -12,30 +12,30 @@ from secrets import token_hex
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from .background import Background
-from .clock import Clock, Timer
-from .contracts.accounts import ACCOUNT_MAP, StoredAccount
-from .contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
-from .contracts.sessions import ACCOUNT_LOADED
-from .delivery.cursor_writer import LOG, Delivery
-from .errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
-from .hooks import Collect, Hook, Notify, Registration, Verdict
-from .jid import JID
-from .observe.metrics import HookTimes
-from .plugin import IqRoute, NonzaRoute, Plugin, Request, To
-from .routing.locks import Turns
-from .service import Service
-from .sessions.account import Account
-from .stanza import Kind, Shape, Stanza, iq
-from .storage.api import Storage
-from .xml import Element, Written
+from ..background import Background
+from ..clock import Clock, Timer
+from ..contracts.accounts import ACCOUNT_MAP, StoredAccount
+from ..contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
+from ..contracts.sessions import ACCOUNT_LOADED
+from ..delivery.cursor_writer import LOG, Delivery
+from ..errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
+from ..hooks import Collect, Hook, Notify, Registration, Verdict
+from ..jid import JID
+from ..observe.metrics import HookTimes
+from ..plugin import IqRoute, NonzaRoute, Plugin, Request, To
+from ..routing.locks import Turns
+from ..service import Service
+from ..sessions.account import Account
+from ..stanza import Kind, Shape, Stanza, iq
+from ..storage.api import Storage
+from ..xml import Element, Written
 
 if TYPE_CHECKING:
-    from .contracts.routing import Event
-    from .routing.router import Router
-    from .server import Server
+    from ..contracts.routing import Event
+    from ..routing.router import Router
+    from ..server import Server
 
-log = logging.getLogger("xmppd.host")
+log = logging.getLogger("xmppd.hosts.host")
 E = TypeVar("E")
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Domains that this server serves, and their plugins."""
