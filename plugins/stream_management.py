@@ -20,7 +20,7 @@ from xmppd.storage.api import Write
 from xmppd.xml import quoted
 
 if TYPE_CHECKING:
-    from xmppd.c2s import ClientStream
+    from xmppd.streams.client import ClientStream
 
 NS = "urn:xmpp:sm:3"
 ENDED_KEPT = 10_000

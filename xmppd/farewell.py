@@ -16,8 +16,8 @@ from .contracts.sessions import STREAM_ENDING
 from .errors import StreamError
 
 if TYPE_CHECKING:
-    from .c2s import ClientStream
     from .server import Server
+    from .streams.client import ClientStream
 
 log = logging.getLogger("xmppd.sessions.session")
 

@@ -13,7 +13,6 @@ from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 from .accounts import Accounts
-from .c2s import ClientStream, State
 from .clock import Clock, Timer
 from .config import (
     LimitsConfig,
@@ -31,7 +30,6 @@ from .heap import Trimmer
 from .hosts.host import Host
 from .hosts.loader import Found, PluginError, choose, discover, what_failed
 from .jid import prepare_domain
-from .limits import Hashing, Shaping, SignInGuard
 from .memory import Memory
 from .net.http import Poster
 from .observe.metrics import Counts
@@ -42,6 +40,8 @@ from .sessions.manager import Binder
 from .sessions.snapshots import Keeper
 from .stanza import iq
 from .storage.store import Store
+from .streams.client import ClientStream, State
+from .streams.rate_limits import Hashing, Shaping, SignInGuard
 from .xml import E
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
-from xmppd.c2s import ClientStream
 from xmppd.delivery.cursor_writer import LOG, Moved
 from xmppd.delivery.ping_ack import PAUSE
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError, Entry, Flags, Range
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
+from xmppd.streams.client import ClientStream
 
 SM = "urn:xmpp:sm:3"
 BODY = "{jabber:client}body"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import Client, FakeClock, Harness
 from xmppd.config import ConfigError, ShapingLimits, SignInLimits, Size, parse_config
-from xmppd.limits import LONGEST, REMEMBERED, REMEMBERED_BYTES, TICK, Hashing, Meter, Pace, SignInGuard
+from xmppd.streams.rate_limits import LONGEST, REMEMBERED, REMEMBERED_BYTES, TICK, Hashing, Meter, Pace, SignInGuard
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 PING = "<iq type='get' id='p{}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"

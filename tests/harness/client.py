@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
-from xmppd.c2s import ClientStream
 from xmppd.net.engine import Timing
+from xmppd.streams.client import ClientStream
 
 if TYPE_CHECKING:
     from . import Harness

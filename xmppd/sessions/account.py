@@ -11,7 +11,7 @@ from ..memory import Pool
 if TYPE_CHECKING:
     from ..contracts.accounts import StoredAccount
     from ..hosts.host import Host
-    from ..limits import Meter
+    from ..streams.rate_limits import Meter
     from .session import Session
 
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
-from .contracts.accounts import REGISTRATION
-from .contracts.sessions import BINDING, FEATURES, STREAM_LOST, FeatureAsk
-from .errors import (
+from ..contracts.accounts import REGISTRATION
+from ..contracts.sessions import BINDING, FEATURES, STREAM_LOST, FeatureAsk
+from ..errors import (
     STREAMS_NS,
     BadRequest,
     MalformedJid,
@@ -21,22 +21,22 @@ from .errors import (
     StorageUnavailable,
     StreamError,
 )
-from .jid import JID
-from .limits import Meter
-from .protocol.parser import Item, Nonza, Splitter, StreamOpen, header
-from .sessions.session import LANE_BOUND
-from .signin import SASL_NS, SignIn
-from .stanza import Kind, Stanza
-from .xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
+from ..jid import JID
+from ..protocol.parser import Item, Nonza, Splitter, StreamOpen, header
+from ..sessions.session import LANE_BOUND
+from ..stanza import Kind, Stanza
+from ..xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
+from .authentication import SASL_NS, SignIn
+from .rate_limits import Meter
 
 if TYPE_CHECKING:
-    from .hosts.host import Host
-    from .net.link import Link
-    from .server import Server
-    from .sessions.account import Account
-    from .sessions.session import Session
+    from ..hosts.host import Host
+    from ..net.link import Link
+    from ..server import Server
+    from ..sessions.account import Account
+    from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.c2s")
+log = logging.getLogger("xmppd.streams.client")
 
 TLS_NS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 BIND_NS: Final = "urn:ietf:params:xml:ns:xmpp-bind"

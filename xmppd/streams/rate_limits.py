@@ -15,16 +15,16 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from .cache import Cache
-from .net.address import network
+from ..cache import Cache
+from ..net.address import network
 
 if TYPE_CHECKING:
-    from .clock import Clock, Timer
-    from .config import LimitsConfig, ShapingLimits, SignInLimits
-    from .net.link import Link
-    from .sessions.account import Account
+    from ..clock import Clock, Timer
+    from ..config import LimitsConfig, ShapingLimits, SignInLimits
+    from ..net.link import Link
+    from ..sessions.account import Account
 
-log = logging.getLogger("xmppd.limits")
+log = logging.getLogger("xmppd.streams.rate_limits")
 T = TypeVar("T")
 
 TICK: Final = 0.05

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .contracts.accounts import StoredAccount
-from .errors import MalformedJid, StorageUnavailable, StreamError
-from .jid import JID
-from .net.address import network
-from .protocol.parser import Nonza
-from .protocol.sasl import (
+from ..contracts.accounts import StoredAccount
+from ..errors import MalformedJid, StorageUnavailable, StreamError
+from ..jid import JID
+from ..net.address import network
+from ..protocol.parser import Nonza
+from ..protocol.sasl import (
     Challenge,
     Credentials,
     Exchange,
@@ -29,15 +29,15 @@ from .protocol.sasl import (
     offered,
     start,
 )
-from .protocol.sasl.keys import ITERATIONS, made_up
-from .storage.codec import pack, unpack
+from ..protocol.sasl.keys import ITERATIONS, made_up
+from ..storage.codec import pack, unpack
 
 if TYPE_CHECKING:
-    from .c2s import ClientStream
-    from .net.link import Link
-    from .sessions.account import Account
+    from ..net.link import Link
+    from ..sessions.account import Account
+    from .client import ClientStream
 
-log = logging.getLogger("xmppd.signin")
+log = logging.getLogger("xmppd.streams.authentication")
 
 SASL_NS: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
 CB_NS: Final = "urn:xmpp:sasl-cb:0"

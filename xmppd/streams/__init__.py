@@ -1,0 +1,1 @@
+"""XML streams over connections: the client's negotiation, sign-in, rate limits."""
