@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .admin.operations import OperationError
 from .config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
 from .errors import LocalError, MalformedJid
 from .hosts.loader import PluginError, choose
 from .jid import JID
 from .net.tls import CertificateError, Certificates
 from .observe.logs import configure
-from .operations import OperationError
 from .server import RuntimeLimits
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
-from .accounts import Accounts
+from .admin.accounts import Accounts
 from .clock import Clock, Timer
 from .config import (
     LimitsConfig,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.harness import FakeClock, Harness
-from xmppd.accounts import AccountExists, Accounts, BadPassword, NoSuchAccount
+from xmppd.admin.accounts import AccountExists, Accounts, BadPassword, NoSuchAccount
 from xmppd.errors import BadRequest
 from xmppd.jid import JID
 from xmppd.storage.memory import MemoryBackend

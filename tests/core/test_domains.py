@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Harness
+from xmppd.admin.operations import Operations
 from xmppd.doctor.certificate import Certificate, judge_names
 from xmppd.doctor.model import Result
 from xmppd.jid import ascii_domain
-from xmppd.operations import Operations
 
 MUNICH = "münchen.localhost"
 SPELLINGS = (

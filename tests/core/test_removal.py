@@ -8,11 +8,11 @@ import pytest
 from tests.harness import Client, FakeClock, Harness, condition
 from tests.plugins.muc.people import admin, configure, join
 from tests.plugins.pubsub.test_access import options
-from xmppd.accounts import AccountExists
+from xmppd.admin.accounts import AccountExists
+from xmppd.admin.removal import NameHeld
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.errors import ItemNotFound, StorageUnavailable
 from xmppd.jid import JID
-from xmppd.removal import NameHeld
 from xmppd.storage.store import Store
 
 PUBSUB = "http://jabber.org/protocol/pubsub"

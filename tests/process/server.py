@@ -18,8 +18,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from xmppd.admin.control import ControlClient
 from xmppd.cli import app
-from xmppd.control import ControlClient
 
 ROOT = Path(__file__).parent.parent.parent
 STARTED = 30.0

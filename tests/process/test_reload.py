@@ -13,8 +13,8 @@ import pytest
 
 from tests.process.client import SignInFailed, Wire
 from tests.process.server import ServerProcess, configuration
+from xmppd.admin.operations import OperationError
 from xmppd.net.tls import make_self_signed
-from xmppd.operations import OperationError
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 

@@ -11,7 +11,7 @@ import pytest
 from tests.mongo_server.fixture import mongodb_database
 from tests.process.client import Wire
 from tests.process.server import ServerProcess, configuration
-from xmppd.operations import OperationError
+from xmppd.admin.operations import OperationError
 
 __all__ = ["mongodb_database"]
 MUC, PUBSUB = "http://jabber.org/protocol/muc", "http://jabber.org/protocol/pubsub"

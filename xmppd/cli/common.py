@@ -11,10 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from ..admin.control import ControlClient
+from ..admin.operations import OperationError
 from ..config import ConfigError, ServerConfig, find_config, load_config
-from ..control import ControlClient
 from ..observe.logs import escaped
-from ..operations import OperationError
 
 ConfigOption = Annotated[
     Path | None,

@@ -17,8 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..admin.control import ControlServer, ensure_free
+from ..admin.operations import OperationError, Operations
 from ..config import ConfigError, ServerConfig, effective, find_config, problem_at
-from ..control import ControlServer, ensure_free
 from ..errors import LocalError
 from ..hosts.loader import PluginError
 from ..libraries import advice
@@ -28,7 +29,6 @@ from ..net.metrics import MetricsListener
 from ..net.tls import fingerprint
 from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
-from ..operations import OperationError, Operations
 from ..reload import Reloader, certificate_problems, load_certificates
 from ..server import ListenError, Server, reason, server_secret
 from ..storage import GATHER, make_storage

@@ -14,11 +14,11 @@ from urllib.parse import unquote
 import typer
 from rich.progress import track
 
-from ..accounts import Accounts
+from ..admin.accounts import Accounts
+from ..admin.control import ControlClient
+from ..admin.operations import OperationError, Operations, Runner
 from ..config import SQLITE, ServerConfig, without_password
-from ..control import ControlClient
 from ..net.loop import RealClock
-from ..operations import OperationError, Operations, Runner
 from ..storage import open_storage
 from ..storage.api import StoreError
 from .common import ConfigOption, Exit, complaints, configuration, console, fail

@@ -14,10 +14,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from .config import reachable
+from ..config import reachable
 from .operations import OperationError, Operations
 
-log = logging.getLogger("xmppd.control")
+log = logging.getLogger("xmppd.admin.control")
 LINE = 16 << 20
 
 

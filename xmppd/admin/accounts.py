@@ -9,21 +9,21 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from .clock import Clock
-from .contracts.accounts import ACCOUNT_CREATED, ACCOUNT_MAP, RESERVED_ADDRESSES, TAKEN, StoredAccount
-from .errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
-from .jid import JID
-from .protocol.sasl import Credentials
+from ..clock import Clock
+from ..contracts.accounts import ACCOUNT_CREATED, ACCOUNT_MAP, RESERVED_ADDRESSES, TAKEN, StoredAccount
+from ..errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
+from ..jid import JID
+from ..protocol.sasl import Credentials
+from ..sessions.availability import vanish
+from ..storage.api import OwnerDelete, Storage
 from .removal import NameHeld, Names, Remover
-from .sessions.availability import vanish
-from .storage.api import OwnerDelete, Storage
 
 if TYPE_CHECKING:
-    from .hosts.host import Host
-    from .sessions.manager import Binder
-    from .sessions.session import Session
+    from ..hosts.host import Host
+    from ..sessions.manager import Binder
+    from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.accounts")
+log = logging.getLogger("xmppd.admin.accounts")
 PAGE = 1000
 
 

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from ..errors import ItemNotFound, MalformedJid, StorageUnavailable
+from ..jid import JID, prepare_domain
 from .accounts import AccountExists, Accounts, NoSuchAccount
-from .errors import ItemNotFound, MalformedJid, StorageUnavailable
-from .jid import JID, prepare_domain
 from .removal import NameHeld
 
 REMOVED_WITHIN = 20.0

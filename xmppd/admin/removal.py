@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from .clock import Clock
-from .contracts.accounts import ACCOUNT_DELETED, ACCOUNT_MAP, ACCOUNTS_REMOVED, StoredAccount
-from .errors import Conflict, ItemNotFound, StorageUnavailable
-from .jid import JID
-from .storage.api import OwnerDelete, Storage, Write
+from ..clock import Clock
+from ..contracts.accounts import ACCOUNT_DELETED, ACCOUNT_MAP, ACCOUNTS_REMOVED, StoredAccount
+from ..errors import Conflict, ItemNotFound, StorageUnavailable
+from ..jid import JID
+from ..storage.api import OwnerDelete, Storage, Write
 
 if TYPE_CHECKING:
-    from .hosts.host import Host
-    from .server import Server
+    from ..hosts.host import Host
+    from ..server import Server
 
-log = logging.getLogger("xmppd.accounts")
+log = logging.getLogger("xmppd.admin.accounts")
 AGAIN: Final = 30.0
 """Seconds until a job is tried again that could not be ended."""
 AT_ONCE: Final = 100

@@ -1,0 +1,1 @@
+"""What administrators do: accounts made, changed and removed, operations, the control socket."""
