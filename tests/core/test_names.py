@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from tests.harness import Harness, condition, xml
-from xmppd import libraries
 from xmppd import xml as trees
 from xmppd.protocol import tokens
+from xmppd.server import library_advice as libraries
 from xmppd.stanza import TREES, Kind, Stanza
 from xmppd.xml import E, alone, forgets, parse, to_bytes
 

@@ -12,7 +12,7 @@ import pytest
 from tests.harness import Harness, condition, configuration
 from xmppd.config import LogConfig
 from xmppd.net.engine import Engine
-from xmppd.reload import Outcome, Reloader, ReloadError, use_log
+from xmppd.server.reload import Outcome, Reloader, ReloadError, use_log
 
 VERSION = "<query xmlns='jabber:iq:version'/>"
 

@@ -14,7 +14,7 @@ from lxml import etree
 from xmppd.config import parse_config
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
 from xmppd.protocol.sasl import Credentials
-from xmppd.server import Server
+from xmppd.server.server import Server
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.harness import Harness, condition
 from tests.plugins.contract import HEAD, PLAIN, Serve, folder, journal, serve
-from xmppd import server as server_module
 from xmppd.errors import LocalError
+from xmppd.server import server as server_module
 
 __all__ = ["folder", "serve"]
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.process.server import ROOT, configuration, invoke, xmppd
-from xmppd.libraries import advice
+from xmppd.server.library_advice import advice
 
 GOOD = configuration()
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.process.client import SignInFailed, Wire
 from tests.process.server import COMMAND, ServerProcess, configuration, environment, xmppd
-from xmppd.libraries import advice
+from xmppd.server.library_advice import advice
 
 
 async def started(folder: Path, text: str) -> ServerProcess:

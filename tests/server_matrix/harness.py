@@ -30,7 +30,7 @@ class RealHarness(Harness):
 
     async def start(self) -> RealHarness:
         """Without opening the store, which is open."""
-        from xmppd.server import Server
+        from xmppd.server.server import Server
 
         self.server = Server(self.config, self.storage, self.clock, secret=b"s" * 32)
         await self.server.start()

@@ -22,7 +22,7 @@ from ..storage.api import OwnerDelete, Storage, Write
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
-    from ..server import Server
+    from ..server.server import Server
 
 log = logging.getLogger("xmppd.admin.accounts")
 AGAIN: Final = 30.0

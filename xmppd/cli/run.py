@@ -22,15 +22,15 @@ from ..admin.operations import OperationError, Operations
 from ..config import ConfigError, ServerConfig, effective, find_config, problem_at
 from ..errors import LocalError
 from ..hosts.loader import PluginError
-from ..libraries import advice
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
 from ..net.metrics import MetricsListener
 from ..net.tls import fingerprint
 from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
-from ..reload import Reloader, certificate_problems, load_certificates
-from ..server import ListenError, Server, reason, server_secret
+from ..server.library_advice import advice
+from ..server.reload import Reloader, certificate_problems, load_certificates
+from ..server.server import ListenError, Server, reason, server_secret
 from ..storage import GATHER, make_storage
 from ..storage.api import StoreError
 from ..storage.commits import Limits

@@ -33,7 +33,7 @@ from ..xml import Element, Written
 if TYPE_CHECKING:
     from ..contracts.routing import Event
     from ..routing.router import Router
-    from ..server import Server
+    from ..server.server import Server
 
 log = logging.getLogger("xmppd.hosts.host")
 E = TypeVar("E")

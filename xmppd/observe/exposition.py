@@ -21,7 +21,7 @@ from ..stanza import NAMES
 from .metrics import SECONDS, Histogram
 
 if TYPE_CHECKING:
-    from ..server import Server
+    from ..server.server import Server
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -14,7 +14,7 @@ from .session import Carrier, Session
 
 if TYPE_CHECKING:
     from ..memory import Pool
-    from ..server import Server
+    from ..server.server import Server
     from .account import Account
 
 log = logging.getLogger("xmppd.sessions.session")

@@ -23,7 +23,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
-    from ..server import Server
+    from ..server.server import Server
 
 log = logging.getLogger("xmppd.sessions.session")
 AT_ONCE = 200

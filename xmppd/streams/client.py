@@ -32,7 +32,7 @@ from .rate_limits import Meter
 if TYPE_CHECKING:
     from ..hosts.host import Host
     from ..net.link import Link
-    from ..server import Server
+    from ..server.server import Server
     from ..sessions.account import Account
     from ..sessions.session import Session
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lxml.etree import LXML_VERSION
 
-from .protocol import tokens
-from .xml import forgets
+from ..protocol import tokens
+from ..xml import forgets
 
 
 def advice() -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
-from .admin.accounts import Accounts
-from .clock import Clock, Timer
-from .config import (
+from ..admin.accounts import Accounts
+from ..clock import Clock, Timer
+from ..config import (
     LimitsConfig,
     ListenerConfig,
     Problem,
@@ -23,32 +23,32 @@ from .config import (
     StreamLimits,
     options_path,
 )
-from .contracts.sessions import RESTORED
-from .errors import MalformedJid, StorageUnavailable, StreamError
-from .farewell import Farewell
-from .heap import Trimmer
-from .hosts.host import Host
-from .hosts.loader import Found, PluginError, choose, discover, what_failed
-from .jid import prepare_domain
-from .memory import Memory
-from .net.http import Poster
-from .observe.metrics import Counts
-from .protocol.parser import Limits
-from .routing.answer_times import EvenTimes
-from .routing.router import Router
-from .sessions.manager import Binder
-from .sessions.snapshots import Keeper
-from .stanza import iq
-from .storage.store import Store
-from .streams.client import ClientStream, State
-from .streams.rate_limits import Hashing, Shaping, SignInGuard
-from .xml import E
+from ..contracts.sessions import RESTORED
+from ..errors import MalformedJid, StorageUnavailable, StreamError
+from ..heap import Trimmer
+from ..hosts.host import Host
+from ..hosts.loader import Found, PluginError, choose, discover, what_failed
+from ..jid import prepare_domain
+from ..memory import Memory
+from ..net.http import Poster
+from ..observe.metrics import Counts
+from ..protocol.parser import Limits
+from ..routing.answer_times import EvenTimes
+from ..routing.router import Router
+from ..sessions.manager import Binder
+from ..sessions.snapshots import Keeper
+from ..stanza import iq
+from ..storage.store import Store
+from ..streams.client import ClientStream, State
+from ..streams.rate_limits import Hashing, Shaping, SignInGuard
+from ..xml import E
+from .shutdown import Farewell
 
 if TYPE_CHECKING:
-    from .contracts.ports import Port, Receiver
-    from .net.listen import Listener
-    from .net.tls import Certificates, ServerContext
-    from .plugin import Plugin
+    from ..contracts.ports import Port, Receiver
+    from ..net.listen import Listener
+    from ..net.tls import Certificates, ServerContext
+    from ..plugin import Plugin
 
 log = logging.getLogger("xmppd")
 
@@ -273,7 +273,7 @@ class Server:
 
     async def listen(self) -> None:
         """Open the listeners of the configuration. Raises ListenError."""
-        from .net.listen import Listener
+        from ..net.listen import Listener
 
         assert self.certificates is not None
         self.use_timing(self.config.limits)
@@ -288,7 +288,7 @@ class Server:
 
     def use_timing(self, config: LimitsConfig) -> None:
         """What connections may take, those that are open included."""
-        from .net.engine import Engine, Timing
+        from ..net.engine import Engine, Timing
 
         Engine.of(self.clock).timing = Timing(
             handshake=float(config.handshake_time), handshakes=config.handshakes, close=float(config.close_time)
@@ -296,7 +296,7 @@ class Server:
 
     async def open_port(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> Port:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
-        from .net.listen import Listener
+        from ..net.listen import Listener
 
         listener = Listener(self.clock, tls="none", per_address=self.config.limits.connections_per_address)
         await listener.start(address, port, make_receiver)

@@ -13,20 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .admin.operations import OperationError
-from .config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
-from .errors import LocalError, MalformedJid
-from .hosts.loader import PluginError, choose
-from .jid import JID
-from .net.tls import CertificateError, Certificates
-from .observe.logs import configure
+from ..admin.operations import OperationError
+from ..config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
+from ..errors import LocalError, MalformedJid
+from ..hosts.loader import PluginError, choose
+from ..jid import JID
+from ..net.tls import CertificateError, Certificates
+from ..observe.logs import configure
 from .server import RuntimeLimits
 
 if TYPE_CHECKING:
-    from .hosts.host import Host
+    from ..hosts.host import Host
     from .server import Server
 
-log = logging.getLogger("xmppd.reload")
+log = logging.getLogger("xmppd.server.reload")
 
 AT_START = ("listeners", "metrics", "storage", "store", "var", "control", "plugin_path")
 """Options of the file that only a start can change."""

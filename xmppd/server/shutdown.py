@@ -12,12 +12,12 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from .contracts.sessions import STREAM_ENDING
-from .errors import StreamError
+from ..contracts.sessions import STREAM_ENDING
+from ..errors import StreamError
 
 if TYPE_CHECKING:
+    from ..streams.client import ClientStream
     from .server import Server
-    from .streams.client import ClientStream
 
 log = logging.getLogger("xmppd.sessions.session")
 
