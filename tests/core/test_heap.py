@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from xmppd.heap import EVERY, WORTH, Heap, Trimmer
+from xmppd.memory.heap import EVERY, WORTH, Heap, Trimmer
 
 
 class FakeHeap(Heap):

@@ -9,7 +9,7 @@ import pytest
 from tests.core.test_delivery import Reader, acked, bodies, enable, say
 from tests.harness import Client, Harness, condition
 from xmppd.delivery.cursor_writer import LOG
-from xmppd.memory import FREE, Memory, Pool, Share
+from xmppd.memory.budget import FREE, Memory, Pool, Share
 from xmppd.storage.api import Entry, Range
 from xmppd.xep.duplicates import latest
 

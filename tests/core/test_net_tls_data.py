@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from xmppd.heap import Heap
+from xmppd.memory.heap import Heap
 from xmppd.net.engine import Timing
 from xmppd.net.tls import make_self_signed, server_context
 from xmppd.net.tls_layer import Pipes, TlsError, TlsLayer

@@ -14,7 +14,7 @@ from ..contracts.archive import LOG
 from ..contracts.messages import Idle
 from ..contracts.routing import MESSAGE_RULES
 from ..errors import StorageUnavailable
-from ..memory import FREE, Share
+from ..memory.budget import FREE, Share
 from ..protocol.ack_queue import OutboundQueue
 from ..stanza import Kind, Stanza, appended, look_at, parse_stanza
 from ..storage.api import Entry, Flags, Range, Write

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..stanza import Kind, Stanza
 
 if TYPE_CHECKING:
-    from ..memory import Share
+    from ..memory.budget import Share
 
 Waiting = tuple[bytes, int]
 """A stanza, and when it was accepted: microseconds since 1970 UTC, 0 for not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from ..memory import Share
+from ..memory.budget import Share
 
 WRAP = 2**32
 

@@ -25,11 +25,11 @@ from ..config import (
 )
 from ..contracts.sessions import RESTORED
 from ..errors import MalformedJid, StorageUnavailable, StreamError
-from ..heap import Trimmer
 from ..hosts.host import Host
 from ..hosts.loader import Found, PluginError, choose, discover, what_failed
 from ..jid import prepare_domain
-from ..memory import Memory
+from ..memory.budget import Memory
+from ..memory.heap import Trimmer
 from ..net.http import Poster
 from ..observe.metrics import Counts
 from ..protocol.parser import Limits

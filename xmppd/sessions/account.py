@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..delivery.cursor import Mailbox
 from ..jid import JID
-from ..memory import Pool
+from ..memory.budget import Pool
 
 if TYPE_CHECKING:
     from ..contracts.accounts import StoredAccount

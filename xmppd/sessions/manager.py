@@ -13,7 +13,7 @@ from .availability import vanish
 from .session import Carrier, Session
 
 if TYPE_CHECKING:
-    from ..memory import Pool
+    from ..memory.budget import Pool
     from ..server.server import Server
     from .account import Account
 

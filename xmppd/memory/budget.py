@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .sessions.session import Session
+    from ..sessions.session import Session
 
 NOBODY: Final[Mapping[str, Session]] = MappingProxyType({})
 

@@ -1,0 +1,1 @@
+"""What the process keeps in memory: budgets in bytes, and freed memory given back."""
