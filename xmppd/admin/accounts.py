@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..sessions.manager import Binder
     from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.admin.accounts")
+log = logging.getLogger("xmppd.admin")
 PAGE = 1000
 
 

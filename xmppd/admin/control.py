@@ -17,7 +17,7 @@ from typing import Any
 from ..config import reachable
 from .operations import OperationError, Operations
 
-log = logging.getLogger("xmppd.admin.control")
+log = logging.getLogger("xmppd.admin")
 LINE = 16 << 20
 
 

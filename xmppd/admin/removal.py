@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..hosts.host import Host
     from ..server.server import Server
 
-log = logging.getLogger("xmppd.admin.accounts")
+log = logging.getLogger("xmppd.admin")
 AGAIN: Final = 30.0
 """Seconds until a job is tried again that could not be ended."""
 AT_ONCE: Final = 100

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..sessions.account import Account
     from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.delivery.cursor_writer")
+log = logging.getLogger("xmppd.delivery")
 
 PAGE: Final = 50
 ASK_SIZE: Final = 64 << 10

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..sessions.session import Session
     from .channel import Feed
 
-log = logging.getLogger("xmppd.delivery.cursor_writer")
+log = logging.getLogger("xmppd.delivery")
 
 LOG: Final = archive.LOG
 """The name of the accounts' log."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..routing.router import Router
     from ..server.server import Server
 
-log = logging.getLogger("xmppd.hosts.host")
+log = logging.getLogger("xmppd.hosts")
 E = TypeVar("E")
 T = TypeVar("T")
 

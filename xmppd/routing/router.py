@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ..sessions.account import Account
     from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.routing.router")
+log = logging.getLogger("xmppd.routing")
 DELAY_TAG = f"{DELAY_NS}|delay"
 NEVER: Final = 1 << 62
 """Behind all ids of logs."""

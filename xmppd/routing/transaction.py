@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..sessions.session import Session
     from .router import Router
 
-log = logging.getLogger("xmppd.routing.router")
+log = logging.getLogger("xmppd.routing")
 
 
 class Passage:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..hosts.host import Host
     from .server import Server
 
-log = logging.getLogger("xmppd.server.reload")
+log = logging.getLogger("xmppd.server")
 
 AT_START = ("listeners", "metrics", "storage", "store", "var", "control", "plugin_path")
 """Options of the file that only a start can change."""

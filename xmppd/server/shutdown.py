@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..streams.client import ClientStream
     from .server import Server
 
-log = logging.getLogger("xmppd.sessions.session")
+log = logging.getLogger("xmppd.server")
 
 WORK_WITHIN: Final = 5.0
 """Seconds that work under way may take: slow IQs, and a store that does not answer."""

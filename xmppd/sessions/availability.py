@@ -18,7 +18,7 @@ from ..xml import CLIENT_NS, children, text_of
 if TYPE_CHECKING:
     from .session import Session
 
-log = logging.getLogger("xmppd.sessions.session")
+log = logging.getLogger("xmppd.sessions")
 PRIORITY: Final = tag(CLIENT_NS, "priority")
 
 

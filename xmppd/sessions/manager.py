@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..server.server import Server
     from .account import Account
 
-log = logging.getLogger("xmppd.sessions.session")
+log = logging.getLogger("xmppd.sessions")
 UNREAD = 60.0
 """Seconds: who has not read for so long has not read at all."""
 

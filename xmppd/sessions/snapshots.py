@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..hosts.host import Host
     from ..server.server import Server
 
-log = logging.getLogger("xmppd.sessions.session")
+log = logging.getLogger("xmppd.sessions")
 AT_ONCE = 200
 AT_ONCE_BYTES = 4 << 20
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..sessions.account import Account
     from .client import ClientStream
 
-log = logging.getLogger("xmppd.streams.authentication")
+log = logging.getLogger("xmppd.streams")
 
 SASL_NS: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
 CB_NS: Final = "urn:xmpp:sasl-cb:0"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..sessions.account import Account
     from ..sessions.session import Session
 
-log = logging.getLogger("xmppd.streams.client")
+log = logging.getLogger("xmppd.streams")
 
 TLS_NS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 BIND_NS: Final = "urn:ietf:params:xml:ns:xmpp-bind"

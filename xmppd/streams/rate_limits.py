@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..net.link import Link
     from ..sessions.account import Account
 
-log = logging.getLogger("xmppd.streams.rate_limits")
+log = logging.getLogger("xmppd.streams")
 T = TypeVar("T")
 
 TICK: Final = 0.05
