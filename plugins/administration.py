@@ -104,7 +104,7 @@ class Administration(Plugin[NoConfig]):
             account = self.host.account(jid.bare)
             for session in list(account.sessions.values()) if account is not None else ():
                 if not jid.resource or session.resource == jid.resource:
-                    self.host.server.binder.end(session, "policy-violation")
+                    self.host.server.session_manager.end(session, "policy-violation")
                     count += 1
         return Done(f"{count} sessions have ended")
 
@@ -124,7 +124,7 @@ class Administration(Plugin[NoConfig]):
         account = await self.host.open_account(jid)
         sessions = list(account.sessions.values()) if account is not None else []
         items = self.host.service(ROSTER).items(jid.bare).values()
-        peers = [session.carrier.peer for session in sessions if session.carrier is not None]
+        peers = [session.stream.peer for session in sessions if session.stream is not None]
         fields = [
             Field("ipaddresses", "list-multi", "Addresses", tuple(peers)),
             Field("rostersize", "text-single", "Contacts", (str(sum(item.listed for item in items)),)),
@@ -150,7 +150,7 @@ class Administration(Plugin[NoConfig]):
         return sorted(
             bare
             for bare, account in accounts
-            if account is not None and any(session.carrier is not None for session in account.sessions.values())
+            if account is not None and any(session.stream is not None for session in account.sessions.values())
         )
 
     async def disabled(self) -> list[str]:

@@ -43,7 +43,7 @@ class Avatars(Plugin[NoConfig]):
     uses = (PUBSUB, VCARDS)
 
     def setup(self) -> None:
-        self.kept = self.host.storage.map("avatar", Avatar, resident=True)
+        self.kept = self.host.storage.map("avatar", Avatar, cached=True)
 
     async def start(self) -> None:
         self.pubsub, self.cards = self.host.service(PUBSUB), self.host.service(VCARDS)
@@ -55,7 +55,7 @@ class Avatars(Plugin[NoConfig]):
         if event.node != META or event.session is None:
             return
         owner = JID.parse(event.owner)
-        async with self.host.turns.take(f"avatar {owner.bare}"):
+        async with self.host.locks.hold(f"avatar {owner.bare}"):
             if event.change is Change.PUBLISH:
                 await self._to_card(owner, parse(event.items[-1].payload))
             else:
@@ -94,7 +94,7 @@ class Avatars(Plugin[NoConfig]):
     @on(CARD_CHANGED)
     async def stored(self, event: CardChanged) -> None:
         owner = event.owner
-        async with self.host.turns.take(f"avatar {owner.bare}"):
+        async with self.host.locks.hold(f"avatar {owner.bare}"):
             photo = find(event.card, VCARD, "PHOTO")
             picture = _decoded(text_of(find(photo, VCARD, "BINVAL"))) if photo is not None else b""
             known = self.kept.get(owner.bare).get("")

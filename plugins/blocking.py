@@ -75,7 +75,7 @@ class Blocking(Plugin[Config]):
     provides = (BLOCKLIST,)
 
     def setup(self) -> None:
-        self.blocked = self.host.storage.map(BLOCKED_MAP, Blocked, resident=True)
+        self.blocked = self.host.storage.map(BLOCKED_MAP, Blocked, cached=True)
 
     def blocks(self, owner: str, other: JID) -> bool:
         """See contracts.blocking."""
@@ -153,7 +153,7 @@ class Blocking(Plugin[Config]):
 
     # ---- the path of stanzas
 
-    @on(INBOUND, Stage.BLOCK, having=BLOCKED_MAP)
+    @on(INBOUND, Stage.BLOCK, if_stored_in=BLOCKED_MAP)
     def incoming(self, event: Inbound) -> Verdict | None:
         """Section 3.3: presence gets silence, a message or request what is said for an account that is not there.
 
@@ -174,7 +174,7 @@ class Blocking(Plugin[Config]):
             return Verdict.DROP
         raise ServiceUnavailable()
 
-    @on(OUTBOUND, Stage.BLOCK, having=BLOCKED_MAP)
+    @on(OUTBOUND, Stage.BLOCK, if_stored_in=BLOCKED_MAP)
     def outgoing(self, event: Outbound) -> Verdict | None:
         """Section 3.3: nothing goes to a blocked address, and the user is told why."""
         stanza, owner = event.stanza, event.owner.bare

@@ -56,7 +56,7 @@ class Bookmarks(Plugin[NoConfig]):
 
     def _turn(self, owner: JID) -> AbstractAsyncContextManager[None]:
         """One form follows the other, one after the other."""
-        return self.host.turns.take(f"bookmarks {owner.bare}")
+        return self.host.locks.hold(f"bookmarks {owner.bare}")
 
     # ---- both nodes
 

@@ -54,7 +54,7 @@ class Carbons(Plugin[NoConfig]):
             return
         got = {session for session, _ in targets}
         others = [each for each in sessions.values() if each[ENABLED] and each not in got and each is not event.session]
-        if not targets and event.stamp:
+        if not targets and event.log_id:
             # It waits in the log. A device that has not come online yet gets it from there, so not twice.
             others = [each for each in others if each.presence is not None]
         if others and self.rules.policy(event.stanza).carbon_received:
@@ -69,8 +69,8 @@ class Carbons(Plugin[NoConfig]):
         others = [each for each in owner.sessions.values() if each[ENABLED] and each is not event.session]
         if others and self.rules.policy(stanza).carbon_sent:
             data = stanza.data
-            if event.stamp:  # XEP-0313 section 3.4: where it is in the own archive
-                data = appended(data, stanza_id_bytes(owner.bare, event.stamp))
+            if event.log_id:  # XEP-0313 section 3.4: where it is in the own archive
+                data = appended(data, stanza_id_bytes(owner.bare, event.log_id))
             event.targets.extend(copies("sent", stanza, data, others))
 
 

@@ -31,7 +31,7 @@ class Config:
 
 
 class Gate:
-    """In front of the feed of a sleeping client (`Feed.gate`). Bounded; has neither timer nor store."""
+    """In front of the feed of a sleeping client (`DeliveryChannel.gate`). Bounded; has neither timer nor store."""
 
     __slots__ = ("config", "held_back", "rules", "serial", "session", "size")
 
@@ -43,17 +43,17 @@ class Gate:
         self.serial = 0
         self.size = 0
 
-    def __call__(self, data: bytes, stamp: int, stanza: Stanza | None) -> bool:
+    def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
         """True: it waits here. Otherwise all that waits goes out in front of it."""
-        key = self.key(stanza or parse_stanza(data)) if not stamp else None
+        key = self.key(stanza or parse_stanza(data)) if not log_id else None
         if key is None:
             self.flush()
             return False
-        held, feed = self.held_back, self.session.feed
-        share = feed.share
+        held, channel = self.held_back, self.session.channel
+        share = channel.share
         former = held.get(key)
         size = len(data) if former is None else len(data) - len(former[0])
-        held[key] = data, feed.now()
+        held[key] = data, channel.now()
         held.move_to_end(key)
         self.size += size
         share.take(size)
@@ -85,15 +85,15 @@ class Gate:
         if not self.held_back:
             return
         held, self.held_back = self.held_back, OrderedDict()
-        feed = self.session.feed
-        feed.share.give(self.size)
+        channel = self.session.channel
+        channel.share.give(self.size)
         self.size = 0
-        gate, feed.gate = feed.gate, None
+        gate, channel.gate = channel.gate, None
         try:
             for data, at in held.values():
-                feed.send(feed.late(data, at), 0)
+                channel.send(channel.late(data, at), 0)
         finally:
-            feed.gate = gate
+            channel.gate = gate
 
     def held(self) -> list[tuple[bytes, int]]:
         """For a restart: what waits, with the time when it came."""
@@ -124,8 +124,8 @@ class ClientState(Plugin[Config]):
 
     @nonza(NS, "inactive")
     def inactive(self, session: Session, nonza: Nonza) -> None:
-        if session.feed.gate is None:
-            session.feed.gate = Gate(session, self.host.service(MESSAGE_RULES), self.config)
+        if session.channel.gate is None:
+            session.channel.gate = Gate(session, self.host.service(MESSAGE_RULES), self.config)
 
     @nonza(NS, "active")
     def active(self, session: Session, nonza: Nonza) -> None:
@@ -139,9 +139,9 @@ class ClientState(Plugin[Config]):
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
-        session.feed.gate = None
+        session.channel.gate = None
 
     def _open(self, session: Session) -> None:
-        gate, session.feed.gate = session.feed.gate, None
+        gate, session.channel.gate = session.channel.gate, None
         if gate is not None:
             gate.flush()

@@ -85,15 +85,15 @@ class EphemeralMessages(Plugin[Config]):
 
     @on(OUTBOUND, Stage.ARCHIVE, (Kind.MESSAGE,), tags=(EPHEMERAL_TAG,))
     def outgoing(self, event: Outbound) -> None:
-        if event.stamp:
+        if event.log_id:
             owner, stanza = event.owner.bare, event.stanza
-            event.write_with_stamp(lambda id: self.timed(owner, id, stanza))
+            event.write_after_id(lambda id: self.timed(owner, id, stanza))
 
     @on(INBOUND, Stage.ARCHIVE, (Kind.MESSAGE,), tags=(EPHEMERAL_TAG,))
     def incoming(self, event: Inbound) -> None:
-        if event.stamp:
+        if event.log_id:
             owner, stanza = event.owner.bare, event.stanza
-            event.write_with_stamp(lambda id: self.timed(owner, id, stanza))
+            event.write_after_id(lambda id: self.timed(owner, id, stanza))
 
     # ---- the end
 
@@ -135,4 +135,4 @@ class EphemeralMessages(Plugin[Config]):
         """Nobody has taken it yet."""
         if not entry.flags & Flags.INCOMING or now - entry.id > self.config.undelivered_days * 86_400 * SECOND:
             return False
-        return not account.mailbox.is_settled(entry.id)
+        return not account.cursor.is_acknowledged(entry.id)

@@ -88,41 +88,41 @@ class Limits(Plugin[Config]):
             return
         if self._full(self._waiting(owner), owner.bare):
             raise ServiceUnavailable()
-        event.write_with_stamp(partial(self._comes, owner.bare, len(stanza.data)))
+        event.write_after_id(partial(self._comes, owner.bare, len(stanza.data)))
         event.on_failure(partial(self._came, owner.bare))
 
-    def _comes(self, owner: str, size: int, stamp: int) -> Iterable[Write]:
+    def _comes(self, owner: str, size: int, log_id: int) -> Iterable[Write]:
         """It is accepted, and on its way to the store."""
-        if stamp:
-            self.coming.setdefault(owner, {})[stamp] = size
+        if log_id:
+            self.coming.setdefault(owner, {})[log_id] = size
         return ()
 
-    def _came(self, owner: str, stamp: int) -> None:
+    def _came(self, owner: str, log_id: int) -> None:
         """It is on its way no more: it is stored, or the store has refused it."""
         coming = self.coming.get(owner)
         if coming is not None:
-            coming.pop(stamp, None)
+            coming.pop(log_id, None)
             if not coming:
                 del self.coming[owner]
 
     @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES)
     def arrived(self, event: Inbound) -> None:
         """It is stored; it waits, if nobody took it."""
-        stamp, owner = event.stamp, event.owner.bare
-        if not stamp:
+        log_id, owner = event.log_id, event.owner.bare
+        if not log_id:
             return
-        self._came(owner, stamp)
+        self._came(owner, log_id)
         if event.targets:
             return
         waiting = self.waiting.get(owner)
-        if waiting is not None and stamp > waiting.counted:
+        if waiting is not None and log_id > waiting.counted:
             waiting.messages += 1
             waiting.size += len(event.stanza.data)
 
     @on(ACCOUNT_LOADED)
     async def loaded(self, account: Account) -> None:
         """How many wait is known before the first message is decided; their bytes are read meanwhile."""
-        if not account.mailbox.gap:
+        if not account.cursor.first_pending:
             return
         waiting = self._begin(account)
         try:
@@ -135,14 +135,14 @@ class Limits(Plugin[Config]):
     def _waiting(self, owner: Account) -> Waiting:
         """The account's count; while it is being read, what is known of it."""
         found = self.waiting.get(owner.bare)
-        if found is None or found.position != owner.mailbox.position:
+        if found is None or found.position != owner.cursor.position:
             found = self._begin(owner)
-            if owner.mailbox.gap:
+            if owner.cursor.first_pending:
                 self.spawn(self._read(owner, found), "count")
         return found
 
     def _begin(self, owner: Account) -> Waiting:
-        found = self.waiting[owner.bare] = Waiting(owner.mailbox.position, owner.released)
+        found = self.waiting[owner.bare] = Waiting(owner.cursor.position, owner.released)
         self.waiting.move_to_end(owner.bare)
         if len(self.waiting) > KEPT:
             self.waiting.popitem(last=False)
@@ -158,10 +158,10 @@ class Limits(Plugin[Config]):
 
     async def _count(self, owner: Account, waiting: Waiting) -> None:
         """Raises StorageUnavailable."""
-        most, mailbox = self.config.waiting_messages, owner.mailbox
+        most, cursor = self.config.waiting_messages, owner.cursor
         if most:
             wanted = Range(after=waiting.position, high=waiting.counted, flags=INCOMING)
-            taken = mailbox.taken()
+            taken = cursor.taken()
             waiting.messages += max(0, await self.log.count(owner.bare, wanted, most + taken) - taken)
 
     async def _measure(self, owner: Account, waiting: Waiting) -> None:
@@ -171,7 +171,7 @@ class Limits(Plugin[Config]):
             while size and waiting.size < size:
                 wanted = Range(after=after, high=waiting.counted, flags=INCOMING)
                 page = await self.log.page(owner.bare, wanted, PAGE)
-                waiting.size += sum(len(entry.body) for entry in page if owner.mailbox.owed(entry.id))
+                waiting.size += sum(len(entry.body) for entry in page if owner.cursor.is_pending(entry.id))
                 if len(page) < PAGE:
                     break
                 after = page[-1].id
@@ -227,8 +227,8 @@ class Limits(Plugin[Config]):
         """Up to there some device has acknowledged everything."""
         account = self.host.account(owner)
         if account is not None:
-            return account.mailbox.position
-        cursor = await self.host.delivery.cursors.read(owner, "")
+            return account.cursor.position
+        cursor = await self.host.cursor_writer.cursors.read(owner, "")
         return cursor.position if cursor is not None else 0
 
 

@@ -44,12 +44,12 @@ class Offline(Plugin[Config]):
     async def _waiting(self, account: Account) -> tuple[list[Entry], bool]:
         """Neither acknowledged by a device nor on its way to one; the oldest first. Whether there are more than can be
         listed or fetched at once."""
-        mailbox = account.mailbox
+        cursor = account.cursor
         found: list[Entry] = []
-        position = mailbox.position
+        position = cursor.position
         while len(found) < self.config.listed and sum(len(entry.body) for entry in found) < PAGE_SIZE:
             page = await self.log.page(account.bare, Range(after=position, flags=Flags.INCOMING), STEP)
-            found += [entry for entry in page if mailbox.owed(entry.id)]
+            found += [entry for entry in page if cursor.is_pending(entry.id)]
             if len(page) < STEP:
                 some = within(found[: self.config.listed], PAGE_SIZE, False)
                 return some, len(some) < len(found)
@@ -66,7 +66,7 @@ class Offline(Plugin[Config]):
         if session.presence is None:
             # With more than can be listed the rest comes as always.
             read = entries[-1].id if more and entries else last_id
-            session.feed.read_by_client(read)
+            session.channel.read_by_client(read)
         return entries
 
     async def _entries(self, session: Session, ids: tuple[int, ...]) -> list[Entry]:
@@ -115,7 +115,7 @@ class Offline(Plugin[Config]):
         else:
             entries = await self._named(session, request.payload, "view")
         for entry in entries:
-            session.feed.send(self._shown(session.account, entry), 0)
+            session.channel.send(self._shown(session.account, entry), 0)
 
     @iq("get", NS, "offline", To.ACCOUNT, To.ABSENT)
     @iq("set", NS, "offline", To.ACCOUNT, To.ABSENT)
@@ -134,7 +134,7 @@ class Offline(Plugin[Config]):
         gone = {entry.id for entry in entries}
         session[LISTED] = tuple(id for id in session[LISTED] if id not in gone)
         await self._forget(session.account, [entry for entry in entries if entry.flags & Flags.HIDDEN])
-        session.account.mailbox.settle(gone)
+        session.account.cursor.acknowledge(gone)
 
     async def _purge(self, session: Session) -> None:
         """Nothing waits any more. Who does this before initial presence reads the archive instead."""
@@ -143,10 +143,10 @@ class Offline(Plugin[Config]):
         hidden = Range(high=last_id, flags=Flags.INCOMING | Flags.HIDDEN)
         while entries := await self.log.page(account.bare, hidden, STEP):
             await self._forget(account, entries)
-        account.mailbox.settle_until(last_id)
+        account.cursor.acknowledge_until(last_id)
         session[LISTED] = ()
         if session.presence is None:
-            session.feed.read_by_client(last_id)
+            session.channel.read_by_client(last_id)
 
     async def _forget(self, account: Account, hidden: list[Entry]) -> None:
         """The archive keeps what is its own; what only waited is deleted."""

@@ -49,7 +49,7 @@ class PrivacyPolicy(Plugin[Config]):
     provides = (PRIVACY,)
 
     def setup(self) -> None:
-        self.chosen = self.host.storage.map("privacy", Policy, resident=True)
+        self.chosen = self.host.storage.map("privacy", Policy, cached=True)
         self.reconfigured()
 
     def reconfigured(self) -> None:
@@ -116,7 +116,7 @@ class PrivacyPolicy(Plugin[Config]):
         assert account is not None
         if filled is None:
             raise NotAcceptable("the form is missing")
-        async with self.host.turns.take(f"privacy {account.bare}"):
+        async with self.host.locks.hold(f"privacy {account.bare}"):
             before = self.policy(account.bare)
             after = Policy(
                 self._read(filled, "online", before.online), self._read(filled, "last_seen", before.last_seen)

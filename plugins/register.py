@@ -194,7 +194,7 @@ class Register(Plugin[Config]):
 
     async def _goodbye(self, session: Session) -> None:
         """Behind the result: <not-authorized/> (section 3.2)."""
-        self.host.server.binder.end(session, "not-authorized", "the account was removed")
+        self.host.server.session_manager.end(session, "not-authorized", "the account was removed")
 
     def _session(self, request: Request) -> Session:
         """Raises ServiceUnavailable for whoever is no user of this host."""

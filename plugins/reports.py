@@ -60,7 +60,7 @@ class Reports(Plugin[Config]):
         if report is None or str(report.get("reason", "")) not in REASONS:
             return
         host = self.host.domain
-        async with self.host.turns.take(f"reports {host}"):
+        async with self.host.locks.hold(f"reports {host}"):
             waiting = await self.reports.read_all(host)
             now, reporter = self.host.clock.now(), event.owner.bare
             if (

@@ -49,8 +49,8 @@ class Retraction(Plugin[NoConfig]):
     def _note(self, event: Event, owed: Owed | None) -> None:
         """It is in the batch of the retraction."""
         owner = event.owner.bare
-        if owed is not None and event.stamp:
-            event.write_with_stamp(lambda id: (self.burials.note(owner, id, owed),))
+        if owed is not None and event.log_id:
+            event.write_after_id(lambda id: (self.burials.note(owner, id, owed),))
 
     @on(SENT, kinds=MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def sent(self, event: Outbound) -> None:
@@ -64,7 +64,7 @@ class Retraction(Plugin[NoConfig]):
 
     def _bury(self, event: Event, owed: Owed | None) -> None:
         if owed is not None:
-            self.spawn(self.burials.bury(event.owner.bare, event.stamp, owed), "retract")
+            self.spawn(self.burials.bury(event.owner.bare, event.log_id, owed), "retract")
 
     def _came(self, stanza: Stanza) -> Owed | None:
         id, sender = retracted_id(stanza), stanza.sender

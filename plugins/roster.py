@@ -63,9 +63,9 @@ class RosterPlugin(Plugin[Config]):
     provides = (ROSTER,)
 
     def setup(self) -> None:
-        self._items = self.host.storage.map("roster", RosterItem, resident=True)
+        self._items = self.host.storage.map("roster", RosterItem, cached=True)
         self.lists = self._items.in_memory
-        self._versions = self.host.storage.map("roster-version", Version, resident=True)
+        self._versions = self.host.storage.map("roster-version", Version, cached=True)
         self._prefix = token_hex(3)
         self._pushed = 0
 
@@ -176,7 +176,7 @@ class RosterPlugin(Plugin[Config]):
             return
         name, groups = self.read_item(element)  # any other `subscription` is the server's business (2.1.2.5)
         owner = request.account.bare
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             old = self.item(owner, contact.bare) or RosterItem()
             item = replace(old, name=name, groups=groups, listed=True)
             await self.host.storage.commit(self.write(owner, contact.bare, item))
@@ -203,7 +203,7 @@ class RosterPlugin(Plugin[Config]):
             await presence.remove(account, contact)
             return
         owner = account.bare
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             old = self.item(owner, contact.bare)
             if old is None or not old.listed:
                 raise ItemNotFound()

@@ -37,7 +37,7 @@ class StableIds(Plugin[NoConfig]):
         names, ours = self._names(stanza)
         return names if ours <= {_speaker(stanza)} else None
 
-    @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS, of=_named)
+    @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS, recipients_of=_named)
     def incoming(self, event: Inbound) -> None:
         """All copies go that carry the owner's address in any spelling (section 5)."""
         stanza = event.stanza

@@ -77,7 +77,7 @@ class _Counter:
         return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
 
     def trace(self, session: Session) -> Write:
-        queue, hidden = session.feed.queue, session.account.mailbox.hidden
+        queue, hidden = session.channel.queue, session.account.cursor.transient
         assert queue is not None
         stamps = tuple(stamp for _, stamp, _ in queue.items)
         gone = tuple(stamp for stamp in stamps if stamp in hidden)
@@ -87,7 +87,7 @@ class _Counter:
     def follow(self, session: Session) -> None:
         """From now on."""
         session.counter = self
-        session.feed.trace = partial(self.trace, session)
+        session.channel.trace = partial(self.trace, session)
 
 
 ENABLED = SessionKey["Enabled | None"]("stream-management", None, durable=True, record=Enabled)
@@ -140,7 +140,7 @@ class StreamManagement(Plugin[Config]):
         # What goes out from here on is counted: both in one turn.
         session.nonza(f"<enabled xmlns='{NS}'{more}/>".encode())
         session.tells_handled()  # what came before is not counted, so nobody can say that it was not told
-        session.feed.queue = OutboundQueue(session.feed.share)
+        session.channel.queue = OutboundQueue(session.channel.share)
 
     @nonza(NS, "enable", state="stranger")
     @nonza(NS, "resume", state="stranger")
@@ -174,7 +174,7 @@ class StreamManagement(Plugin[Config]):
         if h is None:
             raise StreamError("bad-format", "h is a number from 0 to 4294967295")
         try:
-            session.feed.acknowledge(h)
+            session.channel.acknowledge(h)
         except HandledTooHigh as error:
             raise too_high(h, error.sent) from None
 
@@ -212,7 +212,7 @@ class StreamManagement(Plugin[Config]):
         await self._stop_former(session)
         if stream not in self.host.server.streams:
             return  # gone while it waited: the session goes on waiting for its client
-        queue = session.feed.queue
+        queue = session.channel.queue
         if session.ended or queue is None:
             self._fail(stream, accounted(session))
             return
@@ -224,7 +224,7 @@ class StreamManagement(Plugin[Config]):
             # on would leave a gap; a new session reads its archive.
             self._fail(stream, accounted(session))
             return
-        session.feed.acknowledge(h)
+        session.channel.acknowledge(h)
         self._carry_on(session, stream, id)
 
     def _fail(self, stream: ClientStream, h: int | None) -> None:
@@ -239,27 +239,27 @@ class StreamManagement(Plugin[Config]):
         """Nothing more is taken from a stream that still holds the session; what was taken finds its end, so that
         `h` is exact. Another resumption may win meanwhile: then its stream is the former one."""
         while True:
-            former = session.carrier
+            former = session.stream
             if former is not None:
-                session.carrier = None
+                session.stream = None
                 former.end("conflict", "resumed on another stream")
-                self.host.server.binder.detach(session)
+                self.host.server.session_manager.detach(session)
             if session.ended or session.handled >= session.received:
                 return
             await session.all_settled()
 
     def _carry_on(self, session: Session, stream: ClientStream, id: str) -> None:
-        binder, feed = self.host.server.binder, session.feed
-        assert feed.queue is not None
-        binder.attach(session, stream)
+        session_manager, channel = self.host.server.session_manager, session.channel
+        assert channel.queue is not None
+        session_manager.attach(session, stream)
         stream.bound(session)
         stream.write(f"<resumed xmlns='{NS}' previd='{quoted(id)}' h='{handled(session)}'/>".encode())
-        for data in feed.unacknowledged():
+        for data in channel.unacknowledged():
             stream.write(data)
-        feed.queue.asked = feed.queue.acknowledged  # what was asked on the former stream may be lost
-        feed.ask()
-        binder.resumed(session)
-        feed.go_on()
+        channel.queue.asked = channel.queue.acknowledged  # what was asked on the former stream may be lost
+        channel.ask()
+        session_manager.resumed(session)
+        channel.go_on()
 
     @on(SESSION_RESTORED)
     def restored(self, session: Session) -> None:
@@ -277,7 +277,7 @@ class StreamManagement(Plugin[Config]):
         if enabled is None or not enabled.id:
             return
         if session.counter is not None:
-            session.counter = session.feed.trace = None
+            session.counter = session.channel.trace = None
             self.spawn(self._forget(session.account.bare, [enabled.id]), "forget")
         key = (session.account.bare, enabled.id)
         self.ended.put(key, accounted(session) if session.handled >= session.received else session)
@@ -307,9 +307,9 @@ class StreamManagement(Plugin[Config]):
         if count >= WRAP // 2:
             return  # less than it had acknowledged
         has = {stamp for stamp in sent.stamps[:count] if stamp}
-        mailbox = account.mailbox
-        mailbox.hidden |= has.intersection(sent.hidden)
-        mailbox.settle(sorted(has))
+        cursor = account.cursor
+        cursor.transient |= has.intersection(sent.hidden)
+        cursor.acknowledge(sorted(has))
 
     async def _count(self, key: tuple[str, str], session: Session) -> None:
         await session.all_settled()

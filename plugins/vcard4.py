@@ -63,7 +63,7 @@ class VCard4(Plugin[Config]):
             await self._to_old(JID.parse(event.owner), parse(event.items[-1].payload))
 
     async def _to_old(self, owner: JID, card: Element) -> None:
-        async with self.host.turns.take(f"avatar {owner.bare}"):  # whoever writes the card
+        async with self.host.locks.hold(f"avatar {owner.bare}"):  # whoever writes the card
             old = await self.cards.read_card(owner)
             try:
                 await self.cards.write_card(owner, _old_form(card, old))

@@ -76,9 +76,9 @@ class Registration:
     """Empty: all."""
     tags: frozenset[str] = frozenset()
     """Empty: all."""
-    having: str = ""
+    if_stored_in: str = ""
     """Empty: all accounts."""
-    of: Of | None = None
+    recipients_of: Of | None = None
 
     def concerns(self, shape: Shape) -> bool:
         """Whether the handler runs for stanzas of that shape."""
@@ -100,8 +100,8 @@ def on(
     *,
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
-    having: str = ...,
-    of: Of | None = ...,
+    if_stored_in: str = ...,
+    recipients_of: Of | None = ...,
 ) -> Callable[[Callable[[Any, E], Verdict | None]], Callable[[Any, E], Verdict | None]]: ...
 
 
@@ -113,8 +113,8 @@ def on(
     *,
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
-    having: str = ...,
-    of: Of | None = ...,
+    if_stored_in: str = ...,
+    recipients_of: Of | None = ...,
 ) -> Callable[[Callable[[Any, E], Awaitable[None] | None]], Callable[[Any, E], Awaitable[None] | None]]: ...
 
 
@@ -134,15 +134,15 @@ def on(
     *,
     types: Collection[str] = (),
     tags: Collection[str] = (),
-    having: str = "",
-    of: Of | None = None,
+    if_stored_in: str = "",
+    recipients_of: Of | None = None,
 ) -> Any:
     """Declare a method of a plugin as a handler. The other arguments narrow hooks on the path of a stanza (see `Hook`):
     `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name"."""
 
     def mark(method: Callable[..., Any]) -> Callable[..., Any]:
         found: list[Registration] = method.__dict__.setdefault("__xmppd_on__", [])
-        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags), having, of))
+        found.append(Registration(hook, stage, kinds, frozenset(types), frozenset(tags), if_stored_in, recipients_of))
         return method
 
     return mark

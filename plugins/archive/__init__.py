@@ -62,7 +62,7 @@ class MessageArchive(Plugin[Config]):
     def setup(self) -> None:
         self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
-        self.preferences = self.host.storage.map("archive-preferences", Preferences, resident=True)
+        self.preferences = self.host.storage.map("archive-preferences", Preferences, cached=True)
         self.reconfigured()
 
     def reconfigured(self) -> None:
@@ -130,7 +130,7 @@ class MessageArchive(Plugin[Config]):
             size = min(PAGE_SIZE, self.host.server.limits.queue_size // 2)
             page = await read_page(self.log, account.bare, query.until(released), self.host.find(SEARCH), size)
         except StorageUnavailable:
-            account.mailbox.reads_no_archive(session.resource)  # it tried to and could not: the server delivers
+            account.cursor.reads_no_archive(session.resource)  # it tried to and could not: the server delivers
             raise
         for stanza in results(account.jid, session.jid, query, page):
             session.send(stanza)

@@ -27,9 +27,9 @@ def page_read(session: Session, query: Query, page: Page, released: int) -> None
     if not read:
         return
     if session.presence is None:
-        session.feed.read_by_client(read)
+        session.channel.read_by_client(read)
     elif not query.backwards or query.range.low is not None or query.range.after is not None:
-        session.account.mailbox.reads_archive(session.resource)
+        session.account.cursor.reads_archive(session.resource)
 
 
 def _read_up_to(session: Session, query: Query, page: Page, newest: int) -> int:
@@ -46,4 +46,4 @@ def _read_up_to(session: Session, query: Query, page: Page, newest: int) -> int:
     else:
         return 0  # somewhere in the middle
     session[PAGED] = (high, low)
-    return high if page.complete or low <= session.account.mailbox.position + 1 else 0
+    return high if page.complete or low <= session.account.cursor.position + 1 else 0

@@ -96,13 +96,13 @@ class Conversations(Plugin[Config]):
 
     @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES)
     def arrived(self, event: Inbound) -> None:
-        entry = event.kept
+        entry = event.entry
         if entry is not None and not entry.flags & HIDDEN:
             self._note(event, entry, entry.peer != event.owner.bare)
 
     @on(SENT, kinds=MESSAGES, types=STORED_TYPES)
     def sent(self, event: Outbound) -> None:
-        stanza, entry = event.stanza, event.kept
+        stanza, entry = event.stanza, event.entry
         if entry is not None:
             self._note(event, entry, came=False)
         elif stanza.to is not None and not MARKER_TAGS.isdisjoint(stanza.tags):
@@ -157,7 +157,7 @@ class Conversations(Plugin[Config]):
         start = f"<message to='{quoted(session.jid.full)}' from='{quoted(account.bare)}'>"
         query = quoted(request.stanza.id)
         for peer, each in shown:
-            session.feed.send(_entry(start, peer, each, bodies.get(each.last), query), 0)
+            session.channel.send(_entry(start, peer, each, bodies.get(each.last), query), 0)
         first, last = (str(shown[0][1].last), str(shown[-1][1].last)) if shown else ("", "")
         sums = [each.unread for each in found.values() if each.last]
         attributes = {

@@ -96,7 +96,7 @@ class Ledger:
 
     async def _count(self, account: Account) -> Summary:
         owner = account.bare
-        async with self.host.turns.take(f"inbox {owner}"):
+        async with self.host.locks.hold(f"inbox {owner}"):
             pending = self._pending(account)
             with pending.at_work():
                 # What is released from here on is noted anew: counting the log does not run after it.
@@ -165,7 +165,7 @@ class Ledger:
     async def listed(self, account: Account, most: int) -> Mapping[str, Conversation]:
         """All conversations, by peer, at most so many: the oldest go. The sums are put right. To look at only."""
         owner = account.bare
-        async with self.host.turns.take(f"inbox {owner}"):
+        async with self.host.locks.hold(f"inbox {owner}"):
             pending = self._pending(account)
             with pending.at_work():
                 known = self.known.all(owner)

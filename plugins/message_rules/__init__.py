@@ -75,7 +75,7 @@ class MessageRulesPlugin(Plugin[NoConfig]):
             return [sessions[resource]]
         if rule is Rule.ALL or rule is Rule.ALL_OR_NOBODY:
             found = [each for each in sessions.values() if each.presence is not None and each.priority >= 0]
-            if found or event.stamp or rule is Rule.ALL_OR_NOBODY:
+            if found or event.log_id or rule is Rule.ALL_OR_NOBODY:
                 return found
         elif rule is Rule.NOBODY:
             return []

@@ -192,7 +192,7 @@ class Rooms:
             live = self.live[bare] = Live()
         live.users += 1
         try:
-            async with self.host.router.turns.take(bare):
+            async with self.host.router.locks.hold(bare):
                 if live.room is None and jid.local in self.directory:
                     live.room = await self._load(jid.to_bare())
                 await self.host.router.until_idle(live.lane)

@@ -270,4 +270,4 @@ def release(event: Inbound, sessions: list[Session]) -> None:
     host = event.owner.host
     host.tell_these(host.chain(ARRIVED, event.stanza), event)
     for session, stanza in event.targets:
-        session.feed.send(stanza.data, 0, stanza)
+        session.channel.send(stanza.data, 0, stanza)

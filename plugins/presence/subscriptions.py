@@ -235,7 +235,7 @@ class Subscriptions:
         for owner in owners:
             storage.pin(owner)
         try:
-            async with self.host.turns.take(*owners):
+            async with self.host.locks.hold(*owners):
                 yield
         finally:
             for owner in owners:

@@ -104,7 +104,7 @@ class PubSubPlugin(Plugin[Config]):
 
     def setup(self) -> None:
         self.personal = self.host.has_accounts
-        self.nodes = self.host.storage.map("pubsub-node", Node, resident=True)
+        self.nodes = self.host.storage.map("pubsub-node", Node, cached=True)
         self.store = Items(self.host)
         self.notifier = Notifier(self)
 
@@ -177,7 +177,7 @@ class PubSubPlugin(Plugin[Config]):
         ask = Ask(request, owner, verb, str(verb.get("node", "")), stranger)
         if type == "get":
             return await handler(self, ask)
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             return await handler(self, ask)
 
     def _stranger(self, request: Request, owner: str) -> bool:
@@ -219,13 +219,13 @@ class PubSubPlugin(Plugin[Config]):
         if not await self.opened(owner):
             raise ItemNotFound("no such account")
         wanted = {name.removeprefix("pubsub#"): (value,) for name, value in (options or {}).items()}
-        async with self.host.turns.take(owner.bare):
+        async with self.host.locks.hold(owner.bare):
             await publishing.publish_own(self, owner.bare, node, id, payload, wanted)
 
     async def retract(self, owner: JID, node: str, ids: tuple[str, ...]) -> None:
         if not await self.opened(owner):
             return
-        async with self.host.turns.take(owner.bare):
+        async with self.host.locks.hold(owner.bare):
             found = self.nodes.get(owner.bare).get(node)
             if found is not None:
                 await publishing.take_away(self, owner.bare, node, found, ids, owner, None, True)
@@ -248,7 +248,7 @@ class PubSubPlugin(Plugin[Config]):
     async def delete(self, owner: JID, node: str) -> None:
         if not await self.opened(owner):
             return
-        async with self.host.turns.take(owner.bare):
+        async with self.host.locks.hold(owner.bare):
             found = self.nodes.get(owner.bare).get(node)
             if found is not None:
                 await owning.delete_node(self, owner.bare, node, found, owner, None)
@@ -266,7 +266,7 @@ class PubSubPlugin(Plugin[Config]):
                     await self._forget(owner, name, names)
 
     async def _forget(self, owner: str, name: str, names: frozenset[str]) -> None:
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             node = await self.nodes.read(owner, name)
             if node is not None and owning.names_any(node, names):
                 await self.host.storage.commit([self.nodes.put(owner, name, owning.without(node, names))])
@@ -288,7 +288,7 @@ class PubSubPlugin(Plugin[Config]):
                 for name, node in nodes.items():
                     if self.store.oldest(self.settings(node)) is None:
                         continue
-                    async with self.host.turns.take(owner):
+                    async with self.host.locks.hold(owner):
                         gone = await self.store.expired(owner, name, node, self.personal)
                         if gone:
                             await self.store.change(owner, name, gone)

@@ -170,7 +170,7 @@ async def decide(plugin: PubSubPlugin, owner: str, by: JID, found: Decision) -> 
     """
     if not await plugin.opened(JID.parse(owner)):
         return
-    async with plugin.host.turns.take(owner):
+    async with plugin.host.locks.hold(owner):
         node = plugin.nodes.get(owner).get(found.node)
         if node is None or affiliation(node, by, plugin.is_master(owner, by)) is not Affiliation.OWNER:
             return

@@ -88,7 +88,7 @@ class PushNotifications(Plugin[Config]):
     uses = (MESSAGE_RULES,)
 
     def setup(self) -> None:
-        self.devices = self.host.storage.map(DEVICES, Device, resident=True)
+        self.devices = self.host.storage.map(DEVICES, Device, cached=True)
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
@@ -125,7 +125,7 @@ class PushNotifications(Plugin[Config]):
         device = Device(address.full, str(payload.get("node", "")), text, resource)
         if len(text) > 4096 or len(device.node) > 1024:
             raise NotAcceptable("too long")
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             known = self.devices.get(owner)
             if device.key not in known and len(known) >= self.config.devices:
                 raise ResourceConstraint("too many devices")
@@ -136,7 +136,7 @@ class PushNotifications(Plugin[Config]):
     async def disable(self, request: Request) -> None:
         """Without a node: all of that app server."""
         jid, node, owner = _address(request).full, request.payload.get("node"), request.account.bare
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             gone = [
                 key
                 for key, each in self.devices.get(owner).items()
@@ -165,12 +165,12 @@ class PushNotifications(Plugin[Config]):
 
     # ---- what wakes them
 
-    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=STORED_TYPES, having=DEVICES)
+    @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=STORED_TYPES, if_stored_in=DEVICES)
     def incoming(self, event: Inbound) -> None:
         """What wakes a device is on disk with the message, should the process end between the two. Who is woken is
         decided at the release."""
         owner, stanza = event.owner, event.stanza
-        if not event.stamp or not self.devices.get(owner.bare) or _own(event):
+        if not event.log_id or not self.devices.get(owner.bare) or _own(event):
             return
         level = self.rules.policy(stanza).push
         if level is Push.NEVER or (self.chats.ready(owner.bare) and not self.chats.wakes(owner, stanza)):
@@ -180,21 +180,21 @@ class PushNotifications(Plugin[Config]):
             job = self._job(owner, stanza, level)
             for device in away:
                 event.write(self.outbox.drafted(owner.bare, device.key, job))
-            self.drafts[owner.bare, event.stamp] = [device.key for device in away]
+            self.drafts[owner.bare, event.log_id] = [device.key for device in away]
             if len(self.drafts) > DRAFTS:
                 self.drafts.popitem(last=False)
 
-    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"), having=DEVICES)
+    @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"), if_stored_in=DEVICES)
     def arrived(self, event: Inbound) -> None:
         """What is in the archive, and what a room says to a session that waits for its client."""
         owner, stanza = event.owner, event.stanza
         group = stanza.type == "groupchat"
-        if not self.devices.get(owner.bare) or not (event.stamp or group) or _own(event):
+        if not self.devices.get(owner.bare) or not (event.log_id or group) or _own(event):
             return
         level = self.rules.policy(stanza).push
         if level is Push.NEVER:
             return
-        drafts = self.drafts.pop((owner.bare, event.stamp), ())
+        drafts = self.drafts.pop((owner.bare, event.log_id), ())
         if self.chats.ready(owner.bare):
             self._wake(owner, stanza, level, drafts)
         else:
@@ -227,7 +227,7 @@ class PushNotifications(Plugin[Config]):
 
     def _job(self, owner: Account, stanza: Stanza, level: Push) -> Job:
         """Who uses another device may read it there; so that the phone is silent then, it waits, but for a call."""
-        in_use = any(each.carrier is not None and each.feed.gate is None for each in owner.sessions.values())
+        in_use = any(each.stream is not None and each.channel.gate is None for each in owner.sessions.values())
         wait = self.config.delay if in_use and level is not Push.URGENT else 0.0
         return Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza), stanza.type == "groupchat")
 
@@ -277,8 +277,8 @@ class PushNotifications(Plugin[Config]):
         """`in_room`: a message of a room, which wakes a device whose session is in it."""
         session = owner.sessions.get(device.resource)
         if in_room is None:
-            return session is None or session.carrier is None
-        if session is None or session.carrier is not None or in_room.sender is None:
+            return session is None or session.stream is None
+        if session is None or session.stream is not None or in_room.sender is None:
             return False
         return any(address.partition("/")[0] == in_room.sender.bare for address in session[DIRECTED])
 
@@ -332,7 +332,7 @@ class PushNotifications(Plugin[Config]):
                 return
             if condition in PERMANENT:
                 self.outbox.log.warning("%s wakes %s no more: its app server says %s", device.jid, owner, condition)
-                async with self.host.turns.take(owner):
+                async with self.host.locks.hold(owner):
                     await self._remove(owner, [device.key])
             elif job.attempts + 1 < self.config.attempts:
                 await self.outbox.again(owner, device.key, job)
@@ -344,7 +344,7 @@ class PushNotifications(Plugin[Config]):
             self.outbox.later(owner, device.key, job)
 
     async def _mark(self, owner: str, device: Device, failures: int) -> None:
-        async with self.host.turns.take(owner):
+        async with self.host.locks.hold(owner):
             known = self.devices.get(owner).get(device.key)
             if known is None:
                 return

@@ -34,22 +34,22 @@ class OnTheWay:
 
     def asked(self, session: Session) -> None:
         """What came until now has woken its device, if it was to be: nobody was connected."""
-        session[ASKED] = (session.account.released, session.feed.now())
+        session[ASKED] = (session.account.released, session.channel.now())
 
     def lost(self, session: Session, devices: list[Device]) -> None:
         """Its connection is gone. `devices`: those that it has enabled."""
-        account, feed = session.account, session.feed
+        account, channel = session.account, session.channel
         log_id, at = session[ASKED]
         self.asked(session)
-        ids = sorted(stamp for stamp in feed.pending() if stamp > log_id)[-MOST:]
-        queued = feed.queue.unacknowledged() if feed.queue is not None else ()
-        heard = [parse_stanza(data) for data, when in (*queued, *feed.held()) if when > at and _in_room(data)]
+        ids = sorted(stamp for stamp in channel.pending() if stamp > log_id)[-MOST:]
+        queued = channel.queue.unacknowledged() if channel.queue is not None else ()
+        heard = [parse_stanza(data) for data, when in (*queued, *channel.held()) if when > at and _in_room(data)]
         said = [
             (stanza, nicks) for stanza in heard if stanza.sender and (nicks := own_nicks(account, stanza.sender.bare))
         ]
-        behind = Range(after=max(feed.position, log_id), high=account.released, flags=int(Flags.INCOMING))
-        if ids or said or not feed.live:
-            work = self._wake(account, devices, ids, None if feed.live else behind, said[-MOST:])
+        behind = Range(after=max(channel.position, log_id), high=account.released, flags=int(Flags.INCOMING))
+        if ids or said or not channel.live:
+            work = self._wake(account, devices, ids, None if channel.live else behind, said[-MOST:])
             self.plugin.spawn(work, "on the way")
 
     async def _wake(

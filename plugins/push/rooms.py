@@ -56,7 +56,7 @@ class InRooms:
     def _left(self, bare: str) -> bool:
         """It is in the room with a session that waits for its client."""
         account = self.host.account(bare)
-        return account is not None and any(each.carrier is None for each in account.sessions.values())
+        return account is not None and any(each.stream is None for each in account.sessions.values())
 
     def said(self, event: RoomSaid) -> None:
         """After the commit, when the occupants have it."""

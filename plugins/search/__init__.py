@@ -70,7 +70,7 @@ class FullTextSearch(Plugin[Config]):
         asked = words(text)
         if not asked:
             return ()
-        async with self.host.turns.take(f"search {owner}"):
+        async with self.host.locks.hold(f"search {owner}"):
             try:
                 return await self._find(log, owner, asked, wanted, backwards)
             except sqlite3.DatabaseError:
@@ -91,7 +91,7 @@ class FullTextSearch(Plugin[Config]):
         until = last if until is None else min(until, last)
         if index.until >= until:
             return
-        async with self.host.turns.take("search: indexing"):
+        async with self.host.locks.hold("search: indexing"):
             while index.until < until:
                 wanted = Range(after=index.until, high=until, without=int(Flags.HIDDEN))
                 entries = await log.page(owner, wanted, PAGE)
@@ -129,7 +129,7 @@ class FullTextSearch(Plugin[Config]):
     @on(ACCOUNTS_REMOVED)
     async def removed(self, names: frozenset[str]) -> None:
         for bare in names:
-            async with self.host.turns.take(f"search {bare}"):
+            async with self.host.locks.hold(f"search {bare}"):
                 self._drop(bare)
 
     async def sweep(self) -> None:
@@ -139,7 +139,7 @@ class FullTextSearch(Plugin[Config]):
             if owner is None:
                 path.unlink(missing_ok=True)
                 continue
-            async with self.host.turns.take(f"search {owner}"):
+            async with self.host.locks.hold(f"search {owner}"):
                 left = await self.log.count(owner, Range(without=int(Flags.HIDDEN)))
                 async with self._opened(owner) as index:
                     stale = index.count > 2 * left

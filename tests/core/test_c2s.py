@@ -357,7 +357,7 @@ async def test_an_idle_client_is_asked_and_then_given_up(server: Harness) -> Non
 async def test_an_idle_stream_holds_no_parser(server: Harness) -> None:
     romeo = await server.login("romeo")
     await server.advance(15)
-    assert romeo.stream.splitter._parser is None
+    assert romeo.stream.parser._parser is None
     assert (await romeo.iq(PING)).get("type") == "result"
 
 
@@ -427,4 +427,4 @@ async def test_a_stanza_cut_anywhere_is_answered_at_once(server: Harness) -> Non
         assert (await romeo.receive()).get("type") == "result", ping[:cut]
         if cut % 20 == 0:
             await server.advance(60)
-            romeo.stream.splitter.rest()
+            romeo.stream.parser.rest()

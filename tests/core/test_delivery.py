@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.harness import Client, Element, FakeClock, Harness, condition, xml
-from xmppd.delivery.cursor_writer import LOG, Moved
+from xmppd.delivery.cursor_writer import LOG, CursorMove
 from xmppd.delivery.ping_ack import PAUSE
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError, Entry, Flags, Range
@@ -311,9 +311,9 @@ async def test_what_comes_between_reading_the_archive_and_presence_is_not_lost(
     assert (await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")).get("type") == "result"
     await phone.receive_all()
     session = server.host.accounts["juliet@localhost"].sessions["phone"]
-    assert isinstance(session.carrier, ClientStream)
+    assert isinstance(session.stream, ClientStream)
     if slow:
-        session.carrier.pause_writing()
+        session.stream.pause_writing()
     romeo.send("<message to='juliet@localhost/phone' type='headline'><body>news</body></message>")
     say(romeo, "juliet@localhost", "one")
     if direct:
@@ -321,7 +321,7 @@ async def test_what_comes_between_reading_the_archive_and_presence_is_not_lost(
     say(romeo, "juliet@localhost", "two")
     await server.quiet()
     if slow:
-        session.carrier.resume_writing()
+        session.stream.resume_writing()
     got = bodies(await phone.receive_all())
     phone.send("<presence/>")
     got += bodies(await phone.receive_all())
@@ -334,7 +334,7 @@ async def test_who_gets_much_is_asked_now_and_then(server: Harness) -> None:
     """The first is asked for at once; what comes soon after waits for company, but not if it is much."""
     romeo = await server.login("romeo")
     phone = await server.login("juliet", "phone", presence=True)
-    mailbox = server.host.accounts["juliet@localhost"].mailbox
+    cursor = server.host.accounts["juliet@localhost"].cursor
 
     async def asked(messages: int) -> int:
         before = phone.pings
@@ -345,7 +345,7 @@ async def test_who_gets_much_is_asked_now_and_then(server: Harness) -> None:
 
     assert await asked(1) == 1
     assert await asked(3) == 0
-    assert len(mailbox.holders) == 3
+    assert len(cursor.holders) == 3
     await server.advance(PAUSE)
     assert phone.pings == 2
     assert await asked(server.server.limits.queue // 4 + 1) == 1
@@ -439,8 +439,8 @@ async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: H
             await server.advance(1)  # no faster than one client may send
     await server.quiet()
     session = server.host.accounts["juliet@localhost"].sessions["phone"]
-    assert len(session.feed.queue) <= 51
-    assert len(session.account.mailbox.holders) <= 51
+    assert len(session.channel.queue) <= 51
+    assert len(session.account.cursor.holders) <= 51
     got: list[str] = []
     for _ in range(120):
         got += await reader.read()
@@ -856,13 +856,13 @@ async def test_what_waits_for_another_account_is_stored_behind_what_came_meanwhi
 async def test_what_was_delivered_is_forgotten_once(server: Harness) -> None:
     """Two batches may delete the same hidden entry, if the second is made before the first is released."""
     await server.login("juliet")
-    delivery, mailbox = server.host.delivery, server.host.accounts["juliet@localhost"].mailbox
-    delivery.forget(mailbox, 7)
-    notes = [Moved(delivery, mailbox), Moved(delivery, mailbox)]
+    cursor_writer, cursor = server.host.cursor_writer, server.host.accounts["juliet@localhost"].cursor
+    cursor_writer.forget(cursor, 7)
+    notes = [CursorMove(cursor_writer, cursor), CursorMove(cursor_writer, cursor)]
     assert [bool(each.writes()) for each in notes] == [True, True]
     for each in notes:
         each.stored()
-    assert not delivery.forgotten
+    assert not cursor_writer.forgotten
 
 
 @pytest.mark.server(more="limits: {queue: 10, ask_every: 3}")
@@ -917,7 +917,7 @@ async def test_many_refusals_that_were_lost_are_made_again(server: Harness) -> N
         say(romeo, "juliet@localhost", str(number))
     await server.advance(12)
     romeo.cut()
-    server.server.binder.end(next(iter(server.host.accounts["romeo@localhost"].sessions.values())))
+    server.server.session_manager.end(next(iter(server.host.accounts["romeo@localhost"].sessions.values())))
     server.backend._failures.clear()
     await server.advance(5)
     again = server.connect()

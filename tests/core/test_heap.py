@@ -39,7 +39,7 @@ def test_only_what_is_worth_it_and_not_given_back_already() -> None:
         now += EVERY
 
 
-def resident() -> int:
+def cached() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
@@ -51,13 +51,13 @@ def test_pages_in_the_middle_of_the_heap_go_back() -> None:
     blocks = [library.malloc(40_000) for _ in range(4000)]
     for block in blocks:
         ctypes.memset(block, 1, 40_000)
-    full = resident()
+    full = cached()
     for number, block in enumerate(blocks):
         if number % 100 and block != blocks[-1]:  # what stays pins all below it
             library.free(block)
     trimmer = Trimmer()
     assert Heap().free() > WORTH
     trimmer.look(1.0)
-    assert full - resident() > 100 << 20
+    assert full - cached() > 100 << 20
     for block in (*blocks[0:-1:100], blocks[-1]):
         library.free(block)

@@ -11,7 +11,16 @@ import pytest
 
 from tests.harness import Client, FakeClock, Harness
 from xmppd.config import ConfigError, ShapingLimits, SignInLimits, Size, parse_config
-from xmppd.streams.rate_limits import LONGEST, REMEMBERED, REMEMBERED_BYTES, TICK, Hashing, Meter, Pace, SignInGuard
+from xmppd.streams.rate_limits import (
+    LONGEST,
+    REMEMBERED,
+    REMEMBERED_BYTES,
+    TICK,
+    Hashing,
+    Rate,
+    SignInGuard,
+    TokenBucket,
+)
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 PING = "<iq type='get' id='p{}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -26,24 +35,24 @@ HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
 def test_a_burst_passes_and_flows_back() -> None:
-    meter, pace = Meter(), Pace.of(ShapingLimits(Size(1000), Size(5000), 10, 20))
-    assert meter.use(pace, 50.0, 5000, 20) == 0.0
-    assert meter.use(pace, 50.0, 500, 0) == pytest.approx(0.5)
-    assert meter.use(pace, 51.0, 0, 0) == 0.0
-    assert meter.use(pace, 51.0, 0, 15) == pytest.approx(0.5)
-    assert meter.use(pace, 1000.0, 5000, 20) == 0.0
+    bucket, rate = TokenBucket(), Rate.of(ShapingLimits(Size(1000), Size(5000), 10, 20))
+    assert bucket.use(rate, 50.0, 5000, 20) == 0.0
+    assert bucket.use(rate, 50.0, 500, 0) == pytest.approx(0.5)
+    assert bucket.use(rate, 51.0, 0, 0) == 0.0
+    assert bucket.use(rate, 51.0, 0, 15) == pytest.approx(0.5)
+    assert bucket.use(rate, 1000.0, 5000, 20) == 0.0
 
 
 def test_nobody_waits_longer_than_the_longest() -> None:
-    meter, pace = Meter(), Pace.of(ShapingLimits(Size(1024), Size(0), 1, 1))
-    assert meter.use(pace, 0.0, 10_000_000, 10_000) == LONGEST
-    assert meter.use(pace, LONGEST, 0, 0) == 0.0
+    bucket, rate = TokenBucket(), Rate.of(ShapingLimits(Size(1024), Size(0), 1, 1))
+    assert bucket.use(rate, 0.0, 10_000_000, 10_000) == LONGEST
+    assert bucket.use(rate, LONGEST, 0, 0) == 0.0
 
 
 def test_zero_is_no_limit() -> None:
-    pace = Pace.of(ShapingLimits(Size(0), Size(0), 0, 0))
-    assert pace.unlimited
-    assert Meter().use(pace, 0.0, 1 << 40, 1 << 30) == 0.0
+    rate = Rate.of(ShapingLimits(Size(0), Size(0), 0, 0))
+    assert rate.unlimited
+    assert TokenBucket().use(rate, 0.0, 1 << 40, 1 << 30) == 0.0
 
 
 def test_a_rate_below_any_use_is_refused() -> None:
@@ -135,7 +144,7 @@ async def test_who_is_not_read_is_not_taken_for_dead(server: Harness) -> None:
 @pytest.mark.server(more=f"limits: {{per_connection: {UNSHAPED}, per_account: {UNSHAPED}}}")
 async def test_without_limits(server: Harness) -> None:
     romeo = await server.login("romeo")
-    assert not server.server.shaping.on
+    assert not server.server.rate_limiter.on
     for number in range(3000):
         romeo.send(PING.format(number))
     for _ in range(10):

@@ -9,7 +9,7 @@ import pytest
 from tests.core.test_delivery import Reader, acked, bodies, enable, say
 from tests.harness import Client, Harness, condition
 from xmppd.delivery.cursor_writer import LOG
-from xmppd.memory.budget import FREE, Memory, Pool, Share
+from xmppd.memory.budget import FREE, MemoryBudget, Pool, Share
 from xmppd.storage.api import Entry, Range
 from xmppd.xep.duplicates import latest
 
@@ -25,15 +25,15 @@ def session(server: Harness, client: Client) -> Any:
     return server.host.account(client.bare).sessions[client.jid.partition("/")[2]]
 
 
-def held(feed: Any) -> int:
+def held(channel: Any) -> int:
     """The bytes that are really there."""
-    queue = sum(len(data) for data, _, _ in feed.queue.items) if feed.queue is not None else 0
-    return queue + sum(len(data) for data, _ in feed.held())
+    queue = sum(len(data) for data, _, _ in channel.queue.items) if channel.queue is not None else 0
+    return queue + sum(len(data) for data, _ in channel.held())
 
 
 def all_held(server: Harness) -> int:
     accounts = [each for each in server.host.accounts.values() if each is not None]
-    return sum(held(each.feed) for account in accounts for each in account.sessions.values())
+    return sum(held(each.channel) for account in accounts for each in account.sessions.values())
 
 
 async def said(server: Harness, client: Client, to: str, numbers: range, size: int, type: str = "chat") -> None:
@@ -52,7 +52,7 @@ def numbers(texts: list[str]) -> list[int]:
 
 
 def test_bytes_count_three_times_and_are_given_back() -> None:
-    memory, account = Memory(1000 * KIB, 400 * KIB), Pool()
+    memory, account = MemoryBudget(1000 * KIB, 400 * KIB), Pool()
     one, two = Share(account, memory), Share(account, memory)
     one.take(200 * KIB)
     two.take(50 * KIB)
@@ -68,7 +68,7 @@ def test_bytes_count_three_times_and_are_given_back() -> None:
 
 
 def test_it_is_told_once_that_room_is_wanted() -> None:
-    memory, account, calls = Memory(100, 60), Pool(), list[tuple[Pool, int]]()
+    memory, account, calls = MemoryBudget(100, 60), Pool(), list[tuple[Pool, int]]()
     memory.on_pressure = lambda pool: calls.append((pool, pool.used))
     share = Share(account, memory)
     for _ in range(5):
@@ -90,17 +90,17 @@ async def test_what_is_in_the_archive_waits_there(server: Harness) -> None:
     juliet = await server.login("juliet", "balcony", presence=True)
     await enable(juliet)
     await enable(romeo)
-    feed = session(server, juliet).feed
+    channel = session(server, juliet).channel
     await said(server, romeo, "juliet@localhost", range(30), 40 * KIB)
     assert await acked(romeo) == 30
-    assert not feed.live and len(feed.queue) == 7
-    assert feed.share.used == held(feed) == server.server.memory.used < 300 * KIB
+    assert not channel.live and len(channel.queue) == 7
+    assert channel.share.used == held(channel) == server.server.memory.used < 300 * KIB
     reader, got = Reader(juliet), list[str]()
     for _ in range(20):
         got += await reader.read()
-        assert held(feed) < 300 * KIB, "a page of the log does not overrun it either"
+        assert held(channel) < 300 * KIB, "a page of the log does not overrun it either"
     assert numbers(got) == list(range(30))
-    assert feed.live and server.server.memory.used == feed.share.used == 0
+    assert channel.live and server.server.memory.used == channel.share.used == 0
 
 
 @pytest.mark.server(more=SMALL)
@@ -109,11 +109,11 @@ async def test_a_session_that_waits_for_its_client_is_bounded_and_loses_nothing(
     await enable(romeo)
     juliet = await server.login("juliet", "balcony", presence=True)
     id = await enable(juliet)
-    feed = session(server, juliet).feed
+    channel = session(server, juliet).channel
     juliet.cut()
     await said(server, romeo, "juliet@localhost", range(20), 40 * KIB)
     assert await acked(romeo) == 20
-    assert held(feed) < 300 * KIB
+    assert held(channel) < 300 * KIB
     await server.register("juliet")
     again = server.connect()
     await again.sign_in("juliet")
@@ -129,7 +129,7 @@ async def test_of_each_sender_the_last_presence_waits(server: Harness) -> None:
     """The queue is full: a hundred changes of one contact are one, and chat states are dropped; the session goes on."""
     romeo, juliet = await server.login("romeo", presence=True), await server.login("juliet", presence=True)
     await enable(juliet)
-    feed = session(server, juliet).feed
+    channel = session(server, juliet).channel
     for number in range(10):
         say(romeo, juliet.jid, str(number))
     for number in range(100):
@@ -137,7 +137,7 @@ async def test_of_each_sender_the_last_presence_waits(server: Harness) -> None:
         romeo.send(f"<message to='{juliet.jid}' type='chat'>{STATE}</message>")
     await server.quiet()
     assert not session(server, juliet).ended
-    assert held(feed) == server.server.memory.used
+    assert held(channel) == server.server.memory.used
     dropped = server.server.counts.dropped
     assert dropped == 100 - 9, "nine states found room beside the presence"
     reader = Reader(juliet)
@@ -171,16 +171,16 @@ async def test_what_waits_for_a_sleeping_client_is_bounded_in_bytes(server: Harn
     """XEP-0352: more than `client_state.held_size` goes out; the bytes that wait are counted."""
     romeo, juliet = await server.login("romeo"), await server.login("juliet", presence=True)
     juliet.send("<inactive xmlns='urn:xmpp:csi:0'/>")
-    feed = session(server, juliet).feed
+    channel = session(server, juliet).channel
     for number in range(3):
         status = str(number) * 10 * KIB
         romeo.send(f"<presence to='{juliet.jid}'><status>{status}</status></presence>")
         await server.quiet()
-        assert 10 * KIB < held(feed) < 11 * KIB and held(feed) == server.server.memory.used
+        assert 10 * KIB < held(channel) < 11 * KIB and held(channel) == server.server.memory.used
     for number in range(40):
         romeo.send(f"<message to='{juliet.jid}' type='headline' id='{number}'><body>{'x' * 20 * KIB}</body></message>")
         await server.advance(0.1)
-        assert held(feed) < 540 * KIB and held(feed) == server.server.memory.used
+        assert held(channel) < 540 * KIB and held(channel) == server.server.memory.used
     assert await juliet.receive_all()
     juliet.send("<active xmlns='urn:xmpp:csi:0'/>")
     await server.quiet()
@@ -419,13 +419,13 @@ async def test_who_does_not_read_the_answers_is_not_read(server: Harness, ask: s
     for _ in range(10_000):
         romeo.send(ask)
     await server.quiet()
-    memory, feed = server.server.memory, session(server, romeo).feed
+    memory, channel = server.server.memory, session(server, romeo).channel
     unsent = romeo.link.write_buffer_size
     assert romeo.link.paused and unsent < 2 * 64 * KIB + 1024
-    assert memory.used == feed.share.used == unsent
+    assert memory.used == channel.share.used == unsent
     sent = 10_000 - len(romeo._unsent)
     romeo.link.go_on()
-    assert memory.used == feed.share.used == 0
+    assert memory.used == channel.share.used == 0
     found = await romeo.receive_all()
     assert len(found) == 10_000 > sent and not romeo.link.paused
     assert not session(server, romeo).ended
@@ -437,15 +437,15 @@ async def test_a_slow_client_that_asks_for_nothing_is_read(server: Harness) -> N
     await enable(juliet)
     juliet.link.stalled = True
     await said(server, romeo, juliet.bare, range(20), 10 * KIB)
-    assert session(server, juliet).feed.paused
+    assert session(server, juliet).channel.paused
     juliet.send("<message to='romeo@localhost' type='chat' id='m'><body>wait</body></message>")
     romeo.send("<presence/>")
     assert bodies(await romeo.receive_all()) == ["wait"]
     used = server.server.memory.used
-    assert used == session(server, juliet).feed.share.used >= juliet.link.write_buffer_size > 64 * KIB
+    assert used == session(server, juliet).channel.share.used >= juliet.link.write_buffer_size > 64 * KIB
     juliet.cut()
     await server.quiet()
-    assert server.server.memory.used == held(session(server, juliet).feed)
+    assert server.server.memory.used == held(session(server, juliet).channel)
 
 
 @pytest.mark.server(more=UNSHAPED)
@@ -478,7 +478,7 @@ async def test_who_has_only_begun_to_lag_stays(server: Harness) -> None:
         body = "x" * 10 * KIB
         romeo.send(f"<message to='{sender.jid}' type='chat' id='n{number}'><body>{body}</body>{NO_STORE}</message>")
     await server.advance(0.5)
-    holds = [session(server, client).feed.share.used for client in clients]
+    holds = [session(server, client).channel.share.used for client in clients]
     assert max(holds) == holds[1]
     memory.configure(memory.limit, session(server, sender).account.pool.used)
     romeo.send(f"<message to='{sender.jid}' type='chat' id='n'><body>x</body>{NO_STORE}</message>")
@@ -598,20 +598,20 @@ async def test_a_session_with_nothing_to_acknowledge_is_not_held_up(server: Harn
     """What is crowded for others, or is its own but in no queue, must not leave it waiting for an acknowledgement."""
     romeo, juliet = await server.login("romeo"), await server.login("juliet", "phone", presence=True)
     await enable(juliet)
-    feed = session(server, juliet).feed
+    channel = session(server, juliet).channel
     server.server.memory.account_spill = 70 * KIB
     await said(server, romeo, "juliet@localhost", range(7), 40 * KIB)
-    assert len(feed.queue) == 2
+    assert len(channel.queue) == 2
     for number in range(2):
         body = "x" * 40 * KIB
         romeo.send(f"<message to='{juliet.jid}' id='n{number}'><body>{body}</body>{NO_STORE}</message>")
         await server.advance(0.2)
-    assert not feed.live
+    assert not channel.live
     reader, got = Reader(juliet), list[str]()
     for _ in range(6):
         got += await reader.read()
     assert numbers(got) == list(range(7)) and len([each for each in got if each.startswith("x")]) == 2
-    assert feed.live and feed.share.used == 0
+    assert channel.live and channel.share.used == 0
 
 
 async def test_the_last_messages_of_an_account_are_looked_at_up_to_a_size(server: Harness) -> None:

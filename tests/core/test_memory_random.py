@@ -60,7 +60,7 @@ class Crowd:
         rng, self.serial = self.rng, self.serial + 1
         body = f"<body>{'x' * rng.choice((10, 1000, 30_000, 100_000))}</body>"
         to = rng.choice(USERS) + "@localhost" + rng.choice(("", "", "/r1"))
-        queue = client.stream.session.feed.queue if client.stream.session is not None else None
+        queue = client.stream.session.channel.queue if client.stream.session is not None else None
         stanzas = [
             *(
                 f"<message to='{to}' type='{type}' id='m{self.serial}'>{body}</message>"
@@ -111,8 +111,8 @@ class Crowd:
 
 def counted(session: Any) -> int:
     """What is there of a session, which is what it is charged for."""
-    there = held(session.feed) + (session.carrier.unsent if session.carrier is not None else 0)
-    assert session.feed.share.used == there
+    there = held(session.channel) + (session.stream.unsent if session.stream is not None else 0)
+    assert session.channel.share.used == there
     return there
 
 

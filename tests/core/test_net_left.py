@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
-from xmppd.protocol.parser import Limits, Splitter
+from xmppd.protocol.parser import Limits, StreamParser
 
 from .net_support import client_context, event_loop_policy, serving
 
@@ -51,8 +51,8 @@ async def test_tls_that_fails_goes_at_once(tmp_path: Path, how: str) -> None:
 
 
 def test_what_was_fed_goes_with_the_stream() -> None:
-    splitter = Splitter(Limits(size=1 << 20, elements=10))
-    splitter.feed(b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
-    splitter.feed(b"<message><x>" + b"x" * 500_000)
-    splitter.feed(b"<a/>" * 20)
-    assert splitter.fault is not None and splitter.fault.__traceback__ is None
+    parser = StreamParser(Limits(size=1 << 20, elements=10))
+    parser.feed(b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+    parser.feed(b"<message><x>" + b"x" * 500_000)
+    parser.feed(b"<a/>" * 20)
+    assert parser.fault is not None and parser.fault.__traceback__ is None

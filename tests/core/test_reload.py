@@ -103,9 +103,9 @@ async def test_times_of_connections(site: Site) -> None:
 async def test_shaping_can_be_switched_on_and_off(site: Site) -> None:
     off = "{bytes: 0, stanzas: 0}"
     await site.reload({}, f"limits: {{per_connection: {off}, per_account: {off}}}")
-    assert not site.server.server.shaping.on
+    assert not site.server.server.rate_limiter.on
     await site.reload()
-    assert site.server.server.shaping.on
+    assert site.server.server.rate_limiter.on
 
 
 async def test_the_log(site: Site) -> None:

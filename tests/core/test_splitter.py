@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from xmppd.protocol import tokens
-from xmppd.protocol.parser import BEFORE_SIGN_IN, Limits, Nonza, Splitter, StreamClose, StreamOpen
+from xmppd.protocol.parser import BEFORE_SIGN_IN, Limits, Nonza, StreamClose, StreamOpen, StreamParser
 from xmppd.stanza import Kind, Stanza
 from xmppd.xml import escape, parse_inside, quoted
 
@@ -22,16 +22,16 @@ HEADER = (
 )
 
 
-def opened(limits: Limits | None = None, header: bytes = HEADER) -> Splitter:
-    splitter = Splitter(limits or Limits())
-    assert isinstance(splitter.feed(header)[0], StreamOpen)
-    return splitter
+def opened(limits: Limits | None = None, header: bytes = HEADER) -> StreamParser:
+    parser = StreamParser(limits or Limits())
+    assert isinstance(parser.feed(header)[0], StreamOpen)
+    return parser
 
 
 def fault(data: bytes, limits: Limits | None = None) -> str:
-    splitter = opened(limits)
-    splitter.feed(data)
-    return splitter.fault.condition if splitter.fault else ""
+    parser = opened(limits)
+    parser.feed(data)
+    return parser.fault.condition if parser.fault else ""
 
 
 # ---- what comes out is what went in
@@ -92,16 +92,16 @@ def canonical(element: Any) -> Any:
 def test_slices_are_what_lxml_reads_on_any_chunking(found: list[str], data: Any) -> None:
     """T19: the tree of what is passed on is the tree that came, whatever the segments on the wire."""
     document = "".join(found).encode()
-    splitter = opened()
+    parser = opened()
     out: list[Any] = []
     at = 0
     while at < len(document):
         size = data.draw(st.integers(1, 60))
-        out += splitter.feed(document[at : at + size])
+        out += parser.feed(document[at : at + size])
         at += size
         if data.draw(st.booleans()):
-            splitter.rest()
-    assert splitter.fault is None
+            parser.rest()
+    assert parser.fault is None
     reference = etree.fromstring(HEADER.split(b"?>")[1] + document + b"</stream:stream>")
     assert len(out) == len(reference)
     for item, wanted in zip(out, reference, strict=True):
@@ -115,16 +115,16 @@ def test_slices_are_what_lxml_reads_on_any_chunking(found: list[str], data: Any)
 @given(st.binary(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_junk_is_a_fault_never_a_crash(junk: bytes) -> None:
-    splitter = opened()
-    splitter.feed(junk)
-    splitter.feed(junk)
+    parser = opened()
+    parser.feed(junk)
+    parser.feed(junk)
 
 
 def test_many_stanzas_in_one_read_and_one_in_many_reads() -> None:
-    splitter = opened()
+    parser = opened()
     one = b"<message to='a@b'><body>hi</body></message>"
-    assert len(splitter.feed(one * 50 + one[:10])) == 50
-    assert [stanza.inside for stanza in splitter.feed(one[10:])] == [b"<body>hi</body>"]  # type: ignore[union-attr]
+    assert len(parser.feed(one * 50 + one[:10])) == 50
+    assert [stanza.inside for stanza in parser.feed(one[10:])] == [b"<body>hi</body>"]  # type: ignore[union-attr]
 
 
 def test_closing_tag() -> None:
@@ -150,11 +150,11 @@ def test_prefixes_of_the_header_are_written_out() -> None:
 
 
 def test_whitespace_keeps_alive_without_a_parser() -> None:
-    splitter = opened()
-    splitter.rest()
-    assert splitter.feed(b" \n") == []
-    assert splitter._parser is None
-    assert len(splitter.feed(b"<iq/>")) == 1
+    parser = opened()
+    parser.rest()
+    assert parser.feed(b" \n") == []
+    assert parser._parser is None
+    assert len(parser.feed(b"<iq/>")) == 1
 
 
 # ---- what is refused
@@ -177,18 +177,18 @@ def test_whitespace_keeps_alive_without_a_parser() -> None:
 @pytest.mark.parametrize("drip", [False, True])
 def test_restricted_xml(data: bytes, drip: bool) -> None:
     """T01, T02: RFC 6120 section 11.1, split at every byte."""
-    splitter = opened()
+    parser = opened()
     for piece in [data[i : i + 1] for i in range(len(data))] if drip else [data]:
-        splitter.feed(piece)
-    assert splitter.fault is not None
-    assert splitter.fault.condition == "restricted-xml"
+        parser.feed(piece)
+    assert parser.fault is not None
+    assert parser.fault.condition == "restricted-xml"
 
 
 def test_doctype_before_the_header() -> None:
-    splitter = Splitter()
-    splitter.feed(b"<?xml version='1.0'?><!DOCTYPE lolz [<!ENTITY lol 'lol'>]><stream:stream>")
-    assert splitter.fault is not None
-    assert splitter.fault.condition == "restricted-xml"
+    parser = StreamParser()
+    parser.feed(b"<?xml version='1.0'?><!DOCTYPE lolz [<!ENTITY lol 'lol'>]><stream:stream>")
+    assert parser.fault is not None
+    assert parser.fault.condition == "restricted-xml"
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,11 @@ def test_doctype_before_the_header() -> None:
 @pytest.mark.parametrize("drip", [False, True])
 def test_not_well_formed(data: bytes, drip: bool) -> None:
     """T16."""
-    splitter = opened()
+    parser = opened()
     for piece in [data[i : i + 1] for i in range(len(data))] if drip else [data]:
-        splitter.feed(piece)
-    assert splitter.fault is not None
-    assert splitter.fault.condition == "not-well-formed"
+        parser.feed(piece)
+    assert parser.fault is not None
+    assert parser.fault.condition == "not-well-formed"
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_not_well_formed(data: bytes, drip: bool) -> None:
     ],
 )
 def test_unsupported_encoding(start: bytes) -> None:
-    splitter = Splitter()
-    splitter.feed(start + HEADER.split(b"?>")[1])
-    assert splitter.fault is not None
-    assert splitter.fault.condition in ("unsupported-encoding", "not-well-formed")
+    parser = StreamParser()
+    parser.feed(start + HEADER.split(b"?>")[1])
+    assert parser.fault is not None
+    assert parser.fault.condition in ("unsupported-encoding", "not-well-formed")
 
 
 @pytest.mark.parametrize(
@@ -243,9 +243,9 @@ def test_unsupported_encoding(start: bytes) -> None:
 )
 def test_other_protocols(junk: bytes) -> None:
     """T07."""
-    splitter = Splitter()
-    assert splitter.feed(junk) == []
-    assert splitter.fault is not None
+    parser = StreamParser()
+    assert parser.feed(junk) == []
+    assert parser.fault is not None
 
 
 @pytest.mark.parametrize(
@@ -259,10 +259,10 @@ def test_other_protocols(junk: bytes) -> None:
     ],
 )
 def test_bad_headers(header: bytes, condition: str) -> None:
-    splitter = Splitter()
-    splitter.feed(header)
-    assert splitter.fault is not None
-    assert splitter.fault.condition == condition
+    parser = StreamParser()
+    parser.feed(header)
+    assert parser.fault is not None
+    assert parser.fault.condition == condition
 
 
 def test_nested_stream_elements() -> None:
@@ -286,11 +286,11 @@ def test_size_is_counted_while_parsing() -> None:
 
 
 def test_a_tag_that_never_ends() -> None:
-    splitter = opened(BEFORE_SIGN_IN)
+    parser = opened(BEFORE_SIGN_IN)
     for _ in range(200):
-        splitter.feed(b"<message " + b"a" * 64 if splitter.pending == 0 else b"a" * 64)
-    assert splitter.fault is not None
-    assert splitter.fault.condition == "policy-violation"
+        parser.feed(b"<message " + b"a" * 64 if parser.pending == 0 else b"a" * 64)
+    assert parser.fault is not None
+    assert parser.fault.condition == "policy-violation"
 
 
 @pytest.mark.parametrize(
@@ -385,12 +385,12 @@ def test_a_stanza_is_there_with_its_last_byte(stanza: bytes, size: int) -> None:
     """Whether expat puts off what is unfinished or not: nothing waits for bytes that come later (0: random pieces)."""
     for seed in range(40 if size == 0 else 1):
         dice = random.Random(seed)
-        splitter, at, came = opened(), 0, 0
+        parser, at, came = opened(), 0, 0
         while at < len(stanza):
             piece = stanza[at : at + (size or dice.randint(1, 30))]
             at += len(piece)
-            came += len(splitter.feed(piece))
-            assert splitter.fault is None
+            came += len(parser.feed(piece))
+            assert parser.fault is None
             assert came == whole(stanza[:at]), stanza[:at]
 
 
@@ -399,13 +399,13 @@ def test_a_stanza_is_there_with_its_last_byte(stanza: bytes, size: int) -> None:
 def test_expat_is_given_whole_tokens(found: list[str], dice: random.Random) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("xmppd.protocol.parser.ParserCreate", Watched)
-        splitter, document, at = opened(), "".join(found).encode(), 0
+        parser, document, at = opened(), "".join(found).encode(), 0
         while at < len(document):
             piece = document[at : at + dice.randint(1, 20)]
             at += len(piece)
-            splitter.feed(piece)
-    assert splitter.fault is None
-    assert splitter.pending == 0
+            parser.feed(piece)
+    assert parser.fault is None
+    assert parser.pending == 0
 
 
 @pytest.mark.parametrize("start", [b'<message a="', b"<message><body>&#", b"<message ", b"<message><body>&"])
@@ -414,13 +414,13 @@ def test_a_token_in_drips_is_linear(watched: type[Watched], start: bytes, piece:
     """T04: a megabyte of one token in writes of 64 bytes is not read again at each of them."""
     if start == b"<message " and piece[:1] != b"0":
         return  # that ends the tag
-    splitter = opened()
-    splitter.feed(start)
+    parser = opened()
+    parser.feed(start)
     before, feeds = watched.pieces, 0
-    while splitter.fault is None:
-        splitter.feed(piece)
+    while parser.fault is None:
+        parser.feed(piece)
         feeds += 1
-    assert splitter.fault.condition in ("policy-violation", "not-well-formed", "restricted-xml")
+    assert parser.fault.condition in ("policy-violation", "not-well-formed", "restricted-xml")
     assert feeds >= 4000
     assert watched.pieces - before <= 2
 
@@ -436,7 +436,7 @@ def test_a_comment_in_drips_ends_at_once() -> None:
 def test_a_long_name_is_refused_with_the_stanza() -> None:
     """Names cost more than their bytes everywhere behind: the stanza is answered, the stream goes on."""
     long = b"n" * 600
-    splitter = opened()
+    parser = opened()
     for data in (
         b"<message id='1'><%s/></message>" % long,
         b"<message id='2'><x %s=''/></message>" % long,
@@ -444,11 +444,11 @@ def test_a_long_name_is_refused_with_the_stanza() -> None:
         b"<message id='4' %s=''/>" % long,
         "<message id='5'><{}/></message>".format("\u00e9" * 260).encode(),
     ):
-        stanza = splitter.feed(data)[0]
+        stanza = parser.feed(data)[0]
         assert isinstance(stanza, Stanza)
         assert (stanza.fault, stanza.inside, stanza.tags) == ("long-name", b"", ())
-        assert splitter._parser is None, "expat keeps each name it has seen"
-    good = splitter.feed(b"<message id='6'><%s xmlns='urn:x'/></message>" % (b"n" * 500))[0]
+        assert parser._parser is None, "expat keeps each name it has seen"
+    good = parser.feed(b"<message id='6'><%s xmlns='urn:x'/></message>" % (b"n" * 500))[0]
     assert isinstance(good, Stanza)
     assert good.fault == ""
     assert fault(b"<%s/>" % long) == "policy-violation"
@@ -457,16 +457,16 @@ def test_a_long_name_is_refused_with_the_stanza() -> None:
 
 def test_a_parser_is_not_kept_for_ever() -> None:
     """A stream that never rests: expat keeps every name that it has seen."""
-    splitter, parsers = opened(), set()
+    parser, parsers = opened(), set()
     for number in range(5000):
-        splitter.feed(b"<message><name-%d/></message><" % number)
-        parsers.add(id(splitter._parser))
-        splitter.feed(b"presence/>")
-        assert splitter._parser is None or len(splitter._parser.intern) < 4000
-    splitter = opened()
+        parser.feed(b"<message><name-%d/></message><" % number)
+        parsers.add(id(parser._parser))
+        parser.feed(b"presence/>")
+        assert parser._parser is None or len(parser._parser.intern) < 4000
+    parser = opened()
     for _ in range(300):
-        splitter.feed(b"<message xmlns:%s='urn:x'/>" % (b"p" * 10_000))
-        assert splitter._base < 1 << 17
+        parser.feed(b"<message xmlns:%s='urn:x'/>" % (b"p" * 10_000))
+        assert parser._base < 1 << 17
 
 
 # ---- white space
@@ -474,27 +474,27 @@ def test_a_parser_is_not_kept_for_ever() -> None:
 
 @pytest.mark.parametrize("rests", [False, True])
 def test_a_stranger_may_not_send_white_space_for_ever(rests: bool) -> None:
-    splitter, sent = opened(BEFORE_SIGN_IN), 0
-    while splitter.fault is None:
-        assert splitter.feed(b" " * 100) == []
+    parser, sent = opened(BEFORE_SIGN_IN), 0
+    while parser.fault is None:
+        assert parser.feed(b" " * 100) == []
         if rests:
-            splitter.rest()
+            parser.rest()
         sent += 100
-    assert splitter.fault.condition == "policy-violation"
+    assert parser.fault.condition == "policy-violation"
     assert 8192 < sent <= 8300
-    assert splitter.feed(b" ") == []
-    splitter = Splitter(BEFORE_SIGN_IN)
-    splitter.feed(b" " * 9000)
-    assert splitter.fault is not None, "also before the header"
+    assert parser.feed(b" ") == []
+    parser = StreamParser(BEFORE_SIGN_IN)
+    parser.feed(b" " * 9000)
+    assert parser.fault is not None, "also before the header"
 
 
 def test_white_space_keeps_a_session_alive_for_ever() -> None:
-    splitter = opened()
+    parser = opened()
     for _ in range(100_000):
-        splitter.feed(b" ")
-    splitter.feed(b"\n" * 3_000_000)
-    assert splitter.fault is None
-    assert splitter.pending == 0
+        parser.feed(b" ")
+    parser.feed(b"\n" * 3_000_000)
+    assert parser.fault is None
+    assert parser.pending == 0
 
 
 # ---- the expat that is there

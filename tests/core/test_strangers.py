@@ -13,7 +13,7 @@ import pytest
 from tests.harness import Client, Harness, condition, xml
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
 from xmppd.jid import JID
-from xmppd.routing.answer_times import EvenTimes
+from xmppd.routing.answer_times import AnswerTimes
 
 KINDS = {
     "disco#info": ("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>"),
@@ -126,7 +126,7 @@ async def test_the_store_holds_no_password(server: Harness) -> None:
     """T37, A09: salted and iterated, another salt for each account."""
     for name in ("romeo", "juliet"):
         await server.server.accounts.create(JID.parse(f"{name}@localhost"), "a password")
-    found = [await server.storage.map(ACCOUNT_MAP, StoredAccount, resident=True).read(f"{name}@localhost", "")
+    found = [await server.storage.map(ACCOUNT_MAP, StoredAccount, cached=True).read(f"{name}@localhost", "")
              for name in ("romeo", "juliet")]  # fmt: skip
     keys = [each.credentials.get(hash) for each in found if each is not None for hash in ("SHA-1", "SHA-256")]
     assert all("a password" not in repr(each) for each in found)
@@ -238,7 +238,7 @@ async def test_what_tells_more_than_its_time_is_not_held_up(server: Harness, eve
 
 async def test_a_slow_store_does_not_tell_either(server: Harness) -> None:
     """Work that takes longer ends with a later tick, as it would have for others."""
-    times = EvenTimes(server.clock)
+    times = AnswerTimes(server.clock)
     tick = times.next(0.02)
     assert 0.01 <= tick - server.clock.monotonic() <= 0.03
     await server.advance(0.047)

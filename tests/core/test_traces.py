@@ -6,7 +6,7 @@ from plugins.stream_management import Sent
 from tests.core.test_delivery import SM, Reader, bodies, enable, restarted, say
 from tests.harness import Client, Element, Harness
 from xmppd.contracts.archive import LOG
-from xmppd.delivery.cursor_writer import Delivery
+from xmppd.delivery.cursor_writer import CursorWriter
 from xmppd.storage.api import Flags, Range
 
 
@@ -54,7 +54,7 @@ async def test_after_a_quiet_moment_nothing_is_sent_again(server: Harness) -> No
     for number in range(4):
         say(romeo, "juliet@localhost", str(number))
     await reader.read(ack=False)
-    await server.advance(Delivery.QUIET)
+    await server.advance(CursorWriter.QUIET)
     second = await restarted(server)
     try:
         juliet, _ = await back(second, previous, reader.h)
@@ -71,7 +71,7 @@ async def test_what_the_client_has_not_got_is_sent(server: Harness) -> None:
     for number in range(4):
         say(romeo, "juliet@localhost", str(number))
     await reader.read(ack=False)
-    await server.advance(Delivery.QUIET)
+    await server.advance(CursorWriter.QUIET)
     second = await restarted(server)
     try:
         juliet, _ = await back(second, previous, reader.h - 2)
@@ -104,12 +104,12 @@ async def test_hidden_entries_are_deleted_then(server: Harness) -> None:
         "<no-permanent-store xmlns='urn:xmpp:hints'/></message>"
     )
     await reader.read(ack=False)
-    await server.advance(Delivery.QUIET)
+    await server.advance(CursorWriter.QUIET)
     second = await restarted(server)
     try:
         juliet, _ = await back(second, previous, reader.h)
         assert bodies(await juliet.receive_all()) == []
-        await second.advance(Delivery.QUIET)
+        await second.advance(CursorWriter.QUIET)
         left = await second.storage.log(LOG).page("juliet@localhost", Range(flags=Flags.HIDDEN), 10)
         assert left == []
     finally:
@@ -120,7 +120,7 @@ async def test_anothers_count_says_nothing(server: Harness) -> None:
     romeo, _, previous, reader = await prepared(server)
     say(romeo, "juliet@localhost", "0")
     await reader.read(ack=False)
-    await server.advance(Delivery.QUIET)
+    await server.advance(CursorWriter.QUIET)
     second = await restarted(server)
     try:
         other = second.connect()
@@ -147,7 +147,7 @@ async def test_a_long_queue_is_written_now_and_then(server: Harness) -> None:
         seen.add(len(stored.stamps) if stored is not None else 0)
     assert len(seen) < 60
     await reader.read(ack=False)
-    await server.advance(3 * Delivery.QUIET)
+    await server.advance(3 * CursorWriter.QUIET)
     second = await restarted(server)
     try:
         juliet, _ = await back(second, previous, reader.h)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from xmppd.routing.locks import Turns
+from xmppd.routing.locks import OwnerLocks
 
 
 async def test_one_at_a_time_first_come_first_served() -> None:
-    turns, log = Turns(), []
+    locks, log = OwnerLocks(), []
 
     async def work(number: int, *names: str) -> None:
-        async with turns.take(*names):
+        async with locks.hold(*names):
             log.append(("in", number))
             await asyncio.sleep(0)
             log.append(("out", number))
@@ -27,27 +27,27 @@ async def test_one_at_a_time_first_come_first_served() -> None:
         else:
             busy.discard(number)
     assert [number for what, number in log if what == "in" and number < 4] == [1, 2, 3]
-    assert not turns._held
+    assert not locks._held
 
 
 async def test_who_gives_up_waiting_leaves_nothing() -> None:
-    turns = Turns()
-    async with turns.take("b"):
-        waiting = asyncio.ensure_future(_take(turns, "a", "b"))
+    locks = OwnerLocks()
+    async with locks.hold("b"):
+        waiting = asyncio.ensure_future(_take(locks, "a", "b"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        async with turns.take("a"):
+        async with locks.hold("a"):
             pass
-    assert not turns._held
+    assert not locks._held
 
 
-async def _take(turns: Turns, *names: str) -> None:
-    async with turns.take(*names):
+async def _take(locks: OwnerLocks, *names: str) -> None:
+    async with locks.hold(*names):
         raise AssertionError("not its turn")
 
 
 async def test_the_same_name_twice() -> None:
-    async with Turns().take("a", "a"):
+    async with OwnerLocks().hold("a", "a"):
         pass

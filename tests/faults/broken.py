@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xmppd.delivery.channel import Feed
+from xmppd.delivery.channel import DeliveryChannel
 from xmppd.net.loop import RealClock
-from xmppd.routing.router import Passage
+from xmppd.routing.router import StanzaTransaction
 from xmppd.storage.api import Write
 from xmppd.storage.sqlite_write import Writer
 
@@ -47,41 +47,41 @@ def jumping_clock() -> None:
 
 def ack_before_commit() -> None:
     """A stanza counts as handled when it was read."""
-    finish = Passage.finish
+    finish = StanzaTransaction.finish
 
-    def early(self: Passage) -> None:
+    def early(self: StanzaTransaction) -> None:
         if self.session is not None and self.writes:
             self.session.settled()
             self.session = None
         finish(self)
 
-    Passage.finish = early  # type: ignore[method-assign]
+    StanzaTransaction.finish = early  # type: ignore[method-assign]
 
 
 def delivery_before_commit() -> None:
     """The recipient sees it before the disk has it."""
-    finish = Passage.finish
+    finish = StanzaTransaction.finish
 
-    def early(self: Passage) -> None:
+    def early(self: StanzaTransaction) -> None:
         if self.writes:
             for event in self.inbound:
-                self.router.release_in(self, event)
+                self.router.deliver_inbound(self, event)
             self.inbound = []
         finish(self)
 
-    Passage.finish = early  # type: ignore[method-assign]
+    StanzaTransaction.finish = early  # type: ignore[method-assign]
 
 
 def cursor_at_write() -> None:
     """What was written to a client, or to its queue, is taken for delivered."""
-    put = Feed._put
+    put = DeliveryChannel._put
 
-    def careless(self: Feed, data: bytes, stamp: int, *rest: float) -> None:
-        put(self, data, stamp, *rest)
-        if stamp:
-            self.session.account.mailbox.settle((stamp,))
+    def careless(self: DeliveryChannel, data: bytes, log_id: int, *rest: float) -> None:
+        put(self, data, log_id, *rest)
+        if log_id:
+            self.session.account.cursor.acknowledge((log_id,))
 
-    Feed._put = careless  # type: ignore[method-assign]
+    DeliveryChannel._put = careless  # type: ignore[method-assign]
 
 
 BUILDS: dict[str, Callable[[], None]] = {

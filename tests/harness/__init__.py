@@ -133,7 +133,7 @@ class Harness:
         host = self.server.hosts[domain]
         bare = f"{user}@{domain}"
         await self.storage.load(bare)
-        if not self.storage.map(ACCOUNT_MAP, StoredAccount, resident=True).get(bare):
+        if not self.storage.map(ACCOUNT_MAP, StoredAccount, cached=True).get(bare):
             write = host.stored_accounts.put(bare, "", StoredAccount(credentials(), self.clock.now()))
             await self.storage.commit([write])
             host.forget(bare)

@@ -120,10 +120,10 @@ async def test_what_waits_is_not_counted_before_it_is_sent(server: Harness) -> N
     show(juliet, "one")
     await server.quiet()
     session = server.host.accounts["romeo@localhost"].sessions["phone"]
-    assert session.feed.queue.sent == 0
+    assert session.channel.queue.sent == 0
     say(juliet, "hello")
     await server.quiet()
-    assert session.feed.queue.sent == 2
+    assert session.channel.queue.sent == 2
 
 
 async def test_a_resumed_stream_is_active(server: Harness) -> None:

@@ -40,7 +40,7 @@ async def bodies(client: Client) -> list[int]:
 async def position(server: Harness) -> int:
     """How far the stored cursor is."""
     await server.advance(2)
-    cursor = server.host.delivery.cursors.get(JULIET).get("")
+    cursor = server.host.cursor_writer.cursors.get(JULIET).get("")
     return cursor.position if cursor is not None else 0
 
 
@@ -68,15 +68,15 @@ async def test_a_negative_priority_gets_nothing_until_it_is_raised(server: Harne
 async def test_later_presence_starts_nothing_anew(server: Harness) -> None:
     juliet = await server.login("juliet", "balcony", presence=True)
     account = server.host.account(JULIET)
-    feed = account.sessions["balcony"].feed
-    online_since = feed.since
+    channel = account.sessions["balcony"].channel
+    online_since = channel.since
     account.released = account.next_id()
     juliet.send("<presence><show>away</show></presence>")
     await juliet.receive_all()
-    assert feed.since == online_since
+    assert channel.since == online_since
     juliet.send("<presence type='unavailable'/><presence/>")
     await juliet.receive_all()
-    assert feed.since > online_since
+    assert channel.since > online_since
 
 
 @pytest.mark.parametrize("read", [0, 2])
@@ -84,17 +84,17 @@ async def test_who_has_read_the_archive_gets_what_came_later(server: Harness, re
     await owed(server, entry(1), entry(2), entry(3))
     juliet = await server.login("juliet", "balcony")
     session = server.host.account(JULIET).sessions["balcony"]
-    session.feed.archive_read = FIRST + read if read else 0
+    session.channel.archive_read = FIRST + read if read else 0
     juliet.send("<presence/>")
     assert await bodies(juliet) == ([3] if read else [1, 2, 3])
     assert await position(server) == FIRST + 3
-    assert ("balcony" in server.host.account(JULIET).mailbox.readers) is bool(read)
+    assert ("balcony" in server.host.account(JULIET).cursor.readers) is bool(read)
 
 
 async def test_who_has_read_it_all_settles_it(server: Harness) -> None:
     await owed(server, entry(1), entry(2))
     juliet = await server.login("juliet", "balcony")
-    server.host.account(JULIET).sessions["balcony"].feed.archive_read = FIRST + 2
+    server.host.account(JULIET).sessions["balcony"].channel.archive_read = FIRST + 2
     juliet.send("<presence/>")
     assert await bodies(juliet) == []
     assert await position(server) == FIRST + 2
@@ -107,14 +107,14 @@ async def test_a_reader_of_last_time_takes_the_backlog_over(server: Harness) -> 
     """Also before it has queried; another resource would get it."""
     await owed(server, entry(1))
     juliet = await server.login("juliet", "balcony")
-    server.host.account(JULIET).sessions["balcony"].feed.archive_read = FIRST + 1
+    server.host.account(JULIET).sessions["balcony"].channel.archive_read = FIRST + 1
     juliet.send("<presence/>")
     await juliet.receive_all()
     juliet.close()
     await server.quiet()
-    mailbox = server.host.account(JULIET).mailbox
+    cursor = server.host.account(JULIET).cursor
     await owed(server, entry(2), entry(3))
-    mailbox.wait(FIRST + 2)
+    cursor.mark_pending(FIRST + 2)
     again = await server.login("juliet", "balcony")
     again.send("<presence/>")
     assert await bodies(again) == []
@@ -126,7 +126,7 @@ async def test_hidden_entries_come_to_readers_too(server: Harness) -> None:
     hidden = Flags.INCOMING | Flags.HIDDEN
     await owed(server, entry(1), entry(2, hidden), entry(3), entry(4, hidden), entry(5))
     juliet = await server.login("juliet", "balcony")
-    server.host.account(JULIET).sessions["balcony"].feed.archive_read = FIRST + 4
+    server.host.account(JULIET).sessions["balcony"].channel.archive_read = FIRST + 4
     juliet.send("<presence/>")
     assert await bodies(juliet) == [2, 4, 5]
     assert await position(server) == FIRST + 5
@@ -139,7 +139,7 @@ async def test_the_cursor_waits_for_a_hidden_entry(server: Harness) -> None:
     hidden = Flags.INCOMING | Flags.HIDDEN
     await owed(server, entry(1, hidden), entry(2))
     juliet = await server.login("juliet", "balcony")
-    server.host.account(JULIET).sessions["balcony"].feed.archive_read = FIRST + 2
+    server.host.account(JULIET).sessions["balcony"].channel.archive_read = FIRST + 2
     juliet.link.stalled = True
     juliet.send("<presence/>")
     await server.quiet()

@@ -136,7 +136,7 @@ async def test_one_that_the_server_ends(server: Harness) -> None:
     say(juliet)
     await server.quiet()
     session = server.host.accounts["romeo@localhost"].sessions["phone"]
-    server.host.delivery.overflow(session)
+    server.host.cursor_writer.overflow(session)
     assert await woken(server, app) == 1
 
 

@@ -155,10 +155,10 @@ async def test_addresses_with_rights_are_reserved(server: Harness, name: str) ->
     assert condition(refused) == "conflict"
     assert etree.tostring(refused[-1]) == etree.tostring(taken[-1]), "nobody learns who administers"
     await server.server.accounts.create(JID.of("keeper", "localhost"), "wherefore")
-    keeper = server.connect()
-    await keeper.sign_in("keeper", "wherefore")
-    await keeper.bind()
-    assert condition(await keeper.iq(REMOVE, "set")) == ""
+    snapshots = server.connect()
+    await snapshots.sign_in("keeper", "wherefore")
+    await snapshots.bind()
+    assert condition(await snapshots.iq(REMOVE, "set")) == ""
     await server.quiet()
     await server.server.accounts.release(JID.of("keeper", "localhost"))
     assert condition(await client.iq(query("keeper", "wherefore"), "set")) == "conflict", "removed, it is so still"

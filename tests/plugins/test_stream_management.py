@@ -230,7 +230,7 @@ async def test_an_old_count_is_harmless(server: Harness) -> None:
         await romeo.iq(PING)
     romeo.send(ack(3) + ack(1) + ack(3))
     await romeo.silence()
-    assert len(session(server, romeo).feed.queue) == 0
+    assert len(session(server, romeo).channel.queue) == 0
 
 
 # ---- resumption
@@ -254,7 +254,7 @@ async def test_nothing_is_lost_and_nothing_twice(server: Harness) -> None:
     romeo.send(message("juliet", 4))
     assert bodies(await again.receive_all()) == ["4"]
     again.jid = juliet.jid
-    assert len(session(server, again).feed.queue) == 1
+    assert len(session(server, again).channel.queue) == 1
 
 
 async def test_the_session_stays_as_it_was(server: Harness) -> None:
@@ -464,11 +464,11 @@ async def test_a_client_that_acknowledges_slowly(server: Harness) -> None:
     romeo = await server.login("romeo")
     juliet = await server.login("juliet", "balcony", presence=True)
     await enabled(juliet)
-    feed, total, got = session(server, juliet).feed, 2000, 0
+    channel, total, got = session(server, juliet).channel, 2000, 0
     for start in range(0, total, 100):
         romeo.send("".join(message("juliet", number) for number in range(start, start + 100)))
         await server.advance(1)  # no faster than one client may send
-        assert len(feed.queue) <= 50 and not feed._held
+        assert len(channel.queue) <= 50 and not channel._held
     found: list[str] = []
     for _ in range(total):
         new = bodies(await juliet.receive_all())
@@ -477,9 +477,9 @@ async def test_a_client_that_acknowledges_slowly(server: Harness) -> None:
         found += new
         got += len(new)
         juliet.send(ack(got))
-        assert len(feed.queue) <= 50
+        assert len(channel.queue) <= 50
     assert found == [str(number) for number in range(total)]
-    assert feed.live
+    assert channel.live
 
 
 @pytest.mark.server(more="limits: {queue: 50, ask_every: 10}")
@@ -488,12 +488,12 @@ async def test_what_is_not_stored_is_bounded_too(server: Harness) -> None:
     romeo = await server.login("romeo", presence=True)
     juliet = await server.login("juliet", "balcony", presence=True)
     await enabled(juliet)
-    feed = session(server, juliet).feed
+    channel = session(server, juliet).channel
     active = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
     for _ in range(500):
         romeo.send(f"<message to='juliet@localhost' type='chat'>{active}</message>")
     await server.quiet()
-    assert len(feed.queue) + len(feed._held or ()) <= 100
+    assert len(channel.queue) + len(channel._held or ()) <= 100
     romeo.send(message("juliet", "last"))
     got = 0
     for _ in range(20):

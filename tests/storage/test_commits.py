@@ -174,7 +174,7 @@ async def test_a_crashing_release_does_not_stop_the_next(
 
 
 async def test_the_cache_is_up_to_date_before_anything_is_released(store: Store, note: Recorder) -> None:
-    things = store.map("m", int, resident=True)
+    things = store.map("m", int, cached=True)
     await store.load(A)
     seen: list[dict[str, int]] = []
     store.join([things.put(A, "k", 1)], note("1", lambda: seen.append(dict(things.get(A)))))

@@ -98,7 +98,7 @@ async def test_owners_of_a_domain_in_order_and_in_pages(store: Store) -> None:
 
 async def test_all_records_of_a_domain_in_order_and_in_pages(store: Store) -> None:
     """Texts are in the order of their bytes, in all stores."""
-    things, other = store.map("things", Item, resident=True), store.map("other", Item)
+    things, other = store.map("things", Item, cached=True), store.map("other", Item)
     owners, keys = ["a@example.org", "b@example.org", "é@example.org"], ["", "Z", "a", "a@b", "é"]
     await store.commit([things.put(owner, key, Item(owner + key)) for owner in owners for key in keys])
     await store.commit([things.put("b@example.com", "k", Item("x")), other.put(owners[0], "k", Item("x"))])
@@ -119,7 +119,7 @@ async def test_all_records_of_a_domain_in_order_and_in_pages(store: Store) -> No
 
 
 async def test_a_working_set_is_loaded_and_follows_commits(store: Store) -> None:
-    roster, blocked = store.map("roster", Item, resident=True), store.map("blocked", Item, resident=True)
+    roster, blocked = store.map("roster", Item, cached=True), store.map("blocked", Item, cached=True)
     archive = store.map("preferences", Item)
     await store.commit([roster.put(A, B, Item("B")), archive.put(A, "k", Item("k"))])
     assert not store.loaded(A)

@@ -54,7 +54,7 @@ class Machine(RuleBasedStateMachine):
         url = self.url.format(folder=self.folder, database="model-" + uuid.uuid4().hex[:12])
         self.runner = asyncio.Runner()
         self.store = self.runner.run(open_storage(url, LoopClock()))
-        self.map = self.store.map("m", str, resident=True)
+        self.map = self.store.map("m", str, cached=True)
         self.logs: Model = {}
         self.records: dict[str, dict[str, str]] = {}
         self.batch: list[Write] = []

@@ -50,7 +50,7 @@ def store(backend: SlowBackend) -> Store:
 
 
 async def test_those_who_ask_meanwhile_share_one_read(store: Store, backend: SlowBackend) -> None:
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     backend.gate = asyncio.Event()
     tasks = [asyncio.create_task(store.load(A)) for _ in range(5)]
     await turn()
@@ -76,7 +76,7 @@ async def test_those_who_ask_meanwhile_share_one_read(store: Store, backend: Slo
 async def test_a_commit_while_the_read_is_on_its_way_is_not_lost(
     store: Store, backend: SlowBackend, writes: list[Write], left: dict[str, str]
 ) -> None:
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     await store.commit([things.put(A, "old", Item("old"))])
     backend.gate = asyncio.Event()
     loading = asyncio.create_task(store.load(A))
@@ -89,7 +89,7 @@ async def test_a_commit_while_the_read_is_on_its_way_is_not_lost(
 
 
 async def test_an_error_reaches_all_who_wait_and_the_next_reads_again(store: Store, backend: SlowBackend) -> None:
-    store.map("m", Item, resident=True)
+    store.map("m", Item, cached=True)
     backend.unreachable = True
     results = await asyncio.gather(store.load(A), store.load(A), return_exceptions=True)
     assert [type(result) for result in results] == [StorageUnavailable] * 2
@@ -99,7 +99,7 @@ async def test_an_error_reaches_all_who_wait_and_the_next_reads_again(store: Sto
 
 
 async def test_the_least_recently_used_go_first_and_pinned_ones_stay(store: Store) -> None:
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     owners = [f"u{number}@example.org" for number in range(150)]
     store.pin(owners[0])
     store.pin(owners[0])
@@ -122,7 +122,7 @@ async def test_the_least_recently_used_go_first_and_pinned_ones_stay(store: Stor
 
 async def test_bytes_are_bounded_too(backend: SlowBackend) -> None:
     store = Store(backend, backend.clock, max_owners=10_000, max_bytes=1_000_000)
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     owners = [f"u{number}@example.org" for number in range(200)]
     await store.commit([things.put(owner, "k", Item("x" * 5_000)) for owner in owners])
     for owner in owners:
@@ -134,7 +134,7 @@ async def test_bytes_are_bounded_too(backend: SlowBackend) -> None:
 
 async def test_what_grows_by_commits_is_counted(backend: SlowBackend) -> None:
     store = Store(backend, backend.clock, max_owners=10_000, max_bytes=1_000_000)
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     owners = [f"u{number}@example.org" for number in range(200)]
     for owner in owners:
         await store.load(owner)
@@ -146,7 +146,7 @@ async def test_what_grows_by_commits_is_counted(backend: SlowBackend) -> None:
 
 async def test_what_takes_the_place_of_a_record_is_counted_and_what_goes_is_not(backend: SlowBackend) -> None:
     store = Store(backend, backend.clock, max_owners=1000, max_bytes=500_000)
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     for number in range(100):
         await store.load(f"u{number}@example.org")
     for size in (10, 100_000, 10):
@@ -163,7 +163,7 @@ async def test_what_takes_the_place_of_a_record_is_counted_and_what_goes_is_not(
 
 
 async def test_an_unreadable_record_is_skipped_and_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     await store.commit([MapPut("m", A, "bad", {"name": 1}), things.put(A, "good", Item("x"))])
     await store.load(A)
     assert things.get(A) == {"good": Item("x")}
@@ -171,17 +171,17 @@ async def test_an_unreadable_record_is_skipped_and_logged(store: Store, caplog: 
 
 
 async def test_builtin_types_may_be_put(store: Store) -> None:
-    things = store.map("m", Item, resident=True)
+    things = store.map("m", Item, cached=True)
     await store.load(A)
     await store.commit([MapPut("m", A, "k", {"name": "x"})])
     assert things.get(A) == {"k": Item("x")}
 
 
 async def test_a_map_that_comes_later_is_loaded_with_the_next_use(store: Store) -> None:
-    first = store.map("m", Item, resident=True)
+    first = store.map("m", Item, cached=True)
     store.pin(A)
     await store.load(A)
-    second = store.map("n", Item, resident=True)
+    second = store.map("n", Item, cached=True)
     assert not store.loaded(A)
     await store.load(A)
     assert first.get(A) == {} == second.get(A)
@@ -190,6 +190,6 @@ async def test_a_map_that_comes_later_is_loaded_with_the_next_use(store: Store) 
 async def test_a_map_is_declared_one_way(store: Store) -> None:
     assert store.map("m", Item) is store.map("m", Item)
     with pytest.raises(LocalError):
-        store.map("m", Item, resident=True)
+        store.map("m", Item, cached=True)
     with pytest.raises(LocalError):
         store.map("m", int)

@@ -59,7 +59,7 @@ async def test_it_goes_along_with_a_batch(memory: Store, backend: MemoryBackend,
 
 
 async def test_in_quiet_times_it_is_stored_after_a_moment(memory: Store, clock: FakeClock) -> None:
-    counts = memory.map("counts", Count, resident=True)
+    counts = memory.map("counts", Count, cached=True)
     notes = memory.notes(counts, delay=2.0)
     await memory.load(A)
     for _ in range(3):

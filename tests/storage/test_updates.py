@@ -42,8 +42,8 @@ CALLS: list[int] = []
 
 
 @pytest.mark.parametrize("resident", [True, False])
-async def test_on_every_store(store: Store, resident: bool) -> None:
-    counts = store.map("counts", Count, resident=resident)
+async def test_on_every_store(store: Store, cached: bool) -> None:
+    counts = store.map("counts", Count, cached=cached)
     await store.commit([counts.update(A, "k", more)] * 3)
     assert await counts.read(A, "k") == Count(3)
     await store.load(A)
@@ -67,7 +67,7 @@ def memory(backend: MemoryBackend) -> Store:
 
 
 async def test_what_is_on_its_way_is_seen(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
-    counts = memory.map("counts", Count, resident=True)
+    counts = memory.map("counts", Count, cached=True)
     await memory.load(A)
     backend.hold()
     memory.join([counts.update(A, "k", more)], note("1"))
@@ -85,7 +85,7 @@ async def test_what_is_on_its_way_is_seen(memory: Store, backend: MemoryBackend,
 
 
 async def test_what_fails_has_never_been(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
-    counts = memory.map("counts", Count, resident=True)
+    counts = memory.map("counts", Count, cached=True)
     await memory.load(A)
     backend.fail(DataError("poison"))
     backend.fail(DataError("poison"))
@@ -98,7 +98,7 @@ async def test_what_fails_has_never_been(memory: Store, backend: MemoryBackend, 
 
 
 async def test_what_a_store_that_is_away_refuses(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
-    counts = memory.map("counts", Count, resident=True)
+    counts = memory.map("counts", Count, cached=True)
     await memory.load(A)
     clock = backend.clock
     assert isinstance(clock, FakeClock)
@@ -116,12 +116,12 @@ async def test_what_a_store_that_is_away_refuses(memory: Store, backend: MemoryB
 
 
 async def test_a_commit_whose_answer_was_lost_counts_once(backend: MemoryBackend, note: Recorder) -> None:
-    for resident in (True, False):
+    for cached in (True, False):
         unsure = MemoryBackend(backend.clock, atomic=False)
         unsure.fail(StorageUnavailable("no answer"), written=-1)
         memory = Store(unsure, backend.clock)
-        counts = memory.map("counts", Count, resident=resident)
-        if resident:
+        counts = memory.map("counts", Count, cached=cached)
+        if cached:
             await memory.load(A)
         memory.join([counts.update(A, "k", more)], note("1"))
         await turn()
@@ -133,7 +133,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once(backend: MemoryBackend
 
 
 async def test_a_function_that_fails(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
-    counts = memory.map("counts", Count, resident=True)
+    counts = memory.map("counts", Count, cached=True)
     await memory.load(A)
     writes: list[Write] = [counts.update(A, "k", more), counts.update(A, "k", broken)]
     with pytest.raises(ZeroDivisionError):

@@ -20,7 +20,7 @@ from .removal import NameHeld, Names, Remover
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
-    from ..sessions.manager import Binder
+    from ..sessions.manager import SessionManager
     from ..sessions.session import Session
 
 log = logging.getLogger("xmppd.admin")
@@ -51,15 +51,17 @@ class Accounts:
         storage: Storage,
         clock: Clock,
         hosts: Mapping[str, Host] | None = None,
-        binder: Binder | None = None,
+        session_manager: SessionManager | None = None,
     ) -> None:
         self.storage = storage
         self.clock = clock
         self.hosts: Mapping[str, Host] = hosts or {}
-        self.binder = binder
-        self._stored = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
+        self.session_manager = session_manager
+        self._stored = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
         self.names = Names(storage, clock)
-        self.remover: Remover | None = Remover(binder.server, self.names) if binder is not None else None
+        self.remover: Remover | None = (
+            Remover(session_manager.server, self.names) if session_manager is not None else None
+        )
         """None: no server runs, so what is marked here is done at its next start."""
         self._one = asyncio.Lock()
         """Look, then write: two may not create the same account."""
@@ -190,12 +192,12 @@ class Accounts:
         account = host.account(jid.bare) if host is not None else None
         if host is None or account is None:
             return
-        if self.binder is None:
+        if self.session_manager is None:
             raise LocalError("hosts without a binder")
         for session in list(account.sessions.values()):
             if session is not keep:
-                self.binder.end(session, "not-authorized", text)
-        for stream in list(self.binder.server.streams):
+                self.session_manager.end(session, "not-authorized", text)
+        for stream in list(self.session_manager.server.streams):
             if stream.account is account and stream.session is None:
                 stream.end("not-authorized", text)  # signed in and not bound yet
 

@@ -105,7 +105,7 @@ class Remover:
         self.names = names
         self.pending: dict[str, asyncio.Event] = {}
         """Bare JIDs, each with what is set at the end."""
-        self._accounts = server.storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
+        self._accounts = server.storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
         self._ready = False
         self._busy = False
         self._waits = False

@@ -78,14 +78,14 @@ def parse_text(data: bytes, cls: type[T], file: str, folder: Path | None = None)
     """YAML in UTF-8 as a `cls`; `file` is its name in messages, `folder` where relative paths start (None: they stay
     as they are). Raises ConfigError."""
     node, problems = parse(data, file)
-    binder = _Binder(file, problems, folder)
-    return binder.done(binder.bind(node, cls, "", _NO_RULES))  # type: ignore[no-any-return]
+    session_manager = _Binder(file, problems, folder)
+    return session_manager.done(session_manager.bind(node, cls, "", _NO_RULES))  # type: ignore[no-any-return]
 
 
 def bind(node: yaml.Node, kind: type[T], path: str = "", *, file: str = "") -> T:
     """A checked node as a value of type `kind`. Raises ConfigError; paths begin with `path`."""
-    binder = _Binder(file)
-    return binder.done(binder.bind(node, kind, path, _NO_RULES))  # type: ignore[no-any-return]
+    session_manager = _Binder(file)
+    return session_manager.done(session_manager.bind(node, kind, path, _NO_RULES))  # type: ignore[no-any-return]
 
 
 def bind_options(raw: RawOptions, cls: type[T], path: str) -> T:
@@ -94,8 +94,8 @@ def bind_options(raw: RawOptions, cls: type[T], path: str) -> T:
     Raises ConfigError with file and line; TypeError when the class is not one for options.
     """
     options_of(cls)
-    binder = _Binder(raw.file, folder=raw.folder)
-    return binder.done(binder.section(raw.node, raw.line, cls, path, None))  # type: ignore[no-any-return]
+    session_manager = _Binder(raw.file, folder=raw.folder)
+    return session_manager.done(session_manager.section(raw.node, raw.line, cls, path, None))  # type: ignore[no-any-return]
 
 
 class _Binder:

@@ -61,7 +61,7 @@ class RosterItem:
 class Roster(Protocol):
     """An owner is a bare JID whose working set is loaded (a bound session pins it).
 
-    Who changes an item takes the owner's turn (`host.turns.take(owner)`), reads, commits `write(…)`, and calls
+    Who changes an item takes the owner's turn (`host.locks.hold(owner)`), reads, commits `write(…)`, and calls
     `push` before it gives the turn back.
     """
 

@@ -37,11 +37,11 @@ class Event:
 
     A handler may put another stanza in `stanza`, call `write`, or refuse; it changes no memory and sends nothing
     (that is for the release). `targets`: at release, the (session, stanza) pairs that the core will send.
-    `stamp`: the id of the owner's log entry for this stanza, 0 if it is not kept; it may still rise before the commit.
+    `log_id`: the id of the owner's log entry for this stanza, 0 if it is not kept; it may still rise before the commit.
     `kept`: that entry.
     """
 
-    __slots__ = ("kept", "late", "owner", "session", "stamp", "stanza", "targets", "undone", "writes")
+    __slots__ = ("after_id", "entry", "log_id", "owner", "session", "stanza", "targets", "undone", "writes")
 
     def __init__(self, stanza: Stanza, owner: Account, session: Session | None, writes: list[Write]) -> None:
         self.stanza = stanza
@@ -50,23 +50,23 @@ class Event:
         """The local session it was sent by, if any."""
         self.writes = writes
         self.targets: list[tuple[Session, Stanza]] = []
-        self.stamp = 0
-        self.kept: Entry | None = None
-        self.late: list[Callable[[int], Iterable[Write]]] | None = None
+        self.log_id = 0
+        self.entry: Entry | None = None
+        self.after_id: list[Callable[[int], Iterable[Write]]] | None = None
         self.undone: list[Callable[[int], object]] | None = None
 
     def keep(self, log: str, entry: Entry) -> None:
         """Append the stanza's entry to a log of the owner's, before it is released."""
-        self.stamp = entry.id
-        self.kept = entry
+        self.log_id = entry.id
+        self.entry = entry
         self.writes.append(LogAppend(log, self.owner.bare, entry))
 
-    def write_with_stamp(self, make: Callable[[int], Iterable[Write]]) -> None:
-        """Commit what `make` gives for the final `stamp`, too."""
-        self.late = [*(self.late or ()), make]
+    def write_after_id(self, make: Callable[[int], Iterable[Write]]) -> None:
+        """Commit what `make` gives for the final `log_id`, too."""
+        self.after_id = [*(self.after_id or ()), make]
 
     def on_failure(self, call: Callable[[int], object]) -> None:
-        """Call it with the `stamp` if the stanza is not stored: what was counted for it counts no more."""
+        """Call it with the `log_id` if the stanza is not stored: what was counted for it counts no more."""
         self.undone = [*(self.undone or ()), call]
 
     def write(self, write: Write) -> None:

@@ -1,6 +1,6 @@
 """How far one session is in its account's log (docs/explanation/delivery.md).
 
-The archive is the offline store. A `Feed` is live (entries come as they are released) or reading (it lags: signing in,
+The archive is the offline store. A `DeliveryChannel` is live (entries come as they are released) or reading (it lags: signing in,
 or its queue is full, and gets the entries from the log in pages).
 """
 
@@ -20,9 +20,9 @@ from ..stanza import Kind, Stanza, appended, look_at, parse_stanza
 from ..storage.api import Entry, Flags, Range, Write
 from ..xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
 from ..xml import children
-from .cursor import Mailbox
-from .ping_ack import Confirming
-from .unlogged_queue import Held, Item, Waiting
+from .cursor import DeliveryCursor
+from .ping_ack import PingAcknowledger
+from .unlogged_queue import Item, UnloggedQueue, Waiting
 
 if TYPE_CHECKING:
     from ..sessions.account import Account
@@ -38,8 +38,8 @@ ASK_SIZE: Final = 64 << 10
 class Gate(Protocol):
     """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
 
-    def __call__(self, data: bytes, stamp: int, stanza: Stanza | None) -> bool:
-        """Whether it took the stanza (see `Feed.send`). Only what is no log entry (`stamp` 0) may be held back."""
+    def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
+        """Whether it took the stanza (see `DeliveryChannel.send`). Only what is no log entry (`log_id` 0) may be held back."""
         ...
 
     def flush(self) -> None: ...
@@ -48,13 +48,13 @@ class Gate(Protocol):
         ...
 
 
-class Feed:
+class DeliveryChannel:
     """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
 
     __slots__ = (
         "_back",
-        "_confirming",
         "_held",
+        "_ping_ack",
         "_reading",
         "archive_read",
         "copies",
@@ -113,39 +113,39 @@ class Feed:
         self._reading = False
         self.copies: set[int] | None = None
         """What it got as carbons, or under its full JID, while it was not there for messages."""
-        self._held: Held | None = None
-        self._confirming: Confirming | None = None
+        self._held: UnloggedQueue | None = None
+        self._ping_ack: PingAcknowledger | None = None
 
     # ---- sending
 
-    def send(self, data: bytes, stamp: int, stanza: Stanza | None = None) -> None:
+    def send(self, data: bytes, log_id: int, stanza: Stanza | None = None) -> None:
         """In order: entries behind the position wait in the log while the feed lags. `stanza`: the same, perhaps to
         another address; without it a gate has to parse `data`."""
-        if self.gate is not None and self.gate(data, stamp, stanza):
+        if self.gate is not None and self.gate(data, log_id, stanza):
             return
-        if not stamp and self.queue is None and self._confirming is None and self.live and not self.paused:
+        if not log_id and self.queue is None and self._ping_ack is None and self.live and not self.paused:
             session = self.session  # nothing to look at: most of a fan-out
             session.delivered += 1
-            if session.carrier is not None:
-                session.carrier.write(data)
+            if session.stream is not None:
+                session.stream.write(data)
             return
-        if stamp:
+        if log_id:
             if not self.live:
-                self.session.account.mailbox.wait(stamp)
+                self.session.account.cursor.mark_pending(log_id)
                 return
             if self.paused or self._full():
-                self._lag(stamp)
+                self._lag(log_id)
                 return
             if self.since:
-                self.position = self.reached = stamp
+                self.position = self.reached = log_id
             else:
-                self._copied(stamp)  # to this very resource, while it is not there for all messages
+                self._copied(log_id)  # to this very resource, while it is not there for all messages
         elif not self.live or self.paused or self._full():
             if self.live:
                 self._lag_behind()
             self._hold(data, stanza)
             return
-        self._put(data, stamp)
+        self._put(data, log_id)
 
     def refuse(self, data: bytes) -> int:
         """Send the error of a message that is refused, before anything that acknowledges the message: it waits for
@@ -156,60 +156,60 @@ class Feed:
             return 0
         limits = self.session.host.server.limits
         if len(queue) >= 2 * limits.queue or queue.size >= 2 * limits.queue_size:
-            self.session.host.delivery.overflow(self.session)
+            self.session.host.cursor_writer.overflow(self.session)
         else:
             self._put(data, 0)
         return queue.sent
 
-    def copy(self, data: bytes, stamp: int, stanza: Stanza) -> None:
+    def copy(self, data: bytes, log_id: int, stanza: Stanza) -> None:
         """A carbon of an entry that went to another device (XEP-0280): acknowledged, it delivers the entry as well."""
-        if not stamp:
+        if not log_id:
             self.send(data, 0, stanza)
             return
         if not self.live or self.paused or self._full():
             if self.live:
                 self._lag_behind()
-            self._hold(data, stanza, stamp)
+            self._hold(data, stanza, log_id)
             return
         if not self.since:
-            self._copied(stamp)
-        self._put(data, stamp)
+            self._copied(log_id)
+        self._put(data, log_id)
 
-    def _copied(self, stamp: int) -> None:
+    def _copied(self, log_id: int) -> None:
         copies = self.copies
         if copies is None:
             copies = self.copies = set()
-        copies.add(stamp)
+        copies.add(log_id)
         if len(copies) > self.session.host.server.limits.queue:
             copies.discard(min(copies))
 
-    def _put(self, data: bytes, stamp: int, at: int = 0) -> None:
+    def _put(self, data: bytes, log_id: int, at: int = 0) -> None:
         """`at`: when it was accepted, if that was not now."""
         session = self.session
         session.delivered += 1
-        if stamp:
-            session.account.mailbox.hold(stamp)
+        if log_id:
+            session.account.cursor.mark_in_flight(log_id)
         queue = self.queue
         if queue is not None:
-            queue.append(data, stamp, stamp or at or self.now())
-            if stamp and not self.untraced and self.trace is not None:
+            queue.append(data, log_id, log_id or at or self.now())
+            if log_id and not self.untraced and self.trace is not None:
                 self.untraced = True
-                session.host.delivery.touched(session.account.mailbox)
-            if session.carrier is not None:
-                session.carrier.write(data)
+                session.host.cursor_writer.touched(session.account.cursor)
+            if session.stream is not None:
+                session.stream.write(data)
                 limits = session.host.server.limits
                 if queue.sent - queue.asked >= limits.ask_every or queue.unasked >= ASK_SIZE:
                     self.ask()
             return
-        if session.carrier is None:
-            if stamp:
-                session.account.mailbox.let_go((stamp,))
+        if session.stream is None:
+            if log_id:
+                session.account.cursor.unmark_in_flight((log_id,))
             return
-        session.carrier.write(data)
-        if stamp:
-            if self._confirming is None:
-                self._confirming = Confirming(session)
-            self._confirming.wrote(stamp)
+        session.stream.write(data)
+        if log_id:
+            if self._ping_ack is None:
+                self._ping_ack = PingAcknowledger(session)
+            self._ping_ack.wrote(log_id)
 
     # ---- what comes later than it should
 
@@ -232,49 +232,49 @@ class Feed:
 
     def ask(self) -> None:
         """Ask for an acknowledgement (<r/>)."""
-        queue, carrier = self.queue, self.session.carrier
-        if queue is not None and carrier is not None and queue.asked < queue.sent:
+        queue, stream = self.queue, self.session.stream
+        if queue is not None and stream is not None and queue.asked < queue.sent:
             queue.asked, queue.unasked = queue.sent, 0
-            carrier.write(b"<r xmlns='urn:xmpp:sm:3'/>")
+            stream.write(b"<r xmlns='urn:xmpp:sm:3'/>")
 
     def _full(self) -> bool:
         queue, limits = self.queue, self.session.host.server.limits
         if queue is None:
-            return self._confirming is not None and len(self._confirming) >= limits.queue
+            return self._ping_ack is not None and len(self._ping_ack) >= limits.queue
         if len(queue) >= limits.queue or queue.size >= limits.queue_size:
             return True
         return queue.size > FREE and self.share.crowded  # with little in it no acknowledgement may be left to wait for
 
-    def _lag(self, stamp: int) -> None:
+    def _lag(self, log_id: int) -> None:
         """From here on the log is the queue."""
         self.live = False
         self.session.host.server.counts.lagging += 1
-        self.position = self.reached or stamp - 1
-        self.session.account.mailbox.wait(stamp)
+        self.position = self.reached or log_id - 1
+        self.session.account.cursor.mark_pending(log_id)
 
     def _lag_behind(self) -> None:
         """The queue is full of what is not in the log, too: hold such things until there is room."""
         self.live = False
         self.session.host.server.counts.lagging += 1
-        self.position = self.reached or self.session.account.mailbox.position
+        self.position = self.reached or self.session.account.cursor.position
 
-    def _hold(self, data: bytes, stanza: Stanza | None, stamp: int = 0) -> None:
+    def _hold(self, data: bytes, stanza: Stanza | None, log_id: int = 0) -> None:
         """Not in the log, or a copy of what is, and behind entries that are: keep a few, in order, until they are sent.
         With more, chat states are dropped, and anything else ends the session: its client must know that it has missed
         something."""
         held, limits = self._held, self.session.host.server.limits
         if held is None:
-            held = self._held = Held(self.share)
+            held = self._held = UnloggedQueue(self.share)
         if len(held) < limits.queue and held.size < limits.queue_size:
-            held.add(data, stanza, self.now(), stamp)
-            if stamp:
-                self.session.account.mailbox.hold(stamp)  # it is on its way: the log has it for nobody else
+            held.add(data, stanza, self.now(), log_id)
+            if log_id:
+                self.session.account.cursor.mark_in_flight(log_id)  # it is on its way: the log has it for nobody else
         elif self._may_drop(stanza or parse_stanza(data)):
             self.session.host.server.counts.dropped += 1
         elif len(held) == limits.queue and held.replaces(stanza) and held.size < limits.queue_size:
             held.add(data, stanza, self.now())
         else:
-            self.session.host.delivery.overflow(self.session)
+            self.session.host.cursor_writer.overflow(self.session)
 
     def _may_drop(self, stanza: Stanza) -> bool:
         """It is of the moment only: a later one of the same sender would take its place."""
@@ -292,23 +292,23 @@ class Feed:
         if queue.acknowledged != before:
             self.moved = self.session.host.clock.monotonic()
         if stamps:
-            self.session.account.mailbox.settle(stamps)
+            self.session.account.cursor.acknowledge(stamps)
         self.go_on()
 
     def unread(self) -> float:
         """Seconds for which the client has taken nothing of what waits for it, and those for which it is silent."""
-        carrier, now = self.session.carrier, self.session.host.clock.monotonic()
+        stream, now = self.session.stream, self.session.host.clock.monotonic()
         unread = now - self.moved
         if self.queue:
             unread = min(unread, max(0.0, (self.now() - self.queue.items[0][2]) / 1_000_000))
-        return unread + (now - carrier.last_read if carrier is not None else unread)
+        return unread + (now - stream.last_read if stream is not None else unread)
 
     def confirm(self) -> None:
         """The server stops: ask at once what the client has."""
         if self.queue is not None:
             self.ask()
-        elif self._confirming is not None:
-            self._confirming.hurry()
+        elif self._ping_ack is not None:
+            self._ping_ack.hurry()
 
     def covered(self, count: int) -> bool:
         """Whether the client has acknowledged so much (see `refuse`)."""
@@ -316,14 +316,14 @@ class Feed:
 
     def goodbye(self) -> None:
         """The client closes its stream."""
-        if self._confirming is not None:
-            self._confirming.goodbye()
+        if self._ping_ack is not None:
+            self._ping_ack.goodbye()
 
     def pending(self) -> list[int]:
         """Log entries that this client has not acknowledged."""
-        stamps = self._confirming.pending if self._confirming is not None else []
+        stamps = self._ping_ack.pending if self._ping_ack is not None else []
         if self.queue is not None:
-            stamps += [stamp for _, stamp, _ in self.queue.items if stamp]
+            stamps += [log_id for _, log_id, _ in self.queue.items if log_id]
         if self._held is not None:
             stamps += self._held.stamps
         return stamps
@@ -337,7 +337,7 @@ class Feed:
 
     def held_stamps(self) -> list[int]:
         """Of which log entries the first of these are copies, 0 for none."""
-        return [stamp for _, _, stamp in self._held.all()] if self._held is not None else []
+        return [log_id for _, _, log_id in self._held.all()] if self._held is not None else []
 
     def restore(self, live: bool, position: int, reached: int, held: list[Item]) -> None:
         """As it was before a restart. Nothing could come meanwhile; one that lagged, or for which something was held
@@ -345,11 +345,11 @@ class Feed:
         live = live and not held
         self.live, self.position, self.reached = live, position, reached
         if held:
-            self._held = Held(self.share)
-            for data, at, stamp in held:
-                self._held.add(data, None, at, stamp)
-                if stamp:
-                    self.session.account.mailbox.hold(stamp)
+            self._held = UnloggedQueue(self.share)
+            for data, at, log_id in held:
+                self._held.add(data, None, at, log_id)
+                if log_id:
+                    self.session.account.cursor.mark_in_flight(log_id)
 
     # ---- reading the log
 
@@ -360,10 +360,10 @@ class Feed:
         hidden entries, which no archive shows, and what came after its query (docs/explanation/delivery.md).
         """
         session = self.session
-        mailbox = session.account.mailbox
+        cursor = session.account.cursor
         if self.archive_read:
-            mailbox.reads_archive(session.resource)
-        elif mailbox.gap and session.resource in mailbox.readers and not self.returning:
+            cursor.reads_archive(session.resource)
+        elif cursor.first_pending and session.resource in cursor.readers and not self.returning:
             self.archive_read = session.account.released
         released = session.account.released
         self.since = max(self.archive_read, self.left) or max(released, 1)
@@ -393,14 +393,14 @@ class Feed:
 
     def catch_up(self, behind: bool = False) -> None:
         """Send what is owed and waits in the log; live again when all is sent. `behind`: there is more for it."""
-        mailbox = self.session.account.mailbox
-        start = mailbox.gap - 1 if mailbox.gap else self.reached
+        cursor = self.session.account.cursor
+        start = cursor.first_pending - 1 if cursor.first_pending else self.reached
         if behind:
             start = min(start, self.since)
         if self._reading:
             self._back = min(self._back, start) if self._back >= 0 else start
             return
-        if not mailbox.gap and not behind and self.live:
+        if not cursor.first_pending and not behind and self.live:
             return
         self.position = start if self.live else min(start, self.position)
         self.live = False
@@ -419,7 +419,7 @@ class Feed:
 
     async def _read(self) -> None:
         session = self.session
-        mailbox, entries = session.account.mailbox, session.host.storage.log(LOG)
+        cursor, entries = session.account.cursor, session.host.storage.log(LOG)
         try:
             while not self.paused and not self._full() and not session.ended and not session.host.server.stopping:
                 if self._back >= 0:
@@ -433,7 +433,7 @@ class Feed:
                     if self._full():  # few large ones fill it, too
                         more = True
                         break
-                    self._send_entry(entry, mailbox)
+                    self._send_entry(entry, cursor)
                 if not self.since:
                     self._live_again()  # it has left meanwhile
                     return
@@ -442,11 +442,11 @@ class Feed:
                 if not more and wanted.high is not None:
                     self.position = max(self.position, wanted.high)
                     self.reached = max(self.reached, self.position)
-                mailbox.read(start, self.position)
+                cursor.read(start, self.position)
                 if page:
                     self.ask()
                 if self.position >= session.account.released and self._back < 0:
-                    self._caught_up(mailbox)
+                    self._caught_up(cursor)
                     return
         except StorageUnavailable:
             # Not lost: it is in the log, and the next acknowledgement or sign-in reads on.
@@ -458,7 +458,7 @@ class Feed:
     def _gone(self) -> bool:
         """Nobody is there, and nothing is kept for when the client comes back."""
         session = self.session
-        return session.ended or (session.carrier is None and self.queue is None)
+        return session.ended or (session.stream is None and self.queue is None)
 
     def _wanted(self) -> Range:
         """What comes next; of what the device has read itself only the hidden entries."""
@@ -466,16 +466,16 @@ class Feed:
             return Range(after=self.position, high=self.archive_read, flags=Flags.INCOMING | Flags.HIDDEN)
         return Range(after=self.position, high=self.session.account.released, flags=Flags.INCOMING)
 
-    def _send_entry(self, entry: Entry, mailbox: Mailbox) -> None:
+    def _send_entry(self, entry: Entry, cursor: DeliveryCursor) -> None:
         self.position = entry.id
         fresh = entry.id > self.reached
         self.reached = max(self.reached, entry.id)
         hidden = bool(entry.flags & Flags.HIDDEN)
         if entry.id <= self.archive_read and not hidden:
             return
-        if mailbox.owed(entry.id) or (fresh and self._is_mine(entry)):
+        if cursor.is_pending(entry.id) or (fresh and self._is_mine(entry)):
             if hidden:
-                mailbox.hidden.add(entry.id)
+                cursor.transient.add(entry.id)
             self._put(delayed(entry, self.session.account), entry.id)
 
     def _is_mine(self, entry: Entry) -> bool:
@@ -488,21 +488,21 @@ class Feed:
         to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
         return b"/" not in to or to == self.session.jid.full.encode()
 
-    def _caught_up(self, mailbox: Mailbox) -> None:
+    def _caught_up(self, cursor: DeliveryCursor) -> None:
         self.copies = None
-        if self.archive_read and self.archive_read not in mailbox.hidden:
-            mailbox.settle((self.archive_read,))
+        if self.archive_read and self.archive_read not in cursor.transient:
+            cursor.acknowledge((self.archive_read,))
         self._live_again()
 
     def _live_again(self) -> None:
         self.live = True
         held, self._held = self._held, None
-        for data, at, stamp in held.empty() if held is not None else ():
-            if stamp and not self.since:
-                self._copied(stamp)
-            self._put(self.late(data, at), stamp, at)
-            if stamp:
-                self.session.account.mailbox.let_go((stamp,))  # the queue holds it now
+        for data, at, log_id in held.empty() if held is not None else ():
+            if log_id and not self.since:
+                self._copied(log_id)
+            self._put(self.late(data, at), log_id, at)
+            if log_id:
+                self.session.account.cursor.unmark_in_flight((log_id,))  # the queue holds it now
 
 
 def stamped_late(data: bytes, domain: str, at: int) -> bytes:

@@ -22,7 +22,7 @@ Settled = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class CursorRecord:
     """`position`: every incoming entry up to this id is settled. `settled`: later ones that are, too; `ranges`: others.
 
     `readers`: resources that read the archive themselves.
@@ -39,10 +39,21 @@ class Cursor:
         return max((self.position, *self.settled, *(high for _, high, _ in self.ranges)))
 
 
-class Mailbox:
+class DeliveryCursor:
     """An account's incoming entries: settled, in flight, or waiting in the log."""
 
-    __slots__ = ("account", "dirty", "gap", "hidden", "holders", "merge_at", "position", "ranges", "readers", "settled")
+    __slots__ = (
+        "account",
+        "dirty",
+        "first_pending",
+        "holders",
+        "merge_at",
+        "position",
+        "ranges",
+        "readers",
+        "settled",
+        "transient",
+    )
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -53,26 +64,26 @@ class Mailbox:
         self.merge_at = MANY
         self.holders: dict[int, int] = {}
         """Entries in flight: how many sessions hold them."""
-        self.hidden: set[int] = set()
+        self.transient: set[int] = set()
         """Those of them that are deleted once they are settled."""
-        self.gap = 1
+        self.first_pending = 1
         """The lowest id that may wait in the log, neither settled nor in flight; 0 for none."""
         self.readers: tuple[str, ...] = ()
         self.dirty = False
 
-    def restore(self, cursor: Cursor | None, last_id: int) -> None:
+    def restore(self, cursor: CursorRecord | None, last_id: int) -> None:
         """From the store, at loading."""
         if cursor is not None:
             self.position = cursor.position
             self.settled = set(cursor.settled)
             self.readers = cursor.readers
             self.ranges = list(cursor.ranges)
-        self.gap = self.position + 1 if last_id > self.position else 0
+        self.first_pending = self.position + 1 if last_id > self.position else 0
 
-    def record(self) -> Cursor:
-        return Cursor(self.position, tuple(sorted(self.settled)), self.readers, tuple(self.ranges))
+    def record(self) -> CursorRecord:
+        return CursorRecord(self.position, tuple(sorted(self.settled)), self.readers, tuple(self.ranges))
 
-    def is_settled(self, id: int) -> bool:
+    def is_acknowledged(self, id: int) -> bool:
         if id <= self.position or id in self.settled:
             return True
         return bool(self.ranges) and self._in_range(id) >= 0
@@ -89,18 +100,18 @@ class Mailbox:
 
     # ---- the life of an entry
 
-    def hold(self, id: int) -> None:
+    def mark_in_flight(self, id: int) -> None:
         """A session got it."""
         if id > self.position and id not in self.settled and (not self.ranges or self._in_range(id) < 0):
             holders = self.holders  # written out: it is done for every delivery
             holders[id] = holders.get(id, 0) + 1
 
-    def wait(self, id: int) -> None:
+    def mark_pending(self, id: int) -> None:
         """Nobody took it: it lies in the log."""
-        if not self.gap or id < self.gap:
-            self.gap = id
+        if not self.first_pending or id < self.first_pending:
+            self.first_pending = id
 
-    def let_go(self, ids: Iterable[int]) -> None:
+    def unmark_in_flight(self, ids: Iterable[int]) -> None:
         """A session ends without having acknowledged these."""
         for id in ids:
             count = self.holders.get(id, 0)
@@ -108,47 +119,47 @@ class Mailbox:
                 self.holders[id] = count - 1
             elif count:
                 del self.holders[id]
-                self.wait(id)
+                self.mark_pending(id)
 
-    def settle(self, ids: Iterable[int]) -> None:
+    def acknowledge(self, ids: Iterable[int]) -> None:
         """A device acknowledged these."""
         for id in ids:
             self.holders.pop(id, None)
-            if not self.is_settled(id):
+            if not self.is_acknowledged(id):
                 self.settled.add(id)
-            if id in self.hidden:
-                self.hidden.discard(id)
-                self.account.host.delivery.forget(self, id)
+            if id in self.transient:
+                self.transient.discard(id)
+                self.account.host.cursor_writer.forget(self, id)
         self._advance()
         if len(self.settled) > self.merge_at:
-            self.account.host.delivery.merge(self)
+            self.account.host.cursor_writer.merge(self)
 
-    def settle_until(self, id: int) -> None:
+    def acknowledge_until(self, id: int) -> None:
         """A device has read its archive up to there."""
         if id > self.position:
             self.position = id
             self.settled = {later for later in self.settled if later > id}
             self.ranges = [each for each in self.ranges if each[1] > id]
-        if self.gap and self.gap <= id:
-            self.gap = id + 1
+        if self.first_pending and self.first_pending <= id:
+            self.first_pending = id + 1
         self._advance()
         self._touch()
 
-    def owed(self, id: int) -> bool:
+    def is_pending(self, id: int) -> bool:
         """Neither settled nor in flight."""
-        return id not in self.holders and not self.is_settled(id)
+        return id not in self.holders and not self.is_acknowledged(id)
 
     def read(self, start: int, end: int) -> None:
         """Everything behind `start` and up to `end` is in flight or settled."""
-        if start < self.gap <= end:
-            self.gap = end + 1 if end < self.account.released else 0
+        if start < self.first_pending <= end:
+            self.first_pending = end + 1 if end < self.account.released else 0
             self._advance()
 
     def unmerged(self) -> int:
         """`merge` goes on behind this id."""
         first = min(self.settled, default=self.position + 1)
         place = bisect_left(self.ranges, first, key=_low) - 1
-        return self.ranges[place][1] if place >= 0 else min(first, self.gap or first) - 1
+        return self.ranges[place][1] if place >= 0 else min(first, self.first_pending or first) - 1
 
     def merge(self, after: int, end: int, ids: Sequence[int]) -> None:
         """`ids`: all incoming entries behind `after` and up to `end`, in order. What is settled of them becomes ranges,
@@ -167,7 +178,7 @@ class Mailbox:
             low, high, count = self.ranges[place]
             joined.add(low)
         for id in ids:
-            if self.is_settled(id):
+            if self.is_acknowledged(id):
                 place = self._in_range(id)
                 first, last, more = self.ranges[place] if place >= 0 else (id, id, 1)
                 joined.add(first)
@@ -179,7 +190,7 @@ class Mailbox:
             if count:
                 ranges.append((low, high, count))
                 count = 0
-            if not waits and self.gap <= id and id not in self.holders:
+            if not waits and self.first_pending <= id and id not in self.holders:
                 waits = id
         if count:
             ranges.append((low, high, count))
@@ -187,9 +198,9 @@ class Mailbox:
         self.ranges = sorted(each for each in ranges if each[1] > self.position)
         self.settled = {id for id in self.settled if not after < id <= end}
         while len(self.ranges) > RANGES:
-            self.wait(self.ranges.pop(0)[0])
-        if after < self.gap <= end:
-            self.gap = waits or (end + 1 if end < self.account.released else 0)
+            self.mark_pending(self.ranges.pop(0)[0])
+        if after < self.first_pending <= end:
+            self.first_pending = waits or (end + 1 if end < self.account.released else 0)
         self._advance()
         self._touch()
 
@@ -200,8 +211,8 @@ class Mailbox:
         if not settled:
             return
         bound = min(self.holders) if self.holders else 0
-        if self.gap and (not bound or self.gap < bound):
-            bound = self.gap
+        if self.first_pending and (not bound or self.first_pending < bound):
+            bound = self.first_pending
         if bound:
             passed = [id for id in settled if id < bound]
             if not passed:
@@ -216,12 +227,12 @@ class Mailbox:
 
     def _pass_ranges(self) -> None:
         """Those before all that is in flight or waits."""
-        place = self._in_range(self.gap) if self.gap else -1
+        place = self._in_range(self.first_pending) if self.first_pending else -1
         if place >= 0:
-            self.gap = self.ranges[place][1] + 1
+            self.first_pending = self.ranges[place][1] + 1
         bound = min(self.holders) if self.holders else 0
-        if self.gap and (not bound or self.gap < bound):
-            bound = self.gap
+        if self.first_pending and (not bound or self.first_pending < bound):
+            bound = self.first_pending
         passed = bisect_left(self.ranges, bound, key=_low) if bound else len(self.ranges)
         if passed:
             self.position = max(self.position, self.ranges[passed - 1][1])
@@ -244,7 +255,7 @@ class Mailbox:
     def _touch(self) -> None:
         if not self.dirty:
             self.dirty = True
-            self.account.host.delivery.touched(self)
+            self.account.host.cursor_writer.touched(self)
 
 
 def _low(each: Settled) -> int:

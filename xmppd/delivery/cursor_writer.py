@@ -1,4 +1,4 @@
-"""What moves the accounts' cursors to the disk (docs/explanation/delivery.md). The cursors are in `mailbox`."""
+"""What moves the accounts' cursors to the disk (docs/explanation/delivery.md). The cursors are in `cursor`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from ..contracts import archive
 from ..errors import StorageUnavailable
 from ..storage.api import Flags, Range, Write
-from .cursor import MANY, Cursor, Mailbox
+from .cursor import MANY, CursorRecord, DeliveryCursor
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
     from ..sessions.session import Session
-    from .channel import Feed
+    from .channel import DeliveryChannel
 
 log = logging.getLogger("xmppd.delivery")
 
@@ -29,7 +29,7 @@ MERGED: Final = 100
 """Entries that are read at once to see which settled ones follow each other."""
 
 
-class Delivery:
+class CursorWriter:
     """Per host: stores the cursors that moved, and what sessions with XEP-0198 were sent since. They go along with the
     batches that are committed anyway; in quiet times they are stored a moment later."""
 
@@ -38,59 +38,59 @@ class Delivery:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.cursors = host.storage.map(CURSOR, Cursor, resident=True)
+        self.cursors = host.storage.map(CURSOR, CursorRecord, cached=True)
         self.log = host.storage.log(LOG)
         self.soon = host.storage.soon(self.QUIET)
-        self.forgotten: dict[Mailbox, set[int]] = {}
+        self.forgotten: dict[DeliveryCursor, set[int]] = {}
         """Hidden entries that were delivered and are to be deleted."""
-        self._late: set[Mailbox] = set()
-        self._merging: set[Mailbox] = set()
+        self._late: set[DeliveryCursor] = set()
+        self._merging: set[DeliveryCursor] = set()
 
-    def touched(self, mailbox: Mailbox) -> None:
+    def touched(self, cursor: DeliveryCursor) -> None:
         """Its cursor moved."""
-        self.soon.note(mailbox, Moved(self, mailbox))
+        self.soon.note(cursor, CursorMove(self, cursor))
 
-    def forget(self, mailbox: Mailbox, id: int) -> None:
+    def forget(self, cursor: DeliveryCursor, id: int) -> None:
         """A hidden entry was delivered: delete it."""
-        self.forgotten.setdefault(mailbox, set()).add(id)
-        self.touched(mailbox)
+        self.forgotten.setdefault(cursor, set()).add(id)
+        self.touched(cursor)
 
-    def merge(self, mailbox: Mailbox) -> None:
+    def merge(self, cursor: DeliveryCursor) -> None:
         """Much of it is settled behind something that is not: the log says what follows each other."""
-        if mailbox not in self._merging and not self.host.server.stopping:
-            self._merging.add(mailbox)
-            self.host.background.spawn(self._merge(mailbox), f"merge {mailbox.account.bare}")
+        if cursor not in self._merging and not self.host.server.stopping:
+            self._merging.add(cursor)
+            self.host.background.spawn(self._merge(cursor), f"merge {cursor.account.bare}")
 
-    async def _merge(self, mailbox: Mailbox) -> None:
-        account = mailbox.account
-        after = mailbox.unmerged()
-        until = min(account.released, max(mailbox.settled, default=0))
+    async def _merge(self, cursor: DeliveryCursor) -> None:
+        account = cursor.account
+        after = cursor.unmerged()
+        until = min(account.released, max(cursor.settled, default=0))
         try:
             while after < until:
                 wanted = Range(after=after, high=until, flags=Flags.INCOMING)
                 page = await self.log.page(account.bare, wanted, MERGED)
                 end = page[-1].id if len(page) == MERGED else until
-                mailbox.merge(after, end, [entry.id for entry in page])
+                cursor.merge(after, end, [entry.id for entry in page])
                 after = end
         except StorageUnavailable:
             log.warning("cannot read what is settled for %s: the store is away", account.bare)
         finally:
-            self._merging.discard(mailbox)
-            mailbox.merge_at = max(MANY, 2 * len(mailbox.settled))
+            self._merging.discard(cursor)
+            cursor.merge_at = max(MANY, 2 * len(cursor.settled))
 
-    def later(self, mailbox: Mailbox) -> None:
+    def later(self, cursor: DeliveryCursor) -> None:
         """Something of it is not worth being written now."""
-        if mailbox not in self._late:
+        if cursor not in self._late:
             if not self._late:
                 self.host.clock.call_later(self.QUIET, self._again)
-            self._late.add(mailbox)
+            self._late.add(cursor)
 
     def _again(self) -> None:
         late, self._late = self._late, set()
-        for mailbox in late:
-            for session in mailbox.account.sessions.values():
-                session.feed.traced = 0  # now it is worth it
-            self.touched(mailbox)
+        for cursor in late:
+            for session in cursor.account.sessions.values():
+                session.channel.traced = 0  # now it is worth it
+            self.touched(cursor)
 
     async def flush(self) -> None:
         """Store all that moved. Raises StorageUnavailable."""
@@ -100,60 +100,60 @@ class Delivery:
         """More than may be held for a client that does not read, and none of it can be dropped."""
         session.host.server.counts.overflows += 1
         log.warning("%s does not read: the session ends", session.jid)
-        session.host.server.binder.end(session, "resource-constraint")
+        session.host.server.session_manager.end(session, "resource-constraint")
 
 
-class Moved:
+class CursorMove:
     """A `Note` of the store: one mailbox, as it is when it is written. Its records are absolute, so a lost one only
     repeats a delivery. Cursor and traces go together: what a newer trace does not name any more is in the cursor."""
 
-    __slots__ = ("delivery", "gone", "mailbox", "traced")
+    __slots__ = ("cursor", "cursor_writer", "gone", "traced")
 
-    def __init__(self, delivery: Delivery, mailbox: Mailbox) -> None:
-        self.delivery = delivery
-        self.mailbox = mailbox
+    def __init__(self, cursor_writer: CursorWriter, cursor: DeliveryCursor) -> None:
+        self.cursor_writer = cursor_writer
+        self.cursor = cursor
         self.gone: tuple[int, ...] = ()
-        self.traced: list[Feed] = []
+        self.traced: list[DeliveryChannel] = []
 
     def writes(self) -> list[Write]:
-        delivery, mailbox = self.delivery, self.mailbox
-        account = mailbox.account
-        moved, mailbox.dirty = mailbox.dirty, False
-        self.gone, self.traced = tuple(delivery.forgotten.get(mailbox, ())), []
+        cursor_writer, cursor = self.cursor_writer, self.cursor
+        account = cursor.account
+        moved, cursor.dirty = cursor.dirty, False
+        self.gone, self.traced = tuple(cursor_writer.forgotten.get(cursor, ())), []
         if not account.alive:
             return []
         writes: list[Write] = []
         if moved:
-            writes.append(delivery.cursors.put(account.bare, "", mailbox.record()))
+            writes.append(cursor_writer.cursors.put(account.bare, "", cursor.record()))
         if self.gone:
-            writes.append(delivery.log.delete(account.bare, self.gone))
+            writes.append(cursor_writer.log.delete(account.bare, self.gone))
         for session in account.sessions.values():
-            feed = session.feed
-            if feed.untraced and feed.trace is not None and self._worth(feed):
-                feed.untraced = False
-                self.traced.append(feed)
-                writes.append(feed.trace())
+            channel = session.channel
+            if channel.untraced and channel.trace is not None and self._worth(channel):
+                channel.untraced = False
+                self.traced.append(channel)
+                writes.append(channel.trace())
         return writes
 
-    def _worth(self, feed: Feed) -> bool:
+    def _worth(self, channel: DeliveryChannel) -> bool:
         """A long queue is not written for every stanza that joins it: that would cost more than the stanza."""
-        queue = feed.queue
+        queue = channel.queue
         if queue is None:
             return False
-        if len(queue) > LONG and queue.sent - feed.traced < len(queue) // 4:
-            self.delivery.later(self.mailbox)
+        if len(queue) > LONG and queue.sent - channel.traced < len(queue) // 4:
+            self.cursor_writer.later(self.cursor)
             return False
-        feed.traced = queue.sent
+        channel.traced = queue.sent
         return True
 
     def stored(self) -> None:
-        left = self.delivery.forgotten.get(self.mailbox)  # the batch before may have deleted the same
+        left = self.cursor_writer.forgotten.get(self.cursor)  # the batch before may have deleted the same
         if left is not None:
             left.difference_update(self.gone)
             if not left:
-                del self.delivery.forgotten[self.mailbox]
+                del self.cursor_writer.forgotten[self.cursor]
 
     def failed(self, again: bool) -> None:
-        self.mailbox.dirty = True
-        for feed in self.traced:
-            feed.untraced = True
+        self.cursor.dirty = True
+        for channel in self.traced:
+            channel.untraced = True

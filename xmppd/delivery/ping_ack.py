@@ -19,7 +19,7 @@ PAUSE: Final = 1.0
 a phone's radio is on. What is not confirmed when the server is killed is sent again."""
 
 
-class Confirming:
+class PingAcknowledger:
     """What one client was sent of its account's log, and has not confirmed. One ping at a time is on its way."""
 
     __slots__ = (
@@ -57,13 +57,13 @@ class Confirming:
     def __len__(self) -> int:
         return len(self._asked) + len(self._taken) + len(self._written)
 
-    def wrote(self, stamp: int) -> None:
+    def wrote(self, log_id: int) -> None:
         """A log entry went out. All that is written in one burst is asked for at once, when the socket has taken it."""
-        self._written.append(stamp)
-        carrier = self.session.carrier
-        if not self._drain_asked and carrier is not None:
+        self._written.append(log_id)
+        stream = self.session.stream
+        if not self._drain_asked and stream is not None:
             self._drain_asked = True
-            carrier.on_drained(self._drained)
+            stream.on_drained(self._drained)
 
     def _drained(self) -> None:
         self._drain_asked = False
@@ -71,7 +71,7 @@ class Confirming:
         self._written = []
         if self._mute or not self.session.host.server.limits.answer_time:
             self._settle_taken()
-            self.session.feed.go_on()
+            self.session.channel.go_on()
         else:
             self._ask_soon()
 
@@ -100,7 +100,7 @@ class Confirming:
         self._ask_soon()
 
     def _ask(self) -> None:
-        if self.session.ended or self.session.carrier is None:
+        if self.session.ended or self.session.stream is None:
             return
         self._asked, self._taken = self._taken, []
         self._asked_at = self.session.host.clock.monotonic()
@@ -108,24 +108,24 @@ class Confirming:
 
     def _ping(self) -> None:
         session = self.session
-        assert session.carrier is not None
+        assert session.stream is not None
         host = session.host
         id = host.expect(session.jid, self._answered, host.server.limits.answer_time)
         data = Stanza(Kind.IQ, "get", session.jid, host.jid, id, PING, PING_TAGS).data
         # A client may have begun to count meanwhile (XEP-0198): then this counts, too.
-        if session.feed.queue is not None:
-            session.feed.queue.append(data, 0, 0)
-        session.carrier.write(data)
+        if session.channel.queue is not None:
+            session.channel.queue.append(data, 0, 0)
+        session.stream.write(data)
 
     def _answered(self, answer: Stanza | None) -> None:
         session = self.session
         if session.ended or not self._asked:
             return
         if answer is None:
-            carrier = session.carrier
-            if carrier is None:
+            stream = session.stream
+            if stream is None:
                 return  # its session waits for it; what is not confirmed is given back when that ends
-            if carrier.last_read < self._asked_at + session.host.server.limits.answer_time / 2:
+            if stream.last_read < self._asked_at + session.host.server.limits.answer_time / 2:
                 self._ping()  # not a word since: the connection may be dead, and what it was sent lost
                 return
             self._mute = True
@@ -135,7 +135,7 @@ class Confirming:
             self._settle_taken()
         else:
             self._ask_soon()
-        session.feed.go_on()
+        session.channel.go_on()
 
     def goodbye(self) -> None:
         """It closes its stream. Who does takes what still comes until the other side has closed, too (RFC 6120
@@ -146,4 +146,4 @@ class Confirming:
 
     def _settle(self, stamps: list[int]) -> None:
         if stamps and not self.session.ended:
-            self.session.account.mailbox.settle(stamps)
+            self.session.account.cursor.acknowledge(stamps)

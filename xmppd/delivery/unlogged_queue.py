@@ -17,7 +17,7 @@ Item = tuple[bytes, int, int]
 """The same, and the id of the log entry of which it is a copy, 0 for none."""
 
 
-class Held:
+class UnloggedQueue:
     """Stanzas as bytes, oldest first, with the time when they were accepted. `size`: bytes in all; `stamps`: log
     entries of which copies wait."""
 
@@ -33,14 +33,14 @@ class Held:
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, data: bytes, stanza: Stanza | None, at: int, stamp: int = 0) -> None:
+    def add(self, data: bytes, stanza: Stanza | None, at: int, log_id: int = 0) -> None:
         """At the end. An earlier presence of the same sender goes: the last one says how it is (RFC 6121 section 4)."""
         key = _sender(stanza)
         if not key:
             self._serial += 1
-            self._items[self._serial] = data, at, stamp
-            if stamp:
-                self.stamps.add(stamp)
+            self._items[self._serial] = data, at, log_id
+            if log_id:
+                self.stamps.add(log_id)
         else:
             former = self._items.pop(key, None)
             if former is not None:

@@ -17,13 +17,13 @@ from ..clock import Clock, Timer
 from ..contracts.accounts import ACCOUNT_MAP, StoredAccount
 from ..contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from ..contracts.sessions import ACCOUNT_LOADED
-from ..delivery.cursor_writer import LOG, Delivery
+from ..delivery.cursor_writer import LOG, CursorWriter
 from ..errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..hooks import Collect, Hook, Notify, Registration, Verdict
 from ..jid import JID
 from ..observe.metrics import HookTimes
 from ..plugin import IqRoute, NonzaRoute, Plugin, Request, To
-from ..routing.locks import Turns
+from ..routing.locks import OwnerLocks
 from ..service import Service
 from ..sessions.account import Account
 from ..stanza import Kind, Shape, Stanza, iq
@@ -102,8 +102,8 @@ class Host:
         self.accounts: OrderedDict[str, Account | None] = OrderedDict()
         """Loaded accounts by bare JID; None: there is no such account."""
         self._opening: dict[str, asyncio.Future[Account | None]] = {}
-        self.stored_accounts = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
-        self.delivery = Delivery(self)
+        self.stored_accounts = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
+        self.cursor_writer = CursorWriter(self)
         self._asks: dict[str, tuple[str, Callable[[Stanza | None], None], Timer]] = {}
         self._asked = 0
         self._ask_prefix = token_hex(4) + "-"
@@ -118,9 +118,9 @@ class Host:
         return self.server.router
 
     @property
-    def turns(self) -> Turns:
+    def locks(self) -> OwnerLocks:
         """One at a time per owner, for what reads records, decides and commits."""
-        return self.server.router.turns
+        return self.server.router.locks
 
     # ---- plugins
 
@@ -149,11 +149,16 @@ class Host:
     def _register(self, registration: Registration, handler: Handler) -> None:
         if registration.hook.plain and inspect.iscoroutinefunction(handler[1]):
             raise LocalError(f"{handler[0]}: {registration.hook} takes plain functions only")
-        narrowed = registration.types or registration.tags or registration.having or registration.of is not None
+        narrowed = (
+            registration.types
+            or registration.tags
+            or registration.if_stored_in
+            or registration.recipients_of is not None
+        )
         if narrowed and registration.hook not in PATH:
             raise LocalError(f"{handler[0]}: {registration.hook} is about no stanza, so this says nothing")
-        if registration.having:
-            self.storage.in_memory(registration.having)  # there is such a map
+        if registration.if_stored_in:
+            self.storage.in_memory(registration.if_stored_in)  # there is such a map
         self._handlers.setdefault(registration.hook.name, []).append((registration, handler))
         self._built.clear()
         self._chains.clear()
@@ -242,10 +247,10 @@ class Host:
                 if found is None or not each.concerns(shape):
                     continue
                 maps, asked = found
-                if each.having:
-                    found = ((*maps, self.storage.in_memory(each.having)), asked)
-                elif each.of is not None:
-                    found = (maps, (*asked, partial(each.of, handler[1].__self__)))  # type: ignore[attr-defined]
+                if each.if_stored_in:
+                    found = ((*maps, self.storage.in_memory(each.if_stored_in)), asked)
+                elif each.recipients_of is not None:
+                    found = (maps, (*asked, partial(each.recipients_of, handler[1].__self__)))  # type: ignore[attr-defined]
                 else:
                     found = None
         if shape.known:
@@ -414,11 +419,11 @@ class Host:
         if known is not None:
             return known
         last_id = await self.storage.log(LOG).last_id(bare)
-        cursor = self.delivery.cursors.get(bare).get("")
+        cursor = self.cursor_writer.cursors.get(bare).get("")
         if cursor is not None:  # the entry of the highest id may be deleted, and the clock may have been set back
             last_id = max(last_id, cursor.last)
         account = Account(self, jid, last_id, stored)
-        account.mailbox.restore(cursor, last_id)
+        account.cursor.restore(cursor, last_id)
         await self.tell_and_wait(ACCOUNT_LOADED, account)
         self._keep(bare, account)
         return account
@@ -434,7 +439,7 @@ class Host:
         if len(accounts) > ACCOUNTS_KEPT:
             for _ in range(ACCOUNTS_KEPT // 10):
                 name, old = accounts.popitem(last=False)
-                if old is not None and (old.sessions or old.mailbox.dirty or old.last_id > old.released):
+                if old is not None and (old.sessions or old.cursor.dirty or old.last_id > old.released):
                     accounts[name] = old  # in use: at the end, so that those behind it are looked at the next time
 
     def forget(self, bare: str) -> None:

@@ -1,7 +1,7 @@
 """Bytes that wait in memory for clients: counted for each session, for each account and for the process.
 
 Every queue takes its bytes from the `Share` of its session and gives them back. That costs three additions. What
-happens at a bound is the queue's part (docs/howto/limits.md); at the account's and the process's `Binder` makes room.
+happens at a bound is the queue's part (docs/howto/limits.md); at the account's and the process's `SessionManager` makes room.
 What clients have sent and is not handled yet is counted beside it, with a bound of its own: a stream that is not read
 must not be one whose client would acknowledge, and so free, what waits for it.
 """
@@ -35,7 +35,7 @@ class Pool:
         self.pressed = False
 
 
-class Memory(Pool):
+class MemoryBudget(Pool):
     """The process's bytes. From `spill` (three quarters of the limit) on, what can be read from a log stays there.
     `incoming_limit`: a quarter, which may come in beside it."""
 
@@ -78,9 +78,9 @@ class Share:
 
     __slots__ = ("account", "memory", "used")
 
-    def __init__(self, account: Pool | None = None, memory: Memory | None = None) -> None:
+    def __init__(self, account: Pool | None = None, memory: MemoryBudget | None = None) -> None:
         self.account = account or Pool()
-        self.memory = memory or Memory()
+        self.memory = memory or MemoryBudget()
         self.used = 0
 
     def take(self, size: int) -> None:
@@ -107,4 +107,4 @@ class Share:
     def close(self) -> None:
         """The session is over: all is given back, and what its queues still do counts nowhere."""
         self.give(self.used)
-        self.account, self.memory = Pool(), Memory()
+        self.account, self.memory = Pool(), MemoryBudget()

@@ -60,7 +60,7 @@ class ServerCollector(Collector):
 
     def _sessions(self) -> Iterator[Metric]:
         server = self.server
-        detached = server.binder.detached
+        detached = server.session_manager.detached
         attached = {stream.session for stream in server.streams if stream.session is not None} - detached.keys()
         yield gauge("xmppd_connections", "Open connections of clients, signed in or not.", len(server.streams))
         sessions = GaugeMetricFamily("xmppd_sessions", "Sessions, by whether a client is connected.", labels=["state"])
@@ -68,9 +68,9 @@ class ServerCollector(Collector):
         sessions.add_metric(["detached"], len(detached))
         yield sessions
         everybody = [*attached, *detached]
-        behind = sum(not session.feed.live for session in everybody)
+        behind = sum(not session.channel.live for session in everybody)
         yield gauge("xmppd_sessions_behind", "Sessions for which messages wait in the log.", behind)
-        held = sum(len(session.feed.queue or ()) for session in everybody)
+        held = sum(len(session.channel.queue or ()) for session in everybody)
         yield gauge("xmppd_queued_stanzas", "Stanzas sent and not acknowledged (XEP-0198).", held)
         memory = server.memory
         yield gauge("xmppd_waiting_bytes", "Bytes of stanzas that wait in memory for clients.", memory.used)

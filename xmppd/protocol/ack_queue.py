@@ -42,8 +42,8 @@ class OutboundQueue:
     def sent(self) -> int:
         return self.acknowledged + len(self.items)
 
-    def append(self, data: bytes, stamp: int, at: int) -> None:
-        self.items.append((data, stamp, at))
+    def append(self, data: bytes, log_id: int, at: int) -> None:
+        self.items.append((data, log_id, at))
         size = len(data)
         self.size += size
         self.unasked += size
@@ -61,10 +61,10 @@ class OutboundQueue:
         stamps: list[int] = []
         freed = 0
         for _ in range(new):
-            data, stamp, _ = pop()
+            data, log_id, _ = pop()
             freed += len(data)
-            if stamp:
-                stamps.append(stamp)
+            if log_id:
+                stamps.append(log_id)
         self.size -= freed
         self.share.give(freed)
         return stamps

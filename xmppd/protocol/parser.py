@@ -87,7 +87,7 @@ class Nonza:
 Item = StreamOpen | StreamClose | Stanza | Nonza
 
 
-class Splitter:
+class StreamParser:
     """Feed it bytes, get items. A violation ends the items and stands in `fault`; nothing is read after it."""
 
     __slots__ = (

@@ -9,7 +9,7 @@ from math import floor
 from ..clock import Clock
 
 
-class EvenTimes:
+class AnswerTimes:
     """Times at which to answer that do not depend on the work that is done meanwhile: the ticks of a metronome.
 
     When a question comes, its tick is chosen, before anything is looked up; it lies half a step to one and a half steps

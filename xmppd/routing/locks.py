@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class OwnerLocks:
     """Locks by name, first come first served; a name costs nothing while nobody holds it."""
 
     __slots__ = ("_held",)
@@ -20,7 +20,7 @@ class Turns:
         self._held: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def take(self, *names: str) -> AsyncIterator[None]:
+    async def hold(self, *names: str) -> AsyncIterator[None]:
         """Hold the turns of all `names`. Taken in sorted order, so two holders never wait for each other."""
         taken: list[str] = []
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ..contracts.routing import Inbound, Lane
 from ..errors import ResourceConstraint, StanzaError
 from ..stanza import Stanza
-from .transaction import Passage
+from .transaction import StanzaTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,10 +39,10 @@ class Origin(Lane):
         self.pending = 0
         """Stanzas that are neither released nor refused."""
         self.size = 0
-        self.waiting: deque[OwnPassage] | None = None
+        self.waiting: deque[OriginTransaction] | None = None
 
 
-class OwnPassage(Passage):
+class OriginTransaction(StanzaTransaction):
     """A stanza of the server's own on its path."""
 
     __slots__ = ("origin", "origins", "size")
@@ -77,80 +77,80 @@ class Origins:
 
     def send(self, stanza: Stanza, host: Host) -> None:
         """Route a stanza behind all that its sender has sent to that account before."""
-        passage = self._enter(stanza)
-        if passage is None:
+        transaction = self._enter(stanza)
+        if transaction is None:
             return
-        origin = passage.origin
+        origin = transaction.origin
         if origin.deciding:
             if origin.waiting is None:
                 origin.waiting = deque()
-            origin.waiting.append(passage)
+            origin.waiting.append(transaction)
             return
-        wait = self._decide_all(origin, passage)
+        wait = self._decide_all(origin, transaction)
         if wait is not None:
             host.background.spawn(self._go_on(origin, wait), f"deliver to {stanza.to}")
 
     def send_decided(self, event: Inbound, release: Callable[[], None] | None = None, admitted: bool = True) -> None:
         """The same for what the recipient's chain has looked at: its writes are committed, and it is released as ever,
         or by `release`; not at all if it was not `admitted`."""
-        passage = self._enter(event.stanza)
-        if passage is None:
+        transaction = self._enter(event.stanza)
+        if transaction is None:
             return
-        passage.writes = event.writes
+        transaction.writes = event.writes
         if admitted and release is not None:
-            passage.then(release)
+            transaction.then(release)
         elif admitted:
-            passage.inbound.append(event)
-        passage.finish()
+            transaction.inbound.append(event)
+        transaction.finish()
 
-    def _enter(self, stanza: Stanza) -> OwnPassage | None:
+    def _enter(self, stanza: Stanza) -> OriginTransaction | None:
         sender, to = stanza.sender, stanza.to
         assert to is not None
         key = (sender.bare if sender is not None else "", to.bare)
         origin = self.pending.get(key)
         if origin is None:
             origin = self.pending[key] = Origin(key)
-        passage = OwnPassage(self.router, stanza, origin)
+        transaction = OriginTransaction(self.router, stanza, origin)
         origin.pending += 1
-        origin.size += passage.size
-        self.size += passage.size
+        origin.size += transaction.size
+        self.size += transaction.size
         if origin.pending > WAITING or (origin.pending > 1 and (origin.size > BYTES or self.size > TOTAL)):
-            passage.refuse(ResourceConstraint("too much waits for this address"))
+            transaction.refuse(ResourceConstraint("too much waits for this address"))
             return None
-        return passage
+        return transaction
 
-    def left(self, passage: OwnPassage) -> None:
+    def left(self, transaction: OriginTransaction) -> None:
         """Released, or refused."""
-        origin, size = passage.origin, passage.size
+        origin, size = transaction.origin, transaction.size
         origin.pending -= 1
         origin.size -= size
         self.size -= size
         if not origin.pending:
             del self.pending[origin.key]
 
-    def _decide_all(self, origin: Origin, passage: OwnPassage) -> Awaitable[None] | None:
+    def _decide_all(self, origin: Origin, transaction: OriginTransaction) -> Awaitable[None] | None:
         """This one, and those that came meanwhile. An awaitable: the rest waits for it."""
         origin.deciding = True
         wait: Awaitable[None] | None = None
         try:
             while True:
-                wait = self._decide(passage)
+                wait = self._decide(transaction)
                 if wait is not None or not origin.waiting:
                     return wait
-                passage = origin.waiting.popleft()
+                transaction = origin.waiting.popleft()
         finally:
             origin.deciding = wait is not None
 
-    def _decide(self, passage: OwnPassage) -> Awaitable[None] | None:
+    def _decide(self, transaction: OriginTransaction) -> Awaitable[None] | None:
         try:
-            wait = self.router.decide_own(passage)
+            wait = self.router.decide_own(transaction)
         except StanzaError as error:
-            passage.refuse(error)
+            transaction.refuse(error)
             return None
         if wait is None:
-            passage.finish()
+            transaction.finish()
             return None
-        return self.router.wait(passage, wait)
+        return self.router.wait(transaction, wait)
 
     async def _go_on(self, origin: Origin, wait: Awaitable[None] | None) -> None:
         while wait is not None:

@@ -41,9 +41,9 @@ from ..stanza import Kind, Stanza
 from ..storage.api import Flags, Storage
 from ..xep.elements import DELAY_NS, LATE, delay_bytes
 from ..xml import Written
-from .locks import Turns
+from .locks import OwnerLocks
 from .origins import Origins
-from .transaction import Passage
+from .transaction import StanzaTransaction
 
 if TYPE_CHECKING:
     from ..hosts.host import Concerned, Handler, Host
@@ -68,7 +68,7 @@ class Router:
         self.storage = storage
         self.hosts: dict[str, Host] = {}
         self.origins = Origins(self)
-        self.turns = Turns()
+        self.locks = OwnerLocks()
         """Who changes an owner's records outside the path of a stanza takes the owner's turn."""
         self.newest = 0
         """The highest id that a log of a service has given: above the time if the clock was set back."""
@@ -96,34 +96,34 @@ class Router:
 
     def receive(self, session: Session, stanza: Stanza) -> Awaitable[None] | None:
         """Take a stanza of a bound session, `sender` stamped. An awaitable: the stream must wait for it."""
-        passage = Passage(self, stanza, session, session.lane)
+        transaction = StanzaTransaction(self, stanza, session, session.lane)
         try:
-            wait = self._decide(passage, session)
+            wait = self._decide(transaction, session)
         except StanzaError as error:
-            passage.refuse(error)
+            transaction.refuse(error)
             return None
         if wait is not None:
-            return self.wait(passage, wait)
-        passage.finish()
+            return self.wait(transaction, wait)
+        transaction.finish()
         return None
 
-    async def wait(self, passage: Passage, wait: Awaitable[None]) -> None:
+    async def wait(self, transaction: StanzaTransaction, wait: Awaitable[None]) -> None:
         try:
             await wait
         except StanzaError as error:
-            passage.refuse(error)
+            transaction.refuse(error)
         except StorageUnavailable:
-            passage.refuse(ResourceConstraint("the store does not answer now"))
+            transaction.refuse(ResourceConstraint("the store does not answer now"))
         except Exception:
-            log.exception("%r could not be handled", passage.stanza)
-            passage.refuse(InternalServerError())
+            log.exception("%r could not be handled", transaction.stanza)
+            transaction.refuse(InternalServerError())
         else:
-            passage.restamp()
-            passage.finish()
+            transaction.restamp()
+            transaction.finish()
 
-    async def _barrier(self, passage: Passage, work: Awaitable[None]) -> None:
+    async def _barrier(self, transaction: StanzaTransaction, work: Awaitable[None]) -> None:
         """Decided when all before it on its stream is released."""
-        await self.until_idle(passage.lane)
+        await self.until_idle(transaction.lane)
         await work
 
     async def until_idle(self, lane: Lane) -> None:
@@ -134,8 +134,8 @@ class Router:
             await waiter.future
         lane.tail = None
 
-    def _decide(self, passage: Passage, session: Session) -> Awaitable[None] | None:
-        stanza, host = passage.stanza, session.host
+    def _decide(self, transaction: StanzaTransaction, session: Session) -> Awaitable[None] | None:
+        stanza, host = transaction.stanza, session.host
         if stanza.fault == "too-big":  # XEP-0205 section 4.5: the client knows which, and does not send it for ever
             raise PolicyViolation("too big", ("urn:xmpp:errors", "stanza-too-big"))
         if stanza.fault == "long-name":
@@ -150,68 +150,68 @@ class Router:
         elif to is not None and not to.local and to.full == host.domain and ADDRESSES in stanza.tags:
             multicast = host.find(MULTICAST)
             if multicast is not None:
-                return self._spread(passage, session, multicast.copies(stanza))
-        return self._sent(passage, stanza, session)
+                return self._spread(transaction, session, multicast.copies(stanza))
+        return self._sent(transaction, stanza, session)
 
-    def _sent(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
+    def _sent(self, transaction: StanzaTransaction, stanza: Stanza, session: Session) -> Awaitable[None] | None:
         kind, host = stanza.kind, session.host
-        outbound = Outbound(stanza, session.account, session, passage.writes)
+        outbound = Outbound(stanza, session.account, session, transaction.writes)
         if host.run(host.chain(OUTBOUND, stanza), outbound) is not None:
             return None
-        passage.outbound.append(outbound)
-        stanza = passage.stanza = outbound.stanza
+        transaction.outbound.append(outbound)
+        stanza = transaction.stanza = outbound.stanza
         if kind is Kind.PRESENCE:
-            return self._presence(passage, stanza, session)
+            return self._presence(transaction, stanza, session)
         if stanza.to is None:
             if kind is Kind.IQ:
-                return self._answer(passage, stanza, host, session.account, To.SELF)
-            stanza = passage.stanza = stanza.stamped(to=session.account.jid)  # RFC 6120 section 10.3.1
-        return self._inbound(passage, stanza)
+                return self._answer(transaction, stanza, host, session.account, To.SELF)
+            stanza = transaction.stanza = stanza.stamped(to=session.account.jid)  # RFC 6120 section 10.3.1
+        return self._inbound(transaction, stanza)
 
-    async def _spread(self, passage: Passage, session: Session, copies: list[Stanza]) -> None:
+    async def _spread(self, transaction: StanzaTransaction, session: Session, copies: list[Stanza]) -> None:
         """One stanza to many people: decided together, committed in one batch. One that is refused stops no other."""
-        outer = passage.stanza
-        if session.carrier is not None:
-            session.carrier.charge(len(outer.inside) * len(copies), len(copies))
+        outer = transaction.stanza
+        if session.stream is not None:
+            session.stream.charge(len(outer.inside) * len(copies), len(copies))
         for copy in copies:
-            writes, sent, came = len(passage.writes), len(passage.outbound), len(passage.inbound)
+            writes, sent, came = len(transaction.writes), len(transaction.outbound), len(transaction.inbound)
             try:
                 host = self.hosts.get(copy.to.domain) if copy.to is not None else None
                 if host is not None and host.find(ENTITIES) is not None:
                     raise FeatureNotImplemented("not to rooms")
-                wait = self._sent(passage, copy, session)
+                wait = self._sent(transaction, copy, session)
                 if wait is not None:
                     await wait
             except StanzaError as error:
-                del passage.writes[writes:], passage.outbound[sent:], passage.inbound[came:]
+                del transaction.writes[writes:], transaction.outbound[sent:], transaction.inbound[came:]
                 if not copy.answers:
                     if copy.kind is Kind.MESSAGE:
-                        session.refusing(passage.number)  # before the counts of what follows
-                    passage.then(partial(passage.reply, copy.error(error)))
-        passage.stanza = outer
+                        session.refusing(transaction.number)  # before the counts of what follows
+                    transaction.then(partial(transaction.reply, copy.error(error)))
+        transaction.stanza = outer
 
-    def _presence(self, passage: Passage, stanza: Stanza, session: Session) -> Awaitable[None] | None:
+    def _presence(self, transaction: StanzaTransaction, stanza: Stanza, session: Session) -> Awaitable[None] | None:
         rules = session.host.find(PRESENCE)
         if stanza.type not in PRESENCE_TYPES:
             raise BadRequest("unknown presence type")
         if stanza.to is None:
             if not stanza.type:
                 availability.priority_of(stanza)  # before it is released
-                passage.then(lambda: availability.appear(session, stanza))
+                transaction.then(lambda: availability.appear(session, stanza))
             elif stanza.type == "unavailable":
-                passage.then(lambda: availability.leave(session, stanza))
+                transaction.then(lambda: availability.leave(session, stanza))
             return None
         if rules is None:
-            return None if stanza.type in SUBSCRIPTIONS else self._inbound(passage, stanza)
+            return None if stanza.type in SUBSCRIPTIONS else self._inbound(transaction, stanza)
         if stanza.type in SUBSCRIPTIONS:
-            return self._barrier(passage, rules.subscription(session, stanza))
+            return self._barrier(transaction, rules.subscription(session, stanza))
         if stanza.type in ("", "unavailable"):
-            passage.then(lambda: rules.directed(session, stanza))
-        return self._inbound(passage, stanza)
+            transaction.then(lambda: rules.directed(session, stanza))
+        return self._inbound(transaction, stanza)
 
     # ---- to an address
 
-    def _inbound(self, passage: Passage, stanza: Stanza) -> Awaitable[None] | None:
+    def _inbound(self, transaction: StanzaTransaction, stanza: Stanza) -> Awaitable[None] | None:
         to = stanza.to
         assert to is not None
         host = self.hosts.get(to.domain)
@@ -223,63 +223,67 @@ class Router:
             raise ResourceConstraint("the store does not answer now")
         if not to.local:
             if stanza.kind is Kind.IQ:
-                return self._answer(passage, stanza, host, None, To.HOST)
+                return self._answer(transaction, stanza, host, None, To.HOST)
             return None
         entities = host.find(ENTITIES)
         if entities is not None:
-            passage.stanza = stanza
-            work = entities.receive(passage)
-            return self._barrier(passage, work) if work is not None else None
-        if passage.session is not None and host.has_accounts and _asks_another(stanza, to):
-            return self._ask_another(passage, stanza, host, to)
-        return self._ask(passage, stanza, host, to)
+            transaction.stanza = stanza
+            work = entities.receive(transaction)
+            return self._barrier(transaction, work) if work is not None else None
+        if transaction.session is not None and host.has_accounts and _asks_another(stanza, to):
+            return self._ask_another(transaction, stanza, host, to)
+        return self._ask(transaction, stanza, host, to)
 
-    def _ask(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> Awaitable[None] | None:
+    def _ask(self, transaction: StanzaTransaction, stanza: Stanza, host: Host, to: JID) -> Awaitable[None] | None:
         if not host.ready(to.bare):
-            return self._load_first(passage, stanza, host, to)
-        return self.to_account(passage, stanza, host, host.accounts[to.bare])
+            return self._load_first(transaction, stanza, host, to)
+        return self.to_account(transaction, stanza, host, host.accounts[to.bare])
 
-    def _ask_another(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> Awaitable[None] | None:
+    def _ask_another(
+        self, transaction: StanzaTransaction, stanza: Stanza, host: Host, to: JID
+    ) -> Awaitable[None] | None:
         """An IQ or probe of a client to another's account. Who is not there, or does not show that it is, is told in
         the same time, whatever had to be loaded and decided (ADR 0007). What reaches a session is not held up."""
         step = host.server.limits.even_answers
         if not step:
-            return self._ask(passage, stanza, host, to)
-        come = partial(host.server.even_times.come, host.server.even_times.next(step), step)
+            return self._ask(transaction, stanza, host, to)
+        come = partial(host.server.answer_times.come, host.server.answer_times.next(step), step)
         if stanza.kind is Kind.PRESENCE:
-            return self._probe_evenly(come, passage, stanza, host, to)
+            return self._probe_evenly(come, transaction, stanza, host, to)
         try:
-            wait = self._ask(passage, stanza, host, to)
+            wait = self._ask(transaction, stanza, host, to)
         except StanzaError as error:
             return _refused_evenly(come, error)
-        if wait is None and passage.inbound:
+        if wait is None and transaction.inbound:
             return None
-        return self._answer_evenly(come, passage, wait)
+        return self._answer_evenly(come, transaction, wait)
 
-    async def _answer_evenly(self, come: Come, passage: Passage, wait: Awaitable[None] | None) -> None:
+    async def _answer_evenly(self, come: Come, transaction: StanzaTransaction, wait: Awaitable[None] | None) -> None:
         try:
             if wait is not None:
                 await wait
         except (StanzaError, StorageUnavailable):
             await come()
             raise
-        if not passage.telling and not passage.inbound:
+        if not transaction.telling and not transaction.inbound:
             await come()
 
-    async def _probe_evenly(self, come: Come, passage: Passage, stanza: Stanza, host: Host, to: JID) -> None:
+    async def _probe_evenly(
+        self, come: Come, transaction: StanzaTransaction, stanza: Stanza, host: Host, to: JID
+    ) -> None:
         account = await host.open_account(to)
         await come()
-        wait = self.to_account(passage, stanza, host, account)
+        wait = self.to_account(transaction, stanza, host, account)
         if wait is not None:
             await wait
 
-    async def _load_first(self, passage: Passage, stanza: Stanza, host: Host, to: JID) -> None:
-        wait = self.to_account(passage, stanza, host, await host.open_account(to))
+    async def _load_first(self, transaction: StanzaTransaction, stanza: Stanza, host: Host, to: JID) -> None:
+        wait = self.to_account(transaction, stanza, host, await host.open_account(to))
         if wait is not None:
             await wait
 
     def to_account(
-        self, passage: Passage, stanza: Stanza, host: Host, account: Account | None
+        self, transaction: StanzaTransaction, stanza: Stanza, host: Host, account: Account | None
     ) -> Awaitable[None] | None:
         """Decide for the recipient."""
         kind, to = stanza.kind, stanza.to
@@ -288,115 +292,117 @@ class Router:
             if kind is Kind.PRESENCE and stanza.type != "probe":
                 return None  # RFC 6121 section 8.5.1
             if kind is not Kind.PRESENCE:
-                return self._absent(passage, stanza, host)
+                return self._absent(transaction, stanza, host)
         if kind is Kind.PRESENCE and (stanza.type in SUBSCRIPTIONS or stanza.type == "probe"):
             rules = host.find(PRESENCE)
             if rules is None:
                 return None
             if stanza.type == "probe":
-                rules.probe(stanza, passage.session)
+                rules.probe(stanza, transaction.session)
                 return None
             assert account is not None
             return rules.arriving_subscription(account, stanza)
         assert account is not None
         if kind is Kind.IQ and to.resource and to.resource not in account.sessions:
             raise ServiceUnavailable()  # RFC 6121 section 8.5.3.2.3
-        event = Inbound(stanza, account, passage.session, passage.writes)
+        event = Inbound(stanza, account, transaction.session, transaction.writes)
         try:
             if host.run(host.chain(INBOUND, stanza), event) is not None:
                 return None
         except ServiceUnavailable:
-            return self._absent(passage, stanza, host)
+            return self._absent(transaction, stanza, host)
         if kind is Kind.IQ and not to.resource:
             own = stanza.sender is not None and stanza.sender.bare == account.bare
-            return self._answer(passage, stanza, host, account, To.SELF if own else To.ACCOUNT)
-        passage.inbound.append(event)
+            return self._answer(transaction, stanza, host, account, To.SELF if own else To.ACCOUNT)
+        transaction.inbound.append(event)
         return None
 
-    def _absent(self, passage: Passage, stanza: Stanza, host: Host) -> Awaitable[None] | None:
+    def _absent(self, transaction: StanzaTransaction, stanza: Stanza, host: Host) -> Awaitable[None] | None:
         """An account is not there, or is to look like that (RFC 6121 section 8.5.1). Raises ServiceUnavailable."""
         assert stanza.to is not None
         if stanza.to.resource or not host.answers(stanza, To.ABSENT):
             raise ServiceUnavailable()
-        return self._answer(passage, stanza, host, None, To.ABSENT)
+        return self._answer(transaction, stanza, host, None, To.ABSENT)
 
     def _answer(
-        self, passage: Passage, stanza: Stanza, host: Host, account: Account | None, to: To
+        self, transaction: StanzaTransaction, stanza: Stanza, host: Host, account: Account | None, to: To
     ) -> Awaitable[None] | None:
         if stanza.answers:
             host.answered(stanza)
             return None
-        return self._barrier(passage, self._answer_now(passage, stanza, host, account, to))
+        return self._barrier(transaction, self._answer_now(transaction, stanza, host, account, to))
 
-    async def _answer_now(self, passage: Passage, stanza: Stanza, host: Host, account: Account | None, to: To) -> None:
+    async def _answer_now(
+        self, transaction: StanzaTransaction, stanza: Stanza, host: Host, account: Account | None, to: To
+    ) -> None:
         payload, sender = stanza.payload, stanza.sender
         assert payload is not None and sender is not None
-        request = Request(stanza, payload, sender, account, passage.session, passage.lane)
+        request = Request(stanza, payload, sender, account, transaction.session, transaction.lane)
         answer = await host.answer(request, to)
         result = stanza.result(answer)
-        passage.telling = answer is not None and (isinstance(answer, Written) or len(answer) > 0)
-        passage.then(lambda: passage.reply(result))
+        transaction.telling = answer is not None and (isinstance(answer, Written) or len(answer) > 0)
+        transaction.then(lambda: transaction.reply(result))
         for action in request.behind:
-            passage.then(partial(_softly, action))
+            transaction.then(partial(_softly, action))
 
     # ---- release
 
-    def release_in(self, passage: Passage, event: Inbound) -> None:
+    def deliver_inbound(self, transaction: StanzaTransaction, event: Inbound) -> None:
         """Who is there is looked up now."""
         stanza, account = event.stanza, event.owner
         host, to = account.host, stanza.to
         assert to is not None
-        kind, stamp = stanza.kind, event.stamp
-        if stamp and _is_late(host, stamp):  # the store was away
-            stanza = event.stanza = stanza.with_child(delay_bytes(host.domain, stamp), DELAY_TAG)
-        account.released = max(account.released, stamp)
-        if stamp and event.kept is not None and event.kept.flags & HIDDEN:
-            account.mailbox.hidden.add(stamp)  # deleted when a device has acknowledged it
+        kind, log_id = stanza.kind, event.log_id
+        if log_id and _is_late(host, log_id):  # the store was away
+            stanza = event.stanza = stanza.with_child(delay_bytes(host.domain, log_id), DELAY_TAG)
+        account.released = max(account.released, log_id)
+        if log_id and event.entry is not None and event.entry.flags & HIDDEN:
+            account.cursor.transient.add(log_id)  # deleted when a device has acknowledged it
         if kind is Kind.MESSAGE:
             try:
                 rules = host.find(MESSAGE_RULES)
                 chosen_sessions = rules.targets(event) if rules is not None else account.available()
                 event.targets = [(session, stanza) for session in chosen_sessions]
             except StanzaError as error:
-                if not stamp and not stanza.answers:
-                    self._bounce(passage, stanza, error)
+                if not log_id and not stanza.answers:
+                    self._bounce(transaction, stanza, error)
                     return
         elif to.resource:
             session = account.sessions.get(to.resource)
             if session is not None:
                 event.targets = [(session, stanza)]
             elif kind is Kind.IQ and not stanza.answers:
-                self._bounce(passage, stanza, ServiceUnavailable())
+                self._bounce(transaction, stanza, ServiceUnavailable())
                 return
         else:
             event.targets = [(session, stanza) for session in account.available()]
         host.tell_these(host.chain(ARRIVED, stanza), event)
-        if stamp and not any(chosen is stanza for _, chosen in event.targets):
-            account.mailbox.wait(stamp)
-        self._send(event, stanza, stamp)
+        if log_id and not any(chosen is stanza for _, chosen in event.targets):
+            account.cursor.mark_pending(log_id)
+        self._send(event, stanza, log_id)
 
-    def _send(self, event: Inbound, stanza: Stanza, stamp: int) -> None:
+    def _send(self, event: Inbound, stanza: Stanza, log_id: int) -> None:
         for session, chosen in event.targets:
             if chosen is stanza:
-                session.feed.send(chosen.data, stamp, chosen)
+                session.channel.send(chosen.data, log_id, chosen)
             else:
-                session.feed.copy(chosen.data, stamp, chosen)
+                session.channel.copy(chosen.data, log_id, chosen)
 
-    def _bounce(self, passage: Passage, stanza: Stanza, error: StanzaError) -> None:
+    def _bounce(self, transaction: StanzaTransaction, stanza: Stanza, error: StanzaError) -> None:
         """To who sent it; of what a service has passed on that is the service, which alone may know the address."""
-        if stanza.sender == passage.stanza.sender:
-            passage.reply(stanza.error(error))
+        if stanza.sender == transaction.stanza.sender:
+            transaction.reply(stanza.error(error))
         else:
             self.deliver(stanza.error(error))
 
-    def release_out(self, event: Outbound) -> None:
+    def deliver_outbound(self, event: Outbound) -> None:
         owner = event.owner
-        owner.released = max(owner.released, event.stamp)
+        owner.released = max(owner.released, event.log_id)
         owner.host.tell_these(owner.host.chain(SENT, event.stanza), event)
-        late = bool(event.targets) and event.stamp and _is_late(owner.host, event.stamp)
+        late = bool(event.targets) and event.log_id and _is_late(owner.host, event.log_id)
         for session, stanza in event.targets:
             if late:
-                stanza = stanza.with_child(delay_bytes(owner.host.domain, event.stamp), DELAY_TAG)
+                stanza = stanza.with_child(delay_bytes(owner.host.domain, event.log_id), DELAY_TAG)
             session.send(stanza)
 
     # ---- what the server itself sends
@@ -416,10 +422,10 @@ class Router:
                 return  # nobody is there to see it
         self.origins.send(stanza, host)
 
-    def decide_own(self, passage: Passage) -> Awaitable[None] | None:
+    def decide_own(self, transaction: StanzaTransaction) -> Awaitable[None] | None:
         """Decide a stanza of the server's own. An awaitable: what it sends to the same account then waits for it.
         Raises StanzaError."""
-        return self._inbound(passage, passage.stanza)
+        return self._inbound(transaction, transaction.stanza)
 
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """Send one stanza to many full JIDs, serialised once; each gets its own `to` (XEP-0045 section 7.4). `at`: when
@@ -458,7 +464,7 @@ class Router:
                     if records.get(account.bare, True):
                         break
                 else:  # no handler has anything to do with this account
-                    session.feed.send(b"".join((start, session.address, end)), 0, stanza)
+                    session.channel.send(b"".join((start, session.address, end)), 0, stanza)
                     continue
             event = Inbound(stanza.stamped(to=session.jid) if admit else stanza, account, None, [])
             try:
@@ -472,13 +478,13 @@ class Router:
                 continue
             chosen = event.stanza
             if not told:
-                session.feed.send(chosen.data_for(session.address), 0, chosen)
+                session.channel.send(chosen.data_for(session.address), 0, chosen)
                 continue
             event.targets = [(session, chosen)]
             host.tell_these(told, event)
             for target, chosen in event.targets:
                 data = chosen.data_for(target.address) if target is session else chosen.data
-                target.feed.send(data, 0, chosen)
+                target.channel.send(data, 0, chosen)
 
     def hand_over(self, stanza: Stanza, account: Account, sessions: list[Session]) -> None:
         """Give a stanza to some of an account's sessions, through its INBOUND chain, under the address that it has.
@@ -499,7 +505,7 @@ class Router:
         event.targets = [(session, stanza) for session in sessions if not session.ended]
         host.tell_these(host.chain(ARRIVED, stanza), event)
         for session, chosen in event.targets:
-            session.feed.send(chosen.data, 0, chosen)
+            session.channel.send(chosen.data, 0, chosen)
 
 
 def _softly(action: Callable[[], object]) -> None:

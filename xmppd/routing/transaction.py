@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("xmppd.routing")
 
 
-class Passage:
+class StanzaTransaction:
     """One stanza from decision to release. Implements `Arrival` for service hosts and `Release` for the store."""
 
     __slots__ = (
@@ -84,15 +84,15 @@ class Passage:
         """The decision took time: the entry in the sender's log gets an id above all that were stored meanwhile, so
         that whoever has read up to there has missed nothing."""
         for outbound in self.outbound:
-            if outbound.stamp:
+            if outbound.log_id:
                 self._restamp(outbound)
 
     def _restamp(self, outbound: Outbound) -> None:
-        old, owner = outbound.stamp, outbound.owner
-        outbound.stamp = owner.next_id()
+        old, owner = outbound.log_id, outbound.owner
+        outbound.log_id = owner.next_id()
         for place, write in enumerate(self.writes):
             if type(write) is LogAppend and write.owner == owner.bare and write.entry.id == old:
-                entry = outbound.kept = msgspec.structs.replace(write.entry, id=outbound.stamp)
+                entry = outbound.entry = msgspec.structs.replace(write.entry, id=outbound.log_id)
                 self.writes[place] = LogAppend(write.log, write.owner, entry)
 
     # ---- commit
@@ -102,8 +102,8 @@ class Passage:
         storage = self.router.storage
         if self.writes:
             for event in (*self.outbound, *self.inbound):
-                if event.late is not None:
-                    self.writes += [write for make in event.late for write in make(event.stamp)]
+                if event.after_id is not None:
+                    self.writes += [write for make in event.after_id for write in make(event.log_id)]
             try:
                 batch = storage.join(self.writes, self)
                 self._took(batch)
@@ -141,9 +141,9 @@ class Passage:
         router = self.router
         try:
             for event in self.inbound:
-                router.release_in(self, event)
+                router.deliver_inbound(self, event)
             for sent in self.outbound:
-                router.release_out(sent)
+                router.deliver_outbound(sent)
             for action in self.actions:
                 action()
         finally:
@@ -180,7 +180,7 @@ class Passage:
     def _undo(self) -> None:
         for event in (*self.outbound, *self.inbound):
             for call in event.undone or ():
-                call(event.stamp)
+                call(event.log_id)
 
     def _answer_error(self, error: StanzaError) -> None:
         if not self.stanza.answers:

@@ -217,14 +217,14 @@ class Reloader:
 def use_limits(server: Server, config: LimitsConfig) -> None:
     """Put limits into force, for the connections that are open as well."""
     limits = server.limits = RuntimeLimits.of(config)
-    server.shaping.configure(config)
+    server.rate_limiter.configure(config)
     server.guard.config = config.sign_in
     server.use_timing(config)
     server.memory.configure(config.memory, config.account_memory)
     for listener in server.listeners:
         listener.per_address = config.connections_per_address
     for stream in server.streams:
-        stream.splitter.limits = limits.before_sign_in if stream.account is None else limits.after_sign_in
+        stream.parser.limits = limits.before_sign_in if stream.account is None else limits.after_sign_in
 
 
 NO_CERTIFICATE = (

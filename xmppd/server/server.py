@@ -28,21 +28,21 @@ from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..hosts.host import Host
 from ..hosts.loader import Found, PluginError, choose, discover, what_failed
 from ..jid import prepare_domain
-from ..memory.budget import Memory
+from ..memory.budget import MemoryBudget
 from ..memory.heap import Trimmer
 from ..net.http import Poster
 from ..observe.metrics import Counts
 from ..protocol.parser import Limits
-from ..routing.answer_times import EvenTimes
+from ..routing.answer_times import AnswerTimes
 from ..routing.router import Router
-from ..sessions.manager import Binder
-from ..sessions.snapshots import Keeper
+from ..sessions.manager import SessionManager
+from ..sessions.snapshots import SessionSnapshots
 from ..stanza import iq
 from ..storage.store import Store
 from ..streams.client import ClientStream, State
-from ..streams.rate_limits import Hashing, Shaping, SignInGuard
+from ..streams.rate_limits import Hashing, RateLimiter, SignInGuard
 from ..xml import E
-from .shutdown import Farewell
+from .shutdown import StreamShutdown
 
 if TYPE_CHECKING:
     from ..contracts.ports import Port, Receiver
@@ -147,19 +147,19 @@ class Server:
         self.storage = storage
         self.clock = clock
         self.limits = RuntimeLimits.of(config.limits)
-        self.shaping = Shaping(clock, config.limits)
+        self.rate_limiter = RateLimiter(clock, config.limits)
         self.guard = SignInGuard(clock, config.limits.sign_in)
         self.trimmer = Trimmer()
         self.hashing = Hashing()
-        self.memory = Memory(config.limits.memory, config.limits.account_memory)
+        self.memory = MemoryBudget(config.limits.memory, config.limits.account_memory)
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
         self.counts = Counts()
         self.poster = Poster(config.outgoing.allowed, float(config.outgoing.timeout))
         self.router = Router(storage)
-        self.even_times = EvenTimes(clock)
-        self.binder = Binder(self)
-        self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.binder.make_room, pool))
+        self.answer_times = AnswerTimes(clock)
+        self.session_manager = SessionManager(self)
+        self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.session_manager.make_room, pool))
         self.streams: set[ClientStream] = set()
         self.stopping = False
         self.listeners: list[Listener] = []
@@ -173,8 +173,8 @@ class Server:
         self.default_host = next(
             (host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values()))
         )
-        self.accounts = Accounts(storage, clock, self.hosts, self.binder)
-        self.keeper = Keeper(self)
+        self.accounts = Accounts(storage, clock, self.hosts, self.session_manager)
+        self.snapshots = SessionSnapshots(self)
         self._started: list[tuple[Host, str]] = []
         self._said_waiting: dict[str, float] = {}
         self.on_ready: Callable[[], None] | None = None
@@ -223,7 +223,7 @@ class Server:
                 await self.accounts.remover.open()
             for host in waiting:
                 if host.has_accounts:
-                    await self.keeper.restore(host)
+                    await self.snapshots.restore(host)
         except StorageUnavailable as error:
             self._say_waiting("nothing is taken yet: the sessions wait for the store", error)
             self.clock.call_later(START_AGAIN, lambda: self.default_host.background.spawn(self._restore(), "restore"))
@@ -314,22 +314,22 @@ class Server:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        self.shaping.stop()
-        await Farewell(self).say()
+        self.rate_limiter.stop()
+        await StreamShutdown(self).say()
         ending = _Ending()
         # Side by side: one that does not take what was written to it holds up nobody, and itself not for long.
         await asyncio.gather(*(each.close(self.limits.stop_time) for each in (*self.listeners, *self.ports)))
         for host in self.hosts.values():
             await host.background.settle(ending.within)
-        await ending.step(self.keeper.keep(), "the sessions that can be resumed")
-        for session in list(self.binder.detached):
-            self.binder.end(session)
+        await ending.step(self.snapshots.keep(), "the sessions that can be resumed")
+        for session in list(self.session_manager.detached):
+            self.session_manager.end(session)
         for host, name in reversed(self._started):
             await ending.step(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
         self._started.clear()
         for host in self.hosts.values():
             await host.background.settle(ending.within)
-            await ending.step(host.delivery.flush(), f"the last positions of {host.domain}")
+            await ending.step(host.cursor_writer.flush(), f"the last positions of {host.domain}")
             await host.background.close()
         await self.poster.close()
         await self.storage.close(ending.within)
@@ -369,7 +369,7 @@ class Server:
             except Exception:
                 log.exception("sweeping a stream failed")
                 stream.link.abort()
-        self.binder.sweep()
+        self.session_manager.sweep()
         self.trimmer.look(now)
 
     def _look_at(self, stream: ClientStream, now: float) -> None:
@@ -386,8 +386,8 @@ class Server:
             return
         if idle < REST_AFTER or stream.shaped:  # what it sends meanwhile is not read, so it is not silent
             return
-        stream.splitter.rest()
-        if stream.splitter.pending and idle > limits.ping_after:
+        stream.parser.rest()
+        if stream.parser.pending and idle > limits.ping_after:
             stream.fail(StreamError("connection-timeout"))
         elif stream.pinged and idle > limits.ping_after + limits.ping_timeout:
             stream.fail(StreamError("connection-timeout"))
@@ -400,7 +400,7 @@ class Server:
         if session is None:
             return
         stream.pinged = True
-        if session.feed.queue is not None:
+        if session.channel.queue is not None:
             session.nonza(b"<r xmlns='urn:xmpp:sm:3'/>")
         else:
             ping = E("ping", "urn:xmpp:ping")

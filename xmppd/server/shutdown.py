@@ -27,7 +27,7 @@ LOOK: Final = 0.005
 """Seconds between two looks whether all is settled."""
 
 
-class Farewell:
+class StreamShutdown:
     def __init__(self, server: Server) -> None:
         self.server = server
 
@@ -55,7 +55,7 @@ class Farewell:
             return
         for stream in asked:
             assert stream.session is not None
-            stream.session.feed.confirm()
+            stream.session.channel.confirm()
             stream.read_again()
         if not await _until(lambda: not any(map(_owes, asked)), self.server.limits.stop_time):
             left = sum(map(_owes, asked))
@@ -73,7 +73,7 @@ def _busy(stream: ClientStream) -> bool:
 def _owes(stream: ClientStream) -> bool:
     """It was sent what it has not confirmed, and its session ends with the stream."""
     session = stream.session
-    return session is not None and not stream.closed and session.resumable <= 0 and bool(session.feed.pending())
+    return session is not None and not stream.closed and session.resumable <= 0 and bool(session.channel.pending())
 
 
 async def _until(true: Callable[[], bool], within: float) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..delivery.cursor import Mailbox
+from ..delivery.cursor import DeliveryCursor
 from ..jid import JID
 from ..memory.budget import Pool
 
 if TYPE_CHECKING:
     from ..contracts.accounts import StoredAccount
     from ..hosts.host import Host
-    from ..streams.rate_limits import Meter
+    from ..streams.rate_limits import TokenBucket
     from .session import Session
 
 
@@ -22,12 +22,12 @@ class Account:
         "alive",
         "bare",
         "began",
+        "bucket",
+        "cursor",
         "host",
         "incarnation",
         "jid",
         "last_id",
-        "mailbox",
-        "meter",
         "pool",
         "released",
         "sessions",
@@ -54,10 +54,10 @@ class Account:
         anyone who reads the log, and comes to who is there at its release."""
         self.alive = True
         """False once it is deleted."""
-        self.mailbox = Mailbox(self)
+        self.cursor = DeliveryCursor(self)
         self.pool = Pool(self.sessions)
         """Bytes that wait for its sessions."""
-        self.meter: Meter | None = None
+        self.bucket: TokenBucket | None = None
         """What its connections have sent (limits.Shaping)."""
 
     def next_id(self) -> int:

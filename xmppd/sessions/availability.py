@@ -51,15 +51,15 @@ def appear(session: Session, stanza: Stanza) -> None:
     if session.ended or session.presence is not stanza:
         return
     if session.served and not served:
-        session.feed.start()
+        session.channel.start()
     elif served and not session.served:
-        session.feed.leave()
+        session.channel.leave()
 
 
 def leave(session: Session, stanza: Stanza) -> None:
     """It has sent unavailable presence (section 4.5)."""
     if session.served:
-        session.feed.leave()
+        session.channel.leave()
     before = _withdrawn(session)
     rules = session.host.find(PRESENCE)
     if rules is not None:

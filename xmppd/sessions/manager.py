@@ -10,7 +10,7 @@ from ..contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED,
 from ..errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from ..stanza import parse_stanza
 from .availability import vanish
-from .session import Carrier, Session
+from .session import ClientStreamHandle, Session
 
 if TYPE_CHECKING:
     from ..memory.budget import Pool
@@ -22,7 +22,7 @@ UNREAD = 60.0
 """Seconds: who has not read for so long has not read at all."""
 
 
-class Binder:
+class SessionManager:
     """Makes and ends the sessions of all hosts."""
 
     def __init__(self, server: Server) -> None:
@@ -30,7 +30,7 @@ class Binder:
         self.detached: dict[Session, float] = {}
         """Until when (monotonic) a detached session waits for its client."""
 
-    def bind(self, account: Account, wanted: str, carrier: Carrier) -> Session:
+    def bind(self, account: Account, wanted: str, stream: ClientStreamHandle) -> Session:
         """A new session. A bound resource of that name is ended with <conflict/>: the newer stream is the one
         whose client is there (section 7.7.2.2). Raises BadRequest, ResourceConstraint."""
         resource = wanted or token_urlsafe(9)
@@ -51,7 +51,7 @@ class Binder:
                 raise ResourceConstraint("too many sessions", ("urn:xmpp:errors", "resource-limit-exceeded"))
             self.end(oldest)
         session = Session(account, jid)
-        session.carrier = carrier
+        session.stream = stream
         account.sessions[jid.resource] = session
         self.server.storage.pin(account.bare)
         account.host.tell(SESSION_BOUND, session)
@@ -59,22 +59,22 @@ class Binder:
 
     def detach(self, session: Session) -> None:
         """The connection is gone without a goodbye: keep the session if its client may resume it."""
-        session.carrier = None
-        session.feed.paused = False
+        session.stream = None
+        session.channel.paused = False
         session.host.tell(STREAM_LOST, session)
         if session.resumable <= 0 or session.ended:
             self.end(session)
             return
         self.detached[session] = self.server.clock.monotonic() + session.resumable
 
-    def attach(self, session: Session, carrier: Carrier) -> None:
+    def attach(self, session: Session, stream: ClientStreamHandle) -> None:
         """A new stream takes a session over; a stream that still holds it is closed with <conflict/>."""
-        former = session.carrier
-        session.carrier = None
+        former = session.stream
+        session.stream = None
         if former is not None:
             former.end("conflict", "resumed on another stream")
         self.detached.pop(session, None)
-        session.carrier = carrier
+        session.stream = stream
 
     def resumed(self, session: Session) -> None:
         self.server.counts.resumed += 1
@@ -100,7 +100,7 @@ class Binder:
         if session.ended:
             return
         account = session.account
-        if session.carrier is not None and condition not in ("", "conflict"):
+        if session.stream is not None and condition not in ("", "conflict"):
             account.host.tell(STREAM_LOST, session)
         vanish(session)
         session.ended = True
@@ -109,27 +109,27 @@ class Binder:
         if account.sessions.get(session.resource) is session:
             del account.sessions[session.resource]
         self.server.storage.unpin(account.bare)
-        carrier, session.carrier = session.carrier, None
-        if carrier is not None:
+        stream, session.stream = session.stream, None
+        if stream is not None:
             if condition:
-                carrier.end(condition, text)
+                stream.end(condition, text)
             else:
-                carrier.close()
+                stream.close()
         self._give_back(session)
         account.host.tell(SESSION_ENDED, session)
-        session.feed.share.close()
+        session.channel.share.close()
 
     def _give_back(self, session: Session) -> None:
         """What it did not acknowledge waits, or goes to the sessions that have not got it (XEP-0198 section 4)."""
-        account, feed = session.account, session.feed
-        account.mailbox.let_go(feed.pending())
+        account, channel = session.account, session.channel
+        account.cursor.unmark_in_flight(channel.pending())
         for other in account.available():
             if other.served:
-                other.feed.catch_up()
-        if feed.queue is None:
+                other.channel.catch_up()
+        if channel.queue is None:
             return
-        for data, stamp, _ in feed.queue.items:
-            if not stamp and data.startswith(b"<iq"):
+        for data, log_id, _ in channel.queue.items:
+            if not log_id and data.startswith(b"<iq"):
                 stanza = parse_stanza(data)
                 if not stanza.answers and stanza.sender is not None and stanza.sender.local:
                     session.host.deliver(stanza.error(ServiceUnavailable()))
@@ -156,17 +156,17 @@ class Binder:
         if whole:
             accounts = [account for host in self.server.hosts.values() for account in host.accounts.values()]
             pools = [account.pool for account in accounts if account is not None and account.pool.used]
-        holding = [each for some in pools for each in some.sessions.values() if each.feed.share.used]
+        holding = [each for some in pools for each in some.sessions.values() if each.channel.share.used]
         holding.sort(key=_weight, reverse=True)
         what = "clients" if whole or not holding else holding[0].account.bare
         log.warning("%d bytes wait for %s, %d may: the sessions that hold most end", pool.used, what, limit)
         for session in holding:
             if pool.used <= enough:
                 break
-            session.host.delivery.overflow(session)
+            session.host.cursor_writer.overflow(session)
 
 
 def _weight(session: Session) -> tuple[int, float, int]:
     """Who goes first. Bytes times seconds: of two that hold alike, a client that has only begun to lag stays."""
-    feed, used = session.feed, session.feed.share.used
-    return session.account.pool.used, used * min(feed.unread(), UNREAD), used
+    channel, used = session.channel, session.channel.share.used
+    return session.account.pool.used, used * min(channel.unread(), UNREAD), used

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..contracts.routing import Lane
-from ..delivery.channel import Feed
+from ..delivery.channel import DeliveryChannel
 from ..jid import JID
 from ..stanza import Stanza
 from ..storage.api import Counter
@@ -29,7 +29,7 @@ REFUSALS = 2 * LANE_BOUND
 not answer may refuse at once, and a few more. What the client sends again then must still be recognised."""
 
 
-class Carrier(Protocol):
+class ClientStreamHandle(Protocol):
     """The stream that a session is attached to."""
 
     @property
@@ -84,12 +84,11 @@ class Session:
         "_waiting",
         "account",
         "address",
-        "carrier",
+        "channel",
         "charged",
         "counter",
         "delivered",
         "ended",
-        "feed",
         "handled",
         "jid",
         "lane",
@@ -99,6 +98,7 @@ class Session:
         "refusals",
         "resource",
         "resumable",
+        "stream",
         "taken",
         "throttled",
         "told",
@@ -111,7 +111,7 @@ class Session:
         self.address = quoted(jid.full).encode()
         """The full JID as it stands in an attribute."""
         self.resource = jid.resource
-        self.carrier: Carrier | None = None
+        self.stream: ClientStreamHandle | None = None
         """None while detached."""
         self.presence: Stanza | None = None
         """The last available presence without `to`, None while unavailable."""
@@ -136,7 +136,7 @@ class Session:
         """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
         self.refusals: list[tuple[int, int]] | None = None
         """Messages that were answered with an error: their places, and the count of the feed that covers the error."""
-        self.feed = Feed(self)
+        self.channel = DeliveryChannel(self)
         self.values: dict[str, Any] | None = None
         self.ended = False
         self._waiting: list[asyncio.Future[None]] | None = None
@@ -162,16 +162,16 @@ class Session:
         """It is there for the messages of its account: available, with a priority that is not negative."""
         return self.presence is not None and self.priority >= 0
 
-    def send(self, stanza: Stanza, stamp: int = 0) -> None:
-        """Send to this client. `stamp`: the id of the log entry that this is, 0 for none."""
-        self.feed.send(stanza.data, stamp, stanza)
+    def send(self, stanza: Stanza, log_id: int = 0) -> None:
+        """Send to this client. `log_id`: the id of the log entry that this is, 0 for none."""
+        self.channel.send(stanza.data, log_id, stanza)
 
     def nonza(self, data: bytes) -> None:
         """Write a stream-level element, uncounted, behind all that was sent."""
-        if self.carrier is not None:
-            self.carrier.write(data)
-            if self.feed.paused:
-                self.carrier.answered(len(data))
+        if self.stream is not None:
+            self.stream.write(data)
+            if self.channel.paused:
+                self.stream.answered(len(data))
 
     def tells_handled(self) -> None:
         """The client is told now what is handled. What it said until then it will not mean again."""
@@ -187,11 +187,11 @@ class Session:
                 account = self.account
                 account.pool.incoming -= charged
                 account.host.server.memory.incoming -= charged
-            self.taken = self.carrier.piled if self.carrier is not None else 0
+            self.taken = self.stream.piled if self.stream is not None else 0
         if self.throttled and self.received - self.handled < LANE_BOUND // 2 and not self.heavy:
             self.throttled = False
-            if self.carrier is not None:
-                self.carrier.relieved()
+            if self.stream is not None:
+                self.stream.relieved()
         if self._waiting is not None and self.handled == self.received:
             waiting, self._waiting = self._waiting, None
             for future in waiting:
@@ -226,10 +226,10 @@ class Session:
         if self.ended:
             refusals.append((number, NEVER))
         else:
-            covering = self.feed.refuse(error.data)
-            if self.feed.queue is not None:
+            covering = self.channel.refuse(error.data)
+            if self.channel.queue is not None:
                 refusals.append((number, covering))
-                self.feed.ask()
+                self.channel.ask()
         self.refusals = refusals or None
 
     def accounted(self, count: int) -> int:
@@ -240,7 +240,7 @@ class Session:
         refusals = self.refusals = [
             (number, covering)
             for number, covering in refusals
-            if not self.feed.covered(covering) and count - number < REFUSALS
+            if not self.channel.covered(covering) and count - number < REFUSALS
         ]
         return min([count, *(number - 1 for number, _ in refusals)])
 
@@ -252,4 +252,4 @@ class Session:
             await future
 
     def __repr__(self) -> str:
-        return f"<session {self.jid} {'attached' if self.carrier else 'detached'}>"
+        return f"<session {self.jid} {'attached' if self.stream else 'detached'}>"

@@ -31,7 +31,7 @@ AT_ONCE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class KeptFeed:
+class ChannelSnapshot:
     """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete.
     `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none.
     `held_stamps`: of which log entries the first of `held` are copies."""
@@ -55,7 +55,7 @@ class KeptFeed:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSession:
+class SessionSnapshot:
     """A session by (account, resource). `until`: seconds since 1970 UTC when it ends if nobody resumes it."""
 
     until: float
@@ -63,21 +63,21 @@ class KeptSession:
     received: int
     priority: int
     presence: str
-    feed: KeptFeed
+    channel: ChannelSnapshot
     values: dict[str, Any]
 
 
-class Keeper:
+class SessionSnapshots:
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.kept = server.storage.map("session", KeptSession)
+        self.kept = server.storage.map("session", SessionSnapshot)
 
     # ---- at the stop
 
     async def keep(self) -> None:
         """Store all detached sessions; they end here without a word. Raises StorageUnavailable."""
         server = self.server
-        sessions = list(server.binder.detached)
+        sessions = list(server.session_manager.detached)
         for session in sessions:
             await server.router.until_idle(session.lane)
         for some in _chunks(sessions):
@@ -98,22 +98,22 @@ class Keeper:
                 await self._keep([session])
             return
         for session in sessions:
-            self.server.binder.leave(session)
+            self.server.session_manager.leave(session)
 
-    def _record(self, session: Session) -> KeptSession:
-        left = self.server.binder.detached[session] - self.server.clock.monotonic()
+    def _record(self, session: Session) -> SessionSnapshot:
+        left = self.server.session_manager.detached[session] - self.server.clock.monotonic()
         presence = session.presence
         keys = {name: SessionKey.known.get(name) for name in session.values or {}}
         values = {
             name: msgspec.to_builtins(session[key]) for name, key in keys.items() if key is not None and key.durable
         }
-        return KeptSession(
+        return SessionSnapshot(
             until=session.host.clock.now() + left,
             resumable=session.resumable,
             received=session.received,
             priority=session.priority,
             presence=presence.data.decode() if presence is not None else "",
-            feed=_feed_record(session),
+            channel=_feed_record(session),
             values=values,
         )
 
@@ -143,40 +143,40 @@ class Keeper:
             except (MalformedJid, ValueError, msgspec.ValidationError):
                 log.exception("a kept session of %s cannot be read: its client signs in anew", owner)
                 continue
-            self.server.binder.restore(session, left)
+            self.server.session_manager.restore(session, left)
             count += 1
         # From here on a crash ends them; what a client then needs to know is in the counts of XEP-0198.
         await self.server.storage.commit([self.kept.clear(owner)])
         return count
 
 
-def _feed_record(session: Session) -> KeptFeed:
-    feed, hidden = session.feed, session.account.mailbox.hidden
+def _feed_record(session: Session) -> ChannelSnapshot:
+    channel, hidden = session.channel, session.account.cursor.transient
     # Not `or`: an empty queue is false, and its count matters most then.
-    queue = feed.queue if feed.queue is not None else OutboundQueue()
-    stamps = tuple(stamp for _, stamp, _ in queue.items)
-    held, held_stamps = feed.held(), tuple(feed.held_stamps())
-    return KeptFeed(
+    queue = channel.queue if channel.queue is not None else OutboundQueue()
+    stamps = tuple(log_id for _, log_id, _ in queue.items)
+    held, held_stamps = channel.held(), tuple(channel.held_stamps())
+    return ChannelSnapshot(
         queue.acknowledged,
         tuple(data.decode() for data, _, _ in queue.items),
         stamps,
-        tuple(stamp for stamp in (*stamps, *held_stamps) if stamp in hidden),
+        tuple(log_id for log_id in (*stamps, *held_stamps) if log_id in hidden),
         tuple(data.decode() for data, _ in held),
-        feed.live,
-        feed.position,
-        feed.reached,
-        feed.since,
-        feed.archive_read,
-        tuple(feed.copies or ()),
-        feed.left,
-        feed.returning,
+        channel.live,
+        channel.position,
+        channel.reached,
+        channel.since,
+        channel.archive_read,
+        tuple(channel.copies or ()),
+        channel.left,
+        channel.returning,
         tuple(at for _, _, at in queue.items),
         tuple(at for _, at in held),
         held_stamps,
     )
 
 
-def _fill(session: Session, record: KeptSession) -> None:
+def _fill(session: Session, record: SessionSnapshot) -> None:
     """Raises ValueError, msgspec.ValidationError."""
     session.received = session.handled = record.received
     session.resumable = record.resumable
@@ -186,21 +186,21 @@ def _fill(session: Session, record: KeptSession) -> None:
         key = SessionKey.known.get(name)
         if key is not None:
             session[key] = key.read(value)
-    kept, feed, mailbox = record.feed, session.feed, session.account.mailbox
-    queue = feed.queue = OutboundQueue(feed.share)
+    kept, channel, cursor = record.channel, session.channel, session.account.cursor
+    queue = channel.queue = OutboundQueue(channel.share)
     queue.acknowledged = queue.asked = kept.acknowledged
-    for text, stamp, at in zip(kept.queue, kept.stamps, kept.times or kept.stamps, strict=True):
-        queue.append(text.encode(), stamp, at)
-        if stamp:
-            mailbox.hold(stamp)
-    mailbox.hidden.update(kept.hidden)
+    for text, log_id, at in zip(kept.queue, kept.stamps, kept.times or kept.stamps, strict=True):
+        queue.append(text.encode(), log_id, at)
+        if log_id:
+            cursor.mark_in_flight(log_id)
+    cursor.transient.update(kept.hidden)
     none = (0,) * len(kept.held)
     parts = zip(kept.held, kept.held_times or none, (*kept.held_stamps, *none), strict=False)
-    held = [(text.encode(), at, stamp) for text, at, stamp in parts]
-    feed.restore(kept.live, kept.position, kept.reached, held)
-    feed.since, feed.archive_read = kept.since, kept.archive_read
-    feed.copies = set(kept.copies) or None
-    feed.left, feed.returning = kept.left, kept.returning
+    held = [(text.encode(), at, log_id) for text, at, log_id in parts]
+    channel.restore(kept.live, kept.position, kept.reached, held)
+    channel.since, channel.archive_read = kept.since, kept.archive_read
+    channel.copies = set(kept.copies) or None
+    channel.left, channel.returning = kept.left, kept.returning
 
 
 def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:
@@ -209,7 +209,7 @@ def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:
     size = 0
     for session in sessions:
         some.append(session)
-        size += session.feed.share.used
+        size += session.channel.share.used
         if len(some) >= AT_ONCE or size >= AT_ONCE_BYTES:
             yield some
             some, size = [], 0

@@ -150,7 +150,7 @@ class Map(Protocol[T]):
     """Records of type T by (owner, key). T is a dataclass that msgspec can convert."""
 
     name: str
-    resident: bool
+    cached: bool
     in_memory: Mapping[str, Mapping[str, T]]
     """Of a resident map the records of all owners that are loaded, by owner, as `get` gives them: to look at, in loops
     over many owners."""
@@ -358,7 +358,7 @@ class Storage(Protocol):
         """Call `callback` once, as soon as the store is not congested (on the next turn if it is not now)."""
         ...
 
-    def map(self, name: str, record: type[T], resident: bool = False) -> Map[T]: ...
+    def map(self, name: str, record: type[T], cached: bool = False) -> Map[T]: ...
 
     def in_memory(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         """`Map.in_memory` of the resident map of that name. Raises LocalError if there is none."""

@@ -49,7 +49,7 @@ class Loading:
     writes: list[AbsoluteWrite] = field(default_factory=list)
 
 
-class Resident:
+class WorkingSet:
     """The cache of working sets: LRU by count and bytes; pinned owners stay and do not count."""
 
     def __init__(self, backend: Backend, max_owners: int, max_bytes: int) -> None:

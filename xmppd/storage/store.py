@@ -30,7 +30,7 @@ from xmppd.storage.api import (
     Write,
 )
 from xmppd.storage.commits import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
-from xmppd.storage.resident import Resident, convert, weight
+from xmppd.storage.resident import WorkingSet, convert, weight
 from xmppd.storage.soon import BOUND, Notes, Soon
 from xmppd.storage.updates import Updates, shown
 
@@ -43,13 +43,13 @@ class StoredMap(Generic[T]):
     """`api.Map` over a backend."""
 
     def __init__(
-        self, name: str, record: type[T], resident: Resident | None, backend: Backend, updates: Updates
+        self, name: str, record: type[T], cached: WorkingSet | None, backend: Backend, updates: Updates
     ) -> None:
         self.name = name
         self.record = record
-        self.resident = resident is not None
+        self.cached = cached is not None
         self._backend = backend
-        self._cache: dict[str, Mapping[str, Any]] = resident.add(name, record) if resident is not None else {}
+        self._cache: dict[str, Mapping[str, Any]] = cached.add(name, record) if cached is not None else {}
         self.in_memory: Mapping[str, Mapping[str, T]] = self._cache
         self._pending = updates.add(name, record)
 
@@ -69,7 +69,7 @@ class StoredMap(Generic[T]):
         try:
             records = self._cache[owner]
         except KeyError:
-            why = "the owner is not loaded" if self.resident else "the map is not resident"
+            why = "the owner is not loaded" if self.cached else "the map is not resident"
             raise LocalError(f"map {self.name!r} of {owner!r}: {why}") from None
         if self._pending and owner in self._pending:
             return shown(records, self._pending[owner])
@@ -167,7 +167,7 @@ class Store(GroupCommit):
         max_bytes: int = 256 << 20,
     ) -> None:
         super().__init__(backend, clock, limits or Limits())
-        self._resident = Resident(backend, max_owners, max_bytes)
+        self._resident = WorkingSet(backend, max_owners, max_bytes)
         self._updates = Updates(self._resident)
         self._maps: dict[str, StoredMap[Any]] = {}
         self._logs: dict[str, StoredLog] = {}
@@ -219,19 +219,19 @@ class Store(GroupCommit):
             await asyncio.gather(self._fetching, return_exceptions=True)
         await self.backend.close()
 
-    def map(self, name: str, record: type[T], resident: bool = False) -> StoredMap[T]:
+    def map(self, name: str, record: type[T], cached: bool = False) -> StoredMap[T]:
         """The map of that name. Raises LocalError if it is known with another type or residence."""
         known = self._maps.get(name)
         if known is None:
-            residence = self._resident if resident else None
+            residence = self._resident if cached else None
             known = self._maps[name] = StoredMap(name, record, residence, self.backend, self._updates)
-        if known.record is not record or known.resident is not resident:
+        if known.record is not record or known.cached is not cached:
             raise LocalError(f"map {name!r} is already declared otherwise")
         return known
 
     def in_memory(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         known = self._maps.get(name)
-        if known is None or not known.resident:
+        if known is None or not known.cached:
             raise LocalError(f"there is no resident map {name!r}")
         return known.in_memory
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xmppd.storage.api import AbsoluteWrite, Item, MapClear, MapDelete, MapPut, MapUpdate, OwnerDelete, Write
-from xmppd.storage.resident import Resident, convert
+from xmppd.storage.resident import WorkingSet, convert
 
 log = logging.getLogger("xmppd.storage")
 
@@ -40,8 +40,8 @@ class _Pending:
 class Updates:
     """All of one store."""
 
-    def __init__(self, resident: Resident) -> None:
-        self._resident = resident
+    def __init__(self, cached: WorkingSet) -> None:
+        self._resident = cached
         self._records: dict[str, Any] = {}
         self._pending: dict[str, dict[str, dict[str, _Pending]]] = {}
         """By map, owner and key; owners that are in memory."""

@@ -61,7 +61,7 @@ def _bindings(link: Link, wanted: str) -> dict[str, bytes]:
     return {name: data for name, data in found.items() if data}
 
 
-class SignIn:
+class SaslNegotiation:
     """The exchanges on one stream until one succeeds."""
 
     def __init__(self, stream: ClientStream) -> None:
@@ -143,7 +143,7 @@ class SignIn:
         try:
             self._claim(username)
             # One at a time: of many guesses at once the later ones must hear of the failure of the first.
-            async with stream.server.router.turns.take(f"sign-in to {self.claimed} from {network(stream.peer)}"):
+            async with stream.server.router.locks.hold(f"sign-in to {self.claimed} from {network(stream.peer)}"):
                 self._guard()
                 work = self._step(exchange.credentials(await self._credentials(username)))
                 if work is not None:

@@ -22,12 +22,12 @@ from ..errors import (
     StreamError,
 )
 from ..jid import JID
-from ..protocol.parser import Item, Nonza, Splitter, StreamOpen, header
+from ..protocol.parser import Item, Nonza, StreamOpen, StreamParser, header
 from ..sessions.session import LANE_BOUND
 from ..stanza import Kind, Stanza
 from ..xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
-from .authentication import SASL_NS, SignIn
-from .rate_limits import Meter
+from .authentication import SASL_NS, SaslNegotiation
+from .rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
@@ -59,13 +59,14 @@ class State(enum.IntEnum):
 
 
 class ClientStream:
-    """One connection of a client. A `Receiver` for its link, the `Carrier` of its session."""
+    """One connection of a client. A `Receiver` for its link, the `ClientStreamHandle` of its session."""
 
     __slots__ = (
         "_held_back",
         "account",
         "answers",
         "born",
+        "bucket",
         "channel_binding",
         "choked",
         "host",
@@ -73,8 +74,8 @@ class ClientStream:
         "lang",
         "lent",
         "link",
-        "meter",
         "opened",
+        "parser",
         "piled",
         "pinged",
         "plain_ok",
@@ -82,7 +83,6 @@ class ClientStream:
         "session",
         "shaped",
         "sign_in",
-        "splitter",
         "state",
         "tls_offered",
         "unsent",
@@ -100,12 +100,12 @@ class ClientStream:
         self.write: Callable[[bytes], None]
         """The link's own, without a step between."""
         self.host: Host = server.default_host
-        self.splitter = Splitter(server.limits.before_sign_in)
+        self.parser = StreamParser(server.limits.before_sign_in)
         self.state = State.STRANGER
         self.opened = False
         self.lang = ""
         """The language of the stream's header (RFC 6120 section 4.7.4): that of stanzas which name none."""
-        self.sign_in: SignIn | None = None
+        self.sign_in: SaslNegotiation | None = None
         self.account: Account | None = None
         self.session: Session | None = None
         self.inbox: deque[Item] | None = None
@@ -122,7 +122,7 @@ class ClientStream:
         self.waiting = False
         self.born = server.clock.monotonic()
         self.pinged = False
-        self.meter = Meter()
+        self.bucket = TokenBucket()
         self.shaped = False
         """It waits because it sent too much."""
         self._held_back = False
@@ -135,7 +135,7 @@ class ClientStream:
 
     def secured(self) -> None:
         """TLS is there: nothing of before counts (section 5.4.3.3), time neither: the handshake has its own limit."""
-        self.splitter.reset()
+        self.parser.reset()
         self.opened = False
         self.born = self.server.clock.monotonic()
 
@@ -143,13 +143,13 @@ class ClientStream:
         if self.state is State.CLOSED:
             return
         self.pinged = False
-        items = self.splitter.feed(data)
+        items = self.parser.feed(data)
         for item in items:
             if self.waiting:
                 self._queue(item)
             elif not self._take(item):
                 return
-        fault = self.splitter.fault
+        fault = self.parser.fault
         if fault is not None and not self.closed:
             if self.waiting:
                 self._queue(fault)
@@ -175,8 +175,8 @@ class ClientStream:
             self.choked = True
             self._hold_back()
             return
-        session.feed.paused = True
-        session.feed.moved = self.server.clock.monotonic()  # until now its system took what was sent
+        session.channel.paused = True
+        session.channel.moved = self.server.clock.monotonic()  # until now its system took what was sent
         self.weigh_unsent()
 
     def resume_writing(self) -> None:
@@ -184,17 +184,17 @@ class ClientStream:
         self.weigh_unsent(0)
         session = self.session
         if session is not None:
-            session.feed.paused = False
-            session.feed.moved = self.server.clock.monotonic()
-            session.feed.go_on()
+            session.channel.paused = False
+            session.channel.moved = self.server.clock.monotonic()
+            session.channel.go_on()
         self._read_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.state = State.CLOSED
         self.server.streams.discard(self)
         session = self._leave()
-        if session is not None and session.carrier is self:
-            self.server.binder.detach(session)
+        if session is not None and session.stream is self:
+            self.server.session_manager.detach(session)
 
     # ---- the session's side (sessions.Carrier)
 
@@ -230,13 +230,13 @@ class ClientStream:
     def weigh_unsent(self, size: int = -1) -> None:
         """What waits in the connection of a client that does not read counts for its session."""
         session = self.session
-        if session is not None and (self.unsent or session.feed.paused):
+        if session is not None and (self.unsent or session.channel.paused):
             size = self.link.write_buffer_size if size < 0 else size
-            session.feed.share.take(size - self.unsent)
+            session.channel.share.take(size - self.unsent)
             self.unsent = size
 
     def charge(self, size: int, stanzas: int) -> None:
-        shaping = self.server.shaping
+        shaping = self.server.rate_limiter
         if shaping.on:
             shaping.use(self, size, stanzas)
 
@@ -274,11 +274,11 @@ class ClientStream:
         self.state = State.CLOSED
         self.link.close()
         session = self._leave()
-        if session is not None and session.carrier is self:
-            session.carrier = None
+        if session is not None and session.stream is self:
+            session.stream = None
             if lost:
                 session.host.tell(STREAM_LOST, session)
-            self.server.binder.end(session)
+            self.server.session_manager.end(session)
 
     def fail(self, error: StreamError) -> None:
         """Stream error and close (section 4.9)."""
@@ -288,11 +288,11 @@ class ClientStream:
             self._header({})
         self.link.write(stream_error(error) + b"</stream:stream>")
         session = self.session
-        if session is not None and session.carrier is self and error.condition in KEEPS_SESSION:
+        if session is not None and session.stream is self and error.condition in KEEPS_SESSION:
             self._leave()
             self.state = State.CLOSED
             self.link.close()
-            self.server.binder.detach(session)
+            self.server.session_manager.detach(session)
             return
         self._closed(lost=True)
 
@@ -396,7 +396,7 @@ class ClientStream:
                 self._open(item)
                 return self.state is not State.CLOSED
             if self.session is not None:
-                self.session.feed.goodbye()
+                self.session.channel.goodbye()
             self.close()
         except StreamError as error:
             self.fail(error)
@@ -459,7 +459,7 @@ class ClientStream:
             payload = stanza.payload
             assert payload is not None
             wanted = text_of(find(payload, BIND_NS, "resource")).strip()
-            session = self.server.binder.bind(self.account, wanted, self)
+            session = self.server.session_manager.bind(self.account, wanted, self)
         except StanzaError as error:
             self.write(stanza.error(error).data)
             return
@@ -474,7 +474,7 @@ class ClientStream:
         session.taken += self.piled
         self._give_back()
         if self.choked:
-            session.feed.paused = True
+            session.channel.paused = True
         self.state = State.BOUND
 
     # ---- stream-level elements
@@ -485,7 +485,7 @@ class ClientStream:
         if nonza.ns == TLS_NS and nonza.name == "starttls" and self._may_secure():
             self.write(f"<proceed xmlns='{TLS_NS}'/>".encode())
             self.link.start_tls(self.server.tls_context(self.host.domain))
-            self.splitter.reset()
+            self.parser.reset()
             return False  # what was sent behind it in the clear never counts (T08)
         tag = f"{nonza.ns}|{nonza.name}"
         if self.session is not None:
@@ -516,7 +516,7 @@ class ClientStream:
         if not self.safe:
             raise StreamError("policy-violation", "TLS first")
         if self.sign_in is None:
-            self.sign_in = SignIn(self)
+            self.sign_in = SaslNegotiation(self)
         work = self.sign_in.take(nonza)
         if work is not None:
             self.wait(work)
@@ -528,8 +528,8 @@ class ClientStream:
         self.state = State.SIGNED_IN
         self.sign_in = None
         self.opened = False
-        self.splitter.limits = self.server.limits.after_sign_in
-        self.splitter.reset()
+        self.parser.limits = self.server.limits.after_sign_in
+        self.parser.reset()
 
     # ---- headers and features
 
@@ -575,7 +575,7 @@ class ClientStream:
             # Required unless this listener was told that plaintext is fine: nothing else until then.
             return f"<starttls xmlns='{TLS_NS}'><required/></starttls>".encode()
         if self.sign_in is None:
-            self.sign_in = SignIn(self)
+            self.sign_in = SaslNegotiation(self)
         return self.sign_in.features() + b"".join(map(to_bytes, self.host.gather(FEATURES, ask)))
 
 

@@ -41,7 +41,7 @@ REMEMBERED_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Rate:
     """Two buckets in seconds: what a byte and a stanza use, and how much may be used at once. 0.0: no limit."""
 
     byte: float
@@ -50,7 +50,7 @@ class Pace:
     stanzas_burst: float
 
     @classmethod
-    def of(cls, config: ShapingLimits) -> Pace:
+    def of(cls, config: ShapingLimits) -> Rate:
         byte = 1 / config.bytes if config.bytes else 0.0
         stanza = 1 / config.stanzas if config.stanzas else 0.0
         return cls(byte, stanza, byte * config.bytes_burst, stanza * config.stanzas_burst)
@@ -60,7 +60,7 @@ class Pace:
         return not self.byte and not self.stanza
 
 
-class Meter:
+class TokenBucket:
     """How far the buckets of one connection or account are used: when each will be full again (monotonic)."""
 
     __slots__ = ("bytes_at", "stanzas_at")
@@ -69,24 +69,24 @@ class Meter:
         self.bytes_at = 0.0
         self.stanzas_at = 0.0
 
-    def use(self, pace: Pace, now: float, size: int, stanzas: int) -> float:
+    def use(self, rate: Rate, now: float, size: int, stanzas: int) -> float:
         """Take from both. The seconds until there is room again, 0.0 when there is some."""
         # Runs for every read: no calls, no max().
         bytes_at, stanzas_at = self.bytes_at, self.stanzas_at
-        self.bytes_at = bytes_at = (bytes_at if bytes_at > now else now) + size * pace.byte
-        self.stanzas_at = stanzas_at = (stanzas_at if stanzas_at > now else now) + stanzas * pace.stanza
-        if bytes_at - now <= pace.bytes_burst and stanzas_at - now <= pace.stanzas_burst:
+        self.bytes_at = bytes_at = (bytes_at if bytes_at > now else now) + size * rate.byte
+        self.stanzas_at = stanzas_at = (stanzas_at if stanzas_at > now else now) + stanzas * rate.stanza
+        if bytes_at - now <= rate.bytes_burst and stanzas_at - now <= rate.stanzas_burst:
             return 0.0
-        self.bytes_at = min(bytes_at, now + pace.bytes_burst + LONGEST)
-        self.stanzas_at = min(stanzas_at, now + pace.stanzas_burst + LONGEST)
-        return max(self.bytes_at - pace.bytes_burst, self.stanzas_at - pace.stanzas_burst) - now
+        self.bytes_at = min(bytes_at, now + rate.bytes_burst + LONGEST)
+        self.stanzas_at = min(stanzas_at, now + rate.stanzas_burst + LONGEST)
+        return max(self.bytes_at - rate.bytes_burst, self.stanzas_at - rate.stanzas_burst) - now
 
 
 class Shaped(Protocol):
     """A stream whose reading can be held up."""
 
     link: Link
-    meter: Meter
+    bucket: TokenBucket
     account: Account | None
 
     def shape(self, wait: bool) -> None:
@@ -94,7 +94,7 @@ class Shaped(Protocol):
         ...
 
 
-class Shaping:
+class RateLimiter:
     """The paces of all connections and accounts, and the connections that have to wait, with one timer for all."""
 
     def __init__(self, clock: Clock, config: LimitsConfig) -> None:
@@ -107,20 +107,20 @@ class Shaping:
         self.configure(config)
 
     def configure(self, config: LimitsConfig) -> None:
-        self._connection = Pace.of(config.per_connection)
-        self._account = Pace.of(config.per_account)
+        self._connection = Rate.of(config.per_connection)
+        self._account = Rate.of(config.per_account)
         self.on = not (self._connection.unlimited and self._account.unlimited)
 
     def use(self, stream: Shaped, size: int, stanzas: int) -> None:
         """One read of a stream. Over the limit it is not read until there is room: TCP tells the client."""
         now = stream.link.last_read
-        wait = stream.meter.use(self._connection, now, size, stanzas)
+        wait = stream.bucket.use(self._connection, now, size, stanzas)
         account = stream.account
         if account is not None:
-            meter = account.meter
-            if meter is None:
-                meter = account.meter = Meter()
-            more = meter.use(self._account, now, size, stanzas)
+            bucket = account.bucket
+            if bucket is None:
+                bucket = account.bucket = TokenBucket()
+            more = bucket.use(self._account, now, size, stanzas)
             wait = more if more > wait else wait
         if wait > 0.0:
             self._hold_up(stream, now + wait)

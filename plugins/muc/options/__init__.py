@@ -53,16 +53,16 @@ FEATURES: Final[tuple[Option, ...]] = (
 """In the order of the form. Refusals to enter are asked in this order too (membership before the password)."""
 
 
-def having(rule: str) -> tuple[Callable[..., Any], ...]:
+def if_stored_in(rule: str) -> tuple[Callable[..., Any], ...]:
     """The rules of that name that say something: found once, not at every message."""
     return tuple(
         getattr(option, rule) for option in FEATURES if getattr(type(option), rule) is not getattr(Option, rule)
     )
 
 
-MAY_ENTER: Final = having("may_enter")
-MAY_SPEAK: Final = having("may_speak")
-MAY_WHISPER: Final = having("may_whisper")
-MAY_INVITE: Final = having("may_invite")
-MAY_SET_SUBJECT: Final = having("may_set_subject")
-ROLE: Final = having("role")
+MAY_ENTER: Final = if_stored_in("may_enter")
+MAY_SPEAK: Final = if_stored_in("may_speak")
+MAY_WHISPER: Final = if_stored_in("may_whisper")
+MAY_INVITE: Final = if_stored_in("may_invite")
+MAY_SET_SUBJECT: Final = if_stored_in("may_set_subject")
+ROLE: Final = if_stored_in("role")

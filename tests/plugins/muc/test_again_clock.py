@@ -33,5 +33,5 @@ async def test_a_new_message_is_none_that_was_acknowledged_before_the_clock_was_
     await acked(bot)
     session = server.host.accounts["bot@localhost"].sessions["b"]
     bot.cut()
-    server.server.binder.end(session)
+    server.server.session_manager.end(session)
     assert again == await heard(await started()) == ["door opened"] * 3

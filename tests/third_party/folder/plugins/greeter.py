@@ -27,7 +27,7 @@ class Greeter(Plugin[Config]):
     standard = False
 
     def setup(self) -> None:
-        self.greeted = self.host.storage.map("greeted", Greeted, resident=True)
+        self.greeted = self.host.storage.map("greeted", Greeted, cached=True)
 
     @on(AVAILABLE)
     def arrives(self, session: Session) -> None:
@@ -36,7 +36,7 @@ class Greeter(Plugin[Config]):
 
     async def greet(self, session: Session) -> None:
         account = session.account
-        async with self.host.turns.take(account.bare):
+        async with self.host.locks.hold(account.bare):
             if self.greeted.get(account.bare):
                 return
             record = Greeted(self.host.clock.now())

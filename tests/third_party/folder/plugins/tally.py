@@ -19,7 +19,7 @@ class Counting(Plugin[NoConfig]):
     standard = False
 
     def setup(self) -> None:
-        self.tallies = self.host.storage.map("tally", Tally, resident=True)
+        self.tallies = self.host.storage.map("tally", Tally, cached=True)
 
     @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=("chat",))
     def count(self, event: Inbound) -> None:

@@ -28,7 +28,7 @@ class Weather(Plugin[Config]):
     standard = False
 
     def setup(self) -> None:
-        self.places = self.host.storage.map("weather-place", Place, resident=True)
+        self.places = self.host.storage.map("weather-place", Place, cached=True)
 
     @iq("get", NS, "weather", To.HOST, To.SELF)
     async def tell(self, request: Request) -> Element:
