@@ -24,7 +24,7 @@ class SocksError(Exception):
 
 
 class Handshake:
-    """`channel` what comes. `name`: the DST.ADDR that was asked for, once it is complete; `rest`: what came behind it."""
+    """`feed` it what comes. `name`: the DST.ADDR asked for, once it is complete; `rest`: what came behind it."""
 
     def __init__(self) -> None:
         self.name = ""

@@ -1,7 +1,7 @@
 """How far one session is in its account's log (docs/explanation/delivery.md).
 
-The archive is the offline store. A `DeliveryChannel` is live (entries come as they are released) or reading (it lags: signing in,
-or its queue is full, and gets the entries from the log in pages).
+The archive is the offline store. A `DeliveryChannel` is live (entries come as they are released) or reading (it lags:
+signing in, or its queue is full, and gets the entries from the log in pages).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Gate(Protocol):
     """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
 
     def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
-        """Whether it took the stanza (see `DeliveryChannel.send`). Only what is no log entry (`log_id` 0) may be held back."""
+        """Whether it took the stanza (see `DeliveryChannel.send`). Only what is no log entry (`log_id` 0) may be held
+        back."""
         ...
 
     def flush(self) -> None: ...

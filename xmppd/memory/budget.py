@@ -1,9 +1,9 @@
 """Bytes that wait in memory for clients: counted for each session, for each account and for the process.
 
 Every queue takes its bytes from the `Share` of its session and gives them back. That costs three additions. What
-happens at a bound is the queue's part (docs/howto/limits.md); at the account's and the process's `SessionManager` makes room.
-What clients have sent and is not handled yet is counted beside it, with a bound of its own: a stream that is not read
-must not be one whose client would acknowledge, and so free, what waits for it.
+happens at a bound is the queue's part (docs/howto/limits.md); at the account's and the process's `SessionManager`
+makes room. What clients have sent and is not handled yet is counted beside it, with a bound of its own: a stream that
+is not read must not be one whose client would acknowledge, and so free, what waits for it.
 """
 
 from __future__ import annotations
