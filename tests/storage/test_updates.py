@@ -41,7 +41,7 @@ def once(old: Count | None) -> Count | None:
 CALLS: list[int] = []
 
 
-@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
 async def test_on_every_store(store: Store, cached: bool) -> None:
     counts = store.map("counts", Count, cached=cached)
     await store.commit([counts.update(A, "k", more)] * 3)
