@@ -132,14 +132,14 @@ class PrivacyPolicy(Plugin[Config]):
             raise NotAcceptable(f"{name} is one of {', '.join(PEOPLE)}")
         named = filled.values.get(f"{name}_except")
         if named is None:
-            return Audience(cast(People, people), before.but)
+            return Audience(cast("People", people), before.but)
         if len(named) > self.config.exceptions:
             raise ResourceConstraint(f"at most {self.config.exceptions} addresses")
         try:
             but = tuple(sorted({JID.parse(each.strip()).bare for each in named if each.strip()}))
         except MalformedJid:
             raise JidMalformed(f"{name}_except holds addresses") from None
-        return Audience(cast(People, people), but)
+        return Audience(cast("People", people), but)
 
     def _show_change(self, account: Account, before: Policy, after: Policy) -> None:
         """Contacts see at once what they now may, and no longer what they may not."""

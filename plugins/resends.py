@@ -25,7 +25,7 @@ from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep.duplicates import Sent, is_from, latest
 
 if TYPE_CHECKING:
-    from xmppd.sessions.session import Told
+    from xmppd.contracts.core import Told
 
 KEPT = 50_000
 SENT_BYTES = 128 << 20

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING
 
 from xmppd.cache import Cache
 from xmppd.config import option
+from xmppd.contracts.core import NegotiatingStream
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, STREAM_ENDING, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
@@ -18,9 +18,6 @@ from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey
 from xmppd.protocol.ack_queue import WRAP, HandledTooHigh, OutboundQueue
 from xmppd.storage.api import Write
 from xmppd.xml import quoted
-
-if TYPE_CHECKING:
-    from xmppd.streams.client import ClientStream
 
 NS = "urn:xmpp:sm:3"
 ENDED_KEPT = 10_000
@@ -149,7 +146,7 @@ class StreamManagement(Plugin[Config]):
     @nonza(NS, "enable", state="signed-in")
     @nonza(NS, "r", state="signed-in")
     @nonza(NS, "a", state="signed-in")
-    def too_early(self, stream: ClientStream, nonza: Nonza) -> None:
+    def too_early(self, stream: NegotiatingStream, nonza: Nonza) -> None:
         """Before sign-in or binding (section 3); the stream goes on."""
         stream.write(failed("unexpected-request"))
 
@@ -191,14 +188,14 @@ class StreamManagement(Plugin[Config]):
         session.nonza(failed("unexpected-request"))
 
     @nonza(NS, "resume", state="signed-in")
-    def resume(self, stream: ClientStream, nonza: Nonza) -> Awaitable[None] | None:
+    def resume(self, stream: NegotiatingStream, nonza: Nonza) -> Awaitable[None] | None:
         id, h = nonza.attributes.get("previd", ""), unsigned(nonza.attributes.get("h", ""))
         if not id or h is None:
             stream.write(failed("bad-request"))
             return None
         return self._resume(stream, id, h)
 
-    async def _resume(self, stream: ClientStream, id: str, h: int) -> None:
+    async def _resume(self, stream: NegotiatingStream, id: str, h: int) -> None:
         """Raises StreamError for an `h` that is too high."""
         account = stream.account
         assert account is not None
@@ -227,7 +224,7 @@ class StreamManagement(Plugin[Config]):
         session.channel.acknowledge(h)
         self._carry_on(session, stream, id)
 
-    def _fail(self, stream: ClientStream, h: int | None) -> None:
+    def _fail(self, stream: NegotiatingStream, h: int | None) -> None:
         """The session is over. Who is told a count knows what was stored, and means what it says from now on."""
         assert stream.account is not None
         resends = self.host.find(RESENDS)
@@ -248,7 +245,7 @@ class StreamManagement(Plugin[Config]):
                 return
             await session.all_settled()
 
-    def _carry_on(self, session: Session, stream: ClientStream, id: str) -> None:
+    def _carry_on(self, session: Session, stream: NegotiatingStream, id: str) -> None:
         session_manager, channel = self.host.server.session_manager, session.channel
         assert channel.queue is not None
         session_manager.attach(session, stream)

@@ -9,23 +9,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import msgspec
-
-from .contracts.routing import Inbound, Lane, Outbound
+from .contracts.core import Account, Host, Session
+from .contracts.order import Lane
+from .contracts.routing import Inbound, Outbound
+from .contracts.session_keys import SessionKey
 from .hooks import Chain, Collect, Notify, Stage, Verdict, on
 from .jid import JID
+from .protocol.parser import Nonza
 from .service import Service
 from .stanza import Kind, Stanza
 from .xml import E, Element, Written
-
-if TYPE_CHECKING:
-    from .hosts.host import Host
-    from .protocol.parser import Nonza
-    from .sessions.account import Account
-    from .sessions.session import Session
 
 __all__ = [
     "ANY_HOST",
@@ -63,15 +58,6 @@ __all__ = [
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-_LATE = {"Account": "sessions.account", "Host": "hosts.host", "Nonza": "protocol.parser", "Session": "sessions.session"}
-
-
-def __getattr__(name: str) -> Any:
-    """Classes of the core that import this module themselves."""
-    if name in _LATE:
-        return getattr(import_module(f"xmppd.{_LATE[name]}"), name)
-    raise AttributeError(name)
 
 
 @dataclass(frozen=True)
@@ -151,30 +137,6 @@ class Request:
     def is_own(self) -> bool:
         """The sender asks for its own account."""
         return self.owner is not None and self.owner.bare == self.sender.bare
-
-
-class SessionKey(Generic[T]):
-    """Typed state of a session: `session[KEY]`. Durable state survives resumption and a restart.
-
-    `record`: the type of a durable value where the default does not tell it (None).
-    """
-
-    __slots__ = ("default", "durable", "name", "record")
-
-    known: ClassVar[dict[str, SessionKey[Any]]] = {}
-    """All keys by name."""
-
-    def __init__(self, name: str, default: T, durable: bool = False, record: Any = None) -> None:
-        self.name = name
-        self.default = default
-        self.durable = durable
-        self.record = record
-        SessionKey.known[name] = self
-
-    def read(self, stored: Any) -> T:
-        """A value from what msgspec made of it. Raises msgspec.ValidationError."""
-        value: T = msgspec.convert(stored, self.record or type(self.default))
-        return value
 
 
 @dataclass(frozen=True, slots=True)

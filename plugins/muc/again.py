@@ -18,7 +18,7 @@ from .entering import visible
 from .service import Live
 
 if TYPE_CHECKING:
-    from xmppd.sessions.session import Told
+    from xmppd.contracts.core import Told
 
 LEAST: Final = 100
 """So many of a room's last messages are looked at …"""

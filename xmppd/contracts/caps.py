@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..hooks import Notify
 from ..service import Service
-
-if TYPE_CHECKING:
-    from ..sessions.session import Session
+from .core import Session
 
 
 class Caps(Protocol):

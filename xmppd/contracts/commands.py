@@ -5,16 +5,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from ..hooks import Collect
 from ..jid import JID
 from ..xep.forms import Submitted
 from ..xml import Element
-
-if TYPE_CHECKING:
-    from ..sessions.account import Account
-    from ..sessions.session import Session
+from .core import Account, Session
 
 NS: Final = "http://jabber.org/protocol/commands"
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..hooks import Collect
 from ..jid import JID
 from ..service import Service
 from ..xml import Element
-
-if TYPE_CHECKING:
-    from ..sessions.account import Account
+from .core import Account
 
 
 @dataclass(frozen=True, slots=True)

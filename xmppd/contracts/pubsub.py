@@ -5,15 +5,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..hooks import Notify
 from ..jid import JID
 from ..service import Service
 from ..xml import Element
-
-if TYPE_CHECKING:
-    from ..sessions.session import Session
+from .core import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..service import Service
-
-if TYPE_CHECKING:
-    from ..sessions.session import Told
+from .core import Told
 
 
 class ResendsExpected(Protocol):

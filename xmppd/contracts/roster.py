@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from sys import intern
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from ..service import Service
 from ..storage.api import Write
-
-if TYPE_CHECKING:
-    from ..sessions.account import Account
-    from ..sessions.session import Session
-
+from .core import Account, Session
 
 SEES_US: Final = ("from", "both")
 WE_SEE: Final = ("to", "both")

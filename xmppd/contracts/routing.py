@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from ..hooks import Chain, Notify
 from ..service import Service
 from ..stanza import Stanza
-from ..storage.api import Batch, Entry, LogAppend, Map, Write
-
-if TYPE_CHECKING:
-    from ..sessions.account import Account
-    from ..sessions.session import Session
-    from .messages import MessagePolicy
+from ..storage.api import Entry, LogAppend, Map, Write
+from .core import Account, Session
+from .messages import MessagePolicy
+from .order import Lane
 
 T = TypeVar("T")
-
-
-class Lane:
-    """One order: an inbound stream or a room. `tail` is the last batch that holds something of it."""
-
-    __slots__ = ("tail",)
-
-    def __init__(self) -> None:
-        self.tail: Batch | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Nothing of it waits for a commit."""
-        return self.tail is None or self.tail.done
 
 
 class Event:
@@ -141,10 +125,16 @@ class Arrival(Protocol):
     """A stanza that came to a service host (rooms), with what its handler may do."""
 
     stanza: Stanza
-    session: Session | None
-    """The sender's local session, None for a remote sender."""
-    lane: Lane
-    """The sender's stream."""
+
+    @property
+    def session(self) -> Session | None:
+        """The sender's local session, None for a remote sender."""
+        ...
+
+    @property
+    def lane(self) -> Lane:
+        """The sender's stream."""
+        ...
 
     def write(self, write: Write) -> None:
         """Commit this before the release."""

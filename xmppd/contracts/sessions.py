@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..hooks import Collect, Notify
 from ..jid import JID
-from ..plugin import SessionKey
 from ..service import Service
 from ..stanza import Stanza
 from ..xml import Element
-
-if TYPE_CHECKING:
-    from ..sessions.account import Account
-    from ..sessions.session import Session
+from .core import Account, Session
+from .session_keys import SessionKey
 
 FEATURES = Collect["FeatureAsk", Element]("stream-features", plain=True)
 """Elements for <stream:features/>."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 from ..contracts.archive import LOG
+from ..contracts.core import Account, Session
+from ..contracts.delivery import Cursor, Gate, Waiting
 from ..contracts.messages import Idle
 from ..contracts.routing import MESSAGE_RULES
 from ..errors import StorageUnavailable
@@ -20,33 +22,14 @@ from ..stanza import Kind, Stanza, appended, look_at, parse_stanza
 from ..storage.api import Entry, Flags, Range, Write
 from ..xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
 from ..xml import children
-from .cursor import DeliveryCursor
 from .ping_ack import PingAcknowledger
-from .unlogged_queue import Item, UnloggedQueue, Waiting
-
-if TYPE_CHECKING:
-    from ..sessions.account import Account
-    from ..sessions.session import Session
+from .unlogged_queue import Item, UnloggedQueue
 
 log = logging.getLogger("xmppd.delivery")
 
 PAGE: Final = 50
 ASK_SIZE: Final = 64 << 10
 """An acknowledgement is asked for after so many bytes, too: large messages are not to pile up."""
-
-
-class Gate(Protocol):
-    """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
-
-    def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
-        """Whether it took the stanza (see `DeliveryChannel.send`). Only what is no log entry (`log_id` 0) may be held
-        back."""
-        ...
-
-    def flush(self) -> None: ...
-    def held(self) -> list[Waiting]:
-        """What waits, with the time when it was accepted."""
-        ...
 
 
 class DeliveryChannel:
@@ -467,7 +450,7 @@ class DeliveryChannel:
             return Range(after=self.position, high=self.archive_read, flags=Flags.INCOMING | Flags.HIDDEN)
         return Range(after=self.position, high=self.session.account.released, flags=Flags.INCOMING)
 
-    def _send_entry(self, entry: Entry, cursor: DeliveryCursor) -> None:
+    def _send_entry(self, entry: Entry, cursor: Cursor) -> None:
         self.position = entry.id
         fresh = entry.id > self.reached
         self.reached = max(self.reached, entry.id)
@@ -489,7 +472,7 @@ class DeliveryChannel:
         to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
         return b"/" not in to or to == self.session.jid.full.encode()
 
-    def _caught_up(self, cursor: DeliveryCursor) -> None:
+    def _caught_up(self, cursor: Cursor) -> None:
         self.copies = None
         if self.archive_read and self.archive_read not in cursor.transient:
             cursor.acknowledge((self.archive_read,))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from ..sessions.account import Account
+from ..contracts.core import Account
 
 READERS: Final = 20
 """So many resources are remembered that read the archive themselves."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..contracts import archive
+from ..contracts.core import Host, Session
+from ..contracts.delivery import Channel
 from ..errors import StorageUnavailable
 from ..storage.api import Flags, Range, Write
 from .cursor import MANY, CursorRecord, DeliveryCursor
-
-if TYPE_CHECKING:
-    from ..hosts.host import Host
-    from ..sessions.session import Session
-    from .channel import DeliveryChannel
 
 log = logging.getLogger("xmppd.delivery")
 
@@ -113,7 +110,7 @@ class CursorMove:
         self.cursor_writer = cursor_writer
         self.cursor = cursor
         self.gone: tuple[int, ...] = ()
-        self.traced: list[DeliveryChannel] = []
+        self.traced: list[Channel] = []
 
     def writes(self) -> list[Write]:
         cursor_writer, cursor = self.cursor_writer, self.cursor
@@ -135,7 +132,7 @@ class CursorMove:
                 writes.append(channel.trace())
         return writes
 
-    def _worth(self, channel: DeliveryChannel) -> bool:
+    def _worth(self, channel: Channel) -> bool:
         """A long queue is not written for every stanza that joins it: that would cost more than the stanza."""
         queue = channel.queue
         if queue is None:

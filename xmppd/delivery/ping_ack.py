@@ -5,12 +5,10 @@ XML is one order, so any answer to the ping says that the client has taken all t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from ..contracts.core import Session
 from ..stanza import Kind, Stanza
-
-if TYPE_CHECKING:
-    from ..sessions.session import Session
 
 PING: Final = b"<ping xmlns='urn:xmpp:ping'/>"
 PING_TAGS: Final = ("urn:xmpp:ping|ping",)

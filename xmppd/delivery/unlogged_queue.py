@@ -9,10 +9,6 @@ from ..stanza import Kind, Stanza
 if TYPE_CHECKING:
     from ..memory.budget import Share
 
-Waiting = tuple[bytes, int]
-"""A stanza, and when it was accepted: microseconds since 1970 UTC, 0 for not known."""
-
-
 Item = tuple[bytes, int, int]
 """The same, and the id of the log entry of which it is a copy, 0 for none."""
 

@@ -184,12 +184,12 @@ class Host:
         found = self._services.get(key.name)
         if found is None:
             raise LookupError(f"no plugin of {self.domain} provides {key.name}")
-        return cast(T, found[1])
+        return cast("T", found[1])
 
     def find(self, key: Service[T]) -> T | None:
         """The provider, if there is one (a soft need)."""
         found = self._services.get(key.name)
-        return cast(T, found[1]) if found is not None else None
+        return cast("T", found[1]) if found is not None else None
 
     def nonza_handler(self, tag: str, state: str) -> Callable[..., Any] | None:
         found = self._nonzas.get((tag, state))

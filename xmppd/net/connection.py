@@ -104,7 +104,7 @@ class Connection(asyncio.BufferedProtocol):
     # ---- the transport's side (asyncio.BufferedProtocol)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)
+        transport = cast("asyncio.Transport", transport)
         address = transport.get_extra_info("peername")
         if not address:  # it is gone already
             transport.abort()

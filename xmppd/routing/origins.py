@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ..contracts.routing import Inbound, Lane
+from ..contracts.order import Lane
+from ..contracts.routing import Inbound
 from ..errors import ResourceConstraint, StanzaError
 from ..stanza import Stanza
 from .transaction import StanzaTransaction

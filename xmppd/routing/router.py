@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ..contracts import core
+from ..contracts.order import Lane
 from ..contracts.routing import (
     ADDRESSES_NS,
     ARRIVED,
@@ -18,7 +20,6 @@ from ..contracts.routing import (
     OUTBOUND,
     SENT,
     Inbound,
-    Lane,
     Outbound,
 )
 from ..contracts.sessions import PRESENCE
@@ -516,7 +517,7 @@ def _softly(action: Callable[[], object]) -> None:
         log.exception("what follows an answer failed")
 
 
-def _is_late(host: Host, at: int) -> bool:
+def _is_late(host: core.Host, at: int) -> bool:
     """It was accepted a while ago (XEP-0203)."""
     return host.clock.now() * 1_000_000 - at > LATE
 

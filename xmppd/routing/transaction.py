@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..contracts.routing import Inbound, Lane, Outbound
+from ..contracts.order import Lane
+from ..contracts.routing import Inbound, Outbound
 from ..errors import InternalServerError, ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..stanza import Kind, Stanza
 from ..storage.api import Batch, LogAppend, Write

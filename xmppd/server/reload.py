@@ -20,7 +20,7 @@ from ..hosts.loader import PluginError, choose
 from ..jid import JID
 from ..net.tls import CertificateError, Certificates
 from ..observe.logs import configure
-from .server import RuntimeLimits
+from .server import runtime_limits
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
@@ -216,7 +216,7 @@ class Reloader:
 
 def use_limits(server: Server, config: LimitsConfig) -> None:
     """Put limits into force, for the connections that are open as well."""
-    limits = server.limits = RuntimeLimits.of(config)
+    limits = server.limits = runtime_limits(config)
     server.rate_limiter.configure(config)
     server.guard.config = config.sign_in
     server.use_timing(config)

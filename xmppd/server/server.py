@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes, token_urlsafe
@@ -23,6 +22,7 @@ from ..config import (
     StreamLimits,
     options_path,
 )
+from ..contracts.runtime import RuntimeLimits
 from ..contracts.sessions import RESTORED
 from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..hosts.host import Host
@@ -66,49 +66,27 @@ REST_AFTER = 10.0
 """Seconds without input after which a stream gives its parser back."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeLimits:
-    """The configured limits in the form that the stanza path wants."""
-
-    before_sign_in: Limits
-    after_sign_in: Limits
-    queue: int
-    queue_size: int
-    incoming_size: int
-    presence_size: int
-    ask_every: int
-    sessions: int
-    sasl_attempts: int
-    sign_in_time: float
-    header_time: float
-    ping_after: float
-    ping_timeout: float
-    resume_time: float
-    answer_time: float
-    stop_time: float
-    even_answers: float
-
-    @classmethod
-    def of(cls, config: LimitsConfig) -> RuntimeLimits:
-        return cls(
-            _stream_limits(config.before_sign_in, 1, config.name_size, config.before_sign_in.size),
-            _stream_limits(config.after_sign_in, TOLERANCE, config.name_size, 0),
-            config.queue,
-            config.queue_size,
-            config.incoming_size,
-            config.presence_size,
-            config.ask_every,
-            config.sessions_per_account,
-            config.sasl_attempts,
-            float(config.sign_in_time),
-            float(config.header_time),
-            float(config.idle_ping),
-            float(config.ping_timeout),
-            float(config.resume_time),
-            float(config.answer_time),
-            float(config.stop_time),
-            float(config.even_answers),
-        )
+def runtime_limits(config: LimitsConfig) -> RuntimeLimits:
+    """The limits of the configuration in the form of the stanza path."""
+    return RuntimeLimits(
+        _stream_limits(config.before_sign_in, 1, config.name_size, config.before_sign_in.size),
+        _stream_limits(config.after_sign_in, TOLERANCE, config.name_size, 0),
+        config.queue,
+        config.queue_size,
+        config.incoming_size,
+        config.presence_size,
+        config.ask_every,
+        config.sessions_per_account,
+        config.sasl_attempts,
+        float(config.sign_in_time),
+        float(config.header_time),
+        float(config.idle_ping),
+        float(config.ping_timeout),
+        float(config.resume_time),
+        float(config.answer_time),
+        float(config.stop_time),
+        float(config.even_answers),
+    )
 
 
 TOLERANCE = 4
@@ -146,7 +124,7 @@ class Server:
         self.config = config
         self.storage = storage
         self.clock = clock
-        self.limits = RuntimeLimits.of(config.limits)
+        self.limits = runtime_limits(config.limits)
         self.rate_limiter = RateLimiter(clock, config.limits)
         self.guard = SignInGuard(clock, config.limits.sign_in)
         self.trimmer = Trimmer()

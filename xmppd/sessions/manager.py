@@ -6,11 +6,12 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
+from ..contracts.core import ClientStreamHandle
 from ..contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
 from ..errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from ..stanza import parse_stanza
 from .availability import vanish
-from .session import ClientStreamHandle, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from ..memory.budget import Pool

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..contracts.routing import Lane
+from ..contracts.core import ClientStreamHandle, Told
+from ..contracts.order import Lane
+from ..contracts.session_keys import SessionKey
 from ..delivery.channel import DeliveryChannel
 from ..jid import JID
 from ..stanza import Stanza
@@ -16,7 +16,6 @@ from ..xml import quoted
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
-    from ..plugin import SessionKey
     from .account import Account
 
 T = TypeVar("T")
@@ -27,54 +26,6 @@ LANE_BOUND = 500
 REFUSALS = 2 * LANE_BOUND
 """A refusal that the client has not acknowledged holds the count back for so many stanzas: as many as a store that does
 not answer may refuse at once, and a few more. What the client sends again then must still be recognised."""
-
-
-class ClientStreamHandle(Protocol):
-    """The stream that a session is attached to."""
-
-    @property
-    def secure(self) -> bool: ...
-
-    @property
-    def peer(self) -> str: ...
-    @property
-    def last_read(self) -> float:
-        """When the client was last heard (monotonic)."""
-        ...
-
-    piled: int
-    """Bytes that came and wait behind something that takes its time."""
-
-    @property
-    def write(self) -> Callable[[bytes], None]: ...
-    def on_drained(self, callback: Any) -> None: ...
-    def end(self, condition: str, text: str = "") -> None:
-        """Send a stream error and close."""
-        ...
-
-    def close(self) -> None: ...
-
-    def relieved(self) -> None:
-        """Fewer stanzas wait: read on."""
-        ...
-
-    def answered(self, size: int) -> None:
-        """So many bytes were written because the client has asked, and it does not read."""
-        ...
-
-    def charge(self, size: int, stanzas: int) -> None:
-        """The client has caused more work than it has sent: bytes and stanzas count against its limits."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """How far the acknowledgements go that a client was sent: the id up to which the account's log was released then,
-    and the time, microseconds since 1970 UTC, or the highest id that any other log had then, which is later if the
-    clock was set back."""
-
-    log_id: int
-    at: int
 
 
 class Session:

@@ -1,0 +1,453 @@
+"""The core as plugins, and the parts of the core below, see it: server, host, account, session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ..background import Background
+from ..clock import Clock
+from ..hooks import Collect, Hook, Notify, Verdict
+from ..jid import JID
+from ..memory.budget import MemoryBudget, Pool
+from ..observe.metrics import Counts
+from ..service import Service
+from ..stanza import Stanza
+from ..storage.api import Counter, Map, Storage
+from ..xml import Element
+from .accounts import StoredAccount
+from .delivery import Channel, Cursor
+from .order import Lane
+from .runtime import RuntimeLimits
+from .session_keys import SessionKey
+
+E = TypeVar("E")
+T = TypeVar("T")
+Handler = tuple[str, Callable[..., Any]]
+"""Its name ("plugin.method"), and the bound method."""
+
+
+class Account(Protocol):
+    """A local account while it is in memory."""
+
+    last_id: int
+    """The last id that its log gave."""
+    released: int
+    """Up to this id the log is committed and released."""
+
+    @property
+    def host(self) -> Host: ...
+    @property
+    def jid(self) -> JID: ...
+    @property
+    def bare(self) -> str:
+        """The bare JID: the owner of its records."""
+        ...
+
+    @property
+    def since(self) -> int:
+        """When it was made, in microseconds since 1970 UTC. What is older and bears its name is somebody else's."""
+        ...
+
+    @property
+    def incarnation(self) -> str:
+        """Tells it from a former account of the same name (contracts.accounts.StoredAccount)."""
+        ...
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """Bound sessions by resource, attached or detached."""
+        ...
+
+    @property
+    def began(self) -> int:
+        """The last id of its log before the account came into memory."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once it is deleted."""
+        ...
+
+    @property
+    def cursor(self) -> Cursor:
+        """What of its log is delivered."""
+        ...
+
+    @property
+    def pool(self) -> Pool:
+        """Bytes that wait for its sessions."""
+        ...
+
+    def next_id(self) -> int:
+        """An id for the owner's log: microseconds, strictly rising even if the clock is set back."""
+        ...
+
+    def available(self) -> list[Any]:
+        """Its sessions that have sent available presence."""
+        ...
+
+
+class ClientStreamHandle(Protocol):
+    """The stream that a session is attached to."""
+
+    @property
+    def secure(self) -> bool: ...
+
+    @property
+    def peer(self) -> str:
+        """IP address."""
+        ...
+
+    @property
+    def last_read(self) -> float:
+        """When the client was last heard (monotonic)."""
+        ...
+
+    piled: int
+    """Bytes that came and wait behind something that takes its time."""
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+    def on_drained(self, callback: Any) -> None: ...
+    def end(self, condition: str, text: str = "") -> None:
+        """Send a stream error and close."""
+        ...
+
+    def close(self) -> None: ...
+
+    def relieved(self) -> None:
+        """Fewer stanzas wait: read on."""
+        ...
+
+    def answered(self, size: int) -> None:
+        """So many bytes were written because the client has asked, and it does not read."""
+        ...
+
+    def charge(self, size: int, stanzas: int) -> None:
+        """The client has caused more work than it has sent: bytes and stanzas count against its limits."""
+        ...
+
+
+class NegotiatingStream(Protocol):
+    """A client's stream that is not bound yet, as handlers of nonzas get it."""
+
+    @property
+    def account(self) -> Any:
+        """The account that has signed in, None before."""
+        ...
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+    def bound(self, session: Any) -> None:
+        """From now on the stream carries a session."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How far the acknowledgements go that a client was sent: the id up to which the account's log was released then,
+    and the time, microseconds since 1970 UTC, or the highest id that any other log had then, which is later if the
+    clock was set back."""
+
+    log_id: int
+    at: int
+
+
+class Session(Protocol):
+    """A bound resource (RFC 6120 section 7): one full JID, attached to a stream or detached."""
+
+    received: int
+    """Stanzas taken from the client."""
+    handled: int
+    """Stanzas of the client whose outcome is settled: durable where they are stored (the `h` of XEP-0198)."""
+    delivered: int
+    """Stanzas to the client that were sent, or queued for it."""
+    counter: Counter | None
+    """Makes the count of its stanzas durable, in the batches that hold them."""
+    stream: ClientStreamHandle | None
+    """None while detached."""
+    resumable: float
+    """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
+
+    @property
+    def account(self) -> Account: ...
+    @property
+    def host(self) -> Host: ...
+    @property
+    def jid(self) -> JID:
+        """The full JID."""
+        ...
+
+    @property
+    def resource(self) -> str: ...
+    @property
+    def told(self) -> Told | None:
+        """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
+        ...
+
+    @property
+    def presence(self) -> Stanza | None:
+        """The last available presence without `to`, None while unavailable."""
+        ...
+
+    @property
+    def priority(self) -> int: ...
+    @property
+    def served(self) -> bool:
+        """It is there for the messages of its account: available, with a priority that is not negative."""
+        ...
+
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def lane(self) -> Lane:
+        """The order of what its client sends."""
+        ...
+
+    @property
+    def channel(self) -> Channel:
+        """The way to its client."""
+        ...
+
+    def __getitem__(self, key: SessionKey[T]) -> T: ...
+    def __setitem__(self, key: SessionKey[T], value: T) -> None: ...
+
+    def send(self, stanza: Stanza, log_id: int = 0) -> None:
+        """Send to this client. `log_id`: the id of the log entry that this is, 0 for none."""
+        ...
+
+    def nonza(self, data: bytes) -> None:
+        """Write a stream-level element, uncounted, behind all that was sent."""
+        ...
+
+    def tells_handled(self) -> None:
+        """The client is told now what is handled."""
+        ...
+
+    def accounted(self, count: int) -> int:
+        """How many of the first `count` stanzas need not be sent again after the session is gone."""
+        ...
+
+    def all_settled(self) -> Awaitable[None]:
+        """Wait until everything taken from the client has found its end."""
+        ...
+
+
+class CursorWriter(Protocol):
+    """Moves the cursors of a host's accounts to the disk."""
+
+    @property
+    def cursors(self) -> Map[Any]:
+        """The stored positions; key "": one for each account."""
+        ...
+
+    def touched(self, cursor: Any) -> None:
+        """A cursor has moved."""
+        ...
+
+    def forget(self, cursor: Any, id: int) -> None:
+        """Delete a transient entry that a device has acknowledged."""
+        ...
+
+    def merge(self, cursor: Any) -> None:
+        """Make fewer ranges of what is acknowledged."""
+        ...
+
+    def overflow(self, session: Any) -> None:
+        """End a session for which too much waits."""
+        ...
+
+
+class Locks(Protocol):
+    """One at a time per owner, for what reads records, decides and commits."""
+
+    def hold(self, *names: str) -> AbstractAsyncContextManager[None]:
+        """Hold the locks of all `names`."""
+        ...
+
+
+class Router(Protocol):
+    """The path of a stanza."""
+
+    newest: int
+    """The highest id that a log of a service has given."""
+
+    @property
+    def locks(self) -> Locks: ...
+    @property
+    def hosts(self) -> Mapping[str, Host]: ...
+    def where(self, jid: JID) -> Host | None:
+        """The home of an address: a local host, or None for elsewhere."""
+        ...
+
+    def account(self, jid: JID) -> Account | None:
+        """The local account of an address, if it is in memory: that of a session is."""
+        ...
+
+    def since(self, sender: JID) -> int:
+        """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC."""
+        ...
+
+    def until_idle(self, lane: Lane) -> Awaitable[None]:
+        """Wait until nothing of the lane waits for a commit."""
+        ...
+
+    def deliver(self, stanza: Stanza) -> None:
+        """Route a stanza of the server's own."""
+        ...
+
+    def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
+        """One stanza to many addresses, each through its chains."""
+        ...
+
+    def fan_to(self, stanza: Stanza, sessions: Iterable[Any]) -> None:
+        """One stanza to many sessions, each through its account's chains."""
+        ...
+
+    def hand_over(self, stanza: Stanza, account: Any, sessions: list[Any]) -> None:
+        """One stanza to sessions of one account, through its chains."""
+        ...
+
+
+class SessionManager(Protocol):
+    """Sessions come and go."""
+
+    def end(self, session: Any, condition: str = "", text: str = "") -> None: ...
+    def detach(self, session: Any) -> None: ...
+
+
+class Server(Protocol):
+    """What of the process hosts, sessions and plugins use."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def limits(self) -> RuntimeLimits: ...
+    @property
+    def memory(self) -> MemoryBudget: ...
+    @property
+    def router(self) -> Router: ...
+    @property
+    def session_manager(self) -> SessionManager: ...
+    @property
+    def stopping(self) -> bool: ...
+    @property
+    def storage(self) -> Storage: ...
+
+
+class Host(Protocol):
+    """One domain."""
+
+    @property
+    def server(self) -> Any: ...
+    @property
+    def router(self) -> Router: ...
+    @property
+    def jid(self) -> JID: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def storage(self) -> Storage: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def admins(self) -> Collection[str]:
+        """Bare JIDs."""
+        ...
+
+    @property
+    def background(self) -> Background: ...
+    @property
+    def locks(self) -> Locks: ...
+    @property
+    def started(self) -> bool: ...
+    @property
+    def has_accounts(self) -> bool: ...
+    @property
+    def accounts(self) -> Mapping[str, Account | None]:
+        """Loaded accounts by bare JID; None: there is no such account."""
+        ...
+
+    @property
+    def stored_accounts(self) -> Map[StoredAccount]: ...
+    @property
+    def cursor_writer(self) -> CursorWriter: ...
+    def service(self, key: Service[T]) -> T:
+        """The provider of a service. Raises LookupError."""
+        ...
+
+    def find(self, key: Service[T]) -> T | None:
+        """The provider, if there is one (a soft need)."""
+        ...
+
+    @property
+    def plugins(self) -> Mapping[str, Any]:
+        """By name."""
+        ...
+
+    def handlers(self, hook: Hook) -> tuple[Handler, ...]:
+        """The handlers of a hook in order."""
+        ...
+
+    def chain(self, hook: Hook, stanza: Stanza) -> tuple[Handler, ...]:
+        """The handlers of a hook on the path of a stanza that have to do with this one, in order."""
+        ...
+
+    def run(self, handlers: tuple[Handler, ...], event: Any) -> Verdict | None:
+        """Ask a chain. Raises StanzaError."""
+        ...
+
+    def tell_these(self, handlers: tuple[Handler, ...], event: Any) -> None:
+        """Notify handlers that were looked up already."""
+        ...
+
+    def tell(self, hook: Notify[E], event: E) -> None:
+        """Notify; a handler that crashes is logged and the next one runs (fails soft)."""
+        ...
+
+    def tell_and_wait(self, hook: Notify[E], event: E) -> Awaitable[None]:
+        """Notify, and wait for handlers that are coroutines."""
+        ...
+
+    def collect(self, hook: Collect[E, T], event: E) -> Awaitable[list[T]]:
+        """All that the handlers give. Raises what they raise."""
+        ...
+
+    def gather(self, hook: Collect[E, T], event: E) -> list[T]:
+        """The same for a plain hook."""
+        ...
+
+    def ask(self, to: JID, payload: Element, answered: Callable[[Stanza | None], None], type: str = "get") -> None:
+        """Send an IQ of the host's own; `answered` gets the answer, None if none comes."""
+        ...
+
+    def expect(self, to: JID, answered: Callable[[Stanza | None], None], within: float) -> str:
+        """The id for an IQ that the caller sends; `answered` gets the answer, None if none comes `within` seconds."""
+        ...
+
+    def account(self, bare: str) -> Account | None:
+        """A loaded account."""
+        ...
+
+    def ready(self, bare: str) -> bool:
+        """Whether `account` can answer without waiting."""
+        ...
+
+    def session_of(self, jid: JID) -> Any:
+        """The local session of a full JID, or None."""
+        ...
+
+    def open_account(self, jid: JID) -> Awaitable[Account | None]:
+        """Load an account; None if there is none. Raises StorageUnavailable."""
+        ...
+
+    def deliver(self, stanza: Stanza) -> None:
+        """Route a stanza of the server's own."""
+        ...

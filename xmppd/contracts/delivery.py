@@ -1,0 +1,154 @@
+"""The delivery of an account's log to its devices, as plugins see it (docs/explanation/delivery.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
+
+from ..memory.budget import Share
+from ..protocol.ack_queue import OutboundQueue
+from ..stanza import Stanza
+from ..storage.api import Write
+
+Waiting = tuple[bytes, int]
+"""A stanza, and when it was accepted: microseconds since 1970 UTC, 0 for not known."""
+
+
+class Gate(Protocol):
+    """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
+
+    def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
+        """Whether it took the stanza (see `DeliveryChannel.send`). Only what is no log entry (`log_id` 0) may be held
+        back."""
+        ...
+
+    def flush(self) -> None: ...
+    def held(self) -> list[Waiting]:
+        """What waits, with the time when it was accepted."""
+        ...
+
+
+class Channel(Protocol):
+    """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
+
+    queue: OutboundQueue | None
+    """Set once the client has enabled acknowledgements."""
+    gate: Gate | None
+    """Set while the client sleeps."""
+    trace: Callable[[], Write] | None
+    """Makes durable what the client was sent and has not acknowledged."""
+    traced: int
+    untraced: bool
+
+    @property
+    def share(self) -> Share:
+        """The bytes that wait here."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """The connection does not take more now."""
+        ...
+
+    def send(self, data: bytes, log_id: int, stanza: Stanza | None = None) -> None:
+        """Send in order. `log_id`: of the log entry that this is, 0 for none."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """Entries are sent as they are released; else they are read from the log."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """The last log entry that was sent or skipped."""
+        ...
+
+    def copy(self, data: bytes, log_id: int, stanza: Stanza) -> None:
+        """Send a copy of an entry of another resource's (a carbon)."""
+        ...
+
+    def held(self) -> list[Waiting]:
+        """What waits and is in no log."""
+        ...
+
+    def unacknowledged(self) -> list[bytes]: ...
+    def ask(self) -> None:
+        """Ask for an acknowledgement."""
+        ...
+
+    def late(self, data: bytes, at: int) -> bytes:
+        """Stamp a stanza that was accepted `at` (microseconds since 1970 UTC) with its delay, if it waited."""
+        ...
+
+    def now(self) -> int:
+        """Microseconds since 1970 UTC."""
+        ...
+
+    def acknowledge(self, h: int) -> None:
+        """The client has `h` stanzas (XEP-0198 section 4). Raises HandledTooHigh."""
+        ...
+
+    def read_by_client(self, until: int) -> None:
+        """The client has read its archive up to a log id itself."""
+        ...
+
+    def pending(self) -> list[int]:
+        """Log ids that were sent and are not acknowledged."""
+        ...
+
+    def go_on(self) -> None:
+        """The connection takes more."""
+        ...
+
+
+class Cursor(Protocol):
+    """What of an account's log is acknowledged."""
+
+    transient: set[int]
+    """Entries that are deleted once a device has acknowledged them."""
+
+    @property
+    def position(self) -> int:
+        """Everything up to this id is acknowledged."""
+        ...
+
+    @property
+    def first_pending(self) -> int:
+        """The first entry that waits in the log; 0: none does."""
+        ...
+
+    @property
+    def readers(self) -> Collection[str]:
+        """Resources that read the archive themselves."""
+        ...
+
+    def taken(self) -> int:
+        """How many entries behind the position are acknowledged or in flight."""
+        ...
+
+    def read(self, start: int, end: int) -> None:
+        """A page of the log was read."""
+        ...
+
+    def is_acknowledged(self, id: int) -> bool: ...
+    def is_pending(self, id: int) -> bool: ...
+    def mark_in_flight(self, id: int) -> None:
+        """It is on its way to a device."""
+        ...
+
+    def mark_pending(self, id: int) -> None:
+        """It waits in the log."""
+        ...
+
+    def unmark_in_flight(self, ids: Iterable[int]) -> None:
+        """They are on their way to one device less."""
+        ...
+
+    def acknowledge(self, ids: Iterable[int]) -> None: ...
+    def acknowledge_until(self, id: int) -> None: ...
+    def reads_archive(self, resource: str) -> None:
+        """A resource reads the archive itself: nothing is sent to it by the server."""
+        ...
+
+    def reads_no_archive(self, resource: str) -> None: ...
