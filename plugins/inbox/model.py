@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
+from array import array
+from bisect import bisect_right
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 LONGEST_ID = 128
 """Characters of a message's id that are remembered."""
+LONGEST_RUN = 16
+"""Messages of the other side that one step holds at most."""
 
 
 class Conversation(Struct, frozen=True):
@@ -52,11 +56,32 @@ class What(enum.IntEnum):
 
 
 class Step(Struct, gc=False):
-    """What happened in a conversation. `id`: the log entry, 0 if there is none."""
+    """What happened in a conversation. `id`: the log entry, 0 if there is none. `ids`: of several messages that came
+    one after the other, the entries of all, ascending; `id` and `text` are those of the last one."""
 
     what: What
     id: int
     text: str = ""
+    ids: array[int] | None = None
+
+    def absorb(self, later: Step) -> bool:
+        """Become both steps, if one step can say it: conversations are counted by what has changed in them, not message
+        by message."""
+        what = self.what
+        if later.what is not what or later.id <= self.id:
+            return False
+        if what is What.CAME:
+            ids = self.ids
+            if ids is None:
+                ids = self.ids = array("q", (self.id,))
+            elif len(ids) >= LONGEST_RUN:
+                return False
+            ids.append(later.id)
+            self.text = later.text
+        elif what is not What.WENT and what is not What.PASSED:
+            return False
+        self.id = later.id
+        return True
 
 
 class Ask(enum.Enum):
@@ -78,7 +103,8 @@ def advance(old: Conversation, step: Step) -> tuple[Conversation, Ask | None]:
     if what is What.CAME:
         if id <= old.last:
             return replace(old, newest=newest), None
-        unread = old.unread + 1 if id > old.read else old.unread
+        ids, known = step.ids or (id,), max(old.last, old.read)
+        unread = old.unread + len(ids) - (bisect_right(ids, known) if ids[0] <= known else 0)
         return replace(old, last=id, newest=newest, unread=unread, mark=step.text[:LONGEST_ID]), None
     if what is What.PASSED:
         return replace(old, newest=newest), None

@@ -10,7 +10,7 @@ from xmppd.errors import ResourceConstraint
 from xmppd.plugin import Account
 from xmppd.storage.api import Write
 
-from .model import NEW, Conversation, Step, Summary, What
+from .model import LONGEST_ID, LONGEST_RUN, NEW, Conversation, Step, Summary, What
 
 if TYPE_CHECKING:
     from .counting import Count
@@ -21,6 +21,8 @@ OWNER_BYTES = 512 << 10
 STEP_BYTES = 120
 RECORD_BYTES = 400
 """What a step, and a conversation, are taken to need beside their texts."""
+RUN_BYTES = STEP_BYTES + LONGEST_ID + 80 + 8 * LONGEST_RUN
+"""What a step needs that may come to hold several messages: it is held at once."""
 
 
 class Pending:
@@ -52,10 +54,14 @@ class Pending:
 
     def add(self, peer: str, step: Step) -> bool:
         """Whether all was remembered; else the log must be asked."""
-        size, whole = STEP_BYTES + len(step.text), True
         steps = self.steps.get(peer)
         if steps is None:
-            size += RECORD_BYTES + len(peer)
+            size = _weight(step) + RECORD_BYTES + len(peer)
+        elif steps[-1].absorb(step):
+            return True
+        else:
+            size = _weight(step)
+        whole = True
         if self.size + size > OWNER_BYTES:
             self._thin()
             whole, steps = False, self.steps.get(peer)
@@ -81,7 +87,7 @@ class Pending:
             for step in reversed(steps):
                 if in_log(step):
                     continue
-                weight = STEP_BYTES + len(step.text) + (0 if kept else RECORD_BYTES + len(peer))
+                weight = _weight(step) + (0 if kept else RECORD_BYTES + len(peer))
                 if size + weight > OWNER_BYTES // 2:
                     break
                 left.setdefault(peer, []).append(step)
@@ -194,6 +200,11 @@ class Pending:
     def _landed(self) -> None:
         self.ledger.soon.release(self._flying_held)
         self._flying, self._flying_held = {}, 0
+
+
+def _weight(step: Step) -> int:
+    """Bytes."""
+    return RUN_BYTES if step.what is What.CAME else STEP_BYTES + len(step.text)
 
 
 def in_log(step: Step) -> bool:

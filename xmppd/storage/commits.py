@@ -60,6 +60,9 @@ SMALL = 64
 RIDING = 8
 """So many writes that can wait go along with any batch, and one more for each `SHARE` that it holds."""
 SHARE = 16
+FULL_RIDE = 128
+"""So many of them go along with a batch that was asked for: to write and to note them takes the loop some 1 ms, for
+which messages wait. The next batch takes more."""
 NO_BOUND = 1 << 62
 
 
@@ -139,7 +142,7 @@ class GroupCommit:
         self._riders.append(rider)
 
     def send_riders(self, release: Release) -> Batch:
-        """Have a batch for what the riders have, all of it. Raises StorageUnavailable."""
+        """Have a batch for what the riders have, as much of it as may go along. Raises StorageUnavailable."""
         batch = self.join((), release)
         batch.full_ride = True
         return batch
@@ -214,7 +217,7 @@ class GroupCommit:
         if not batch.full_ride and not any(writes for writes, _ in batch.items):
             return
         if batch.full_ride:
-            room = NO_BOUND if self._closing else self._rows
+            room = NO_BOUND if self._closing else min(FULL_RIDE, self._rows)
         else:
             room = RIDING + batch.rows // SHARE
         for rider in self._riders:
