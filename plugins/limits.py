@@ -111,7 +111,8 @@ class Limits(Plugin[Config]):
         log_id, owner = event.log_id, event.owner.bare
         if not log_id:
             return
-        self._came(owner, log_id)
+        if self.coming:
+            self._came(owner, log_id)
         if event.targets:
             return
         waiting = self.waiting.get(owner)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pyexpat import ExpatError, ParserCreate, XMLParserType, errors
 from typing import Final
 
@@ -101,7 +102,9 @@ class StreamParser:
         "_header",
         "_kids",
         "_long",
+        "_long_names",
         "_name",
+        "_names",
         "_out",
         "_parser",
         "_prefixes",
@@ -139,6 +142,10 @@ class StreamParser:
         self._tokens = Tokens()
         self._count = 0
         self._long = False
+        self._long_names: set[str] | None = None
+        """Names that are too long, if this parser has met some."""
+        self._names = 0
+        """So many names that the parser has met have been looked at."""
         self._name = ""
         self._attributes: dict[str, str] = {}
         self._kids: list[str] = []
@@ -271,6 +278,7 @@ class StreamParser:
             parser.Parse(self._header, False)
             self._replayed = False
             self._base = self._done = len(self._header)
+            self._names = len(parser.intern)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         depth = self.depth
@@ -294,17 +302,20 @@ class StreamParser:
                 raise StreamError("policy-violation", "too many elements or too deep")
             if name.startswith(_STREAM_PREFIX):
                 self._kids.append(STREAM_NS)  # refused as a whole, in `_end`
-        if len(name) > _SURELY_SHORT and self._too_long(name):
+        if attributes and len(attributes) > self.limits.attributes:
+            raise StreamError("policy-violation", "too many attributes")
+        known = self._long_names
+        if known is not None and (name in known or not known.isdisjoint(attributes)):
             self._long = True
-        if attributes:
-            if len(attributes) > self.limits.attributes:
-                raise StreamError("policy-violation", "too many attributes")
-            for key in attributes:
-                if len(key) > _SURELY_SHORT and self._too_long(key):
-                    self._long = True
 
-    def _too_long(self, name: str) -> bool:
-        return len(name.encode()) > self.limits.name
+    def _look_at_names(self, names: dict[str, str]) -> None:
+        """The parser has met new ones, of elements or attributes."""
+        for name in islice(names, self._names, None):
+            if len(name) > _SURELY_SHORT and len(name.encode()) > self.limits.name:
+                self._long = True
+                self._long_names = self._long_names or set()
+                self._long_names.add(name)
+        self._names = len(names)
 
     def _open(self, name: str, attributes: dict[str, str]) -> None:
         if self._replayed:
@@ -323,6 +334,7 @@ class StreamParser:
             raise StreamError("bad-format", "the stream is closed at once")
         self._header = raw
         self._tokens.declaration = False
+        self._names = len(parser.intern)
         prefixes = [m[1] for m in re.finditer(rb"\sxmlns:([^\s=]+)\s*=", raw)]
         if b"stream" not in prefixes or not raw.startswith(b"<stream:stream"):
             raise StreamError("bad-namespace-prefix", "the prefix must be 'stream'")
@@ -334,6 +346,9 @@ class StreamParser:
     def _end(self, name: str) -> None:
         depth = self.depth = self.depth - 1
         if depth == 1:
+            names = self._parser.intern  # type: ignore[union-attr]
+            if len(names) != self._names:
+                self._look_at_names(names)
             self._finish()
         elif depth == 0:
             self._out.append(StreamClose())

@@ -49,6 +49,10 @@ UNREAD = 64 << 10
 """So many bytes of answers may wait for a client that does not read; then it is not read either."""
 
 
+UNCHARGED = 4 << 10
+"""So few bytes of one session may be under way uncounted: most are handled before the next ones come."""
+
+
 class State(enum.IntEnum):
     """How far the negotiation is. Each state is left in one direction only."""
 
@@ -163,7 +167,8 @@ class ClientStream:
         session = self.session
         if session is not None:
             session.taken += size
-            if session.received > session.handled:
+            unhandled = session.received - session.handled
+            if unhandled and (unhandled > LANE_BOUND or session.taken - session.charged > UNCHARGED):
                 self._weigh(session)
         if self.server.storage.congested:
             self._hold_back()
