@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import structs
 
-from xmppd.cache import weight
+from xmppd.cache import BESIDE
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
 from xmppd.errors import StorageUnavailable
@@ -192,7 +192,12 @@ class Ledger:
 
 
 def _weight(conversations: Mapping[str, Conversation]) -> int:
-    return sum(weight(peer, each) for peer, each in conversations.items())
+    return sum(_needs(peer, each) for peer, each in conversations.items())
+
+
+def _needs(peer: str, conversation: Conversation) -> int:
+    """Bytes, roughly: four numbers and two texts."""
+    return BESIDE + 40 + len(peer) + len(conversation.mark)
 
 
 class Known:
@@ -220,8 +225,10 @@ class Known:
     def put(self, owner: str, changed: Mapping[str, Conversation]) -> None:
         """What was committed."""
         known = self._by_owner.setdefault(owner, {})
-        by = sum(weight(peer, each) for peer, each in changed.items())
-        by -= sum(weight(peer, known[peer]) for peer in changed if peer in known)
+        by = 0
+        for peer, each in changed.items():
+            former = known.get(peer)
+            by += _needs(peer, each) if former is None else len(each.mark) - len(former.mark)
         known.update(changed)
         self._grown(owner, by)
 
@@ -242,7 +249,7 @@ class Known:
         """A conversation is gone; without `peer`, nothing is known of the owner any more."""
         if peer is not None:
             gone = self._by_owner.get(owner, {}).pop(peer, None)
-            self._size -= weight(peer, gone) if gone is not None else 0
+            self._size -= _needs(peer, gone) if gone is not None else 0
             return
         self._size -= _weight(self._by_owner.pop(owner, {}))
         self._whole.discard(owner)

@@ -124,7 +124,7 @@ class DeliveryCursor:
         """A device acknowledged these."""
         for id in ids:
             self.holders.pop(id, None)
-            if not self.is_acknowledged(id):
+            if id > self.position and (not self.ranges or self._in_range(id) < 0):
                 self.settled.add(id)
             if id in self.transient:
                 self.transient.discard(id)
