@@ -148,8 +148,8 @@ class Blocking(Plugin[Config]):
 
     def _push(self, account: Account, payload: Element) -> None:
         for session in account.sessions.values():
-            if session[ASKED]:
-                session.send(make_iq("set", token_urlsafe(8), payload, to=session.jid))
+            if session[ASKED]:  # from the account, as a roster push (RFC 6120 section 8.1.2.1)
+                session.send(make_iq("set", token_urlsafe(8), payload, to=session.jid, sender=account.jid))
 
     # ---- the path of stanzas
 

@@ -134,7 +134,9 @@ class RosterPlugin(Plugin[Config]):
             query.append(item_element(contact, item))
             self._pushed += 1
             id = f"push-{self._prefix}-{self._pushed}"
-            session.send(make_iq("set", id, query, to=session.jid))
+            # Section 2.1.6 allows a push with the owner's bare JID as its sender or with none; one with none is
+            # ignored by Profanity 0.15.0.
+            session.send(make_iq("set", id, query, to=session.jid, sender=session.account.jid))
 
     # ---- what clients ask
 

@@ -63,7 +63,7 @@ async def test_only_who_asked_for_the_list_gets_pushes(server: Harness) -> None:
     await third.iq(command("block", "romeo@localhost"), "set")
     for client in (first, second):
         push = await client.receive()
-        assert push.get("type") == "set" and push.get("to") == client.jid and push.get("from") is None
+        assert push.get("type") == "set" and push.get("to") == client.jid and push.get("from") == client.bare
         assert push[0].tag == f"{{{NS}}}block" and jids(push) == ["romeo@localhost"]
         client.send(f"<iq type='result' id='{push.get('id')}'/>")
     await third.silence()
