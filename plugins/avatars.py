@@ -43,7 +43,7 @@ class Avatars(Plugin[NoConfig]):
     uses = (PUBSUB, VCARDS)
 
     def setup(self) -> None:
-        self.kept = self.host.storage.map("avatar", Avatar, cached=True)
+        self.hashes = self.host.storage.map("avatar", Avatar, cached=True)
 
     async def start(self) -> None:
         self.pubsub, self.cards = self.host.service(PUBSUB), self.host.service(VCARDS)
@@ -82,7 +82,7 @@ class Avatars(Plugin[NoConfig]):
             await self.cards.write_card(owner, card)
         except StanzaError:
             return  # too large for a card: those who know PEP have it
-        await self._keep(owner, sha1(picture, usedforsecurity=False).hexdigest() if picture else "")
+        await self._store_hash(owner, sha1(picture, usedforsecurity=False).hexdigest() if picture else "")
 
     async def _picture(self, owner: JID, id: str) -> bytes:
         item = await self.pubsub.item(owner, DATA, id)
@@ -97,7 +97,7 @@ class Avatars(Plugin[NoConfig]):
         async with self.host.locks.hold(f"avatar {owner.bare}"):
             photo = find(event.card, VCARD, "PHOTO")
             picture = _decoded(text_of(find(photo, VCARD, "BINVAL"))) if photo is not None else b""
-            known = self.kept.get(owner.bare).get("")
+            known = self.hashes.get(owner.bare).get("")
             hash = sha1(picture, usedforsecurity=False).hexdigest() if picture else ""
             if hash == (known.hash if known is not None else ""):
                 return
@@ -106,7 +106,7 @@ class Avatars(Plugin[NoConfig]):
                 await self._to_nodes(owner, picture, hash, kind or "image/png")
             except StanzaError:
                 return  # too large for an item: those who know cards have it
-            await self._keep(owner, hash)
+            await self._store_hash(owner, hash)
 
     async def _to_nodes(self, owner: JID, picture: bytes, hash: str, kind: str) -> None:
         if not picture:
@@ -116,8 +116,8 @@ class Avatars(Plugin[NoConfig]):
         info = E("info", META, {"bytes": str(len(picture)), "id": hash, "type": kind})
         await self.pubsub.publish(owner, META, hash, E("metadata", META, {}, info))
 
-    async def _keep(self, owner: JID, hash: str) -> None:
-        await self.host.storage.commit([self.kept.put(owner.bare, "", Avatar(hash))])
+    async def _store_hash(self, owner: JID, hash: str) -> None:
+        await self.host.storage.commit([self.hashes.put(owner.bare, "", Avatar(hash))])
 
     # ---- in presence (section 4)
 
@@ -134,7 +134,7 @@ class Avatars(Plugin[NoConfig]):
 
     def _with_hash(self, owner: str, stanza: Stanza) -> Stanza:
         """Who says with an empty <photo/> that it has no avatar is left alone; another hash than ours is an old one."""
-        known = self.kept.get(owner).get("")
+        known = self.hashes.get(owner).get("")
         if known is None:
             return stanza
         if TAG in stanza.tags:

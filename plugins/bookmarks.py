@@ -42,20 +42,20 @@ class Bookmarks(Plugin[NoConfig]):
     # ---- private storage
 
     async def read_private(self, owner: JID) -> Element:
-        kept = await self.pubsub.item(owner, OLD, CURRENT)
-        pages = [each for each in parse(kept.payload) if name_of(each)[1] == "url"] if kept is not None else []
+        old = await self.pubsub.item(owner, OLD, CURRENT)
+        pages = [each for each in parse(old.payload) if name_of(each)[1] == "url"] if old is not None else []
         return await self._old_form(owner, pages)
 
     async def write_private(self, owner: JID, given: Element) -> None:
         """Raises NotAcceptable."""
         if len(_conferences(given)) > MOST:
             raise NotAcceptable("too many bookmarks")
-        async with self._turn(owner):
+        async with self._lock(owner):
             await self.pubsub.publish(owner, OLD, CURRENT, alone(given), OLD_OPTIONS)
-            await self._take_over(owner, given)
+            await self._update_items(owner, given)
 
-    def _turn(self, owner: JID) -> AbstractAsyncContextManager[None]:
-        """One form follows the other, one after the other."""
+    def _lock(self, owner: JID) -> AbstractAsyncContextManager[None]:
+        """Only one form at a time is made from the other."""
         return self.host.locks.hold(f"bookmarks {owner.bare}")
 
     # ---- both nodes
@@ -64,16 +64,16 @@ class Bookmarks(Plugin[NoConfig]):
     async def changed(self, event: NodeChanged) -> None:
         owner = JID.parse(event.owner)
         if event.node == OLD and event.change is Change.PUBLISH and event.session is not None:
-            async with self._turn(owner):
-                await self._take_over(owner, parse(event.items[-1].payload))
+            async with self._lock(owner):
+                await self._update_items(owner, parse(event.items[-1].payload))
         elif event.node == NODE:
-            async with self._turn(owner):
-                await self._follow(owner)
+            async with self._lock(owner):
+                await self._update_old_form(owner)
 
-    async def _follow(self, owner: JID) -> None:
-        """The old form becomes what the items say, if it does not yet."""
-        kept = await self.pubsub.item(owner, OLD, CURRENT)
-        before = parse(kept.payload) if kept is not None else E("storage", OLD)
+    async def _update_old_form(self, owner: JID) -> None:
+        """Makes the old form from the items, if they differ."""
+        old = await self.pubsub.item(owner, OLD, CURRENT)
+        before = parse(old.payload) if old is not None else E("storage", OLD)
         pages = [each for each in before if name_of(each)[1] == "url"]
         now = await self._old_form(owner, pages)
         if _conferences(now) != _conferences(before):
@@ -85,17 +85,17 @@ class Bookmarks(Plugin[NoConfig]):
             storage.append(_old(item.id, parse(item.payload)))
         return storage
 
-    async def _take_over(self, owner: JID, storage: Element) -> None:
-        """Make the items what the old form says. What only the new form has (extensions) stays."""
+    async def _update_items(self, owner: JID, storage: Element) -> None:
+        """Makes the items from the old form. What only the new form has (extensions) stays."""
         wanted = dict(list(_conferences(storage).items())[:MOST])
-        kept = {item.id: parse(item.payload) for item in await self.pubsub.items(owner, NODE)}
-        gone = tuple(id for id in kept if id not in wanted)
+        present = {item.id: parse(item.payload) for item in await self.pubsub.items(owner, NODE)}
+        removed = tuple(id for id in present if id not in wanted)
         for id, old in wanted.items():
-            new = _new(old, kept.get(id))
-            if id not in kept or to_bytes(alone(kept[id])) != to_bytes(new):
+            new = _new(old, present.get(id))
+            if id not in present or to_bytes(alone(present[id])) != to_bytes(new):
                 await self.pubsub.publish(owner, NODE, id, new, OPTIONS)
-        if gone:
-            await self.pubsub.retract(owner, NODE, gone)
+        if removed:
+            await self.pubsub.retract(owner, NODE, removed)
 
 
 Old = tuple[str, bool, str, str]
@@ -130,7 +130,7 @@ def _old(id: str, new: Element) -> Element:
     return E("conference", OLD, attributes, *parts)
 
 
-def _new(old: Old, kept: Element | None) -> Element:
+def _new(old: Old, present: Element | None) -> Element:
     name, joins, nick, password = old
     attributes = {"name": name} if name else {}
     if joins:
@@ -140,7 +140,7 @@ def _new(old: Old, kept: Element | None) -> Element:
         made.append(E("nick", NODE, {}, nick))
     if password:
         made.append(E("password", NODE, {}, password))
-    for each in kept if kept is not None else ():
+    for each in present if present is not None else ():
         if name_of(each)[1] not in ("nick", "password"):
             made.append(alone(each))
     return alone(made)

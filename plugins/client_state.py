@@ -1,6 +1,7 @@
-"""XEP-0352: Client State Indication. What a sleeping client need not see waits; something important brings it along.
+"""XEP-0352: Client State Indication. Stanzas that an inactive client need not see at once are delayed until something
+important is sent to it.
 
-What is held is not in any log and was not sent, so no count of XEP-0198 covers it: it is counted when it goes out.
+A delayed stanza is in no log and was not sent, so no count of XEP-0198 covers it: it is counted when it is sent.
 """
 
 from __future__ import annotations
@@ -31,38 +32,39 @@ class Config:
 
 
 class Gate:
-    """In front of the feed of a sleeping client (`DeliveryChannel.gate`). Bounded; has neither timer nor store."""
+    """Delays stanzas in front of the channel of an inactive client (`DeliveryChannel.gate`). Bounded; has neither timer
+    nor store."""
 
-    __slots__ = ("config", "held_back", "rules", "serial", "session", "size")
+    __slots__ = ("config", "delayed", "rules", "serial", "session", "size")
 
     def __init__(self, session: Session, rules: MessageRules, config: Config) -> None:
         self.session = session
         self.rules = rules
         self.config = config
-        self.held_back: OrderedDict[Key, tuple[bytes, int]] = OrderedDict()
+        self.delayed: OrderedDict[Key, tuple[bytes, int]] = OrderedDict()
         self.serial = 0
         self.size = 0
 
     def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
-        """True: it waits here. Otherwise all that waits goes out in front of it."""
+        """True: the stanza is delayed. Otherwise all delayed ones are sent before it."""
         key = self.key(stanza or parse_stanza(data)) if not log_id else None
         if key is None:
             self.flush()
             return False
-        held, channel = self.held_back, self.session.channel
+        delayed, channel = self.delayed, self.session.channel
         share = channel.share
-        former = held.get(key)
+        former = delayed.get(key)
         size = len(data) if former is None else len(data) - len(former[0])
-        held[key] = data, channel.now()
-        held.move_to_end(key)
+        delayed[key] = data, channel.now()
+        delayed.move_to_end(key)
         self.size += size
         share.take(size)
-        if len(held) > self.config.held or self.size > self.config.held_size or share.crowded:
+        if len(delayed) > self.config.held or self.size > self.config.held_size or share.crowded:
             self.flush()
         return True
 
     def key(self, stanza: Stanza) -> Key | None:
-        """What a later stanza must share to take its place; None: it must not wait."""
+        """By which a later stanza replaces this one; None: it must not be delayed."""
         if stanza.kind is Kind.PRESENCE:
             if stanza.sender is None or stanza.type not in ("", "unavailable") or not self.config.presence:
                 return None
@@ -73,35 +75,35 @@ class Gate:
         if idle is Idle.NOW:
             return None
         if idle is Idle.LATEST:
-            return latest(stanza) or self._alone()
-        return self._alone()
+            return replacement_key(stanza) or self._unique()
+        return self._unique()
 
-    def _alone(self) -> Key:
+    def _unique(self) -> Key:
         self.serial += 1
         return self.serial
 
     def flush(self) -> None:
-        """Send what waits, in order."""
-        if not self.held_back:
+        """Sends the delayed stanzas, in order."""
+        if not self.delayed:
             return
-        held, self.held_back = self.held_back, OrderedDict()
+        delayed, self.delayed = self.delayed, OrderedDict()
         channel = self.session.channel
         channel.share.give(self.size)
         self.size = 0
         gate, channel.gate = channel.gate, None
         try:
-            for data, at in held.values():
+            for data, at in delayed.values():
                 channel.send(channel.late(data, at), 0)
         finally:
             channel.gate = gate
 
     def held(self) -> list[tuple[bytes, int]]:
-        """For a restart: what waits, with the time when it came."""
-        return list(self.held_back.values())
+        """For a restart: the delayed stanzas, with the time when each came."""
+        return list(self.delayed.values())
 
 
-def latest(stanza: Stanza) -> Key | None:
-    """Of a sender the last chat state, of a node the last of each item; None where nothing takes its place."""
+def replacement_key(stanza: Stanza) -> Key | None:
+    """The key of a sender's chat state, or of an item of a node; None where a later one does not replace it."""
     sender = stanza.sender.full if stanza.sender is not None else ""
     if EVENT_TAG not in stanza.tags:
         return "state", sender, stanza.type
@@ -129,7 +131,7 @@ class ClientState(Plugin[Config]):
 
     @nonza(NS, "active")
     def active(self, session: Session, nonza: Nonza) -> None:
-        """Section 5.1: all that waited is on its way before the next stanza is looked at."""
+        """Section 5.1: delayed stanzas are sent before the next one of the client is handled."""
         self._open(session)
 
     @on(SESSION_RESUMED)

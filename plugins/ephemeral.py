@@ -1,8 +1,8 @@
-"""XEP-0466: Ephemeral Messages, enforced in the archives: when the timer ends, what a message said is gone.
+"""XEP-0466: Ephemeral Messages, enforced in the archives: when its timer ends, the content of a message is deleted.
 
 The timer runs from when the message was accepted. Its place in the archive stays, empty, so that clients that read on
-from its id still find it; a message that no device has taken yet waits for one, for a while. What expires when is a log
-of its own (ids are the times), written with the message, so it outlives a crash.
+from its id still find it; a message that no device has received yet waits for one, for a while. What expires when is a
+log of its own (ids are the times), written with the message, so it outlives a crash.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from xmppd.clock import microseconds
 from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.expiry import EPHEMERAL_NS, EPHEMERAL_TAG, EXPIRY
@@ -18,6 +19,7 @@ from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.storage.api import Entry, Flags, Range, Write
+from xmppd.xep.numbers import unsigned
 from xmppd.xep.retraction import emptied
 
 SECOND: Final = 1_000_000
@@ -26,14 +28,14 @@ LONGEST: Final = 10 * 366 * 86_400
 SWEEP: Final = 30.0
 PAGE: Final = 200
 OWNERS: Final = 500
-AGAIN: Final = 3600 * SECOND
-"""At the latest so much later is looked again whether somebody has taken the message."""
+RECHECK: Final = 3600 * SECOND
+"""Microseconds until an expired message that no device had received is looked at again, at most."""
 
 
 @dataclass(frozen=True)
 class Config:
     undelivered_days: int = option(
-        30, "Days that a message which no device has taken yet waits when its timer has ended.", low=0, high=3650
+        30, "Days that a message which no device has received yet waits when its timer has ended.", low=0, high=3650
     )
 
 
@@ -56,14 +58,14 @@ class EphemeralMessages(Plugin[Config]):
         """Ids: microseconds since 1970 UTC when something expires. Bodies: the id in the archive."""
         self.timed_owners = storage.map("expiry", Timed)
         self.next: dict[str, int] = {}
-        """By owner: not before this time does anything expire."""
+        """By owner: the time before which nothing expires."""
 
     async def start(self) -> None:
         await self.find_owners()
         self.every(SWEEP, self.sweep, "sweep")
 
     async def find_owners(self) -> None:
-        """Who has anything that expires; when, is looked up at the first sweep."""
+        """Finds the owners of messages with timers; the first sweep looks up when they expire."""
         owner = ""
         while owners := await self.timed_owners.owners(self.host.domain, owner, OWNERS):
             self.next.update(dict.fromkeys(owners, 0))
@@ -73,11 +75,11 @@ class EphemeralMessages(Plugin[Config]):
 
     def timed(self, owner: str, id: int, stanza: Stanza) -> Sequence[Write]:
         mark = stanza.child(EPHEMERAL_NS, "ephemeral")
-        timer = str(mark.get("timer", "")) if mark is not None else ""
-        if not (timer.isascii() and timer.isdigit() and len(timer) <= 12 and 0 < int(timer) <= LONGEST):
+        timer = unsigned(str(mark.get("timer", ""))) if mark is not None else None
+        if timer is None or not 0 < timer <= LONGEST:
             return ()
-        at = id + int(timer) * SECOND
-        self.next[owner] = min(at, self.next.get(owner, at))  # if nothing is committed, a look in vain
+        at = id + timer * SECOND
+        self.next[owner] = min(at, self.next.get(owner, at))  # if nothing is committed, a sweep finds nothing
         return (
             self.due.append(owner, Entry(at, owner, "", 0, str(id).encode())),
             self.timed_owners.put(owner, "", Timed()),
@@ -95,12 +97,12 @@ class EphemeralMessages(Plugin[Config]):
             owner, stanza = event.owner.bare, event.stanza
             event.write_after_id(lambda id: self.timed(owner, id, stanza))
 
-    # ---- the end
+    # ---- expiry
 
     async def sweep(self) -> None:
-        now = int(self.host.clock.now() * SECOND)
+        now = microseconds(self.host.clock)
         for owner in [owner for owner, at in self.next.items() if at <= now]:
-            due = self.next.pop(owner)  # what comes from here on is noted anew
+            due = self.next.pop(owner)  # `timed` sets it again for later messages
             try:
                 while await self._expire(owner, now):
                     pass
@@ -112,7 +114,7 @@ class EphemeralMessages(Plugin[Config]):
                 self.next[owner] = min(first[0].id, self.next.get(owner, first[0].id))
 
     async def _expire(self, owner: str, now: int) -> bool:
-        """A page of what is due. Whether there may be more."""
+        """Deletes the content of a page of expired messages. Returns whether there may be more."""
         due = await self.due.page(owner, Range(high=now), PAGE)
         if not due:
             return False
@@ -122,7 +124,7 @@ class EphemeralMessages(Plugin[Config]):
         writes: list[Write] = [self.due.delete(owner, [each.id for each in due])]
         for entry in entries:
             if account is not None and self._waits(account, entry, now):
-                at = now + AGAIN - (now - entry.id) % AGAIN  # ids differ, so these do
+                at = now + RECHECK - (now - entry.id) % RECHECK  # ids differ, so these do
                 writes.append(self.due.append(owner, Entry(at, owner, "", 0, str(entry.id).encode())))
             elif entry.flags & Flags.HIDDEN:
                 writes.append(self.log.delete(owner, (entry.id,)))
@@ -132,7 +134,7 @@ class EphemeralMessages(Plugin[Config]):
         return len(due) == PAGE
 
     def _waits(self, account: Account, entry: Entry, now: int) -> bool:
-        """Nobody has taken it yet."""
+        """Whether no device has received it yet, and may still."""
         if not entry.flags & Flags.INCOMING or now - entry.id > self.config.undelivered_days * 86_400 * SECOND:
             return False
         return not account.cursor.is_acknowledged(entry.id)

@@ -87,15 +87,15 @@ class LastActivity(Plugin[NoConfig]):
         status = stanza.child(CLIENT_NS, "status")
         session[STATUS] = clean(text_of(status))[:STATUS_LENGTH]
         if all(other is session for other in event.owner.available()):
-            self._keep(event.owner, session[STATUS])
+            self._store(event.owner, session[STATUS])
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
         if session.account.alive and not session.account.available():
-            self._keep(session.account, session[STATUS])
+            self._store(session.account, session[STATUS])
 
-    def _keep(self, account: Account, status: str) -> None:
-        self.spawn(self._commit(account, Last(self.host.clock.now(), status)), "keep")
+    def _store(self, account: Account, status: str) -> None:
+        self.spawn(self._commit(account, Last(self.host.clock.now(), status)), "store")
 
     async def _commit(self, account: Account, last: Last) -> None:
         if not account.alive:
@@ -103,4 +103,4 @@ class LastActivity(Plugin[NoConfig]):
         try:
             await self.host.storage.commit([self.last.put(account.bare, "", last)])
         except StorageUnavailable:
-            return  # nobody is owed this: the former time stands
+            return  # nothing was promised: the former time stands

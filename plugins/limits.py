@@ -6,12 +6,12 @@ account comes into memory, so that the first burst counts, too.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
+from xmppd.cache import BESIDE, Cache
 from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import LOG, STORED_TYPES, Retention
@@ -23,8 +23,8 @@ from xmppd.storage.api import Flags, Range, Write
 
 MESSAGES = (Kind.MESSAGE,)
 INCOMING = int(Flags.INCOMING)
-KEPT = 20_000
-"""Accounts whose count is remembered."""
+COUNTED_ACCOUNTS = 20_000
+COUNTED_BYTES = 16 << 20
 PAGE = 100
 TRIM = 1000
 OWNERS = 500
@@ -49,8 +49,9 @@ class Config:
     )
 
 
-class Waiting:
-    """What waits for one account. `position`: the mailbox's, when it was counted; `counted`: up to that entry."""
+class OfflineCount:
+    """The offline messages of one account. `position`: the mailbox's, when they were counted; `counted`: up to that
+    entry; `messages`, `size`: how many, and their bytes."""
 
     __slots__ = ("counted", "messages", "position", "size")
 
@@ -67,18 +68,20 @@ class Limits(Plugin[Config]):
     def setup(self) -> None:
         self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
-        self.waiting: OrderedDict[str, Waiting] = OrderedDict()
-        self.coming: dict[str, dict[int, int]] = {}
-        """By account and log id the bytes of what is accepted and not stored yet."""
+        self.counts: Cache[str, OfflineCount] = Cache(
+            COUNTED_ACCOUNTS, COUNTED_BYTES, lambda owner, count: BESIDE + len(owner) + 200
+        )
+        self.undecided: dict[str, dict[int, int]] = {}
+        """By account and log id: the bytes of messages that are on their way to the store."""
 
     async def start(self) -> None:
         self.every(SWEEP, self.sweep, "sweep")
 
-    # ---- what waits
+    # ---- offline messages
 
     @on(INBOUND, Stage.GUARD, MESSAGES, types=STORED_TYPES)
     def guard(self, event: Inbound) -> None:
-        """Before anything is written: what is refused is in no archive (section 2, "service-unavailable")."""
+        """Before anything is written: a refused message is in no archive (section 2, "service-unavailable")."""
         owner, stanza = event.owner, event.stanza
         if _somebody_there(event):
             return
@@ -86,145 +89,143 @@ class Limits(Plugin[Config]):
             return
         if self.rules.policy(stanza).retention is Retention.NONE:
             return
-        if self._full(self._waiting(owner), owner.bare):
+        if self._is_full(self._count_of(owner), owner.bare):
             raise ServiceUnavailable()
-        event.write_after_id(partial(self._comes, owner.bare, len(stanza.data)))
-        event.on_failure(partial(self._came, owner.bare))
+        event.write_after_id(partial(self._accepted, owner.bare, len(stanza.data)))
+        event.on_failure(partial(self._decided, owner.bare))
 
-    def _comes(self, owner: str, size: int, log_id: int) -> Iterable[Write]:
-        """It is accepted, and on its way to the store."""
+    def _accepted(self, owner: str, size: int, log_id: int) -> Iterable[Write]:
+        """The message is on its way to the store."""
         if log_id:
-            self.coming.setdefault(owner, {})[log_id] = size
+            self.undecided.setdefault(owner, {})[log_id] = size
         return ()
 
-    def _came(self, owner: str, log_id: int) -> None:
-        """It is on its way no more: it is stored, or the store has refused it."""
-        coming = self.coming.get(owner)
-        if coming is not None:
-            coming.pop(log_id, None)
-            if not coming:
-                del self.coming[owner]
+    def _decided(self, owner: str, log_id: int) -> None:
+        """The message is stored, or the store has rejected it."""
+        undecided = self.undecided.get(owner)
+        if undecided is not None:
+            undecided.pop(log_id, None)
+            if not undecided:
+                del self.undecided[owner]
 
     @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES)
     def arrived(self, event: Inbound) -> None:
-        """It is stored; it waits, if nobody took it."""
+        """A message is stored; it is an offline message if it has no targets."""
         log_id, owner = event.log_id, event.owner.bare
         if not log_id:
             return
-        if self.coming:
-            self._came(owner, log_id)
+        if self.undecided:
+            self._decided(owner, log_id)
         if event.targets:
             return
-        waiting = self.waiting.get(owner)
-        if waiting is not None and log_id > waiting.counted:
-            waiting.messages += 1
-            waiting.size += len(event.stanza.data)
+        count = self.counts.get(owner)
+        if count is not None and log_id > count.counted:
+            count.messages += 1
+            count.size += len(event.stanza.data)
 
     @on(ACCOUNT_LOADED)
     async def loaded(self, account: Account) -> None:
-        """How many wait is known before the first message is decided; their bytes are read meanwhile."""
+        """Counts the offline messages before the first new one is decided; their bytes are read meanwhile."""
         if not account.cursor.first_pending:
             return
-        waiting = self._begin(account)
+        count = self._new_count(account)
         try:
-            await self._count(account, waiting)
+            await self._count(account, count)
         except StorageUnavailable:
-            self.waiting.pop(account.bare, None)
+            self.counts.pop(account.bare)
         else:
-            self.spawn(self._measure(account, waiting), "measure")
+            self.spawn(self._measure(account, count), "measure")
 
-    def _waiting(self, owner: Account) -> Waiting:
-        """The account's count; while it is being read, what is known of it."""
-        found = self.waiting.get(owner.bare)
+    def _count_of(self, owner: Account) -> OfflineCount:
+        """The account's count; while its messages are being counted, of those that came since."""
+        found = self.counts.get(owner.bare)
         if found is None or found.position != owner.cursor.position:
-            found = self._begin(owner)
+            found = self._new_count(owner)
             if owner.cursor.first_pending:
                 self.spawn(self._read(owner, found), "count")
         return found
 
-    def _begin(self, owner: Account) -> Waiting:
-        found = self.waiting[owner.bare] = Waiting(owner.cursor.position, owner.released)
-        self.waiting.move_to_end(owner.bare)
-        if len(self.waiting) > KEPT:
-            self.waiting.popitem(last=False)
+    def _new_count(self, owner: Account) -> OfflineCount:
+        found = OfflineCount(owner.cursor.position, owner.released)
+        self.counts.put(owner.bare, found)
         return found
 
-    async def _read(self, owner: Account, waiting: Waiting) -> None:
+    async def _read(self, owner: Account, count: OfflineCount) -> None:
         try:
-            await self._count(owner, waiting)
+            await self._count(owner, count)
         except StorageUnavailable:
-            self.waiting.pop(owner.bare, None)  # the next message asks again
+            self.counts.pop(owner.bare)  # the next message asks again
         else:
-            await self._measure(owner, waiting)
+            await self._measure(owner, count)
 
-    async def _count(self, owner: Account, waiting: Waiting) -> None:
+    async def _count(self, owner: Account, count: OfflineCount) -> None:
         """Raises StorageUnavailable."""
         most, cursor = self.config.waiting_messages, owner.cursor
         if most:
-            wanted = Range(after=waiting.position, high=waiting.counted, flags=INCOMING)
-            taken = cursor.taken()
-            waiting.messages += max(0, await self.log.count(owner.bare, wanted, most + taken) - taken)
+            wanted = Range(after=count.position, high=count.counted, flags=INCOMING)
+            acknowledged = cursor.taken()
+            count.messages += max(0, await self.log.count(owner.bare, wanted, most + acknowledged) - acknowledged)
 
-    async def _measure(self, owner: Account, waiting: Waiting) -> None:
-        """Read what waits, at most as much as may wait; the working set is in memory, the log is not."""
-        after, size = waiting.position, self.config.waiting_size
+    async def _measure(self, owner: Account, count: OfflineCount) -> None:
+        """Adds the bytes of the offline messages, at most as many as may wait; the log is not in memory."""
+        after, size = count.position, self.config.waiting_size
         try:
-            while size and waiting.size < size:
-                wanted = Range(after=after, high=waiting.counted, flags=INCOMING)
+            while size and count.size < size:
+                wanted = Range(after=after, high=count.counted, flags=INCOMING)
                 page = await self.log.page(owner.bare, wanted, PAGE)
-                waiting.size += sum(len(entry.body) for entry in page if owner.cursor.is_pending(entry.id))
+                count.size += sum(len(entry.body) for entry in page if owner.cursor.is_pending(entry.id))
                 if len(page) < PAGE:
                     break
                 after = page[-1].id
         except StorageUnavailable:
-            self.waiting.pop(owner.bare, None)
+            self.counts.pop(owner.bare)
 
-    def _full(self, waiting: Waiting, owner: str) -> bool:
+    def _is_full(self, count: OfflineCount, owner: str) -> bool:
         most, size = self.config.waiting_messages, self.config.waiting_size
-        coming = self.coming.get(owner)
-        messages, used = waiting.messages, waiting.size
-        if coming:
-            messages += len(coming)
-            used += sum(coming.values()) if size else 0
+        undecided = self.undecided.get(owner)
+        messages, used = count.messages, count.size
+        if undecided:
+            messages += len(undecided)
+            used += sum(undecided.values()) if size else 0
         return (most > 0 and messages >= most) or (size > 0 and used >= size)
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
-        """It may have taken, fetched or removed some: count again, before anything comes."""
-        self.waiting.pop(session.account.bare, None)
+        """It may have received, fetched or removed some: count again, before more come."""
+        self.counts.pop(session.account.bare)
         if not session.account.sessions and session.account.alive:
-            self._waiting(session.account)
+            self._count_of(session.account)
 
     @on(ACCOUNT_DELETED)
     def deleted(self, jid: JID) -> None:
-        self.waiting.pop(jid.bare, None)
-        self.coming.pop(jid.bare, None)
+        self.counts.pop(jid.bare)
+        self.undecided.pop(jid.bare, None)
 
     # ---- the archive
 
     async def sweep(self) -> None:
         """The oldest go, in steps, so that a large archive holds up nobody (XEP-0313 section 3.2)."""
-        keep, owner = self.config.archive_messages, ""
-        if not keep:
+        most, owner = self.config.archive_messages, ""
+        if not most:
             return
         while owners := await self.host.stored_accounts.owners(self.host.domain, owner, OWNERS):
             for owner in owners:
-                while await self._trim(owner, keep):
+                while await self._trim(owner, most):
                     pass
 
-    async def _trim(self, owner: str, keep: int) -> bool:
+    async def _trim(self, owner: str, most: int) -> bool:
         """Delete up to TRIM of the oldest entries; whether there may be more."""
-        over = await self.log.count(owner, Range(), keep + TRIM) - keep
+        over = await self.log.count(owner, Range(), most + TRIM) - most
         if over <= 0:
             return False
         oldest = await self.log.page(owner, Range(), over)
-        settled = await self._settled(owner)
-        gone = list(takewhile(lambda entry: entry.id <= settled or not entry.flags & INCOMING, oldest))
-        if gone:
-            await self.host.storage.commit([self.log.trim(owner, gone[-1].id + 1)])
-        return len(gone) == TRIM
+        acknowledged = await self._acknowledged(owner)
+        surplus = list(takewhile(lambda entry: entry.id <= acknowledged or not entry.flags & INCOMING, oldest))
+        if surplus:
+            await self.host.storage.commit([self.log.trim(owner, surplus[-1].id + 1)])
+        return len(surplus) == TRIM
 
-    async def _settled(self, owner: str) -> int:
+    async def _acknowledged(self, owner: str) -> int:
         """Up to there some device has acknowledged everything."""
         account = self.host.account(owner)
         if account is not None:

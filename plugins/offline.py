@@ -19,6 +19,7 @@ from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep.elements import delay_bytes
 from xmppd.xep.forms import Field, form
 from xmppd.xep.mam import PAGE_SIZE, within
+from xmppd.xep.numbers import log_id
 from xmppd.xml import children, name_of
 
 NS = "http://jabber.org/protocol/offline"
@@ -39,7 +40,7 @@ class Offline(Plugin[Config]):
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
 
-    # ---- what waits
+    # ---- waiting messages
 
     async def _waiting(self, account: Account) -> tuple[list[Entry], bool]:
         """Neither acknowledged by a device nor on its way to one; the oldest first. Whether there are more than can be
@@ -57,14 +58,15 @@ class Offline(Plugin[Config]):
         return within(found[: self.config.listed], PAGE_SIZE, False), True
 
     async def _list(self, session: Session) -> list[Entry]:
-        """List what waits, and take it over from the core: no flood at initial presence (section 2.2)."""
+        """Lists the waiting messages. The session fetches them itself from now on: no flood at initial presence
+        (section 2.2)."""
         if session[LISTED]:
             return await self._entries(session, session[LISTED])
         last_id = await self.log.last_id(session.account.bare)
         entries, more = await self._waiting(session.account)
         session[LISTED] = tuple(entry.id for entry in entries)
         if session.presence is None:
-            # With more than can be listed the rest comes as always.
+            # More than can be listed is delivered as always.
             read = entries[-1].id if more and entries else last_id
             session.channel.read_by_client(read)
         return entries
@@ -120,7 +122,7 @@ class Offline(Plugin[Config]):
     @iq("get", NS, "offline", To.ACCOUNT, To.ABSENT)
     @iq("set", NS, "offline", To.ACCOUNT, To.ABSENT)
     async def of_another(self, request: Request) -> None:
-        """Sections 2.4 to 2.7; also where there is no such account, so that nothing is told (ADR 0007)."""
+        """Sections 2.4 to 2.7; also where there is no such account, so that nobody learns which exist (ADR 0007)."""
         raise Forbidden("only its owner reads what waits for an account")
 
     @iq("set", NS, "offline", To.SELF)
@@ -131,13 +133,13 @@ class Offline(Plugin[Config]):
             await self._purge(session)
             return
         entries = await self._named(session, request.payload, "remove")
-        gone = {entry.id for entry in entries}
-        session[LISTED] = tuple(id for id in session[LISTED] if id not in gone)
+        removed = {entry.id for entry in entries}
+        session[LISTED] = tuple(id for id in session[LISTED] if id not in removed)
         await self._forget(session.account, [entry for entry in entries if entry.flags & Flags.HIDDEN])
-        session.account.cursor.acknowledge(gone)
+        session.account.cursor.acknowledge(removed)
 
     async def _purge(self, session: Session) -> None:
-        """Nothing waits any more. Who does this before initial presence reads the archive instead."""
+        """Nothing waits any more. A session that does this before initial presence reads the archive instead."""
         account = session.account
         last_id = await self.log.last_id(account.bare)
         hidden = Range(high=last_id, flags=Flags.INCOMING | Flags.HIDDEN)
@@ -157,12 +159,12 @@ class Offline(Plugin[Config]):
         """The entries that a command names. Raises BadRequest, ItemNotFound."""
         ids: list[int] = []
         for item in children(command, NS, "item"):
-            node = str(item.get("node", ""))
+            id = log_id(str(item.get("node", "")))
             if item.get("action") != action:
                 raise BadRequest(f"only items with action {action!r} here")
-            if not (node.isascii() and node.isdigit() and len(node) < 19) or int(node) not in session[LISTED]:
+            if id is None or id not in session[LISTED]:
                 raise ItemNotFound()
-            ids.append(int(node))
+            ids.append(id)
         if not ids:
             raise BadRequest("name messages")
         entries = await self._entries(session, tuple(dict.fromkeys(ids)))

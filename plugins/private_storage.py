@@ -57,8 +57,8 @@ class PrivateStorage(Plugin[Config]):
         if converted is not None and key == converted.tag:
             await converted.write_private(request.account.jid, given)
             return
-        kept = await self.stored.read_all(owner)
-        if key not in kept and len(kept) >= self.config.elements:
+        stored = await self.stored.read_all(owner)
+        if key not in stored and len(stored) >= self.config.elements:
             raise ResourceConstraint(f"at most {self.config.elements} elements")
         await self.host.storage.commit([self.stored.put(owner, key, Stored(data.decode()))])
 

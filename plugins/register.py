@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
+from xmppd.cache import BESIDE, Cache
 from xmppd.config import Duration, option
 from xmppd.contracts.accounts import REGISTRATION, TAKEN
 from xmppd.contracts.sessions import FEATURES, FeatureAsk
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 NS = "jabber:iq:register"
 FEATURE_NS = "http://jabber.org/features/iq-register"
-ADDRESSES_KEPT = 10_000
+COUNTED_ADDRESSES = 10_000
+COUNTED_BYTES = 8 << 20
 RESERVED = (
     "abuse",
     "admin",
@@ -85,8 +87,8 @@ class Register(Plugin[Config]):
     def setup(self) -> None:
         self.open = self.config.open
         clock, interval = self.host.clock, float(self.config.interval)
-        self.made = Rate(clock, self.config.per_address, interval)
-        self.tried = Rate(clock, self.config.attempts, interval)
+        self.made = AddressLimit(clock, self.config.per_address, interval)
+        self.tried = AddressLimit(clock, self.config.attempts, interval)
 
     def reconfigured(self) -> None:
         self.open = self.config.open
@@ -204,17 +206,17 @@ class Register(Plugin[Config]):
         return session
 
 
-class Rate:
+class AddressLimit:
     """At most `limit` counts of one address within `interval` seconds."""
 
     def __init__(self, clock: Clock, limit: int, interval: float) -> None:
         self.clock = clock
         self.limit = limit
         self.interval = interval
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+        self._times: Cache[str, deque[float]] = Cache(COUNTED_ADDRESSES, COUNTED_BYTES, _weight)
 
     def check(self, address: str) -> None:
-        """Raises ResourceConstraint when it was enough."""
+        """Raises ResourceConstraint when the limit is reached."""
         times, now = self._times.get(network(address)), self.clock.monotonic()
         while times and times[0] <= now - self.interval:
             times.popleft()
@@ -222,13 +224,16 @@ class Rate:
             raise ResourceConstraint("too many from your address: try again later")
 
     def count(self, address: str) -> None:
-        """Raises ResourceConstraint when it was enough."""
+        """Raises ResourceConstraint when the limit is reached."""
         self.check(address)
         key = network(address)
-        self._times.setdefault(key, deque()).append(self.clock.monotonic())
-        self._times.move_to_end(key)
-        if len(self._times) > ADDRESSES_KEPT:
-            self._times.popitem(last=False)
+        times = self._times.get(key) or deque()
+        times.append(self.clock.monotonic())
+        self._times.put(key, times)
+
+
+def _weight(address: str, times: deque[float]) -> int:
+    return BESIDE + len(address) + 700 + 32 * len(times)
 
 
 def network(address: str) -> str:

@@ -16,6 +16,7 @@ from xmppd.plugin import JID, E, Element, Plugin, Xep, on
 from xmppd.storage.api import Range
 from xmppd.xep.forms import NS as DATA_NS
 from xmppd.xep.forms import Field, form
+from xmppd.xep.numbers import log_id
 from xmppd.xml import children, find, text_of
 
 NS: Final = "urn:xmpp:reporting:1"
@@ -77,14 +78,14 @@ class Reports(Plugin[Config]):
                 await self._shown(reporter, event.jid.to_bare(), report),
             )
             oldest = sorted(waiting, key=lambda id: waiting[id].at)
-            gone = oldest[: max(0, len(waiting) - self.config.kept + 1)]
-            writes = [self.reports.delete(host, id) for id in gone]
+            surplus = oldest[: max(0, len(waiting) - self.config.kept + 1)]
+            writes = [self.reports.delete(host, id) for id in surplus]
             await self.host.storage.commit([*writes, self.reports.put(host, token_hex(8), made)])
 
     async def _shown(self, owner: str, peer: JID, report: Element) -> tuple[str, ...]:
         """Of the reporter's own archive, and only what the reported has written: not a former account of that name."""
         ids = [str(each.get("id", "")) for each in children(report, SID, "stanza-id")]
-        numbers = tuple(int(id) for id in ids if id.isascii() and id.isdigit() and len(id) < 19)[: self.config.messages]
+        numbers = tuple(found for id in ids if (found := log_id(id)) is not None)[: self.config.messages]
         if not numbers:
             return ()
         home = self.host.router.where(peer)

@@ -1,4 +1,4 @@
-"""Recognised resends: what a client sends again after a lost connection is acknowledged and changes nothing else.
+"""Detects resends: a message that a client sends again after a broken stream is acknowledged, and nothing else happens.
 
 A client cannot know whether its last messages were stored when its stream broke, so it sends them again (XEP-0198
 section 5, with <delay/> and perhaps from another resource). Only looked for after an unclean end of a former stream,
@@ -8,7 +8,6 @@ of the account may have sent hundreds meanwhile: the last minutes count, not onl
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,18 +21,21 @@ from xmppd.contracts.routing import OUTBOUND, Outbound
 from xmppd.contracts.sessions import BINDING, SESSION_BOUND, SESSION_ENDED, SESSION_RESUMED, STREAM_LOST
 from xmppd.plugin import Account, Kind, Lane, Plugin, Session, Stage, Verdict, on
 from xmppd.storage.api import Entry, Flags, Range
-from xmppd.xep.duplicates import Sent, is_from, latest
+from xmppd.xep.duplicates import RecentMessages, is_from, latest
 
 if TYPE_CHECKING:
     from xmppd.contracts.core import Told
 
-KEPT = 50_000
-SENT_BYTES = 128 << 20
-"""Of the last messages of all accounts; the accounts that were looked at first are forgotten first."""
+ACCOUNTS = 50_000
+"""In each of the caches."""
+RECENT_BYTES = 128 << 20
+"""Of the recent messages of all accounts."""
 LANES_BYTES = 16 << 20
-"""Of the orders of lost streams; those that were lost first are forgotten first."""
+"""Of the lanes of broken streams."""
+STATE_BYTES = 32 << 20
+"""Of what is known of the accounts' streams."""
 EXPECTED = 600.0
-"""Seconds after a binding: clients send again at once. So long the last messages of an account stay in memory."""
+"""Seconds after a binding: clients send again at once. So long the recent messages of an account stay in memory."""
 SWEEP = 60.0
 MINUTE = 60_000_000
 """Microseconds."""
@@ -47,101 +49,97 @@ class Config:
 
 
 class Resends(Plugin[Config]):
-    """Implements `contracts.resends.ResendsExpected`."""
+    """Implements `contracts.resends.ResendDetection`."""
 
     provides = (RESENDS,)
 
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
-        self.sound: OrderedDict[str, bool] = OrderedDict()
-        """Accounts whose streams all ended well since they were last looked at. After a start nobody's has. True:
-        what was found then was not all taken; a device that has been away since may still come with it."""
-        self.broken: Cache[str, tuple[Lane, ...]] = Cache(KEPT, LANES_BYTES, _lanes_size)
-        """The orders of lost streams, while they may hold what is on its way into the archive."""
+        self.clean: Cache[str, bool] = Cache(ACCOUNTS, STATE_BYTES, lambda bare, again: BESIDE + len(bare))
+        """Accounts whose streams all ended cleanly since their recent messages were read; after a start there are none.
+        True: some of those messages were not sent again; a device that has been away since may still do it."""
+        self.broken: Cache[str, tuple[Lane, ...]] = Cache(ACCOUNTS, LANES_BYTES, _lanes_size)
+        """The lanes of broken streams, while they may hold messages that are not stored yet."""
         self.idle: set[str] = set()
-        """Those in which nothing was on its way at the last sweep. Not at once: what is decided comes to the store a
-        moment after its stream is lost."""
-        self.sent: Cache[str, Sent] = Cache(KEPT, SENT_BYTES, lambda bare, sent: sent.size)
-        """By account: the messages that may come again."""
-        self.until: dict[str, float] = {}
-        """Until when (monotonic) they are expected."""
-        self.lately: OrderedDict[str, dict[str, Told]] = OrderedDict()
-        """By account and full JID of lost streams: what their clients were told. Until the next stream binds."""
-        self.told: dict[str, dict[str, Told]] = {}
-        """The same of what is in `sent`."""
+        """Accounts whose broken lanes were all idle at the last sweep. Not forgotten at once: a message that is decided
+        comes to the store a moment after its stream broke."""
+        self.recent: Cache[str, RecentMessages] = Cache(ACCOUNTS, RECENT_BYTES, lambda bare, recent: recent.size)
+        """By account: the stored messages that may be sent again."""
+        self.expected_until: dict[str, float] = {}
+        """By account: the time (monotonic) until which they are expected."""
+        self.acknowledged: Cache[str, dict[str, Told]] = Cache(ACCOUNTS, STATE_BYTES, _acknowledged_size)
+        """By account and full JID of broken streams: the last acknowledgement. Until the next stream binds."""
+        self.acknowledged_of_recent: dict[str, dict[str, Told]] = {}
+        """The same for the accounts in `recent`."""
+        self.binding: set[str] = set()
+        """Accounts of which a stream binds just now: it may take the place of their last session."""
         self.every(SWEEP, self.sweep, "sweep")
-        self.coming: set[str] = set()
-        """Accounts of which a stream binds just now: it may take the place of the last session that there is."""
 
     @on(STREAM_LOST)
-    def lost(self, session: Session) -> None:
+    def stream_lost(self, session: Session) -> None:
         bare = session.account.bare
-        self.sound.pop(bare, None)
+        self.clean.pop(bare)
         lanes = self.broken.get(bare) or ()
         if session.lane not in lanes:
             self.broken.put(bare, (*lanes, session.lane))
         if session.told is not None:
-            self.lately.setdefault(bare, {})[session.jid.full] = session.told
-            while len(self.lately) > KEPT:
-                self.lately.popitem(last=False)
+            self.acknowledged.put(bare, {**(self.acknowledged.get(bare) or {}), session.jid.full: session.told})
 
     @on(SESSION_RESUMED)
     def resumed(self, session: Session) -> None:
-        """Its client is told exactly what is missing."""
-        for known in (self.lately.get(session.account.bare), self.told.get(session.account.bare)):
-            if known is not None:
-                known.pop(session.jid.full, None)
-        if not self.lately.get(session.account.bare, True):
-            del self.lately[session.account.bare]
+        """Its client learns exactly what is missing."""
+        bare, full = session.account.bare, session.jid.full
+        self.acknowledged_of_recent.get(bare, {}).pop(full, None)
+        left = {jid: told for jid, told in (self.acknowledged.pop(bare) or {}).items() if jid != full}
+        if left:
+            self.acknowledged.put(bare, left)
 
     @on(BINDING)
-    async def look(self, account: Account) -> None:
-        """A new stream after one that broke: what had it stored?"""
+    async def load_recent(self, account: Account) -> None:
+        """A new stream after one that broke: reads the messages that it may send again."""
         bare = account.bare
-        self.coming.add(bare)
-        self.until[bare] = self.host.clock.monotonic() + EXPECTED
-        doubt = self.sound.get(bare)
-        if doubt is False or (doubt and bare in self.sent):
+        self.binding.add(bare)
+        self.expected_until[bare] = self.host.clock.monotonic() + EXPECTED
+        left = self.clean.get(bare)
+        if left is False or (left and bare in self.recent):
             return
         for lane in self.broken.pop(bare) or ():
             await self.host.router.until_idle(lane)
-        told = self.told[bare] = self.lately.pop(bare, {})
+        told = self.acknowledged_of_recent[bare] = self.acknowledged.pop(bare) or {}
         wanted = Range(without=int(Flags.INCOMING))
         config = self.config
         entries = await latest(self.log, bare, wanted, config.messages, config.minutes * MINUTE, config.most)
-        sent = Sent(entries, partial(_untold, told), unique_only=bool(doubt))
-        self.sound[bare] = False
-        for other in self.sent.put(bare, sent):
-            self._forget(other)
-        while len(self.sound) > KEPT:
-            self.sound.popitem(last=False)
+        recent = RecentMessages(entries, partial(_unacknowledged, told), unique_only=bool(left))
+        self.clean.put(bare, False)
+        for other in self.recent.put(bare, recent):
+            self._forgotten(other)
 
-    # ---- contracts.resends.ResendsExpected
+    # ---- contracts.resends.ResendDetection
 
-    def expected(self, owner: str) -> bool:
-        return owner in self.sent
+    def expects(self, owner: str) -> bool:
+        return owner in self.recent
 
-    def untold(self, owner: str) -> Mapping[str, Told]:
-        return self.told.get(owner, {})
+    def last_acknowledgements(self, owner: str) -> Mapping[str, Told]:
+        return self.acknowledged_of_recent.get(owner, {})
 
-    def counted(self, owner: str) -> None:
-        self.lately.pop(owner, None)
-        self.told.get(owner, {}).clear()
+    def all_acknowledged(self, owner: str) -> None:
+        self.acknowledged.pop(owner)
+        self.acknowledged_of_recent.get(owner, {}).clear()
 
     # ---- the end
 
     @on(SESSION_BOUND)
     def bound(self, session: Session) -> None:
-        self.coming.discard(session.account.bare)
+        self.binding.discard(session.account.bare)
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
-        if not session.account.sessions and session.account.bare not in self.coming:
+        if not session.account.sessions and session.account.bare not in self.binding:
             self.forget(session.account.bare)
 
     def sweep(self) -> None:
         now = self.host.clock.monotonic()
-        for bare in [bare for bare, until in self.until.items() if until <= now]:
+        for bare in [bare for bare, until in self.expected_until.items() if until <= now]:
             self.forget(bare)
         idle = {bare for bare, lanes in self.broken.items() if all(lane.idle for lane in lanes)}
         for bare in idle & self.idle:
@@ -149,31 +147,35 @@ class Resends(Plugin[Config]):
         self.idle = idle
 
     def forget(self, bare: str) -> None:
-        """What was not taken is looked up again for the next stream."""
-        if self.sent.pop(bare):
-            self._forget(bare)
+        """Drops the recent messages. If some were not sent again, the next stream reads them anew."""
+        if self.recent.pop(bare):
+            self._forgotten(bare)
         else:
-            self.until.pop(bare, None)
-            self.told.pop(bare, None)
+            self.expected_until.pop(bare, None)
+            self.acknowledged_of_recent.pop(bare, None)
 
-    def _forget(self, bare: str) -> None:
-        self.until.pop(bare, None)
-        self.told.pop(bare, None)
-        if bare in self.sound:
-            self.sound[bare] = True
+    def _forgotten(self, bare: str) -> None:
+        self.expected_until.pop(bare, None)
+        self.acknowledged_of_recent.pop(bare, None)
+        if bare in self.clean:
+            self.clean.put(bare, True)
 
     @on(OUTBOUND, Stage.GUARD, (Kind.MESSAGE,))
-    def again(self, event: Outbound) -> Verdict | None:
-        sent = self.sent.get(event.owner.bare)
-        if not sent or sent.take(event.stanza, self.host.clock.now()) is None:
+    def drop_resend(self, event: Outbound) -> Verdict | None:
+        recent = self.recent.get(event.owner.bare)
+        if not recent or recent.pop_original(event.stanza, self.host.clock.now()) is None:
             return None
         return Verdict.DONE
+
+
+def _acknowledged_size(bare: str, acknowledged: dict[str, Told]) -> int:
+    return BESIDE + len(bare) + sum(BESIDE + len(full) for full in acknowledged)
 
 
 def _lanes_size(bare: str, lanes: tuple[Lane, ...]) -> int:
     return BESIDE + len(bare) + 64 * len(lanes)
 
 
-def _untold(told: Mapping[str, Told], entry: Entry) -> bool:
-    """The client that has said it was sent no acknowledgement since. It may not know that it is stored."""
+def _unacknowledged(told: Mapping[str, Told], entry: Entry) -> bool:
+    """Whether the client that has sent an entry got no acknowledgement of it: it may not know that it is stored."""
     return any(entry.id > each.log_id and is_from(entry, full) for full, each in told.items())

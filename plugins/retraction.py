@@ -1,4 +1,4 @@
-"""XEP-0424: Message Retraction. A message that its author takes back leaves a tombstone in both archives."""
+"""XEP-0424: Message Retraction. A retracted message leaves a tombstone in both archives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep.retraction import (
     RETRACT_NS,
     RETRACT_TAG,
-    Burials,
-    Owed,
+    PendingRetraction,
+    RetractionWriter,
     has_id,
     is_tombstone,
     occupant_id,
@@ -22,7 +22,7 @@ from xmppd.xep.retraction import (
 
 PAGE: Final = 100
 PAGES: Final = 10
-"""So far back a message can be taken back, among those with one peer."""
+"""Of the messages with one peer, so many pages are searched for the retracted one."""
 MESSAGES: Final = (Kind.MESSAGE,)
 
 
@@ -33,55 +33,55 @@ class Retraction(Plugin[NoConfig]):
 
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
-        self.burials = Burials(self.host, self.log, self._find)
+        self.retractions = RetractionWriter(self.host, self.log, self._find)
 
     async def start(self) -> None:
-        self.burials.start()
+        self.retractions.start()
 
     @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def outgoing(self, event: Outbound) -> None:
-        self._note(event, _sent(event.stanza))
+        self._store_pending(event, _sent(event.stanza))
 
     @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def incoming(self, event: Inbound) -> None:
-        self._note(event, self._came(event.stanza))
+        self._store_pending(event, self._received(event.stanza))
 
-    def _note(self, event: Event, owed: Owed | None) -> None:
-        """It is in the batch of the retraction."""
+    def _store_pending(self, event: Event, pending: PendingRetraction | None) -> None:
+        """In the batch of the retraction."""
         owner = event.owner.bare
-        if owed is not None and event.log_id:
-            event.write_after_id(lambda id: (self.burials.note(owner, id, owed),))
+        if pending is not None and event.log_id:
+            event.write_after_id(lambda id: (self.retractions.store_pending(owner, id, pending),))
 
     @on(SENT, kinds=MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def sent(self, event: Outbound) -> None:
-        self._bury(event, _sent(event.stanza))
+        self._retract(event, _sent(event.stanza))
 
     @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def arrived(self, event: Inbound) -> None:
-        """Only what the same account has sent: another's messages are found under another peer, those of a former
+        """An account can retract only its own messages: another's are found under another peer, those of a former
         account of that name are older."""
-        self._bury(event, self._came(event.stanza))
+        self._retract(event, self._received(event.stanza))
 
-    def _bury(self, event: Event, owed: Owed | None) -> None:
-        if owed is not None:
-            self.spawn(self.burials.bury(event.owner.bare, event.log_id, owed), "retract")
+    def _retract(self, event: Event, pending: PendingRetraction | None) -> None:
+        if pending is not None:
+            self.spawn(self.retractions.write_tombstone(event.owner.bare, event.log_id, pending), "retract")
 
-    def _came(self, stanza: Stanza) -> Owed | None:
+    def _received(self, stanza: Stanza) -> PendingRetraction | None:
         id, sender = retracted_id(stanza), stanza.sender
         if sender is None or not id or id == stanza.id:
             return None
         since = self.host.router.since(sender)
-        return Owed(sender.bare, id, stanza.id, came=True, since=since, occupant=occupant_id(stanza))
+        return PendingRetraction(sender.bare, id, stanza.id, came=True, since=since, occupant=occupant_id(stanza))
 
-    async def _find(self, owner: str, owed: Owed) -> Entry | None:
+    async def _find(self, owner: str, pending: PendingRetraction) -> Entry | None:
         incoming = int(Flags.INCOMING)
-        flags, without = (incoming, 0) if owed.came else (0, incoming)
+        flags, without = (incoming, 0) if pending.came else (0, incoming)
         before: int | None = None
         for _ in range(PAGES):
-            where = Range(peer=owed.peer, flags=flags, without=without, before=before, low=owed.since or None)
+            where = Range(peer=pending.peer, flags=flags, without=without, before=before, low=pending.since or None)
             page = await self.log.page(owner, where, PAGE, backwards=True)
             for entry in reversed(page):
-                if has_id(entry, owed.id) and not is_tombstone(entry) and _is_of(entry, owed.occupant):
+                if has_id(entry, pending.id) and not is_tombstone(entry) and _is_of(entry, pending.occupant):
                     return entry
             if len(page) < PAGE:
                 return None
@@ -89,9 +89,11 @@ class Retraction(Plugin[NoConfig]):
         return None
 
 
-def _sent(stanza: Stanza) -> Owed | None:
+def _sent(stanza: Stanza) -> PendingRetraction | None:
     id = retracted_id(stanza)
-    return Owed(stanza.to.bare, id, stanza.id) if stanza.to is not None and id and id != stanza.id else None
+    return (
+        PendingRetraction(stanza.to.bare, id, stanza.id) if stanza.to is not None and id and id != stanza.id else None
+    )
 
 
 def _is_of(entry: Entry, occupant: str) -> bool:

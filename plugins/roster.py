@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
+from xmppd.clock import microseconds
 from xmppd.config import option
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import INBOUND, Inbound
@@ -113,7 +114,7 @@ class RosterPlugin(Plugin[Config]):
 
     def _next_version(self, owner: str, pushes: int) -> int:
         """Above all that were given, even after the store was set back to an older copy (so it is the time)."""
-        return max(int(self.host.clock.now() * 1_000_000), self.version(owner) + pushes)
+        return max(microseconds(self.host.clock), self.version(owner) + pushes)
 
     def version(self, owner: str) -> int:
         """The version of the list as it is committed."""

@@ -1,5 +1,5 @@
-"""XEP-0359: what only the server may say about a message is taken out of what clients send: stanza-ids in the name of
-anything that it hosts (its domains, accounts and rooms), and delays in the server's name (XEP-0203 section 5)."""
+"""XEP-0359: removes from the messages of clients what only the server may say: stanza-ids in the name of anything that
+it hosts (its domains, accounts and rooms), and delays in the server's name (XEP-0203 section 5)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StableIds(Plugin[NoConfig]):
 
     @on(INBOUND, Stage.STAMP, MESSAGES, tags=MARKS, recipients_of=_named)
     def incoming(self, event: Inbound) -> None:
-        """All copies go that carry the owner's address in any spelling (section 5)."""
+        """Removes all ids that carry the owner's address in any spelling (section 5)."""
         stanza = event.stanza
         # Only the server speaks for the domain, and for an account's bare address.
         trusted = stanza.sender is not None and stanza.sender.full in (self.host.domain, event.owner.bare)

@@ -77,8 +77,8 @@ class _Counter:
         queue, hidden = session.channel.queue, session.account.cursor.transient
         assert queue is not None
         stamps = tuple(stamp for _, stamp, _ in queue.items)
-        gone = tuple(stamp for stamp in stamps if stamp in hidden)
-        sent = Sent(queue.acknowledged, stamps, gone, self.plugin.host.clock.now())
+        hidden_stamps = tuple(stamp for stamp in stamps if stamp in hidden)
+        sent = Sent(queue.acknowledged, stamps, hidden_stamps, self.plugin.host.clock.now())
         return self.plugin.sent.put(self.owner, self.id, sent)
 
     def follow(self, session: Session) -> None:
@@ -208,7 +208,7 @@ class StreamManagement(Plugin[Config]):
             return
         await self._stop_former(session)
         if stream not in self.host.server.streams:
-            return  # gone while it waited: the session goes on waiting for its client
+            return  # the stream closed meanwhile: the session goes on waiting for its client
         queue = session.channel.queue
         if session.ended or queue is None:
             self._fail(stream, accounted(session))
@@ -225,11 +225,11 @@ class StreamManagement(Plugin[Config]):
         self._carry_on(session, stream, id)
 
     def _fail(self, stream: NegotiatingStream, h: int | None) -> None:
-        """The session is over. Who is told a count knows what was stored, and means what it says from now on."""
+        """The session has ended. A client that gets the count knows what was stored: all that it sends now is new."""
         assert stream.account is not None
         resends = self.host.find(RESENDS)
         if h is not None and resends is not None:
-            resends.counted(stream.account.bare)
+            resends.all_acknowledged(stream.account.bare)
         stream.write(failed("item-not-found", h))
 
     async def _stop_former(self, session: Session) -> None:

@@ -101,20 +101,20 @@ def _shared(card: Element) -> dict[str, list[str]]:
 
 def _rest(card: Element | None, ns: str, names: Iterable[str]) -> list[Element]:
     """What only this form has."""
-    taken = set(names)
-    return [alone(each) for each in children(card, ns) if name_of(each)[1] not in taken] if card is not None else []
+    shared = set(names)
+    return [alone(each) for each in children(card, ns) if name_of(each)[1] not in shared] if card is not None else []
 
 
-def _new_form(card: Element, kept: Element | None) -> Element:
+def _new_form(card: Element, present: Element | None) -> Element:
     made = E("vcard", NS)
     for name, texts in _shared(card).items():
         kind = "uri" if name in ("url", "tel") else "date" if name == "bday" else "text"
         made.extend(E(name, NS, {}, E(kind, NS, {}, text)) for text in texts)
-    made.extend(_rest(kept, NS, (*TEXTS, "url", "email", "tel")))
+    made.extend(_rest(present, NS, (*TEXTS, "url", "email", "tel")))
     return made
 
 
-def _old_form(card: Element, kept: Element | None) -> Element:
+def _old_form(card: Element, present: Element | None) -> Element:
     made = E("vCard", OLD)
     for name, texts in _shared(card).items():
         for text in texts:
@@ -124,5 +124,5 @@ def _old_form(card: Element, kept: Element | None) -> Element:
                 made.append(E("TEL", OLD, {}, E("NUMBER", OLD, {}, text.removeprefix("tel:"))))
             else:
                 made.append(E(TEXTS.get(name, "URL"), OLD, {}, text))
-    made.extend(_rest(kept, OLD, (*TEXTS.values(), "URL", "EMAIL", "TEL")))
+    made.extend(_rest(present, OLD, (*TEXTS.values(), "URL", "EMAIL", "TEL")))
     return made

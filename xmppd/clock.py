@@ -34,3 +34,8 @@ class Clock(Protocol):
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Run `callback` on the next turn of the event loop."""
         ...
+
+
+def microseconds(clock: Clock) -> int:
+    """Wall time in microseconds since 1970 UTC, as the ids of log entries are."""
+    return int(clock.now() * 1_000_000)

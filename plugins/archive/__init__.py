@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from xmppd.clock import microseconds
 from xmppd.config import option
 from xmppd.contracts.archive import ARCHIVE, LOG, STORED_TYPES, Retention
 from xmppd.contracts.roster import ROSTER
@@ -161,7 +162,7 @@ class MessageArchive(Plugin[Config]):
         """Section 3.2: only the oldest go, so no gap appears."""
         if not self.config.keep_days:
             return
-        before = int(self.host.clock.now() * 1_000_000) - self.config.keep_days * DAY
+        before = microseconds(self.host.clock) - self.config.keep_days * DAY
         owner = ""
         while owners := await self.host.stored_accounts.owners(self.host.domain, owner, OWNERS):
             writes: list[Write] = [self.log.trim(owner, before) for owner in owners]

@@ -153,21 +153,21 @@ class Commands(Plugin[Config]):
             raise
         if isinstance(reply, Done):
             self._end(run)
-            told = answer(run, "completed")
+            result = answer(run, "completed")
             if reply.form is not None:
-                told.append(reply.form)
+                result.append(reply.form)
             if reply.note:
-                told.append(E("note", NS, {"type": reply.level}, reply.note))
-            return told
+                result.append(E("note", NS, {"type": reply.level}, reply.note))
+            return result
         run.steps.append(reply)
-        self._keep(run)
+        self._store(run)
         return show(run)
 
     def _back(self, run: Run) -> Element:
         if len(run.steps) < 2:
             raise refused("bad-action")
         run.steps.pop()
-        self._keep(run)
+        self._store(run)
         return show(run)
 
     # ---- sessions (section 3.3)
@@ -189,7 +189,7 @@ class Commands(Plugin[Config]):
             raise NotAllowed(extra=(NS, "session-expired"))
         return run
 
-    def _keep(self, run: Run) -> None:
+    def _store(self, run: Run) -> None:
         """Raises ResourceConstraint."""
         self._expire()
         if run.id not in self.runs:
@@ -210,6 +210,6 @@ class Commands(Plugin[Config]):
             self._end(run)
 
     @on(SESSION_ENDED)
-    def gone(self, session: Session) -> None:
+    def session_ended(self, session: Session) -> None:
         for run in [run for run in self.runs.values() if run.requester == session.jid.full]:
             self._end(run)

@@ -1,4 +1,4 @@
-"""One command under way, and how its steps are told (XEP-0050 sections 2.4 and 3.4)."""
+"""One command under way, and the elements that show its steps (XEP-0050 sections 2.4 and 3.4)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def answer(run: Run, status: str) -> Element:
 
 
 def show(run: Run) -> Element:
-    step, told = run.steps[-1], answer(run, "executing")
+    step, element = run.steps[-1], answer(run, "executing")
     actions = E("actions", NS, {"execute": "next" if step.next is not None else "complete"})
     if len(run.steps) > 1:
         actions.append(E("prev", NS))
@@ -69,8 +69,8 @@ def show(run: Run) -> Element:
         actions.append(E("next", NS))
     if step.complete is not None:
         actions.append(E("complete", NS))
-    told.append(actions)
-    told.append(alone(step.form))
+    element.append(actions)
+    element.append(alone(step.form))
     if step.note:
-        told.append(E("note", NS, {"type": "info"}, step.note))
-    return told
+        element.append(E("note", NS, {"type": "info"}, step.note))
+    return element

@@ -129,9 +129,9 @@ class EntityCaps(Plugin[Config]):
             self._learned(session, known)
             return
         query = E("query", INFO_NS, {"node": f"{node}#{ver}"} if node else {})
-        self.host.ask(session.jid, query, partial(self._told, session, announced, method, ver))
+        self.host.ask(session.jid, query, partial(self._answered, session, announced, method, ver))
 
-    def _told(self, session: Session, announced: str, hash: str, ver: str, answer: Stanza | None) -> None:
+    def _answered(self, session: Session, announced: str, hash: str, ver: str, answer: Stanza | None) -> None:
         """Section 5.4: what is not verified counts for this session alone, so a forged hash deceives nobody else."""
         if session.ended or session[VER] != announced or answer is None or answer.is_error:
             return
@@ -141,10 +141,10 @@ class EntityCaps(Plugin[Config]):
         names = {each.removesuffix(NOTIFY) for each in features(info) if each.endswith(NOTIFY)}
         interests = frozenset(sorted(name for name in names if len(name) <= LONGEST)[:NAMES])
         if hash in HASHES and believable(info, hash, ver):
-            self.spawn(self._keep(f"{hash} {ver}", interests), "keep")
+            self.spawn(self._store(f"{hash} {ver}", interests), "store")
         self._learned(session, interests)
 
-    async def _keep(self, key: str, interests: frozenset[str]) -> None:
+    async def _store(self, key: str, interests: frozenset[str]) -> None:
         known = Known(tuple(sorted(interests)), self.host.clock.now())
         self.known.most = self.config.known
         writes: list[Write] = [self.stored.put(self.host.domain, key, known)]

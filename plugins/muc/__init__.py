@@ -33,7 +33,7 @@ from xmppd.errors import (
 from xmppd.plugin import JID, Host, HostType, Kind, Plugin, Stanza, Xep, on
 from xmppd.xep.confusables import skeleton
 from xmppd.xep.mam import PAGE_SIZE, within
-from xmppd.xep.retraction import RETRACT_NS, Burials, Owed, retracted_id
+from xmppd.xep.retraction import RETRACT_NS, PendingRetraction, RetractionWriter, retracted_id
 
 from . import blocks
 from .again import expect, said_before
@@ -115,8 +115,8 @@ class GroupChat(Plugin[Config]):
         self.reconfigured()
         skeleton("")  # reads its table: not while somebody enters a room
         await self.rooms.open()
-        self.burials = Burials(self.host, self.rooms.log, partial(said, self.rooms.log))
-        self.burials.start()
+        self.retractions = RetractionWriter(self.host, self.rooms.log, partial(said, self.rooms.log))
+        self.retractions.start()
         self.every(SWEEP, self.sweep, "sweep")
 
     def is_private_group(self, room: str) -> bool:
@@ -263,10 +263,10 @@ class GroupChat(Plugin[Config]):
         taken_back = retracted_id(stanza)
         if taken_back:
             place, since = entry.id if entry is not None else 0, self.host.router.since(who)
-            owed = Owed(who.bare, taken_back, out.id, since=since)
+            pending = PendingRetraction(who.bare, taken_back, out.id, since=since)
             if entry is not None:
-                arrival.write(self.burials.note(room.jid.bare, entry.id, owed))
-            arrival.then(lambda: self.spawn(self.burials.bury(room.jid.bare, place, owed), "retract"))
+                arrival.write(self.retractions.store_pending(room.jid.bare, entry.id, pending))
+            arrival.then(lambda: self.spawn(self.retractions.write_tombstone(room.jid.bare, place, pending), "retract"))
 
     def _homes(self) -> Iterator[Host]:
         return (host for host in self.host.server.hosts.values() if host.has_accounts)

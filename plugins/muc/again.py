@@ -11,7 +11,7 @@ from xmppd.jid import JID
 from xmppd.plugin import Host, Stanza
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Log, Range
-from xmppd.xep.duplicates import Sent, latest
+from xmppd.xep.duplicates import RecentMessages, latest
 from xmppd.xml import quoted
 
 from .entering import visible
@@ -32,14 +32,14 @@ async def expect(host: Host, live: Live, log: Log, room: JID, who: JID) -> None:
     live.sent.pop(who.full, None)
     home = host.router.where(who)
     resends = home.find(RESENDS) if home is not None else None
-    if resends is None or not resends.expected(who.bare):
+    if resends is None or not resends.expects(who.bare):
         return
     last = await latest(log, room.bare, Range(flags=int(Flags.GROUP)), LEAST, MINUTES * 60_000_000, MOST)
     author = f"jid='{quoted(who.bare)}/".encode()
-    told = dict(resends.untold(who.bare))
+    told = dict(resends.last_acknowledgements(who.bare))
     since = host.router.since(who)
     own = (entry for entry in last if entry.id >= since and author in entry.body)
-    found = Sent(own, partial(_untold, told))
+    found = RecentMessages(own, partial(_untold, told))
     if found:
         live.sent[who.full] = found
 
@@ -54,7 +54,7 @@ def said_before(live: Live, stanza: Stanza, who: JID, now: float) -> Stanza | No
     sent = live.sent.get(who.full)
     if sent is None:
         return None
-    entry = sent.take(stanza, now)
+    entry = sent.pop_original(stanza, now)
     if not sent:
         del live.sent[who.full]
     return parse_stanza(visible(entry.body, False)).stamped(to=who) if entry is not None else None

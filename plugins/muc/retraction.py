@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from xmppd.storage.api import Entry, Flags, Log, Range
-from xmppd.xep.retraction import Owed
+from xmppd.xep.retraction import PendingRetraction
 from xmppd.xml import quoted
 
 
-async def said(log: Log, room: str, owed: Owed) -> Entry | None:
-    """`owed.id`: the stanza-id that the room gave; `owed.peer`: who takes it back. Another's message stays, also
+async def said(log: Log, room: str, pending: PendingRetraction) -> Entry | None:
+    """`pending.id`: the stanza-id that the room gave; `pending.peer`: who takes it back. Another's message stays, also
     that of a former account of the same name."""
-    id = owed.id
+    id = pending.id
     if not (id.isascii() and id.isdigit()) or len(id) > 18:
         return None
-    found = await log.page(room, Range(ids=(int(id),), flags=int(Flags.GROUP), low=owed.since or None), 1)
-    return found[0] if found and f"jid='{quoted(owed.peer)}/".encode() in found[0].body else None
+    found = await log.page(room, Range(ids=(int(id),), flags=int(Flags.GROUP), low=pending.since or None), 1)
+    return found[0] if found and f"jid='{quoted(pending.peer)}/".encode() in found[0].body else None

@@ -14,7 +14,7 @@ from xmppd.errors import PolicyViolation
 from xmppd.jid import JID
 from xmppd.plugin import Lane
 from xmppd.storage.api import OwnerDelete, Write
-from xmppd.xep.duplicates import Sent
+from xmppd.xep.duplicates import RecentMessages
 
 from .model import Keep, KeptSeat, Listing, Member, Plan, SaveMember, SaveRoom, Settings, StoredRoom
 from .room import Room
@@ -64,7 +64,7 @@ class Live:
         self.lane = Lane()
         self.users = 0
         self.pace = Pace()
-        self.sent: dict[str, Sent] = {}
+        self.sent: dict[str, RecentMessages] = {}
         """By full JID: what an occupant that came back after a broken stream may say again."""
 
 

@@ -130,7 +130,7 @@ class PresencePlugin(Plugin[Config]):
         else:
             self.host.deliver(answer)
 
-    def gone(self, session: Session, before: Stanza | None) -> None:
+    def became_unavailable(self, session: Session, before: Stanza | None) -> None:
         """Section 4.5.2: the server says it for a client that could not."""
         unavailable = Stanza(Kind.PRESENCE, "unavailable", None, session.jid)
         self.broadcaster.leave(session, unavailable, before is not None, alive=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from xmppd.clock import microseconds
 from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, SEES_US, WE_SEE, RosterItem
@@ -125,10 +126,10 @@ class Broadcaster:
 
     def withdraw(self, account: Account, contact: JID) -> None:
         """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3) to who has seen them."""
-        gone = [Stanza(Kind.PRESENCE, "unavailable", None, session.jid) for session in account.available()]
+        unavailable = [Stanza(Kind.PRESENCE, "unavailable", None, session.jid) for session in account.available()]
         other = self._present(contact.bare)
         here = other.available() if other is not None else []
-        self._to_contact(gone, contact, here)
+        self._to_contact(unavailable, contact, here)
 
     def _to_contact(self, stanzas: Iterable[Stanza], contact: JID, here: list[Session]) -> None:
         for stanza in stanzas:
@@ -142,8 +143,8 @@ class Broadcaster:
         for session in account.sessions.values():
             targets = [address for address in session[DIRECTED] if address.partition("/")[0] == contact]
             for address in targets:
-                gone = Stanza(Kind.PRESENCE, "unavailable", JID.parse(address), session.jid)
-                self.host.deliver(gone)
+                unavailable = Stanza(Kind.PRESENCE, "unavailable", JID.parse(address), session.jid)
+                self.host.deliver(unavailable)
             if targets:
                 session[DIRECTED] = tuple(each for each in session[DIRECTED] if each not in targets)
 
@@ -225,7 +226,7 @@ class Broadcaster:
             yield Stanza(Kind.PRESENCE, "unavailable", None, account.jid)
 
     def _now(self) -> int:
-        return int(self.host.clock.now() * 1_000_000)
+        return microseconds(self.host.clock)
 
 
 def item_of(account: Account, contact: str) -> RosterItem | None:

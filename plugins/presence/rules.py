@@ -10,7 +10,7 @@ from xmppd.contracts.roster import RosterItem
 from .states import INBOUND, OUTBOUND, State, in_state, state_of
 
 APPROVABLE = (State.NONE, State.NONE_OUT, State.TO)
-"""Section 3.4.2: where an approval that nobody asked for is kept."""
+"""Section 3.4.2: where a pre-approval is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def leaving(item: RosterItem | None, type: str) -> Change:
 def arriving(item: RosterItem | None, type: str, request: str = "") -> Change:
     """The contact's stanza comes to the account (sections 3.1.3, 3.1.6, 3.2.3, 3.3.3, 3.4.3).
 
-    `request`: the inside of a subscribe, kept until it is answered.
+    `request`: the inside of a subscribe, stored until it is answered.
     """
     state = state_of(item)
     move = INBOUND[type][state]
@@ -62,7 +62,7 @@ def arriving(item: RosterItem | None, type: str, request: str = "") -> Change:
 
 
 def removed(item: RosterItem) -> tuple[str, ...]:
-    """What the contact is told when it is taken off the list (section 2.5.2)."""
+    """The presence that the contact gets when it is removed from the roster (section 2.5.2)."""
     types = []
     if item.we_see or item.ask:
         types.append("unsubscribe")

@@ -53,7 +53,7 @@ class Side:
         try:
             self.becomes(change.item)
         except ResourceConstraint:
-            return ""  # more requests than are kept: as if it had not come
+            return ""  # more requests than are stored: as if it had not come
         if welcome and change.passes:
             self.news.append(event)
             self._writes += event.writes
@@ -106,7 +106,7 @@ def _shown(item: RosterItem | None) -> tuple[object, ...] | None:
 
 
 class Subscriptions:
-    """The flows. `request_bytes`: the longest inside of a subscribe stanza that is kept."""
+    """The flows. `request_bytes`: the longest inside of a subscribe stanza that is stored."""
 
     def __init__(self, host: Host, broadcaster: Broadcaster, request_bytes: int) -> None:
         self.host = host
@@ -125,7 +125,7 @@ class Subscriptions:
             return  # everyone sees their own presence as it is (section 4.2.2)
         stanza = stanza.stamped(to=to, sender=account.jid)  # section 3.1.2
         other = await self._open(to)
-        async with self._turn(account, other):
+        async with self._lock(account, other):
             if not account.alive:
                 return  # deleted while this waited
             mine = Side(account, to)
@@ -151,7 +151,7 @@ class Subscriptions:
         sender = stanza.sender.to_bare()
         if sender.bare == account.bare:
             return
-        async with self._turn(account):
+        async with self._lock(account):
             if not account.alive:
                 return
             mine = Side(account, sender)
@@ -166,7 +166,7 @@ class Subscriptions:
         """Section 2.5.2. Raises ItemNotFound, StorageUnavailable."""
         contact = contact.to_bare()
         other = await self._open(contact) if contact.bare != account.bare else None
-        async with self._turn(account, other):
+        async with self._lock(account, other):
             mine = Side(account, contact)
             if mine.before is None or not mine.before.listed or not account.alive:
                 raise ItemNotFound()
@@ -190,24 +190,24 @@ class Subscriptions:
         nothing that would let the next of that name in is left (pre-approvals). Raises StorageUnavailable."""
         roster = self.host.service(ROSTER)
         for bare in names:
-            gone = JID.parse(bare)
-            if gone.domain == self.host.domain:
+            former = JID.parse(bare)
+            if former.domain == self.host.domain:
                 for contact, item in (await roster.stored(bare)).items():
                     if not self._is_home(JID.parse(contact)):  # else its own host finds it in the list there
                         for type in removed(item):
-                            self.host.deliver(Stanza(Kind.PRESENCE, type, JID.parse(contact), gone))
+                            self.host.deliver(Stanza(Kind.PRESENCE, type, JID.parse(contact), former))
         async for owner, contact in roster.naming(names):
             account = await self.host.open_account(JID.parse(owner)) if owner not in names else None
             if account is not None:
                 await self._forget(account, JID.parse(contact))
 
-    async def _forget(self, account: Account, gone: JID) -> None:
-        async with self._turn(account):
+    async def _forget(self, account: Account, former: JID) -> None:
+        async with self._lock(account):
             if not account.alive:
                 return
-            mine = Side(account, gone)
+            mine = Side(account, former)
             for type in ("unsubscribe", "unsubscribed"):
-                mine.takes(Stanza(Kind.PRESENCE, type, account.jid, gone))
+                mine.takes(Stanza(Kind.PRESENCE, type, account.jid, former))
             if mine.after is not None and mine.after.approved:
                 mine.becomes(replace(mine.after, approved=False))
             await self._commit(mine)
@@ -228,7 +228,7 @@ class Subscriptions:
         return await host.open_account(jid)
 
     @asynccontextmanager
-    async def _turn(self, account: Account, other: Account | None = None) -> AsyncIterator[None]:
+    async def _lock(self, account: Account, other: Account | None = None) -> AsyncIterator[None]:
         """Nobody else changes their rosters, which stay in memory."""
         owners = [each.bare for each in (account, other) if each is not None]
         storage = self.host.storage

@@ -55,7 +55,7 @@ class Relay:
         waiting.append(half)
         return True
 
-    def gone(self, half: Half) -> None:
+    def half_closed(self, half: Half) -> None:
         self.halves.pop(half, None)
         waiting = self._waiting.get(half.name)
         if waiting is not None and half in waiting:
@@ -188,7 +188,7 @@ class Half:
                 self.other._link.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.relay.gone(self)
+        self.relay.half_closed(self)
         other = self.other
         if other is not None:
             # What is still on its way to the other side arrives first.

@@ -1,7 +1,7 @@
 """XEP-0060 and XEP-0163: Publish-Subscribe, of a service host and of every account.
 
-This module is wiring: who asks for what, under the owner's turn. Rules are in `access`, the configuration in `model`,
-items in `items`, what each request does in `publishing`, `subscribing` and `owning`, who is told in `notify`.
+This module is wiring: who asks for what, under the owner's lock. Rules are in `access`, the configuration in `model`,
+items in `items`, what each request does in `publishing`, `subscribing` and `owning`, who is notified in `notify`.
 """
 
 from __future__ import annotations
@@ -289,9 +289,9 @@ class PubSubPlugin(Plugin[Config]):
                     if self.store.oldest(self.settings(node)) is None:
                         continue
                     async with self.host.locks.hold(owner):
-                        gone = await self.store.expired(owner, name, node, self.personal)
-                        if gone:
-                            await self.store.change(owner, name, gone)
+                        expired = await self.store.expired(owner, name, node, self.personal)
+                        if expired:
+                            await self.store.change(owner, name, expired)
             after = owners[-1]
 
     # ---- discovery

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from xmppd.cache import Cache
+from xmppd.clock import microseconds
 from xmppd.contracts.pubsub import Published
 from xmppd.plugin import JID, Host
 from xmppd.storage.api import Entry, Range, Write
@@ -15,7 +16,7 @@ from .model import Node, Settings
 
 LOG = "pubsub"
 MICROSECONDS = 1_000_000
-REMEMBERED: Final = 100
+CACHED_ITEMS: Final = 100
 """The entries of a node are remembered if they are no more …"""
 NODES: Final = 10_000
 NODES_BYTES: Final = 16 << 20
@@ -25,7 +26,7 @@ MANY: Final[dict[str, tuple[int, ...]]] = {}
 
 
 class Items:
-    """Who changes an owner's items holds its turn."""
+    """Whoever changes an owner's items holds the owner's lock."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -34,11 +35,11 @@ class Items:
         self._known: Cache[tuple[str, str], dict[str, tuple[int, ...]]] = Cache(NODES, NODES_BYTES)
 
     async def next_id(self, owner: str) -> int:
-        """Above all that the owner's log has held since the server runs, and not below the time."""
+        """Above all ids that the owner's log has had since the server runs, and not below the time."""
         last = self._last.get(owner)
         if last is None:
             last = await self.log.last_id(owner)
-        new = max(last + 1, int(self.host.clock.now() * MICROSECONDS))
+        new = max(last + 1, microseconds(self.host.clock))
         self._last.put(owner, new)
         return new
 
@@ -47,7 +48,7 @@ class Items:
         return Range(peer=_peer(name), low=self.oldest(settings), **more)  # type: ignore[arg-type]
 
     def oldest(self, settings: Settings) -> int | None:
-        """What was published before that is gone; None: nothing is."""
+        """Items that were published before this time are expired; None: none are."""
         seconds = settings.number("item_expire", 1 << 40)
         if seconds >= 1 << 40:
             return None
@@ -78,17 +79,17 @@ class Items:
             return list(known.get(id, ()))
         return [entry.id for entry in await self.log.page(owner, Range(peer=_peer(name), resource=id), 100)]
 
-    async def surplus(self, owner: str, name: str, most: int, going: Sequence[int] = ()) -> list[int]:
-        """The oldest entries beside `going`, so that `most` are left."""
+    async def surplus(self, owner: str, name: str, most: int, removed: Sequence[int] = ()) -> list[int]:
+        """The oldest entries that must go so that `most` are left, beside those that are removed anyway."""
         known = await self._contents(owner, name)
         if known is not None:
-            others = [entry for entries in known.values() for entry in entries if entry not in going]
+            others = [entry for entries in known.values() for entry in entries if entry not in removed]
             return others[: max(0, len(others) - most)]
-        over = await self.log.count(owner, Range(peer=_peer(name))) - len(going) - most
+        over = await self.log.count(owner, Range(peer=_peer(name))) - len(removed) - most
         if over <= 0:
             return []
-        oldest = await self.log.page(owner, Range(peer=_peer(name)), over + len(going))
-        return [entry.id for entry in oldest if entry.id not in going][:over]
+        oldest = await self.log.page(owner, Range(peer=_peer(name)), over + len(removed))
+        return [entry.id for entry in oldest if entry.id not in removed][:over]
 
     async def _contents(self, owner: str, name: str) -> dict[str, tuple[int, ...]] | None:
         """The entries of each item of a node, the oldest first, once it was asked for; None: there are too many."""
@@ -96,19 +97,19 @@ class Items:
         known = self._known.get(key)
         if known is None:
             known = {}
-            page = await self.log.page(owner, Range(peer=_peer(name)), REMEMBERED + 1)
-            for entry in page[:REMEMBERED]:
+            page = await self.log.page(owner, Range(peer=_peer(name)), CACHED_ITEMS + 1)
+            for entry in page[:CACHED_ITEMS]:
                 known[entry.resource] = (*known.get(entry.resource, ()), entry.id)
-            if len(page) > REMEMBERED:
+            if len(page) > CACHED_ITEMS:
                 known = MANY
             self._known.put(key, known)
         return None if known is MANY else known
 
-    async def all_gone(self, owner: str, name: str) -> list[int]:
-        gone: list[int] = []
-        while found := await self.log.page(owner, Range(peer=_peer(name), after=gone[-1] if gone else None), 500):
-            gone += [entry.id for entry in found]
-        return gone
+    async def all_entries(self, owner: str, name: str) -> list[int]:
+        ids: list[int] = []
+        while found := await self.log.page(owner, Range(peer=_peer(name), after=ids[-1] if ids else None), 500):
+            ids += [entry.id for entry in found]
+        return ids
 
     async def expired(self, owner: str, name: str, node: Node, personal: bool) -> list[int]:
         oldest = self.oldest(Settings(node.options, personal))
@@ -120,16 +121,16 @@ class Items:
         self,
         owner: str,
         name: str,
-        gone: Sequence[int] = (),
+        removed: Sequence[int] = (),
         new: Published | None = None,
         writes: Sequence[Write] = (),
     ) -> None:
-        """Commit: entries go, an item comes, and what belongs to it. The caller holds the owner's turn.
+        """Commits: entries are removed, an item is added, with other writes. The caller holds the owner's lock.
 
         Raises StorageUnavailable."""
         changes = list(writes)
-        if gone:
-            changes.append(self.log.delete(owner, tuple(gone)))
+        if removed:
+            changes.append(self.log.delete(owner, tuple(removed)))
         if new is not None:
             body = b"%s\n%s" % (new.publisher.full.encode(), new.payload)
             changes.append(self.log.append(owner, Entry(new.at, _peer(name), new.id, 0, body)))
@@ -140,17 +141,17 @@ class Items:
             self._known.put((owner, name), MANY)
         if known is None or known is MANY:
             return
-        for item in [item for item, entries in known.items() if not set(gone).isdisjoint(entries)]:
-            left = tuple(entry for entry in known.pop(item) if entry not in gone)
+        for item in [item for item, entries in known.items() if not set(removed).isdisjoint(entries)]:
+            left = tuple(entry for entry in known.pop(item) if entry not in removed)
             if left:
                 known[item] = left
         if new is not None:
-            known[new.id] = (new.at,)  # what it replaces is among `gone`
-        if len(known) <= REMEMBERED:
+            known[new.id] = (new.at,)  # what it replaces is among `removed`
+        if len(known) <= CACHED_ITEMS:
             self._known.put((owner, name), known)
 
     def forget(self, owner: str) -> None:
-        """The owner is gone."""
+        """The owner was deleted."""
         for key in [key for key in self._known if key[0] == owner]:
             self._known.pop(key)
 

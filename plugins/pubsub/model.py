@@ -171,7 +171,7 @@ class Settings:
 
     @property
     def takes_items(self) -> bool:
-        """Not where nothing is kept and nothing is sent along (section 4.3)."""
+        """Whether items have a payload: stored, or sent with the notification (section 4.3)."""
         return self.flag("persist_items") or self.flag("deliver_payloads")
 
     def number(self, name: str, most: int) -> int:

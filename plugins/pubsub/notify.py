@@ -1,4 +1,4 @@
-"""Who is told of a change, and how (XEP-0060 sections 7.1.2 and 12.7, XEP-0163 section 4.3)."""
+"""Who is notified of a change, and how (XEP-0060 sections 7.1.2 and 12.7, XEP-0163 section 4.3)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Notifier:
         return _items(name, (f"<retract id='{quoted(id)}'/>".encode() for id in ids))
 
     def subscription(self, owner: str, name: str, jid: JID, state: str) -> None:
-        """Who is subscribed, or no longer, by another's decision is told (sections 8.8.4 and 12.10)."""
+        """Notifies a user of a subscription that another has changed (sections 8.8.4 and 12.10)."""
         element = E("subscription", EVENT_NS, {"node": name, "jid": jid.full, "subscription": state})
         self.host.deliver(message("headline", E("event", EVENT_NS, {}, element), to=jid, sender=JID.parse(owner)))
 

@@ -63,8 +63,8 @@ def new_node(plugin: PubSubPlugin, owner: str, name: str, creator: JID, options:
     if len(plugin.nodes.get(owner)) >= most:
         raise ResourceConstraint("too many nodes", (ERRORS_NS, "max-nodes-exceeded"))
     affiliations = {} if plugin.personal else {creator.bare: "owner"}
-    kept = {**initial(name, plugin.personal), **options}
-    return Node(plugin.host.clock.now(), creator.bare, kept, affiliations)
+    options = {**initial(name, plugin.personal), **options}
+    return Node(plugin.host.clock.now(), creator.bare, options, affiliations)
 
 
 async def create(plugin: PubSubPlugin, ask: Ask) -> Element | None:
@@ -146,9 +146,9 @@ async def delete(plugin: PubSubPlugin, ask: Ask) -> None:
 async def delete_node(
     plugin: PubSubPlugin, owner: str, name: str, node: Node, by: JID, request: Request | None, uri: str = ""
 ) -> None:
-    """The caller holds the owner's turn."""
-    gone = await plugin.store.all_gone(owner, name)
-    await plugin.store.change(owner, name, gone, writes=[plugin.nodes.delete(owner, name)])
+    """The caller holds the owner's lock."""
+    removed = await plugin.store.all_entries(owner, name)
+    await plugin.store.change(owner, name, removed, writes=[plugin.nodes.delete(owner, name)])
     session = request.session if request is not None else None
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.DELETE, (), by, session))
     if plugin.settings(node).flag("notify_delete"):
@@ -159,8 +159,8 @@ async def delete_node(
 async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
     keeps_items(plugin.settings(node))
-    gone = await plugin.store.all_gone(ask.owner, ask.name)
-    await plugin.store.change(ask.owner, ask.name, gone)
+    removed = await plugin.store.all_entries(ask.owner, ask.name)
+    await plugin.store.change(ask.owner, ask.name, removed)
     session = ask.request.session
     plugin.host.tell(NODE_CHANGED, NodeChanged(ask.owner, ask.name, Change.PURGE, (), ask.sender, session))
     if plugin.settings(node).flag("notify_retract"):
@@ -225,13 +225,13 @@ async def subscriptions(plugin: PubSubPlugin, ask: Ask) -> Element:
 
 async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
     node = _owned(plugin, ask)
-    found, told = dict(node.subscriptions), dict[JID, str]()
+    found, changed = dict(node.subscriptions), dict[JID, str]()
     for each in children(ask.verb, OWNER_NS, "subscription"):
         state, jid = str(each.get("subscription", "")), _jid(each)
         known = node.subscriptions.get(jid.full)
         if each.get("subscription") is None or state == (known.state if known is not None else "none"):
             continue  # section 8.8.2.1: it stays
-        told[jid] = state
+        changed[jid] = state
         if state not in ("none", "subscribed", "pending"):
             raise BadRequest("no such state")
         if state == "none":
@@ -243,7 +243,7 @@ async def set_subscriptions(plugin: PubSubPlugin, ask: Ask) -> None:
     if len(found) > plugin.config.subscriptions:
         raise ResourceConstraint("too many subscriptions")
     await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=found))])
-    for jid, state in told.items():
+    for jid, state in changed.items():
         ask.request.then(partial(plugin.notifier.subscription, ask.owner, ask.name, jid, state))
 
 
@@ -260,10 +260,10 @@ def names_any(node: Node, names: frozenset[str]) -> bool:
 
 
 def without(node: Node, names: frozenset[str]) -> Node:
-    kept = {jid: text for jid, text in node.affiliations.items() if jid not in names or text == "outcast"}
+    affiliations = {jid: text for jid, text in node.affiliations.items() if jid not in names or text == "outcast"}
     subscribed = {jid: each for jid, each in node.subscriptions.items() if jid.partition("/")[0] not in names}
     creator = "" if node.creator in names else node.creator
-    return replace(node, affiliations=kept, subscriptions=subscribed, creator=creator)
+    return replace(node, affiliations=affiliations, subscriptions=subscribed, creator=creator)
 
 
 def _jid(element: Element) -> JID:

@@ -13,6 +13,7 @@ from xmppd.stanza import tag
 from xmppd.storage.api import Entry
 from xmppd.xep.forms import Submitted, read_form
 from xmppd.xep.mam import PAGE_SIZE, within
+from xmppd.xep.numbers import unsigned
 from xmppd.xep.rsm import answer as page_end
 from xmppd.xep.rsm import read as read_rsm
 from xmppd.xml import alone, children, find, quoted, to_bytes
@@ -89,7 +90,7 @@ def _may_make(plugin: PubSubPlugin, ask: Ask) -> bool:
 
 
 def _hidden(plugin: PubSubPlugin, ask: Ask, node: Node, settings: Settings, who: Asker) -> bool:
-    """A stranger who may not even read hears what is said of accounts that are not there."""
+    """A stranger who may not even read gets the answer for accounts that do not exist."""
     return (
         ask.stranger and reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare)) is not Reading.YES
     )
@@ -137,16 +138,16 @@ async def store(
     plugin: PubSubPlugin, owner: str, name: str, node: Node, item: Published | None, by: JID,
     request: Request | None, new: bool,
 ) -> None:  # fmt: skip
-    """Commit and tell. `item`: None for an event without one. The caller holds the owner's turn."""
+    """Commits and notifies. `item`: None for an event without one. The caller holds the owner's lock."""
     settings = plugin.settings(node)
     writes = [plugin.nodes.put(owner, name, node)] if new else []
     if item is not None and settings.flag("persist_items"):
         most = max(1, settings.number("max_items", plugin.config.items))
-        gone: list[int] = []
+        removed: list[int] = []
         if not new:
-            gone = await plugin.store.replaced(owner, name, item.id)
-            gone += await plugin.store.surplus(owner, name, most - 1, gone)
-        await plugin.store.change(owner, name, gone, item, writes)
+            removed = await plugin.store.replaced(owner, name, item.id)
+            removed += await plugin.store.surplus(owner, name, most - 1, removed)
+        await plugin.store.change(owner, name, removed, item, writes)
     elif writes:
         await plugin.host.storage.commit(writes)
     items = (item,) if item is not None else ()
@@ -159,7 +160,7 @@ async def store(
 async def publish_own(
     plugin: PubSubPlugin, owner: str, name: str, id: str, payload: Element, options: Mapping[str, tuple[str, ...]]
 ) -> None:
-    """In the name of the account (contracts.pubsub). The caller holds the owner's turn."""
+    """In the name of the account (contracts.pubsub). The caller holds the owner's lock."""
     me = JID.parse(owner)
     node = plugin.nodes.get(owner).get(name)
     new = node is None
@@ -194,22 +195,22 @@ async def take_away(
     plugin: PubSubPlugin, owner: str, name: str, node: Node, ids: tuple[str, ...], by: JID,
     request: Request | None, notify: bool,
 ) -> None:  # fmt: skip
-    """Delete items and tell. The caller holds the owner's turn."""
+    """Deletes items and notifies. The caller holds the owner's lock."""
     entries: list[int] = []
-    gone = []
+    removed = []
     for id in dict.fromkeys(ids):
         found = await plugin.store.replaced(owner, name, id)
         if found:
-            gone.append(id)
+            removed.append(id)
             entries += found
     if not entries:
         return
     await plugin.store.change(owner, name, entries)
-    items = tuple(Published(id, b"", by, 0) for id in gone)
+    items = tuple(Published(id, b"", by, 0) for id in removed)
     session = request.session if request is not None else None
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.RETRACT, items, by, session))
     if notify or plugin.settings(node).flag("notify_retract"):
-        plugin.notifier.tell(owner, name, node, plugin.notifier.retracted(name, gone), request)
+        plugin.notifier.tell(owner, name, node, plugin.notifier.retracted(name, removed), request)
 
 
 # ---- retrieving (section 6.5)
@@ -291,6 +292,7 @@ async def _place(plugin: PubSubPlugin, ask: Ask, settings: Settings, id: str) ->
 def _number(text: object) -> int | None:
     if text is None:
         return None
-    if not (str(text).isascii() and str(text).isdigit()) or int(str(text)[:9]) == 0:
+    number = unsigned(str(text))
+    if not number:
         raise BadRequest("max_items is a positive number")
-    return int(str(text)[:9])
+    return number

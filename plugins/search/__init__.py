@@ -27,7 +27,7 @@ from .index import Index, words
 
 PAGE: Final = 500
 OPEN: Final = 50
-"""So many indexes are kept open."""
+"""Indexes that are open at once."""
 FOUND: Final = 1000
 """The most messages that one query finds; paging goes on from there."""
 LONGEST: Final = 1000
@@ -105,7 +105,7 @@ class FullTextSearch(Plugin[Config]):
 
     @asynccontextmanager
     async def _opened(self, owner: str) -> AsyncIterator[Index]:
-        """The index, for whoever has the owner's turn; it stays open as long as it is in use, and some time longer."""
+        """The index; the caller holds the owner's lock. It stays open as long as it is in use, and some time longer."""
         path = self._path(owner)
         index = self.open.pop(path, None)
         if index is None:
@@ -133,7 +133,7 @@ class FullTextSearch(Plugin[Config]):
                 self._drop(bare)
 
     async def sweep(self) -> None:
-        """The indexes of archives that are gone (rooms) or that have mostly been deleted since."""
+        """Deletes the indexes of archives that no longer exist (rooms) or whose messages have mostly been deleted."""
         for path in sorted(await self.in_thread(lambda: list(self.folder.glob("*.db")))):
             owner = await self.in_thread(Index.owner_of, path)
             if owner is None:

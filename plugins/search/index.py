@@ -11,6 +11,7 @@ from typing import Final
 
 from xmppd.stanza import embedded
 from xmppd.storage.api import Entry, Range
+from xmppd.xep.stored_message import StoredMessage
 from xmppd.xml import CLIENT_NS, Element, name_of, parse
 
 VERSION: Final = 1
@@ -44,8 +45,8 @@ def words(text: str) -> list[str]:
 
 
 def text_of(entry: Entry) -> str:
-    """What a message says to people: bodies and subject, "" for nothing that can be read."""
-    if b"<body" not in entry.body and b"<subject" not in entry.body:
+    """The bodies and the subject of a stored message, "" if there is none that can be read."""
+    if not StoredMessage(entry.body).may_have_text:
         return ""
     try:
         tree: Element = parse(embedded(entry.body))

@@ -40,7 +40,7 @@ class Silent(Plugin[NoConfig]):
     def probe(self, stanza):
         return None
 
-    def gone(self, session, before):
+    def became_unavailable(self, session, before):
         {broadcast}
 
     async def remove(self, account, contact):

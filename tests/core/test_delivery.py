@@ -18,6 +18,7 @@ from xmppd.storage.api import DataError, Entry, Flags, Range
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 from xmppd.streams.client import ClientStream
+from xmppd.xml import quoted
 
 SM = "urn:xmpp:sm:3"
 BODY = "{jabber:client}body"
@@ -328,6 +329,30 @@ async def test_what_comes_between_reading_the_archive_and_presence_is_not_lost(
     assert sorted(got) == sorted(["news", "one", "two", *(["direct"] if direct else [])])
     say(romeo, "juliet@localhost", "three")
     assert bodies(await phone.receive_all()) == ["three"]
+
+
+@pytest.mark.parametrize("resource", ["phone", "it's <mine> & yours"])
+async def test_a_copy_elsewhere_does_not_take_the_place_of_the_message(server: Harness, resource: str) -> None:
+    """A device that has read its archive is sent what came since to its own address, though a carbon of it has reached
+    another device."""
+    romeo = await server.login("romeo")
+    tablet = await server.login("juliet", "tablet", presence=True)
+    assert (await tablet.iq("<enable xmlns='urn:xmpp:carbons:2'/>", "set")).get("type") == "result"
+    phone = await server.login("juliet", quoted(resource))
+    await enable(phone)
+    assert (await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")).get("type") == "result"
+    await phone.receive_all()
+    session = server.host.accounts["juliet@localhost"].sessions[resource]
+    assert isinstance(session.carrier, ClientStream)
+    session.carrier.pause_writing()
+    say(romeo, "juliet@localhost", "to all")
+    say(romeo, f"juliet@localhost/{quoted(resource)}", "direct")
+    await server.quiet()
+    await tablet.receive_all()
+    session.carrier.resume_writing()
+    got = bodies(await phone.receive_all())
+    phone.send("<presence/>")
+    assert got + bodies(await phone.receive_all()) == ["to all", "direct"]
 
 
 async def test_who_gets_much_is_asked_now_and_then(server: Harness) -> None:

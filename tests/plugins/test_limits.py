@@ -144,7 +144,7 @@ async def test_removing_some_without_presence_makes_room(server: Harness) -> Non
 async def test_the_count_is_read_after_a_restart(server: Harness) -> None:
     romeo = await away(server)
     await say(server, romeo, *"abcd")
-    server.host.plugins["limits"].waiting.clear()
+    server.host.plugins["limits"].counts.clear()
     server.host.forget("juliet@localhost")
     romeo.send("".join(map(message, "efg")))
     assert await refused(romeo) == ["f", "g"]

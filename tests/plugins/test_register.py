@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from plugins.register import Rate, network, scripts, twins
+from plugins.register import AddressLimit, network, scripts, twins
 from tests.harness import Client, Element, FakeClock, Harness, condition
 from xmppd.errors import ResourceConstraint
 from xmppd.jid import JID
@@ -212,7 +212,7 @@ async def test_two_want_the_same_name(server: Harness) -> None:
 
 def test_rate_and_networks() -> None:
     clock = FakeClock()
-    rate = Rate(clock, 2, 60.0)
+    rate = AddressLimit(clock, 2, 60.0)
     rate.count("2001:db8:1:2::1")
     rate.count("2001:db8:1:2:ffff::2%eth0")
     with pytest.raises(ResourceConstraint):

@@ -213,9 +213,9 @@ async def test_what_may_come_again_does_not_stay_in_memory(server: Harness) -> N
     try:
         desk = await second.login("romeo", "desk")
         plugin = second.host.plugins["resends"]
-        assert plugin.expected("romeo@localhost")
+        assert plugin.expects("romeo@localhost")
         await second.advance(700)
-        assert not plugin.expected("romeo@localhost")
+        assert not plugin.expects("romeo@localhost")
         phone = await second.login("romeo", "phone")
         say(phone, "stored", LONG, DELAY)
         await second.quiet()

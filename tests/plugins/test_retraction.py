@@ -12,7 +12,7 @@ from tests.harness import Client, Element, Harness, xml
 from tests.plugins.muc.people import ROOM, tavern
 from xmppd.delivery.cursor_writer import LOG
 from xmppd.storage.api import Range
-from xmppd.xep.retraction import Owed
+from xmppd.xep.retraction import PendingRetraction
 
 NS = "urn:xmpp:message-retract:1"
 
@@ -94,7 +94,7 @@ async def test_a_kill_behind_the_retraction_leaves_nothing_to_read(server: Harne
         assert number is not None
         id = str(number.get("id"))
     for host, plugin in (("localhost", "retraction"), ("conference.localhost", "muc")):
-        server.server.hosts[host].plugins[plugin].burials.find = never  # type: ignore[attr-defined]
+        server.server.hosts[host].plugins[plugin].retractions.find = never  # type: ignore[attr-defined]
     retract(romeo, id, to, type)
     await server.quiet()
     second = await restarted(server)
@@ -107,7 +107,7 @@ async def test_a_kill_behind_the_retraction_leaves_nothing_to_read(server: Harne
             assert b"a slip" not in first
             assert b"<retracted " in first
             assert b"<retract " in last
-            assert not await second.storage.map("retracted", Owed).read_all(owner)
+            assert not await second.storage.map("retracted", PendingRetraction).read_all(owner)
     finally:
         await second.stop()
 

@@ -1,4 +1,4 @@
-"""Whose messages may come again."""
+"""Accounts whose clients may send messages again that are stored already (XEP-0198 section 5)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ..service import Service
 from .core import Told
 
 
-class ResendsExpected(Protocol):
-    def expected(self, owner: str) -> bool:
-        """A stream of the account (a bare JID) broke, and it has signed in since: its new session may send again what
-        the old one had sent."""
+class ResendDetection(Protocol):
+    def expects(self, owner: str) -> bool:
+        """Whether a stream of the account (a bare JID) broke and it has signed in since: its new session may send again
+        what the old one had sent."""
         ...
 
-    def untold(self, owner: str) -> Mapping[str, Told]:
-        """By full JID of those of its streams that broke: how far the acknowledgements went that its client was sent.
+    def last_acknowledgements(self, owner: str) -> Mapping[str, Told]:
+        """By full JID of those of its streams that broke: how far the acknowledgements went that the client was sent.
         Only of clients that ask for them."""
         ...
 
-    def counted(self, owner: str) -> None:
-        """A client of the account has been told now what became of all that it had sent."""
+    def all_acknowledged(self, owner: str) -> None:
+        """A client of the account has got the acknowledgement of all that it had sent."""
         ...
 
 
-RESENDS = Service[ResendsExpected]("resends")
+RESENDS = Service[ResendDetection]("resends")

@@ -74,7 +74,7 @@ class PresenceRules(Protocol):
         one that sent it."""
         ...
 
-    def gone(self, session: Session, before: Stanza | None) -> None:
+    def became_unavailable(self, session: Session, before: Stanza | None) -> None:
         """A session ends without unavailable presence: send it (section 4.5.2) to who has seen `before`, and to whom
         presence was sent directly. A room learns by this alone that its occupant is gone."""
         ...

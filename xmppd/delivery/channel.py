@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from ..clock import microseconds
 from ..contracts.archive import LOG
 from ..contracts.core import Account, Session
 from ..contracts.delivery import Cursor, Gate, Waiting
@@ -21,6 +22,7 @@ from ..protocol.ack_queue import OutboundQueue
 from ..stanza import Kind, Stanza, appended, look_at, parse_stanza
 from ..storage.api import Entry, Flags, Range, Write
 from ..xep.elements import DELAY_NS, LATE, delay_bytes, stanza_id_bytes
+from ..xep.stored_message import StoredMessage
 from ..xml import children
 from .ping_ack import PingAcknowledger
 from .unlogged_queue import Item, UnloggedQueue
@@ -199,7 +201,7 @@ class DeliveryChannel:
 
     def now(self) -> int:
         """Microseconds since 1970 UTC."""
-        return int(self.session.host.clock.now() * 1_000_000)
+        return microseconds(self.session.host.clock)
 
     def late(self, data: bytes, at: int) -> bytes:
         """A message or presence that was accepted at that time (0: not known) as it is sent now: with the time, if that
@@ -469,8 +471,8 @@ class DeliveryChannel:
             return False
         if self._held is not None and entry.id in self._held.stamps:
             return False
-        to = entry.body[13 : entry.body.find(b"'", 13)] if entry.body.startswith(b"<message to='") else b""
-        return b"/" not in to or to == self.session.jid.full.encode()
+        to = StoredMessage(entry.body).to
+        return "/" not in to or to == self.session.jid.full
 
     def _caught_up(self, cursor: Cursor) -> None:
         self.copies = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -130,9 +129,7 @@ class Router:
     async def until_idle(self, lane: Lane) -> None:
         """Wait until nothing of the lane waits for a commit."""
         while lane.tail is not None and not lane.tail.done:
-            waiter = _Waiter()
-            self.storage.follow(lane.tail, waiter)
-            await waiter.future
+            await self.storage.decided(lane.tail)
         lane.tail = None
 
     def _decide(self, transaction: StanzaTransaction, session: Session) -> Awaitable[None] | None:
@@ -522,18 +519,6 @@ def _softly(action: Callable[[], object]) -> None:
 def _is_late(host: core.Host, at: int) -> bool:
     """It was accepted a while ago (XEP-0203)."""
     return host.clock.now() * 1_000_000 - at > LATE
-
-
-class _Waiter:
-    def __init__(self) -> None:
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def committed(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def failed(self, error: Exception) -> None:
-        self.committed()
 
 
 def _asks_another(stanza: Stanza, to: JID) -> bool:

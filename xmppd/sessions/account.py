@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..clock import microseconds
 from ..delivery.cursor import DeliveryCursor
 from ..jid import JID
 from ..memory.budget import Pool
@@ -62,7 +63,7 @@ class Account:
 
     def next_id(self) -> int:
         """An id for the owner's log: microseconds, strictly rising even if the clock is set back."""
-        now = int(self.host.clock.now() * 1_000_000)
+        now = microseconds(self.host.clock)
         self.last_id = now if now > self.last_id else self.last_id + 1
         return self.last_id
 

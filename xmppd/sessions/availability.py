@@ -71,7 +71,7 @@ def vanish(session: Session) -> None:
     before = _withdrawn(session)
     rules = session.host.find(PRESENCE)
     if rules is not None:
-        _softly(lambda: rules.gone(session, before))
+        _softly(lambda: rules.became_unavailable(session, before))
 
 
 def _withdrawn(session: Session) -> Stanza | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..clock import microseconds
 from ..contracts.core import ClientStreamHandle, Told
 from ..contracts.order import Lane
 from ..contracts.session_keys import SessionKey
@@ -127,7 +128,7 @@ class Session:
     def tells_handled(self) -> None:
         """The client is told now what is handled. What it said until then it will not mean again."""
         host = self.account.host
-        self.told = Told(self.account.released, max(int(host.clock.now() * 1_000_000), host.router.newest))
+        self.told = Told(self.account.released, max(microseconds(host.clock), host.router.newest))
 
     def settled(self) -> None:
         """One more stanza of this client has found its end."""

@@ -405,6 +405,10 @@ class Storage(Protocol):
         """Join and wait. Raises StorageUnavailable, or the store's error if it refuses these writes."""
         ...
 
+    async def decided(self, batch: Batch) -> None:
+        """Wait until a batch that is not done is committed or has failed, and what was in it before is released."""
+        ...
+
     def loaded(self, owner: str) -> bool:
         """Whether the owner's resident maps are in memory. Counts as a use, which keeps them there longer."""
         ...

@@ -135,21 +135,22 @@ class StoredLog:
         return await self._backend.last_id(self.name, owner)
 
 
-class _Waiter:
-    """The release behind `Store.commit`."""
+class _Decision:
+    """A `Release` to wait for. `error`: why the batch failed."""
 
-    __slots__ = ("future",)
+    __slots__ = ("error", "future")
 
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self.future = future
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.error: Exception | None = None
 
     def committed(self) -> None:
         if not self.future.done():
             self.future.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        self.error = error
+        self.committed()
 
 
 class Store(GroupCommit):
@@ -191,10 +192,10 @@ class Store(GroupCommit):
     async def _open_later(self) -> None:
         delay, began = FIRST_RETRY, self.clock.monotonic()
         while True:
-            later: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            timer = self.clock.call_later(delay, _Waiter(later).committed)
+            pause = _Decision()
+            timer = self.clock.call_later(delay, pause.committed)
             try:
-                await later
+                await pause.future
                 await self.backend.open()
             except StorageUnavailable:
                 delay = min(LAST_RETRY, delay * 2)
@@ -243,9 +244,17 @@ class Store(GroupCommit):
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Join and wait. Raises StorageUnavailable or DataError."""
-        waiter = _Waiter(asyncio.get_running_loop().create_future())
-        self.join(writes, waiter)
-        await waiter.future
+        decision = _Decision()
+        self.join(writes, decision)
+        await decision.future
+        if decision.error is not None:
+            raise decision.error
+
+    async def decided(self, batch: Batch) -> None:
+        """Wait until a batch that is not done is committed or has failed."""
+        decision = _Decision()
+        self.follow(batch, decision)
+        await decision.future
 
     # ---- notes
 

@@ -1,8 +1,8 @@
-"""What a client sends again after a broken stream, recognised among what was stored (docs/explanation/delivery.md)."""
+"""Recognises the messages that a client sends again after a broken stream, among those that are stored
+(docs/explanation/delivery.md)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -11,9 +11,10 @@ from typing import Final
 from ..jid import JID
 from ..stanza import Stanza, parse_stanza
 from ..storage.api import Entry, Log, Range
-from ..xml import name_of, quoted, to_bytes
+from ..xml import name_of, to_bytes
 from .elements import DELAY_NS, SID_NS
 from .mam import within
+from .stored_message import StoredMessage
 
 LONG_ID: Final = 16
 """An id of so many characters is not met twice by chance; a shorter one may be a counter that began anew. An origin-id
@@ -32,12 +33,8 @@ ADDED: Final = frozenset(
         "http://jabber.org/protocol/muc#user",
     )
 )
-"""What a client adds or leaves out when it sends again, and what a room adds to what it keeps."""
+"""Namespaces of what a client adds or leaves out when it sends again, and of what a room adds to its messages."""
 DELAY: Final = f"{DELAY_NS}|delay"
-_FROM = re.compile(rb"""^<message[^>]*?\sfrom='([^']*)'""")
-_ID = re.compile(rb"""^<message[^>]*?\sid='([^']*)'""")
-_TYPE = re.compile(rb"""^<message[^>]*?\stype='([^']*)'""")
-_ORIGIN = re.compile(rb"""<origin-id\b[^>]*?\sid=(?:'([^']*)'|"([^"]*)")""")
 
 Key = tuple[str, str, str, str]
 """Bare `to`, type, "origin" or "id", the id."""
@@ -74,43 +71,43 @@ async def latest(log: Log, owner: str, wanted: Range, least: int, span: int, mos
     return found
 
 
-class Sent:
-    """The last stored messages of a sender, each of which may come again once."""
+class RecentMessages:
+    """The last stored messages of a sender, each of which may be sent again once."""
 
-    __slots__ = ("_entries", "_untold", "size")
+    __slots__ = ("_entries", "_unacknowledged", "size")
 
     def __init__(
-        self, entries: Iterable[Entry], untold: Callable[[Entry], bool] | None = None, unique_only: bool = False
+        self, entries: Iterable[Entry], unacknowledged: Callable[[Entry], bool] | None = None, unique_only: bool = False
     ) -> None:
-        """`untold`: whether the client that has said it was not told that it is stored. `unique_only`: no stream is
-        known to have broken lately, so a short id counts for nothing."""
+        """`unacknowledged`: whether the client that has sent an entry got no acknowledgement of it. `unique_only`: no
+        stream is known to have broken lately, so a short id counts for nothing."""
         self._entries = {
             key: entry for entry in entries for key in keys_of_entry(entry) if not unique_only or identifies(key)
         }
-        self._untold = untold
+        self._unacknowledged = unacknowledged
         self.size = sum(len(entry.body) + 400 for entry in self._entries.values())
         """Roughly the bytes in memory."""
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def take(self, stanza: Stanza, now: float) -> Entry | None:
-        """The entry that a stanza repeats, once. `now`: seconds since 1970 UTC.
+    def pop_original(self, stanza: Stanza, now: float) -> Entry | None:
+        """Removes and returns the entry that a stanza repeats; None: the stanza is new. `now`: seconds since 1970 UTC.
 
         An id that is long enough says so alone. A shorter one may be that of a new message, which must not be
-        swallowed: so the content must be the same, and there must be a reason to say it again: an origin-id, a stamp of
-        the time when it was said first, or that its client does not know of the first one.
+        swallowed: so the content must be the same, and there must be a reason to send it again: an origin-id, a stamp
+        of the time when it was sent first, or that its client got no acknowledgement of the first one.
         """
         for key in keys_of_stanza(stanza):
             entry = self._entries.get(key)
-            if entry is not None and (len(key[3]) >= LONG_ID or self._meant(key, entry, stanza, now)):
+            if entry is not None and (len(key[3]) >= LONG_ID or self._is_resend(key, entry, stanza, now)):
                 for other in keys_of_entry(entry):
                     self._entries.pop(other, None)
                 return entry
         return None
 
-    def _meant(self, key: Key, entry: Entry, stanza: Stanza, now: float) -> bool:
-        unsure = self._untold is not None and self._untold(entry)
+    def _is_resend(self, key: Key, entry: Entry, stanza: Stanza, now: float) -> bool:
+        unsure = self._unacknowledged is not None and self._unacknowledged(entry)
         return (identifies(key) or DELAY in stanza.tags or unsure) and _same(stanza, entry, now)
 
 
@@ -121,8 +118,7 @@ def identifies(key: Key) -> bool:
 
 def is_from(entry: Entry, full: str) -> bool:
     """Whether a stored message came from this full JID."""
-    found = _FROM.match(entry.body)
-    return found is not None and found[1] == quoted(full).encode()
+    return StoredMessage(entry.body).sender == full
 
 
 def _same(stanza: Stanza, entry: Entry, now: float) -> bool:
@@ -133,17 +129,8 @@ def _same(stanza: Stanza, entry: Entry, now: float) -> bool:
 
 
 def keys_of_entry(entry: Entry) -> list[Key]:
-    """From the stored bytes, without a tree: they are our own writing (`Stanza.data`)."""
-    body = entry.body
-    found_type = _TYPE.match(body)
-    place = (entry.peer, found_type[1].decode() if found_type else "normal")
-    keys: list[Key] = []
-    origin = _ORIGIN.search(body)
-    if origin:
-        keys.append((*place, "origin", (origin[1] or origin[2] or b"").decode()))
-    id = _ID.match(body)
-    if id:
-        keys.append((*place, "id", id[1].decode()))
+    message = StoredMessage(entry.body)
+    keys = ((entry.peer, message.type, "origin", message.origin_id), (entry.peer, message.type, "id", message.id))
     return [key for key in keys if key[3]]
 
 
@@ -159,5 +146,5 @@ def keys_of_stanza(stanza: Stanza) -> list[Key]:
 
 
 def payload(stanza: Stanza) -> list[bytes]:
-    """What it says."""
+    """The children that make its content."""
     return sorted(to_bytes(child) for child in stanza.xml if name_of(child)[0] not in ADDED)

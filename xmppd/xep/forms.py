@@ -9,6 +9,7 @@ from typing import Final
 from ..errors import BadRequest, JidMalformed, MalformedJid, NotAcceptable
 from ..jid import JID
 from ..xml import E, Element, children, find, text_of
+from .numbers import unsigned
 
 NS: Final = "jabber:x:data"
 VALIDATE_NS: Final = "http://jabber.org/protocol/xdata-validate"
@@ -85,9 +86,10 @@ class Submitted:
         text = self.text(var)
         if text is None or text == "":
             return None
-        if not (text.isascii() and text.isdigit() and len(text) < 19) or not low <= int(text) <= high:
+        number = unsigned(text)
+        if number is None or not low <= number <= high:
             raise NotAcceptable(f"{var} is a number from {low} to {high}")
-        return int(text)
+        return number
 
     def jid(self, var: str) -> JID | None:
         """Raises JidMalformed."""

@@ -15,6 +15,8 @@ from ..xml import E, Element, find, quoted
 from . import rsm
 from .elements import DELAY_NS, parse_time, stamp
 from .forms import Field, Submitted, form, read_form
+from .numbers import log_id
+from .stored_message import StoredMessage
 
 MAM_NS: Final = "urn:xmpp:mam:2"
 FORWARD_NS: Final = "urn:xmpp:forward:0"
@@ -34,7 +36,6 @@ FIELDS: Final = (
 FULLTEXT: Final = Field(FULLTEXT_FIELD, "text-single")
 """XEP-0431 section 3.1."""
 _KNOWN: Final = frozenset(each.var for each in (*FIELDS, FULLTEXT))
-_HIGHEST: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,10 @@ def _filter(given: Submitted) -> tuple[Range, tuple[int, ...]]:
 
 def _id(text: str) -> int:
     """An id as archives give them. Raises ItemNotFound for anything else: no entry can have it."""
-    if text.isascii() and text.isdigit() and len(text) < 20 and text[0] != "0":
-        number = int(text)
-        if number <= _HIGHEST:
-            return number
-    raise ItemNotFound("no such message")
+    found = log_id(text)
+    if found is None:
+        raise ItemNotFound("no such message")
+    return found
 
 
 def _time(given: Submitted, var: str) -> int | None:
@@ -197,7 +197,7 @@ async def read_page(log: Log, owner: str, query: Query, search: Search | None = 
     some = within(entries, size, query.backwards)
     complete, entries = complete and len(some) == len(entries), some
     if query.text:  # what was taken back or has expired since says nothing any more
-        entries = [entry for entry in entries if b"<body" in entry.body or b"<subject" in entry.body]
+        entries = [entry for entry in entries if StoredMessage(entry.body).may_have_text]
     return Page(entries, complete, len(entries) if complete and query.page == query.range else None)
 
 

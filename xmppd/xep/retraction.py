@@ -1,20 +1,21 @@
-"""What is left in an archive of a message that its author took back (XEP-0424 section 4)."""
+"""Message retraction in archives: the tombstone that replaces a retracted message (XEP-0424 section 4)."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ..clock import microseconds
 from ..errors import StorageUnavailable
 from ..stanza import Stanza, parse_stanza
 from ..storage.api import Entry, Log, Write
 from ..xml import E, name_of
 from .elements import stamp
+from .stored_message import StoredMessage
 
 if TYPE_CHECKING:
     from ..plugin import Host
@@ -24,13 +25,12 @@ log = logging.getLogger("xmppd.xep.retraction")
 RETRACT_NS: Final = "urn:xmpp:message-retract:1"
 RETRACT_TAG: Final = f"{RETRACT_NS}|retract"
 OCCUPANT_ID_NS: Final = "urn:xmpp:occupant-id:0"
-KEPT: Final = ("urn:xmpp:sid:0", OCCUPANT_ID_NS, "http://jabber.org/protocol/muc#user")
-"""Namespaces of what says nothing of the content."""
-_ID = re.compile(rb"""^<message[^>]*?\sid='([^']*)'""")
+PRESERVED: Final = ("urn:xmpp:sid:0", OCCUPANT_ID_NS, "http://jabber.org/protocol/muc#user")
+"""Namespaces of the children that a tombstone keeps: they say nothing of the content."""
 
 
 def retracted_id(stanza: Stanza) -> str:
-    """Which message a stanza takes back, "" for none."""
+    """The id of the message that a stanza retracts, "" for none."""
     if RETRACT_TAG not in stanza.tags:
         return ""
     found = stanza.child(RETRACT_NS, "retract")
@@ -38,13 +38,11 @@ def retracted_id(stanza: Stanza) -> str:
 
 
 def has_id(entry: Entry, id: str) -> bool:
-    """Of the stored bytes, which are our own writing."""
-    found = _ID.match(entry.body)
-    return found is not None and found[1].decode() == id
+    return StoredMessage(entry.body).id == id
 
 
 def occupant_id(stanza: Stanza) -> str:
-    """What a room says of who speaks (XEP-0421), "" for nothing."""
+    """By which a room names the sender (XEP-0421), "" for none."""
     found = stanza.child(OCCUPANT_ID_NS, "occupant-id")
     return str(found.get("id", "")) if found is not None else ""
 
@@ -56,26 +54,27 @@ def is_tombstone(entry: Entry) -> bool:
 
 
 def emptied(entry: Entry, besides: tuple[str, ...] = ()) -> Entry:
-    """The entry without what it said, but for children in the namespaces `besides` and in those that say nothing."""
+    """The entry without its content, but for children in the namespaces `besides`."""
     old = parse_stanza(entry.body)
-    rest = [each for each in old.xml if name_of(each)[0] in (*KEPT, *besides)]
+    rest = [each for each in old.xml if name_of(each)[0] in (*PRESERVED, *besides)]
     return msgspec.structs.replace(entry, body=old.with_inside(*rest).data)
 
 
 def tombstone(entry: Entry, by: str, at: int) -> Entry:
-    """The entry without what it said. `by`: the id of the retraction; `at`: microseconds since 1970 UTC."""
+    """The tombstone of an entry. `by`: the id of the retraction; `at`: microseconds since 1970 UTC."""
     old = parse_stanza(entry.body)
     mark = E("retracted", RETRACT_NS, {"id": by, "stamp": stamp(at)})
-    rest = [each for each in old.xml if name_of(each)[0] in KEPT]
+    rest = [each for each in old.xml if name_of(each)[0] in PRESERVED]
     return msgspec.structs.replace(entry, body=old.with_inside(mark, *rest).data)
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
-    """A tombstone to be written. `id`: what the retraction names; `by`: the id of the retraction itself; `peer`: the
-    other side, in a room who has said it (a bare JID); `came`: from the other side; `since`: what is older (ids are
-    microseconds since 1970 UTC) is not its author's, see Router.since; `occupant`: the occupant-id (XEP-0421) of
-    whoever takes back a private message of a room, where all have the bare JID of the room."""
+class PendingRetraction:
+    """A retraction whose tombstone is not written yet. `id`: of the retracted message, as the retraction names it;
+    `by`: of the retraction itself; `peer`: the other side, in a room the author (a bare JID); `came`: the retraction is
+    incoming; `since`: older messages (ids are microseconds since 1970 UTC) are not its author's, see Router.since;
+    `occupant`: the occupant-id (XEP-0421) of the author of a private message in a room, where all have the bare JID of
+    the room."""
 
     peer: str
     id: str
@@ -85,65 +84,63 @@ class Owed:
     occupant: str = ""
 
 
-Find = Callable[[str, Owed], Awaitable[Entry | None]]
-"""The entry of the owner's log that is to be buried; None: there is none."""
+FindEntry = Callable[[str, PendingRetraction], Awaitable[Entry | None]]
+"""Finds the retracted entry in the owner's log; None: there is none."""
 
 
-class Burials:
-    """Tombstones are written behind the retraction, since the entry must be looked for. What is owed is committed
-    together with the retraction, so that a crash between the two leaves nothing to be read."""
+class RetractionWriter:
+    """Writes tombstones after the retraction is released, since the entry must be looked for. The pending retraction is
+    committed with the retraction itself, so that no crash between the two leaves the message in the archive."""
 
     PAGE: Final = 500
     SWEEP: Final = 30.0
 
-    def __init__(self, host: Host, entries: Log, find: Find) -> None:
+    def __init__(self, host: Host, entries: Log, find: FindEntry) -> None:
         self.host = host
         self.log = entries
         self.find = find
-        self.owed = host.storage.map("retracted", Owed)
-        self.late: set[str] = set()
-        """Owners for whom something is left: from an earlier process, or the store was away."""
-        self._looked = False
+        self.pending = host.storage.map("retracted", PendingRetraction)
+        self.postponed: set[str] = set()
+        """Owners with pending retractions of an earlier process, or of a time when the store was away."""
+        self._recovered = False
 
-    def note(self, owner: str, retraction: int, owed: Owed) -> Write:
-        """`retraction`: its id in the owner's log."""
-        return self.owed.put(owner, str(retraction), owed)
+    def store_pending(self, owner: str, retraction: int, pending: PendingRetraction) -> Write:
+        """The write for the batch of the retraction. `retraction`: its id in the owner's log."""
+        return self.pending.put(owner, str(retraction), pending)
 
-    async def bury(self, owner: str, retraction: int, owed: Owed) -> None:
-        """`retraction`: 0 if it is not in the log itself, so that nothing is noted."""
+    async def write_tombstone(self, owner: str, retraction: int, pending: PendingRetraction) -> None:
+        """`retraction`: its id in the owner's log, 0 if it is not there, so that nothing is stored as pending."""
         try:
-            entry = await self.find(owner, owed)
-            writes: list[Write] = [self.owed.delete(owner, str(retraction))] if retraction else []
+            entry = await self.find(owner, pending)
+            writes: list[Write] = [self.pending.delete(owner, str(retraction))] if retraction else []
             if entry is not None and not is_tombstone(entry):
-                now = int(self.host.clock.now() * 1_000_000)
-                writes.append(self.log.replace(owner, tombstone(entry, owed.by, now)))
+                writes.append(self.log.replace(owner, tombstone(entry, pending.by, microseconds(self.host.clock))))
             if writes:
                 await self.host.storage.commit(writes)
         except StorageUnavailable:
-            log.warning("a message that was taken back stays in the archive of %s for now: the store is away", owner)
-            self.late.add(owner)
+            log.warning("a retracted message stays in the archive of %s for now: the store is away", owner)
+            self.postponed.add(owner)
 
     def start(self) -> None:
-        """What the last process has left is looked for in the background, then what the store could not take."""
+        """Starts to write, in the background, the tombstones of the last process and those that were postponed."""
         self.host.background.spawn(self.sweep(), "tombstones")
         self.host.background.every(self.SWEEP, self.sweep, "tombstones")
 
     async def sweep(self) -> None:
         try:
-            if not self._looked:
-                await self._look()
-            late, self.late = self.late, set()
-            for owner in late:
-                found = await self.owed.read_all(owner)
-                for retraction, owed in found.items():
-                    await self.bury(owner, int(retraction), owed)
+            if not self._recovered:
+                await self._recover()
+            postponed, self.postponed = self.postponed, set()
+            for owner in postponed:
+                for retraction, pending in (await self.pending.read_all(owner)).items():
+                    await self.write_tombstone(owner, int(retraction), pending)
         except StorageUnavailable:
-            self._looked = False
-            log.warning("messages that were taken back stay in archives for now: the store is away")
+            self._recovered = False
+            log.warning("retracted messages stay in archives for now: the store is away")
 
-    async def _look(self) -> None:
+    async def _recover(self) -> None:
         after = ""
-        while owners := await self.owed.owners(self.host.domain, after, self.PAGE):
-            self.late.update(owners)
+        while owners := await self.pending.owners(self.host.domain, after, self.PAGE):
+            self.postponed.update(owners)
             after = owners[-1]
-        self._looked = True
+        self._recovered = True

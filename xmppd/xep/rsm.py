@@ -8,6 +8,7 @@ from typing import Final
 
 from ..errors import BadRequest, ItemNotFound
 from ..xml import E, Element, find, text_of
+from .numbers import unsigned
 
 NS: Final = "http://jabber.org/protocol/rsm"
 
@@ -52,9 +53,10 @@ def _number(found: Element, name: str) -> int | None:
     if child is None:
         return None
     text = text_of(child).strip()
-    if not (text.isascii() and text.isdigit()):
+    number = unsigned(text, 0xFFFFFFFF)
+    if number is None:
         raise BadRequest(f"{name} is a number")
-    return int(text[:10]) if len(text) > 10 else int(text)
+    return number
 
 
 def answer(first: str = "", last: str = "", count: int | None = None, index: int | None = None) -> Element:

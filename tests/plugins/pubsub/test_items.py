@@ -30,7 +30,7 @@ async def stored(server: Harness) -> list[str]:
 async def test_a_node_holds_the_newest_items(
     server: Harness, monkeypatch: pytest.MonkeyPatch, remembered: int, seed: int
 ) -> None:
-    monkeypatch.setattr(kept, "REMEMBERED", remembered)
+    monkeypatch.setattr(kept, "CACHED_ITEMS", remembered)
     random = Random(seed)
     juliet = await server.login("juliet")
     await publish(juliet, "n", "0", max_items=str(MOST))
@@ -56,7 +56,7 @@ async def test_a_new_version_pushes_nothing_out(
     server: Harness, monkeypatch: pytest.MonkeyPatch, remembered: int
 ) -> None:
     """There is room for it: it takes the place of the old one."""
-    monkeypatch.setattr(kept, "REMEMBERED", remembered)
+    monkeypatch.setattr(kept, "CACHED_ITEMS", remembered)
     juliet = await server.login("juliet")
     await publish(juliet, "n", "1", max_items="3")
     for id in ("2", "3", "3", "2"):
