@@ -1,6 +1,6 @@
 """XEP-0430: Inbox. The conversations of an account, the last one first, with what is unread in each.
 
-It is kept while messages pass and never made by searching the archive; see docs/explanation/inbox.md.
+They are counted while messages pass and never made by searching the archive; see docs/explanation/inbox.md.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from xmppd.contracts.archive import ARCHIVE, STORED_TYPES
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
-from xmppd.errors import BadRequest, ItemNotFound, ServiceUnavailable, StorageUnavailable
+from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import (
     JID,
-    E,
     Element,
     Inbound,
     Kind,
@@ -30,21 +29,17 @@ from xmppd.plugin import (
     iq,
     on,
 )
-from xmppd.stanza import embedded
 from xmppd.storage.api import Entry, Flags, Range
-from xmppd.xep import rsm
-from xmppd.xep.elements import DELAY_NS, stamp
-from xmppd.xep.mam import FORWARD_NS, MAM_NS
 from xmppd.xml import quoted
 
-from .counting import place
-from .ledger import Ledger
-from .model import LONGEST_ID, Conversation, Step, What
-from .reading import MARKER_TAGS, MDS_NODE, displayed_item, marked
+from .archive_lookup import ArchiveLookup, conversation_of
+from .counting import UnreadCounter
+from .markers import MARKER_TAGS, MDS_NODE, displayed_item, marked
+from .model import LONGEST_ID, Activity, ActivityKind
+from .query import NS, Query, cut, entry_message, fin
 
 log = logging.getLogger("xmppd.inbox")
 
-NS = "urn:xmpp:inbox:1"
 MESSAGES = (Kind.MESSAGE,)
 HIDDEN = int(Flags.HIDDEN)
 
@@ -52,7 +47,7 @@ HIDDEN = int(Flags.HIDDEN)
 @dataclass(frozen=True)
 class Config:
     page: int = option(250, "Conversations of a page, at most.", low=1, high=1000)
-    conversations: int = option(2000, "Conversations that are remembered for an account.", low=10, high=100_000)
+    conversations: int = option(2000, "Conversations that are stored for an account.", low=10, high=100_000)
 
 
 class Conversations(Plugin[Config]):
@@ -67,53 +62,54 @@ class Conversations(Plugin[Config]):
     provides = (INBOX,)
 
     def setup(self) -> None:
-        self.ledger = Ledger(self.host, self.classify)
+        self.archive = ArchiveLookup(self.host, self.classify)
+        self.counter = UnreadCounter(self.host, self.archive)
 
     async def start(self) -> None:
         self.rules = self.host.service(MESSAGE_RULES)
 
     async def stop(self) -> None:
         try:
-            await self.ledger.flush()
+            await self.counter.store.flush()
         except StorageUnavailable:
-            log.warning("the inbox of the last second is counted again from the archive: the store is away")
+            log.warning("the inbox of the last second will be counted again from the archive: the store is away")
 
     # ---- contracts.inbox.Inbox
 
     async def unread(self, owner: str) -> int:
         account = await self.host.open_account(JID.parse(owner))
-        return (await self.ledger.settle(account)).unread if account is not None else 0
+        return (await self.counter.count(account)).unread if account is not None else 0
 
-    # ---- what happens
+    # ---- activities
 
-    def classify(self, stanza: Stanza, came: bool) -> tuple[What, str]:
-        """Of a message in the archive."""
-        if not came and not MARKER_TAGS.isdisjoint(stanza.tags):
-            return What.DISPLAYED, marked(stanza)[:LONGEST_ID]
+    def classify(self, stanza: Stanza, incoming: bool) -> tuple[ActivityKind, str]:
+        """The kind of an archived message, and its text for `Activity`."""
+        if not incoming and not MARKER_TAGS.isdisjoint(stanza.tags):
+            return ActivityKind.MARKER, marked(stanza)[:LONGEST_ID]
         if not self.rules.policy(stanza).unread:
-            return What.PASSED, ""
-        return (What.CAME, stanza.id[:LONGEST_ID]) if came else (What.WENT, "")
+            return ActivityKind.OTHER, ""
+        return (ActivityKind.RECEIVED, stanza.id[:LONGEST_ID]) if incoming else (ActivityKind.SENT, "")
 
     @on(ARRIVED, kinds=MESSAGES, types=STORED_TYPES)
     def arrived(self, event: Inbound) -> None:
         entry = event.entry
         if entry is not None and not entry.flags & HIDDEN:
-            self._note(event, entry, entry.peer != event.owner.bare)
+            self._record(event, entry, entry.peer != event.owner.bare)
 
     @on(SENT, kinds=MESSAGES, types=STORED_TYPES)
     def sent(self, event: Outbound) -> None:
         stanza, entry = event.stanza, event.entry
         if entry is not None:
-            self._note(event, entry, came=False)
+            self._record(event, entry, incoming=False)
         elif stanza.to is not None and not MARKER_TAGS.isdisjoint(stanza.tags):
-            peer = place(self.host, stanza, stanza.to.bare, stanza.to.resource)
-            self.ledger.note(event.owner, peer, Step(What.DISPLAYED, 0, marked(stanza)[:LONGEST_ID]))
+            peer = conversation_of(self.host, stanza, stanza.to.bare, stanza.to.resource)
+            self.counter.record(event.owner, peer, Activity(ActivityKind.MARKER, 0, marked(stanza)[:LONGEST_ID]))
 
-    def _note(self, event: Event, entry: Entry, came: bool) -> None:
+    def _record(self, event: Event, entry: Entry, incoming: bool) -> None:
         stanza = event.stanza
-        what, text = self.classify(stanza, came)
-        peer = place(self.host, stanza, entry.peer, entry.resource)
-        self.ledger.note(event.owner, peer, Step(what, entry.id, text))
+        kind, text = self.classify(stanza, incoming)
+        peer = conversation_of(self.host, stanza, entry.peer, entry.resource)
+        self.counter.record(event.owner, peer, Activity(kind, entry.id, text))
 
     @on(NODE_CHANGED)
     def displayed(self, event: NodeChanged) -> None:
@@ -126,13 +122,13 @@ class Conversations(Plugin[Config]):
         for item in event.items:
             until = displayed_item(event.owner, item.payload)
             if until:
-                self.ledger.note(account, item.id, Step(What.READ, until))
+                self.counter.record(account, item.id, Activity(ActivityKind.READ, until))
 
     @on(ACCOUNT_DELETED)
     def deleted(self, jid: JID) -> None:
-        self.ledger.forget(jid.bare)
+        self.counter.forget(jid.bare)
 
-    # ---- the question
+    # ---- the query
 
     @iq("get", NS, "inbox", To.SELF)
     async def query(self, request: Request) -> Element:
@@ -140,73 +136,19 @@ class Conversations(Plugin[Config]):
         session, account = request.session, request.account
         if session is None:
             raise ServiceUnavailable()
-        unread_only = _flag(request.payload, "unread-only", False)
-        with_messages = _flag(request.payload, "messages", True)
-        asked = rsm.read(request.payload)
-        await self.ledger.settle(account)
-        found = await self.ledger.listed(account, self.config.conversations)
-        listed = [(peer, each) for peer, each in found.items() if each.last and (each.unread or not unread_only)]
-        listed.sort(key=lambda pair: -pair[1].last)
-        most = min(self.config.page, self.host.server.limits.queue // 2)
-        shown = listed[_cut(listed, asked, most)]
+        query = Query.read(request.payload)
+        await self.counter.count(account)
+        found = list((await self.counter.conversations(account, self.config.conversations)).items())
+        matching = [(peer, each) for peer, each in found if query.matches(each)]
+        matching.sort(key=lambda pair: -pair[1].last)
+        shown = matching[cut(matching, query.page, min(self.config.page, self.host.server.limits.queue // 2))]
         bodies: dict[int, bytes] = {}
-        if with_messages and shown:
+        if query.messages and shown:
             wanted = Range(ids=tuple(sorted(each.last for _, each in shown)), without=Flags.HIDDEN)
-            entries = await self.ledger.log.page(account.bare, wanted, len(shown))
+            entries = await self.archive.log.page(account.bare, wanted, len(shown))
             bodies = {entry.id: entry.body for entry in entries}
         start = f"<message to='{quoted(session.jid.full)}' from='{quoted(account.bare)}'>"
-        query = quoted(request.stanza.id)
+        query_id = quoted(request.stanza.id)
         for peer, each in shown:
-            session.channel.send(_entry(start, peer, each, bodies.get(each.last), query), 0)
-        first, last = (str(shown[0][1].last), str(shown[-1][1].last)) if shown else ("", "")
-        sums = [each.unread for each in found.values() if each.last]
-        attributes = {
-            "total": str(len(sums)),
-            "unread": str(sum(count > 0 for count in sums)),
-            "all-unread": str(sum(sums)),
-        }
-        return E("fin", NS, attributes, rsm.answer(first, last, len(listed)))
-
-
-def _flag(payload: Element, name: str, default: bool) -> bool:
-    text = payload.get(name)
-    if text is None:
-        return default
-    if text not in ("true", "false", "1", "0"):
-        raise BadRequest(f"{name} is a boolean")
-    return text in ("true", "1")
-
-
-def _cut(listed: list[tuple[str, Conversation]], asked: rsm.Asked, most: int) -> slice:
-    """The page. The id of an item is that of its last message, so a page goes on where the former one ended, even when
-    the conversation at the seam has moved to the top meanwhile. Raises ItemNotFound."""
-    low, high = 0, len(listed)
-    if asked.after is not None:
-        after = _number(asked.after)
-        low = next((place for place, (_, each) in enumerate(listed) if each.last < after), high)
-    if asked.before:
-        before = _number(asked.before)
-        high = next((place for place, (_, each) in enumerate(listed) if each.last <= before), high)
-    if asked.index is not None:
-        low = max(low, min(asked.index, high))
-    size = min(most, most if asked.max is None else asked.max, max(high - low, 0))
-    return slice(high - size, high) if asked.backwards else slice(low, low + size)
-
-
-def _number(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 20:
-        return int(text)
-    raise ItemNotFound("no such conversation")
-
-
-def _entry(start: str, peer: str, each: Conversation, body: bytes | None, query: str) -> bytes:
-    """A message: <entry/>, and the last message as the archive gives it (XEP-0313 section 4.2). `start`: the message's
-    start tag; `query`: the id of the question, escaped."""
-    entry = f"{start}<entry xmlns='{NS}' unread='{each.unread}' jid='{quoted(peer)}' id='{each.newest}'/>"
-    if body is None:
-        return f"{entry}</message>".encode()
-    opening = (
-        f"{entry}<result xmlns='{MAM_NS}' queryid='{query}' id='{each.last}'><forwarded xmlns='{FORWARD_NS}'>"
-        f"<delay xmlns='{DELAY_NS}' stamp='{stamp(each.last)}'/>"
-    )
-    return b"%b%b</forwarded></result></message>" % (opening.encode(), embedded(body))
+            session.channel.send(entry_message(start, peer, each, bodies.get(each.last), query_id), 0)
+        return fin(found, shown, len(matching))

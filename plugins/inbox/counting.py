@@ -1,164 +1,157 @@
-"""Steps are counted: what the conversations are after them. Where a step says too little, the log does."""
+"""Keeps the conversations of the accounts of a host up to date: activities are recorded in memory on the path of a
+message, and counted and stored about once a second."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Mapping
 
 from msgspec import structs
 
-from xmppd.contracts.pubsub import PUBSUB
-from xmppd.plugin import JID, Host, Kind, Stanza
-from xmppd.stanza import look_at
-from xmppd.storage.api import Entry, Flags, Range
+from xmppd.cache import Cache
+from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
+from xmppd.errors import StorageUnavailable
+from xmppd.plugin import Account, Host
 
-from .model import LONGEST_ID, NEW, Ask, Conversation, Step, Summary, What, advance
-from .reading import MDS_NODE, displayed_item
+from .account_count import AccountCount
+from .archive_lookup import ArchiveLookup
+from .model import Activity, Conversation, Summary
+from .store import ConversationStore
+from .write_behind import WriteBehindBuffer
 
-if TYPE_CHECKING:
-    from .ledger import Ledger
+log = logging.getLogger("xmppd.inbox")
 
-PAGE = 100
-COUNTED = 1000
-"""So far back the log is asked for what is unread."""
-MARGIN = 10_000_000
-"""Microseconds. An id is given when a message is decided, and seen when it is committed: the stored position stays this
-much behind, so that none falls between. What is read again changes nothing."""
+CAUGHT_UP_ACCOUNTS = 50_000
+CAUGHT_UP_BYTES = 32 << 20
 
 
-class Count:
-    """One account's steps, counted."""
+class UnreadCounter:
+    def __init__(self, host: Host, archive: ArchiveLookup) -> None:
+        self.host = host
+        self.archive = archive
+        self.store = ConversationStore(host, self._count_before_write, self._recount)
+        self.caught_up: Cache[str, Summary] = Cache(
+            CAUGHT_UP_ACCOUNTS, CAUGHT_UP_BYTES, lambda owner, summary: 400 + len(owner)
+        )
+        """The sums of accounts of which everything is counted that was in the log before `record` got its first
+        activity."""
+        self.incomplete: set[str] = set()
+        """Accounts of which activities were dropped since the last count: the archive must be read."""
 
-    def __init__(self, ledger: Ledger, owner: str, unstored: Mapping[str, Conversation]) -> None:
-        """`unstored`: what the store does not have yet."""
-        self.ledger = ledger
-        self.owner = owner
-        self.unstored = unstored
-        self.changed: dict[str, Conversation] = {}
-        self.before: dict[str, Conversation] = {}
-        self.read: dict[str, int] = {}
-        self.position = 0
+    # ---- on the path of a message
 
-    async def get(self, peer: str) -> Conversation:
-        found = self.changed.get(peer)
-        if found is not None:
-            return found
-        found = self.ledger.known.get(self.owner, peer) or self.unstored.get(peer)
-        if found is None:
-            found = await self.ledger.conversations.read(self.owner, peer) or NEW
-        self.before[peer] = found
-        return found
-
-    def summary(self, old: Summary) -> Summary:
-        before, changed = self.before, self.changed
-        unread = sum(each.unread - before[peer].unread for peer, each in changed.items())
-        added = sum(not before[peer].newest for peer in changed)
-        newest = max((each.newest for each in changed.values()), default=0)
-        safe = min(max(newest, self.position), int(self.ledger.host.clock.now() * 1_000_000) - MARGIN)
-        return Summary(max(old.position, safe), max(0, old.unread + unread), old.conversations + added)
+    def record(self, account: Account, peer: str, activity: Activity) -> None:
+        """Buffers an activity, to be counted and stored later."""
+        buffer = self.store.buffers.get(account.bare)
+        if buffer is None or buffer.account is not account:
+            if not account.alive:
+                return
+            buffer = self.store.buffer(account)
+        if not buffer.activities:
+            self.store.write_soon(buffer)
+        if not buffer.add(peer, activity):
+            self.incomplete.add(account.bare)
 
     # ---- counting
 
-    async def run(self, steps: Mapping[str, Sequence[Step]]) -> None:
-        """Raises StorageUnavailable."""
-        for peer, each in steps.items():
-            for step in each:
-                await self.take(peer, step)
-
-    async def take(self, peer: str, step: Step) -> None:
-        old = await self.get(peer)
-        new, ask = advance(old, step)
-        if ask is Ask.FIND:
-            id = await self.find(peer, new, step.text)
-            if id <= new.read:
-                ask = None
-            else:
-                new, ask = advance(new, Step(What.READ, id))
-        if ask is Ask.COUNT:
-            new = await self.count(peer, new)
-        if not new.newest:
-            return  # nothing was said there
-        self.changed[peer] = new
-        if new.read > old.read and old.unread:
-            self.read[peer] = new.read
-
-    async def find(self, peer: str, old: Conversation, text: str) -> int:
-        """The entry whose stanza has that id, 0 if it is not among the unread."""
-        before: int | None = None
-        for _ in range(COUNTED // PAGE):
-            page = await self.page(peer, Range(after=old.read, before=before, flags=Flags.INCOMING), backwards=True)
-            for entry in reversed(page):
-                if read_stanza(entry).id[:LONGEST_ID] == text:
-                    return entry.id
-            if len(page) < PAGE:
-                break
-            before = page[0].id
-        return 0
-
-    async def count(self, peer: str, old: Conversation) -> Conversation:
-        """How many came behind what was read."""
-        after, unread = old.read, 0
-        last, mark = old.last, old.mark
-        while unread < COUNTED:
-            page = await self.page(peer, Range(after=after, flags=Flags.INCOMING), backwards=False)
-            for entry in page:
-                what, text = self.ledger.classify(read_stanza(entry), True)
-                if what is What.CAME:
-                    unread += 1
-                    if entry.id >= last:
-                        last, mark = entry.id, text
-            if len(page) < PAGE:
-                break
-            after = page[-1].id
-        return structs.replace(old, unread=unread, last=last, newest=max(old.newest, last), mark=mark)
-
-    async def page(self, peer: str, range: Range, backwards: bool) -> list[Entry]:
-        bare, _, resource = peer.partition("/")
-        wanted = replace(range, peer=bare, resource=resource or None, without=Flags.HIDDEN)
-        return await self.ledger.log.page(self.owner, wanted, PAGE, backwards)
-
-    async def catch_up(self, summary: Summary | None, until: int) -> Summary:
-        """What this process was not told: read the log from the position on, up to an id. `summary`: what the store
-        does not have yet."""
-        ledger, owner = self.ledger, self.owner
-        summary = summary or await ledger.summaries.read(owner, "") or Summary()
-        after = summary.position
-        while page := await ledger.log.page(owner, Range(after=after, high=until, without=Flags.HIDDEN), PAGE):
-            for entry in page:
-                await self.take_entry(entry)
-            after = self.position = page[-1].id
-        pubsub = ledger.host.find(PUBSUB)
-        if pubsub is not None:
-            for item in await pubsub.items(JID.parse(owner), MDS_NODE):
-                until = displayed_item(owner, item.payload)
-                if until:
-                    await self.take(item.id, Step(What.READ, until))
+    async def count(self, account: Account) -> Summary:
+        """Counts everything that was released to this account; it is stored soon. Raises StorageUnavailable."""
+        summary = await self._count(account)
+        buffer = self.store.buffers.get(account.bare)
+        if buffer is not None and buffer.unwritten:
+            self.store.write_soon(buffer)
         return summary
 
-    async def take_entry(self, entry: Entry) -> None:
-        stanza = read_stanza(entry)
-        came = bool(entry.flags & Flags.INCOMING) and entry.peer != self.owner
-        what, text = self.ledger.classify(stanza, came)
-        await self.take(place(self.ledger.host, stanza, entry.peer, entry.resource), Step(what, entry.id, text))
+    async def _count_before_write(self, buffer: WriteBehindBuffer) -> None:
+        if buffer.deleted:
+            return
+        if buffer.account.alive:
+            await self._count(buffer.account)
+        else:
+            self.forget(buffer.account.bare)
 
+    async def _count(self, account: Account) -> Summary:
+        owner = account.bare
+        async with self.host.locks.hold(f"inbox {owner}"):
+            buffer = self.store.buffer(account)
+            with buffer.in_use():
+                # Activities from here on go into the emptied buffer: reading the log need not follow them.
+                incomplete, until = owner in self.incomplete, account.began
+                if incomplete:
+                    self.incomplete.discard(owner)
+                    self.caught_up.pop(owner)
+                    until = account.released
+                summary = self.caught_up.get(owner)
+                if summary is not None and not buffer.activities:
+                    return summary
+                (activities, size), rejections = buffer.drain(), buffer.rejections
+                count = AccountCount(self.host, self.store, self.archive, owner, buffer.unstored())
+                try:
+                    if summary is None:
+                        summary = await count.catch_up(buffer.summary, until)
+                    await count.apply_all(activities)
+                except BaseException as error:
+                    if isinstance(error, StorageUnavailable) or not isinstance(error, Exception):  # or cancelled
+                        buffer.requeue(activities, size)
+                    else:
+                        self.store.soon.release(size)
+                        incomplete = True
+                    if incomplete:
+                        self.incomplete.add(owner)
+                    raise
+                summary = count.summary(summary)
+                if buffer.deleted or not account.alive:
+                    self.store.soon.release(size)
+                    return summary
+                rejected = buffer.rejections != rejections
+                if rejected:  # the conversations that this count began with were never stored
+                    buffer.requeue(activities, size)
+                else:
+                    buffer.add_counted(count.differing(), len(count.changed), summary, size)
+                    self._remember(owner, count.changed, summary)
+        if rejected:
+            return await self._count(account)
+        for peer, until in count.read_up_to.items():
+            self.host.tell(CONVERSATION_READ, ConversationRead(owner, peer, until))
+        return summary
 
-ROOM_MARK = "http://jabber.org/protocol/muc#user|x"
+    def _remember(self, owner: str, changed: Mapping[str, Conversation], summary: Summary) -> None:
+        self.store.cache.update(owner, changed)
+        self.caught_up.put(owner, summary)
 
+    def _recount(self, owner: str) -> None:
+        """The store has rejected what was counted."""
+        log.error("the inbox of %s is counted anew from the archive", owner)
+        self.incomplete.add(owner)
+        self.caught_up.pop(owner)
 
-def place(host: Host, stanza: Stanza, peer: str, resource: str) -> str:
-    """The conversation that a message belongs to: the bare address, in rooms the occupant's (private messages)."""
-    if not resource or stanza.type != "chat":
-        return peer
-    if ROOM_MARK not in stanza.tags:
-        home = host.router.hosts.get(peer.partition("@")[2])
-        if home is None or home.type != "rooms":
-            return peer
-    return f"{peer}/{resource}"
+    def forget(self, owner: str) -> None:
+        """Drops what is in memory of an account that was deleted."""
+        self.incomplete.discard(owner)
+        self.caught_up.pop(owner)
+        self.store.forget(owner)
 
+    # ---- reading
 
-def read_stanza(entry: Entry) -> Stanza:
-    try:
-        return look_at(entry.body)
-    except ValueError:
-        return Stanza(Kind.MESSAGE)
+    async def conversations(self, account: Account, limit: int) -> Mapping[str, Conversation]:
+        """The newest `limit` conversations, by peer; older ones are deleted. Read-only. Raises StorageUnavailable."""
+        owner, store = account.bare, self.store
+        async with self.host.locks.hold(f"inbox {owner}"):
+            buffer = store.buffer(account)
+            with buffer.in_use():
+                found = await store.read_all(buffer)
+                summary = self.caught_up.get(owner) or Summary()
+                order = sorted(found, key=lambda peer: found[peer].newest, reverse=True) if len(found) > limit else []
+                surplus = order[limit:]
+                remaining = {peer: each for peer, each in found.items() if peer not in surplus} if surplus else found
+                unread = sum(each.unread for each in remaining.values())
+                corrected = structs.replace(summary, unread=unread, conversations=len(remaining))
+                if (surplus or corrected != summary) and account.alive and not buffer.deleted:
+                    buffer.remove(surplus, corrected)
+                    store.write_soon(buffer)
+                    if owner in self.caught_up:
+                        self.caught_up.put(owner, corrected)
+                    for peer in surplus:
+                        store.cache.remove(owner, peer)
+                    return remaining
+                return found

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from lxml import etree
 
-from plugins.inbox.model import Conversation, Step, What
+from plugins.inbox.model import Activity, ActivityKind, Conversation
 from tests.harness import Client, Harness, condition
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged, Published
 from xmppd.errors import StorageUnavailable
@@ -198,7 +198,7 @@ async def test_is_stored_once_a_second_in_one_commit(server: Harness) -> None:
     for number in range(20):
         say(juliet, "romeo@localhost", f"m{number}")
     await server.quiet()
-    kept = server.storage.map("inbox", server.host.plugins["inbox"].ledger.conversations.record)
+    kept = server.storage.map("inbox", server.host.plugins["inbox"].counter.store.conversations.record)
     assert await kept.read_all("romeo@localhost") == {}
     await server.advance(1.5)
     assert (await kept.read_all("romeo@localhost"))["juliet@localhost"].unread == 20
@@ -248,22 +248,22 @@ async def test_an_archive_from_before_is_counted_once(server: Harness) -> None:
 
 async def test_only_what_was_there_before_is_read_from_the_log(server: Harness) -> None:
     _, juliet, _ = await three(server)
-    ledger = server.host.plugins["inbox"].ledger
+    counter = server.host.plugins["inbox"].counter
     read: list[object] = []
-    page = ledger.log.page
+    page = counter.archive.log.page
 
     async def watched(*asked: object) -> object:
         found = await page(*asked)
         read.extend(found)
         return found
 
-    ledger.log.page = watched
+    counter.archive.log.page = watched
     for number in range(5):
         say(juliet, "romeo@localhost", f"m{number}")
         await server.advance(2)
         await server.quiet()
     await server.advance(2)
-    assert ledger.caught_up["romeo@localhost"].unread == 5
+    assert counter.caught_up.get("romeo@localhost").unread == 5
     assert read == []
     second = await crashed(server)
     again = await second.login("romeo")
@@ -273,24 +273,21 @@ async def test_only_what_was_there_before_is_read_from_the_log(server: Harness) 
     await second.stop()
 
 
-@pytest.mark.parametrize("kept", [1000, 3])
-async def test_what_is_known_need_not_be_read_again(
-    server: Harness, monkeypatch: pytest.MonkeyPatch, kept: int
-) -> None:
+@pytest.mark.parametrize("cached", [1000, 3])
+async def test_what_is_known_need_not_be_read_again(server: Harness, cached: int) -> None:
     """And it is what the store has, also when there is no room for all."""
-    monkeypatch.setattr("plugins.inbox.ledger.CACHED", kept)
-    monkeypatch.setattr("plugins.inbox.ledger.CACHED_BYTES", kept * 300)
     romeo, juliet, nurse = await three(server)
-    ledger = server.host.plugins["inbox"].ledger
+    counter = server.host.plugins["inbox"].counter
+    counter.caught_up.most, counter.store.cache.accounts.size = cached, cached * 300
     asked: list[str] = []
-    read_all = ledger.conversations.read_all
+    read_all = counter.store.conversations.read_all
 
     async def watched(owner: str) -> dict[str, Conversation]:
         asked.append(owner)
         return dict(await read_all(owner))
 
-    ledger.conversations.read_all = watched
-    random = Random(kept)
+    counter.store.conversations.read_all = watched
+    random = Random(cached)
     for step in range(60):
         one, other = random.sample((romeo, juliet, nurse), 2)
         if random.random() < 0.7:
@@ -301,14 +298,14 @@ async def test_what_is_known_need_not_be_read_again(
             )
         await server.advance(random.choice((0.1, 1.5)))
         await talks(random.choice((romeo, juliet, nurse)))
-    if kept == 1000:
+    if cached == 1000:
         assert sorted(asked) == sorted(client.bare for client in (romeo, juliet, nurse))
     for client in (romeo, juliet, nurse):
         shown = await talks(client)
-        await ledger.flush()
+        await counter.store.flush()
         stored = await read_all(client.bare)
-        known = ledger.known.all(client.bare)
-        assert known is None or known == stored
+        cached_now = counter.store.cache.get_all(client.bare)
+        assert cached_now is None or cached_now == stored
         listed = {peer: each for peer, each in stored.items() if each.last}
         assert dict(shown) == {peer: each.unread for peer, each in listed.items()}
         assert len(shown) == len(listed) == 2
@@ -365,9 +362,9 @@ async def test_a_deleted_account_leaves_nothing(server: Harness) -> None:
     await server.quiet()
     await server.server.accounts.delete(JID.parse("romeo@localhost"))
     await server.advance(3)
-    ledger = server.host.plugins["inbox"].ledger
-    assert await ledger.conversations.read_all("romeo@localhost") == {}
-    assert await ledger.summaries.read("romeo@localhost", "") is None
+    counter = server.host.plugins["inbox"].counter
+    assert await counter.store.conversations.read_all("romeo@localhost") == {}
+    assert await counter.store.summaries.read("romeo@localhost", "") is None
     assert romeo is not None
 
 
@@ -401,8 +398,8 @@ async def test_displayed_synchronisation_reads_up_to_what_it_names(server: Harne
 
 
 async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is noted of a conversation is bounded, and nothing is miscounted for it."""
-    monkeypatch.setattr("plugins.inbox.pending.OWNER_BYTES", 1000)
+    """What is buffered of a conversation is bounded, and nothing is miscounted for it."""
+    monkeypatch.setattr("plugins.inbox.write_behind.ACCOUNT_BYTES", 1000)
     romeo, juliet, nurse = await three(server)
     say(nurse, "romeo@localhost", "first")
     await server.quiet()
@@ -410,9 +407,9 @@ async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monke
     for number in range(23):
         say(juliet, "romeo@localhost", f"m{number}")
     await server.quiet()
-    ledger = server.host.plugins["inbox"].ledger
-    assert "romeo@localhost" in ledger.behind
-    assert 0 < ledger.pending["romeo@localhost"].size <= 1000
+    counter = server.host.plugins["inbox"].counter
+    assert "romeo@localhost" in counter.incomplete
+    assert 0 < counter.store.buffers["romeo@localhost"].size <= 1000
     assert await talks(romeo) == [("juliet@localhost", 23), ("nurse@localhost", 1)]
     say(juliet, "romeo@localhost", "one more")
     await server.quiet()
@@ -421,7 +418,7 @@ async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monke
 
 async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Markers that no archive keeps: the last ones count."""
-    monkeypatch.setattr("plugins.inbox.pending.OWNER_BYTES", 2000)
+    monkeypatch.setattr("plugins.inbox.write_behind.ACCOUNT_BYTES", 2000)
     romeo, juliet, _ = await three(server)
     say(juliet, "romeo@localhost", "one")
     await server.quiet()
@@ -432,8 +429,8 @@ async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: py
             "<no-store xmlns='urn:xmpp:hints'/></message>"
         )
     await server.quiet()
-    ledger = server.host.plugins["inbox"].ledger
-    assert 0 < ledger.pending["romeo@localhost"].size <= 2000
+    counter = server.host.plugins["inbox"].counter
+    assert 0 < counter.store.buffers["romeo@localhost"].size <= 2000
     assert await talks(romeo) == [("juliet@localhost", 0)]
 
 
@@ -451,7 +448,7 @@ async def test_a_crash_between_counting_and_storing_takes_nothing(server: Harnes
     expected = await talks(romeo)
     assert expected == [("juliet@localhost", 0), ("nurse@localhost", 1)]
     assert server.backend.commits == commits, "a question waits for no disk"
-    kept = await server.host.plugins["inbox"].ledger.conversations.read_all("romeo@localhost")
+    kept = await server.host.plugins["inbox"].counter.store.conversations.read_all("romeo@localhost")
     assert kept["juliet@localhost"].unread == 2
     second = await crashed(server)
     again = await second.login("romeo")
@@ -462,7 +459,7 @@ async def test_a_crash_between_counting_and_storing_takes_nothing(server: Harnes
 async def test_a_question_while_the_store_is_away(server: Harness) -> None:
     """What was counted waits, is told, and is stored once, when the store is back. Nothing of it stays in memory."""
     romeo, juliet, nurse = await three(server)
-    ledger = server.host.plugins["inbox"].ledger
+    counter = server.host.plugins["inbox"].counter
     say(juliet, "romeo@localhost", "one")
     await server.quiet()
     await server.advance(2)
@@ -472,73 +469,73 @@ async def test_a_question_while_the_store_is_away(server: Harness) -> None:
     await server.advance(1.2)
     await server.advance(30)
     assert not server.storage.available
-    assert ledger.soon.held > 0
-    assert (await ledger.settle(server.host.accounts["romeo@localhost"])).unread == 2
+    assert counter.store.soon.held > 0
+    assert (await counter.count(server.host.accounts["romeo@localhost"])).unread == 2
     server.backend.release()
     await server.advance(5)
     assert await talks(romeo) == [("juliet@localhost", 2)]
-    await ledger.flush()
-    assert (await ledger.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
-    assert (ledger.soon.held, len(ledger.soon), ledger.pending) == (0, 0, {})
+    await counter.store.flush()
+    assert (await counter.store.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
+    assert (counter.store.soon.held, len(counter.store.soon), counter.store.buffers) == (0, 0, {})
     assert nurse is not None
 
 
 async def test_what_the_store_refuses_is_counted_anew(server: Harness) -> None:
     romeo, juliet, nurse = await three(server)
-    ledger = server.host.plugins["inbox"].ledger
+    counter = server.host.plugins["inbox"].counter
     for body in ("one", "two"):
         say(juliet, "romeo@localhost", body)
     await server.quiet()
     await server.advance(20)
-    await ledger.flush()
+    await counter.store.flush()
     say(juliet, "romeo@localhost", "three")
     await server.quiet()
-    await ledger.settle(server.host.accounts["juliet@localhost"])
+    await counter.count(server.host.accounts["juliet@localhost"])
     for _ in range(3):  # the batch, then each of the two alone
         server.backend.fail(DataError("poison"))
     await server.advance(5)
-    assert (ledger.soon.held, len(ledger.soon), ledger.pending) == (0, 0, {})
-    assert (await ledger.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
+    assert (counter.store.soon.held, len(counter.store.soon), counter.store.buffers) == (0, 0, {})
+    assert (await counter.store.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
     say(nurse, "romeo@localhost", "four")
     await server.quiet()
     assert await talks(romeo) == [("nurse@localhost", 1), ("juliet@localhost", 3)]
-    await ledger.flush()
-    assert (await ledger.summaries.read("romeo@localhost", "")).unread == 4
+    await counter.store.flush()
+    assert (await counter.store.summaries.read("romeo@localhost", "")).unread == 4
 
 
 async def test_what_waits_of_all_accounts_is_bounded(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is miscounted for it."""
     romeo, juliet, nurse = await three(server)
-    ledger = server.host.plugins["inbox"].ledger
+    counter = server.host.plugins["inbox"].counter
     say(juliet, "romeo@localhost", "first")
     await server.quiet()
-    await ledger.flush()
-    monkeypatch.setattr(ledger.soon, "_limit", 3000)
+    await counter.store.flush()
+    monkeypatch.setattr(counter.store.soon, "_limit", 3000)
     for number in range(30):
         say(juliet, "romeo@localhost", f"j{number}")
         say(nurse, "romeo@localhost", f"n{number}")
         await server.quiet()
-        assert ledger.soon.held <= 3000
+        assert counter.store.soon.held <= 3000
     assert dict(await talks(romeo)) == {"juliet@localhost": 31, "nurse@localhost": 30}
-    await ledger.flush()
-    assert ledger.soon.held == 0
+    await counter.store.flush()
+    assert counter.store.soon.held == 0
 
 
 async def test_a_name_that_is_used_again_begins_with_nothing(server: Harness) -> None:
     """What was counted for the former account, and was on its way to the store, is not the new one's."""
     romeo, juliet, _ = await three(server)
-    ledger = server.host.plugins["inbox"].ledger
+    counter = server.host.plugins["inbox"].counter
     say(juliet, "romeo@localhost", "one")
     await server.quiet()
     former = server.host.accounts["romeo@localhost"]
-    await ledger.settle(former)
+    await counter.count(former)
     await server.server.accounts.delete(JID.parse("romeo@localhost"))
-    ledger.note(former, "juliet@localhost", Step(What.CAME, 10**15, "late"))
-    await ledger.flush()
-    assert "romeo@localhost" not in ledger.pending
-    assert ledger.known.all("romeo@localhost") is None
-    assert ledger.soon.held == 0
-    assert await ledger.conversations.read_all("romeo@localhost") == {}
+    counter.record(former, "juliet@localhost", Activity(ActivityKind.RECEIVED, 10**15, "late"))
+    await counter.store.flush()
+    assert "romeo@localhost" not in counter.store.buffers
+    assert counter.store.cache.get_all("romeo@localhost") is None
+    assert counter.store.soon.held == 0
+    assert await counter.store.conversations.read_all("romeo@localhost") == {}
     assert romeo is not None
 
 
@@ -547,7 +544,7 @@ async def test_whenever_it_crashes_the_next_process_counts_the_same(
     server: Harness, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Counted, on its way, refused, or forgotten for want of room."""
-    monkeypatch.setattr("plugins.inbox.pending.OWNER_BYTES", 1800)
+    monkeypatch.setattr("plugins.inbox.write_behind.ACCOUNT_BYTES", 1800)
     random = Random(seed)
     clients = await three(server)
     for step in range(60):
@@ -564,12 +561,12 @@ async def test_whenever_it_crashes_the_next_process_counts_the_same(
         if what < 0.2:
             await talks(random.choice(clients))
         elif what < 0.3:
-            ledger = server.host.plugins["inbox"].ledger
-            await ledger.settle(server.host.accounts[random.choice(clients).bare])
+            counter = server.host.plugins["inbox"].counter
+            await counter.count(server.host.accounts[random.choice(clients).bare])
             if not server.storage.busy:
-                server.backend.fail(DataError("poison"), times=len(ledger.soon) + 1)
+                server.backend.fail(DataError("poison"), times=len(counter.store.soon) + 1)
                 with suppress(StorageUnavailable):
-                    await ledger.flush()
+                    await counter.store.flush()
                 server.backend._failures.clear()
     expected = {client.bare: dict(await talks(client)) for client in clients}
     second = await crashed(server)

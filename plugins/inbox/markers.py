@@ -1,4 +1,4 @@
-"""What says that something was read: markers (XEP-0333), displayed synchronisation (XEP-0490)."""
+"""Reads markers (XEP-0333) and displayed synchronisation (XEP-0490), by which a client says what was read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Final
 
 from xmppd.plugin import Stanza
 from xmppd.xep.elements import SID_NS
+from xmppd.xep.numbers import log_id
 from xmppd.xml import children, find, parse
 
 MARKERS_NS: Final = "urn:xmpp:chat-markers:0"
@@ -38,7 +39,7 @@ def displayed_item(owner: str, payload: bytes) -> int:
     if tree.tag != f"{{{MDS_NODE}}}displayed" or find(tree, SID_NS, "stanza-id") is None:
         return 0
     for each in children(tree, SID_NS, "stanza-id"):
-        id = str(each.get("id", ""))
-        if each.get("by") == owner and id.isascii() and id.isdigit() and len(id) < 19:
-            return int(id)
+        id = log_id(str(each.get("id", ""))) if each.get("by") == owner else None
+        if id is not None:
+            return id
     return 0
