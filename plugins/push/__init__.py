@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from xmppd.cache import Cache
 from xmppd.config import Duration, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import STORED_TYPES
@@ -49,15 +49,16 @@ from xmppd.xep.forms import Field, form, read_form
 from xmppd.xml import children, find, text_of, to_bytes
 
 from .chats import ChatSettings
-from .lost import OnTheWay
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
 from .outbox import Outbox
-from .rooms import InRooms
+from .rooms import RoomNotifications
+from .unacknowledged import UnacknowledgedMessages
 from .web import WebPush
 
 DEVICES: Final = "push-device"
 DRAFTS: Final = 10_000
-"""So many are remembered; what is dropped wakes a device once too often, after a crash."""
+DRAFT_BYTES: Final = 8 << 20
+"""In memory; a draft that is dropped is not withdrawn, and may wake a device in vain after a crash."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ class PushNotifications(Plugin[Config]):
         self.outbox = Outbox(self.host, self.send)
         self.web = WebPush(self.host, self.config)
         self.chats = ChatSettings(self.host)
-        self.rooms = InRooms(self)
-        self.on_the_way = OnTheWay(self)
-        self.drafts: OrderedDict[tuple[str, int], list[str]] = OrderedDict()
+        self.rooms = RoomNotifications(self)
+        self.unacknowledged = UnacknowledgedMessages(self)
+        self.drafts: Cache[tuple[str, int], list[str]] = Cache(DRAFTS, DRAFT_BYTES)
         """By owner and log entry: the devices for which a job was stored with a message that is not released yet."""
         self.owners: set[str] = set()
         """Accounts that have devices."""
@@ -137,17 +138,17 @@ class PushNotifications(Plugin[Config]):
         """Without a node: all of that app server."""
         jid, node, owner = _address(request).full, request.payload.get("node"), request.account.bare
         async with self.host.locks.hold(owner):
-            gone = [
+            removed = [
                 key
                 for key, each in self.devices.get(owner).items()
                 if each.jid == jid and (node is None or each.node == node)
             ]
-            await self._remove(owner, gone)
+            await self._remove(owner, removed)
 
     async def _remove(self, owner: str, keys: list[str]) -> None:
         writes: list[Write] = [self.devices.delete(owner, key) for key in keys]
         for key in keys:
-            writes.append(self.outbox.drop(owner, key))
+            writes.append(self.outbox.cancel(owner, key))
         if writes:
             await self.host.storage.commit(writes)
         if not self.devices.get(owner):
@@ -163,14 +164,14 @@ class PushNotifications(Plugin[Config]):
         if not ask.node and ask.account is None and self.web.pem:
             yield form("result", WEB_FORM, (Field("applicationServerKey", values=(self.web.public,)),))
 
-    # ---- what wakes them
+    # ---- messages that wake them
 
     @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,), types=STORED_TYPES, if_stored_in=DEVICES)
     def incoming(self, event: Inbound) -> None:
-        """What wakes a device is on disk with the message, should the process end between the two. Who is woken is
-        decided at the release."""
+        """Drafts the notifications in the batch of the message, should the process end before the release, where it
+        is decided who is woken."""
         owner, stanza = event.owner, event.stanza
-        if not event.log_id or not self.devices.get(owner.bare) or _own(event):
+        if not event.log_id or not self.devices.get(owner.bare) or _is_own(event):
             return
         level = self.rules.policy(stanza).push
         if level is Push.NEVER or (self.chats.ready(owner.bare) and not self.chats.wakes(owner, stanza)):
@@ -179,22 +180,20 @@ class PushNotifications(Plugin[Config]):
         if away:
             job = self._job(owner, stanza, level)
             for device in away:
-                event.write(self.outbox.drafted(owner.bare, device.key, job))
-            self.drafts[owner.bare, event.log_id] = [device.key for device in away]
-            if len(self.drafts) > DRAFTS:
-                self.drafts.popitem(last=False)
+                event.write(self.outbox.draft(owner.bare, device.key, job))
+            self.drafts.put((owner.bare, event.log_id), [device.key for device in away])
 
     @on(ARRIVED, kinds=(Kind.MESSAGE,), types=("chat", "normal", "groupchat"), if_stored_in=DEVICES)
     def arrived(self, event: Inbound) -> None:
-        """What is in the archive, and what a room says to a session that waits for its client."""
+        """For messages in the log, and those of a room to a session that waits for its client."""
         owner, stanza = event.owner, event.stanza
         group = stanza.type == "groupchat"
-        if not self.devices.get(owner.bare) or not (event.log_id or group) or _own(event):
+        if not self.devices.get(owner.bare) or not (event.log_id or group) or _is_own(event):
             return
         level = self.rules.policy(stanza).push
         if level is Push.NEVER:
             return
-        drafts = self.drafts.pop((owner.bare, event.log_id), ())
+        drafts = self.drafts.pop((owner.bare, event.log_id)) or ()
         if self.chats.ready(owner.bare):
             self._wake(owner, stanza, level, drafts)
         else:
@@ -229,16 +228,15 @@ class PushNotifications(Plugin[Config]):
         """Who uses another device may read it there; so that the phone is silent then, it waits, but for a call."""
         in_use = any(each.stream is not None and each.channel.gate is None for each in owner.sessions.values())
         wait = self.config.delay if in_use and level is not Push.URGENT else 0.0
-        return Job(int(level), self.host.clock.now() + wait, 0, *self._about(stanza), stanza.type == "groupchat")
+        return Job(int(level), self.host.clock.now() + wait, 0, *self._contents(stanza), stanza.type == "groupchat")
 
     @on(ROOM_SAYS)
     def says(self, event: RoomSaid) -> Iterable[Write]:
-        return self.rooms.note(event)
+        return self.rooms.before_commit(event)
 
     @on(ROOM_SAID)
     def said(self, event: RoomSaid) -> None:
-        """In a room, of which members are absent: their sessions are over, or they have not come yet."""
-        self.rooms.said(event)
+        self.rooms.after_commit(event)
 
     @on(RESTORED)
     def all_started(self, host: JID) -> None:
@@ -248,7 +246,7 @@ class PushNotifications(Plugin[Config]):
     @on(SESSION_RESUMED)
     def connected(self, session: Session) -> None:
         if session.account.bare in self.owners:
-            self.on_the_way.asked(session)
+            self.unacknowledged.mark_notified(session)
 
     @on(STREAM_LOST)
     def lost(self, session: Session) -> None:
@@ -256,19 +254,19 @@ class PushNotifications(Plugin[Config]):
         if owner in self.owners:
             devices = [each for each in self.devices.get(owner).values() if each.resource == session.resource]
             if devices:
-                self.on_the_way.lost(session, devices)
+                self.unacknowledged.connection_lost(session, devices)
 
     def wake_these(self, owner: Account, stanza: Stanza, level: Push, devices: Iterable[Device]) -> None:
-        """Those of the devices that are still not connected."""
+        """Wakes those of the devices that are still not connected."""
         job = self._job(owner, stanza, level)
         for device in devices:
             if self._is_away(owner, device, None):
                 self.outbox.add(owner.bare, device.key, job)
 
     def wake_for_room(self, owner: Account, stanza: Stanza) -> None:
-        """What a room says is to wake an account that is not in it."""
+        """Wakes an account that is not in the room of a message."""
         level = self.rules.policy(stanza).push
-        job = Job(int(level), self.host.clock.now(), 0, *self._about(stanza), True)
+        job = Job(int(level), self.host.clock.now(), 0, *self._contents(stanza), True)
         for device in self.devices.get(owner.bare).values():
             if self._is_away(owner, device, None):
                 self.outbox.add(owner.bare, device.key, job)
@@ -286,8 +284,8 @@ class PushNotifications(Plugin[Config]):
     def settings_changed(self, event: NodeChanged) -> None:
         self.chats.changed(event)
 
-    def _about(self, stanza: Stanza) -> tuple[str, str]:
-        """What the app server may be told."""
+    def _contents(self, stanza: Stanza) -> tuple[str, str]:
+        """Sender and body, as far as the app server may know them."""
         sender = stanza.sender.full if stanza.sender is not None and self.config.sender else ""
         body = stanza.child("jabber:client", "body") if self.config.body else None
         return sender, text_of(body)[:500]
@@ -295,7 +293,7 @@ class PushNotifications(Plugin[Config]):
     # ---- sending
 
     async def send(self, owner: str, key: str, job: Job) -> None:
-        """A job is due. Raises StorageUnavailable."""
+        """Sends a job that is due. Raises StorageUnavailable."""
         account = await self.host.open_account(JID.parse(owner))
         device = self.devices.get(owner).get(key) if account is not None else None
         if device is None:
@@ -314,9 +312,9 @@ class PushNotifications(Plugin[Config]):
         self.host.ask(JID.parse(device.jid), payload, partial(self._answered, owner, device, job), "set")
 
     def _answered(self, owner: str, device: Device, job: Job, answer: Stanza | None) -> None:
-        self.spawn(self._settle(owner, device, job, answer), "answer")
+        self.spawn(self._finish(owner, device, job, answer), "answer")
 
-    async def _settle(self, owner: str, device: Device, job: Job, answer: Stanza | None) -> None:
+    async def _finish(self, owner: str, device: Device, job: Job, answer: Stanza | None) -> None:
         if answer is not None and not answer.is_error:
             await self._after(owner, device, job, "done")
         else:
@@ -328,22 +326,22 @@ class PushNotifications(Plugin[Config]):
             if condition == "done":
                 await self.outbox.done(owner, device.key, job)
                 if device.failures:
-                    await self._mark(owner, device, 0)
+                    await self._set_failures(owner, device, 0)
                 return
             if condition in PERMANENT:
                 self.outbox.log.warning("%s wakes %s no more: its app server says %s", device.jid, owner, condition)
                 async with self.host.locks.hold(owner):
                     await self._remove(owner, [device.key])
             elif job.attempts + 1 < self.config.attempts:
-                await self.outbox.again(owner, device.key, job)
+                await self.outbox.retry(owner, device.key, job)
             else:
                 self.outbox.log.warning("%s could not be told about a message for %s: %s", device.jid, owner, condition)
                 await self.outbox.done(owner, device.key, job)
-                await self._mark(owner, device, device.failures + 1)
+                await self._set_failures(owner, device, device.failures + 1)
         except StorageUnavailable:
-            self.outbox.later(owner, device.key, job)
+            self.outbox.postpone(owner, device.key, job)
 
-    async def _mark(self, owner: str, device: Device, failures: int) -> None:
+    async def _set_failures(self, owner: str, device: Device, failures: int) -> None:
         async with self.host.locks.hold(owner):
             known = self.devices.get(owner).get(device.key)
             if known is None:
@@ -356,8 +354,8 @@ class PushNotifications(Plugin[Config]):
                 await self.host.storage.commit([self.devices.put(owner, device.key, changed)])
 
 
-def _own(event: Inbound) -> bool:
-    """What one says oneself wakes nobody."""
+def _is_own(event: Inbound) -> bool:
+    """Whether another device of the account has sent it: that wakes nobody."""
     sender = event.stanza.sender
     return sender is not None and sender.bare == event.owner.bare
 

@@ -19,9 +19,8 @@ BOOKMARKS: Final = "urn:xmpp:bookmarks:1"
 NOTIFY: Final = ("urn:xmpp:notification-settings:1", "urn:xmpp:notification-settings:0")
 REFERENCE_NS: Final = "urn:xmpp:reference:0"
 REPLY_NS: Final = "urn:xmpp:reply:0"
-KEPT: Final = 10_000
-KEPT_BYTES: Final = 16 << 20
-"""So many accounts' settings are kept in memory, of so many bytes."""
+CACHED_ACCOUNTS: Final = 10_000
+CACHED_BYTES: Final = 16 << 20
 LONGEST_NICK: Final = 1023
 """Of a resourcepart (RFC 7622 section 3.4); a longer one is nobody's."""
 
@@ -55,7 +54,7 @@ class ChatSettings:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._known: Cache[str, dict[str, Chat]] = Cache(KEPT, KEPT_BYTES)
+        self._known: Cache[str, dict[str, Chat]] = Cache(CACHED_ACCOUNTS, CACHED_BYTES)
         self._reading: dict[str, object] = {}
 
     def ready(self, owner: str) -> bool:

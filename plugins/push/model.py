@@ -1,4 +1,4 @@
-"""Devices that want to be woken, and what is on its way to them."""
+"""Devices that want to be woken, and their notifications."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A notification that is owed to a device. `level`: of `Push`. `due`: seconds since 1970 UTC. `sender`: the last
+    """A notification that a device is to get. `level`: of `Push`. `due`: seconds since 1970 UTC. `sender`: the last
     message's. `group`: there is one of a room among them, of which no list of the unread tells."""
 
     level: int

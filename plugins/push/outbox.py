@@ -1,4 +1,4 @@
-"""What is owed to devices: stored, sent when due, tried again, there again after a restart."""
+"""The queue of notifications: stored, sent when due, retried, there again after a restart."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .model import Job, merged
 if TYPE_CHECKING:
     from xmppd.clock import Timer
 
-FIRST_BREAK: Final = 10.0
-LONGEST_BREAK: Final = 3600.0
+FIRST_PAUSE: Final = 10.0
+LONGEST_PAUSE: Final = 3600.0
 """No job waits longer, whatever a clock that was set says."""
 SHORTEST: Final = 0.001
 """Timers fire up to so much too early; no shorter one is set."""
@@ -27,7 +27,7 @@ Key = tuple[str, str]
 
 class Outbox:
     """At most one job for a device: what comes while one waits is merged into it; what comes while one is being
-    sent waits behind it. `send` starts to deliver a job and calls `done` or `again`.
+    sent waits behind it. `send` starts to deliver a job and calls `done` or `retry`.
 
     A job says by the wall clock when it is due, for the next process. In this one it waits by the monotonic clock, and
     has a timer as long as it waits.
@@ -53,34 +53,34 @@ class Outbox:
         while owners := await self.jobs.owners(self.host.domain, after):
             for owner in owners:
                 for key, job in (await self.jobs.read_all(owner)).items():
-                    self._wait(owner, key, job)
+                    self._schedule(owner, key, job)
             after = owners[-1]
 
     def add(self, owner: str, key: str, job: Job) -> None:
-        """Stored in this turn of the loop, with what else comes."""
+        """Stored with what else comes in this turn of the event loop."""
         before = self.waiting.get((owner, key))
         job = merged(before, job)
         if job == before:
             return  # stored, or about to be
-        self._note((owner, key), job)
-        self._soon.note((owner, key), _Waiting(self, (owner, key)))
+        self._enqueue((owner, key), job)
+        self._soon.note((owner, key), _JobNote(self, (owner, key)))
 
-    def with_them(self, write: Write) -> None:
-        """Commit this, too: with the jobs that were added in this turn, or behind them."""
-        also = _Also(write)
-        self._soon.note(also, also)
+    def write_after_jobs(self, write: Write) -> None:
+        """Commits a write in the batch of the jobs that were added before, or in a later one."""
+        note = _WriteNote(write)
+        self._soon.note(note, note)
 
-    def drafted(self, owner: str, key: str, job: Job) -> Write:
+    def draft(self, owner: str, key: str, job: Job) -> Write:
         """For the batch of the message itself: if the process ends before `add`, the next one finds the job."""
         return self.jobs.put(owner, key, merged(self.waiting.get((owner, key)), job))
 
     def withdraw(self, owner: str, keys: Iterable[str]) -> None:
-        """What was drafted is not to be sent after all."""
-        gone = [key for key in keys if (owner, key) not in self.waiting and (owner, key) not in self.sending]
-        if gone:
-            self.host.background.spawn(self._forget(owner, gone), "push")
+        """Deletes drafts that are not to be sent after all."""
+        unused = [key for key in keys if (owner, key) not in self.waiting and (owner, key) not in self.sending]
+        if unused:
+            self.host.background.spawn(self._delete(owner, unused), "push")
 
-    async def _forget(self, owner: str, keys: list[str]) -> None:
+    async def _delete(self, owner: str, keys: list[str]) -> None:
         try:
             await self.host.storage.commit([self.jobs.delete(owner, key) for key in keys])
         except StorageUnavailable:
@@ -88,15 +88,15 @@ class Outbox:
 
     # ---- when it is due
 
-    def _note(self, device: Key, job: Job) -> None:
-        """It waits from here on."""
-        wait = min(max(0.0, job.due - self.host.clock.now()), LONGEST_BREAK)
+    def _enqueue(self, device: Key, job: Job) -> None:
+        """It waits from here on, merged with a job of the device that waits already."""
+        wait = min(max(0.0, job.due - self.host.clock.now()), LONGEST_PAUSE)
         due = self.host.clock.monotonic() + wait
         self.waiting[device] = merged(self.waiting.get(device), job)
         self._due[device] = min(due, self._due.get(device, due))
 
-    def _wait(self, owner: str, key: str, job: Job) -> None:
-        self._note((owner, key), job)
+    def _schedule(self, owner: str, key: str, job: Job) -> None:
+        self._enqueue((owner, key), job)
         self.arm((owner, key))
 
     def arm(self, device: Key) -> None:
@@ -106,7 +106,7 @@ class Outbox:
         due = self._due[device]
         left = due - self.host.clock.monotonic()
         if left <= 0:
-            job = self._take(device)
+            job = self._dequeue(device)
             assert job is not None
             self.sending[device] = job
             self.host.background.spawn(self._send(*device, job), "push")
@@ -123,8 +123,8 @@ class Outbox:
         self._timers.pop(device, None)
         self.arm(device)
 
-    def _take(self, device: Key) -> Job | None:
-        """It waits no longer."""
+    def _dequeue(self, device: Key) -> Job | None:
+        """The job of a device that waits, which is no longer waiting; None: there is none."""
         self._due.pop(device, None)
         armed = self._timers.pop(device, None)
         if armed is not None:
@@ -139,9 +139,9 @@ class Outbox:
                 raise
             except Exception:  # a device for which nothing may be sent any more is worse than a notification too many
                 self.log.exception("a notification for %s failed", owner)
-                await self.again(owner, key, job)
+                await self.retry(owner, key, job)
         except StorageUnavailable:
-            self.later(owner, key, job)
+            self.postpone(owner, key, job)
 
     # ---- how it went
 
@@ -153,29 +153,29 @@ class Outbox:
         else:
             await self.host.storage.commit([self.jobs.delete(owner, key)])
 
-    async def again(self, owner: str, key: str, job: Job) -> None:
+    async def retry(self, owner: str, key: str, job: Job) -> None:
         """Later, with what came meanwhile. Raises StorageUnavailable."""
-        pause = min(LONGEST_BREAK, FIRST_BREAK * 2**job.attempts)
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**job.attempts)
         self.sending.pop((owner, key), None)
-        newer = self._take((owner, key))
+        newer = self._dequeue((owner, key))
         job = replace(merged(job, newer) if newer is not None else job, attempts=job.attempts + 1)
         job = replace(job, due=self.host.clock.now() + pause)
-        self._wait(owner, key, job)
+        self._schedule(owner, key, job)
         await self.host.storage.commit([self.jobs.put(owner, key, job)])
 
-    def later(self, owner: str, key: str, job: Job) -> None:
-        """The store is away."""
+    def postpone(self, owner: str, key: str, job: Job) -> None:
+        """Retries when the store may be back; this attempt does not count."""
         self.sending.pop((owner, key), None)
-        self._wait(owner, key, replace(job, due=self.host.clock.now() + FIRST_BREAK))
+        self._schedule(owner, key, replace(job, due=self.host.clock.now() + FIRST_PAUSE))
 
-    def drop(self, owner: str, key: str) -> Write:
-        """The device is gone."""
-        self._take((owner, key))
+    def cancel(self, owner: str, key: str) -> Write:
+        """Drops the job of a device that was removed."""
+        self._dequeue((owner, key))
         self.sending.pop((owner, key), None)
         return self.jobs.delete(owner, key)
 
 
-class _Waiting:
+class _JobNote:
     """A `Note` of the store: the job of a device, if it still waits. Once it is stored, its time runs."""
 
     __slots__ = ("device", "outbox")
@@ -195,7 +195,7 @@ class _Waiting:
         self.outbox.arm(self.device)
 
 
-class _Also:
+class _WriteNote:
     """A `Note` of the store: a write."""
 
     __slots__ = ("write",)

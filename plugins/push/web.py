@@ -27,7 +27,7 @@ URGENCY: Final = {Push.QUIET: "low", Push.ALERT: "high", Push.URGENT: "high"}
 
 @dataclass(frozen=True, slots=True)
 class ServerKey:
-    """By which push services know this server: PEM."""
+    """The VAPID key by which push services know this server (RFC 8292): PEM."""
 
     pem: str
 
@@ -41,11 +41,11 @@ class WebPush:
 
     async def start(self) -> None:
         """The key is made once. Raises StorageUnavailable."""
-        kept = await self.keys.read(self.host.domain, "")
-        if kept is None:
-            kept = ServerKey(encryption.new_key())
-            await self.host.storage.commit([self.keys.put(self.host.domain, "", kept)])
-        self.pem = kept.pem
+        stored = await self.keys.read(self.host.domain, "")
+        if stored is None:
+            stored = ServerKey(encryption.new_key())
+            await self.host.storage.commit([self.keys.put(self.host.domain, "", stored)])
+        self.pem = stored.pem
 
     @property
     def public(self) -> str:
@@ -73,14 +73,14 @@ class WebPush:
     async def send(self, device: Device, job: Job, count: int) -> str:
         """ "done", "gone", or why it must be tried again."""
         endpoint, p256dh, auth = _fields(_stored(device))
-        told: dict[str, object] = {"count": count, "level": Push(job.level).name.lower()}
+        content: dict[str, object] = {"count": count, "level": Push(job.level).name.lower()}
         if job.sender:
-            told["from"] = job.sender
+            content["from"] = job.sender
         if job.body:
-            told["body"] = job.body
-        message = json.dumps(told).encode()
+            content["body"] = job.body
+        message = json.dumps(content).encode()
         if len(message) > encryption.LARGEST:
-            message = json.dumps({"count": count, "level": told["level"]}).encode()
+            message = json.dumps({"count": count, "level": content["level"]}).encode()
         body = encryption.encrypt(message, *encryption.read_keys(p256dh, auth))
         headers = {
             "Content-Encoding": "aes128gcm",

@@ -130,7 +130,7 @@ async def test_what_adds_nothing_to_a_job_is_not_stored_again(server: Harness) -
     outbox = server.host.plugins["push"].outbox
     put, stored = outbox.jobs.put, []
     outbox.jobs.put = lambda owner, key, job: stored.append(job) or put(owner, key, job)
-    outbox.drafted = put
+    outbox.draft = put
     for _ in range(5):
         say(juliet)
         await server.quiet()
@@ -316,14 +316,14 @@ async def test_what_wakes_nobody_leaves_no_job(server: Harness, known: bool) -> 
         await push.chats.load("romeo@localhost")
     assert push.chats.ready("romeo@localhost") is known
     written: list[str] = []
-    drafted = push.outbox.drafted
-    push.outbox.drafted = lambda *job: written.append(job[0]) or drafted(*job)
+    draft = push.outbox.draft
+    push.outbox.draft = lambda *job: written.append(job[0]) or draft(*job)
     say(juliet)
     await server.advance(60)
     await app.silence()
     assert written == ([] if known else ["romeo@localhost"])
     assert await push.outbox.jobs.read_all("romeo@localhost") == {}
-    assert not push.drafts
+    assert not len(push.drafts)
 
 
 async def test_disabling(server: Harness) -> None:
@@ -543,17 +543,17 @@ async def test_a_kill_behind_what_a_room_keeps_only_delays_it(
         _, juliet = await absent_member(server)
     push = server.host.plugins["push"]
     monkeypatch.setattr(push.outbox, "add", lambda *job: None)
-    monkeypatch.setattr(push.outbox, "with_them", lambda write: None)
+    monkeypatch.setattr(push.outbox, "write_after_jobs", lambda write: None)
     say_in_room(juliet, "hello")
     await server.quiet()
     assert not await push.outbox.jobs.read_all("romeo@localhost")
-    assert len(await push.rooms.notes.read_all("localhost")) == 1
+    assert len(await push.rooms.messages.read_all("localhost")) == 1
     second = await restarted(server)
     try:
         app = await second.login("app", "server")
         await second.advance(60)
         assert int(fields(await app.receive())["message-count"]) > 0
-        assert not await second.host.plugins["push"].rooms.notes.read_all("localhost")
+        assert not await second.host.plugins["push"].rooms.messages.read_all("localhost")
     finally:
         await second.stop()
 
@@ -562,8 +562,8 @@ async def test_what_a_room_keeps_is_noted_for_those_who_are_to_be_woken(server: 
     app, juliet = await absent_member(server)
     push = server.host.plugins["push"]
     noted: list[str] = []
-    put = push.rooms.notes.put
-    push.rooms.notes.put = lambda owner, key, said: noted.append(key) or put(owner, key, said)
+    put = push.rooms.messages.put
+    push.rooms.messages.put = lambda owner, key, said: noted.append(key) or put(owner, key, said)
     say_in_room(juliet, "not kept", "<no-store xmlns='urn:xmpp:hints'/>")
     juliet.send(
         f"<message to='{ROOM}' type='groupchat'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
@@ -574,8 +574,8 @@ async def test_what_a_room_keeps_is_noted_for_those_who_are_to_be_woken(server: 
     say_in_room(juliet, "hello")
     await server.quiet()
     assert [key.partition("/")[0] for key in noted] == [ROOM]
-    assert not await push.rooms.notes.read_all("localhost")
-    assert not push.rooms.noted
+    assert not await push.rooms.messages.read_all("localhost")
+    assert not push.rooms.pending
 
 
 async def test_a_room_is_heard_of_when_the_store_is_back(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -592,9 +592,9 @@ async def test_a_room_is_heard_of_when_the_store_is_back(server: Harness, monkey
         say_in_room(juliet, "hello")
         await server.advance(15)
         assert len(asked) == 2
-        assert len(await push.rooms.notes.read_all("localhost")) == 1
+        assert len(await push.rooms.messages.read_all("localhost")) == 1
     await app.silence()
     await server.advance(10)
     answer(app, await app.receive())
     await server.quiet()
-    assert not await push.rooms.notes.read_all("localhost")
+    assert not await push.rooms.messages.read_all("localhost")

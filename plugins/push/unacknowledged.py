@@ -1,6 +1,7 @@
-"""What was on its way to a device when its connection turned out to be dead: it is asked again who is to be woken.
+"""Wakes a device for the messages that it has not acknowledged when its connection breaks.
 
-While the connection seemed alive nobody was; what the client has not acknowledged it may never have read.
+While the connection seemed alive nothing was sent to its app server; what the client has not acknowledged it may never
+have read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from xmppd.errors import StorageUnavailable
 from xmppd.plugin import Account, Session, SessionKey, Stanza
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Flags, Range
+from xmppd.xep.stored_message import StoredMessage
 
 from .chats import own_nicks
 from .model import Device
@@ -20,27 +22,27 @@ from .model import Device
 if TYPE_CHECKING:
     from . import PushNotifications
 
-ASKED = SessionKey[tuple[int, int]]("push-asked", (0, 0), durable=True)
-"""Until when it was asked who is to be woken: an id of the account's log, and microseconds since 1970 UTC."""
+NOTIFIED = SessionKey[tuple[int, int]]("push-asked", (0, 0), durable=True)
+"""Up to where its device was woken, if it had to be: an id of the account's log, and microseconds since 1970 UTC."""
 MOST: Final = 100
-"""So many of the last messages are looked at; one notification comes of them all."""
+"""Of the newest messages so many are looked at; all make one notification."""
 
 
-class OnTheWay:
+class UnacknowledgedMessages:
     def __init__(self, plugin: PushNotifications) -> None:
         self.plugin = plugin
         self.host = plugin.host
         self.log = self.host.storage.log(LOG)
 
-    def asked(self, session: Session) -> None:
-        """What came until now has woken its device, if it was to be: nobody was connected."""
-        session[ASKED] = (session.account.released, session.channel.now())
+    def mark_notified(self, session: Session) -> None:
+        """Its device needs no notification of what came until now: it was woken while it was not connected."""
+        session[NOTIFIED] = (session.account.released, session.channel.now())
 
-    def lost(self, session: Session, devices: list[Device]) -> None:
-        """Its connection is gone. `devices`: those that it has enabled."""
+    def connection_lost(self, session: Session, devices: list[Device]) -> None:
+        """`devices`: those that the session has enabled."""
         account, channel = session.account, session.channel
-        log_id, at = session[ASKED]
-        self.asked(session)
+        log_id, at = session[NOTIFIED]
+        self.mark_notified(session)
         ids = sorted(stamp for stamp in channel.pending() if stamp > log_id)[-MOST:]
         queued = channel.queue.unacknowledged() if channel.queue is not None else ()
         heard = [parse_stanza(data) for data, when in (*queued, *channel.held()) if when > at and _in_room(data)]
@@ -50,7 +52,7 @@ class OnTheWay:
         behind = Range(after=max(channel.position, log_id), high=account.released, flags=int(Flags.INCOMING))
         if ids or said or not channel.live:
             work = self._wake(account, devices, ids, None if channel.live else behind, said[-MOST:])
-            self.plugin.spawn(work, "on the way")
+            self.plugin.spawn(work, "unacknowledged")
 
     async def _wake(
         self,
@@ -60,7 +62,7 @@ class OnTheWay:
         behind: Range | None,
         said: list[tuple[Stanza, set[str]]],
     ) -> None:
-        """`ids`: of the log entries that it was sent; `behind`: it was yet to be sent these; `said`: in rooms,
+        """`ids`: of the log entries that were sent; `behind`: those that were not sent yet; `said`: messages of rooms,
         with the nicks that the account had there."""
         bare, plugin = owner.bare, self.plugin
         try:
@@ -84,5 +86,5 @@ class OnTheWay:
 
 
 def _in_room(data: bytes) -> bool:
-    """Of what is in no log, what rooms say to their occupants."""
-    return data.startswith(b"<message") and b" type='groupchat'" in data[: data.find(b">")]
+    """Whether it is a message of a room to an occupant: no other one that is in no log wakes anybody."""
+    return StoredMessage(data).type == "groupchat"
