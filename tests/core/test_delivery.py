@@ -343,13 +343,13 @@ async def test_a_copy_elsewhere_does_not_take_the_place_of_the_message(server: H
     assert (await phone.iq("<query xmlns='urn:xmpp:mam:2'/>", "set")).get("type") == "result"
     await phone.receive_all()
     session = server.host.accounts["juliet@localhost"].sessions[resource]
-    assert isinstance(session.carrier, ClientStream)
-    session.carrier.pause_writing()
+    assert isinstance(session.stream, ClientStream)
+    session.stream.pause_writing()
     say(romeo, "juliet@localhost", "to all")
     say(romeo, f"juliet@localhost/{quoted(resource)}", "direct")
     await server.quiet()
     await tablet.receive_all()
-    session.carrier.resume_writing()
+    session.stream.resume_writing()
     got = bodies(await phone.receive_all())
     phone.send("<presence/>")
     assert got + bodies(await phone.receive_all()) == ["to all", "direct"]
