@@ -14,10 +14,12 @@ from xmppd.config import Size, option
 from xmppd.contracts.messages import Idle
 from xmppd.contracts.routing import MESSAGE_RULES, MessageRules
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESUMED, FeatureAsk
-from xmppd.plugin import E, Element, Kind, Nonza, Plugin, Session, Xep, nonza, on
+from xmppd.plugin import E, Kind, Nonza, Plugin, Session, Written, Xep, nonza, on
 from xmppd.stanza import Stanza, parse_stanza
+from xmppd.xml import written
 
 NS = "urn:xmpp:csi:0"
+FEATURE = written(E("csi", NS))
 EVENT_NS = "http://jabber.org/protocol/pubsub#event"
 EVENT_TAG = f"{EVENT_NS}|event"
 Key = tuple[str, ...] | int
@@ -119,10 +121,9 @@ class ClientState(Plugin[Config]):
     uses = (MESSAGE_RULES,)
 
     @on(FEATURES)
-    def feature(self, ask: FeatureAsk) -> Iterable[Element]:
+    def feature(self, ask: FeatureAsk) -> Iterable[Written]:
         """Section 4.1."""
-        if ask.signed_in:
-            yield E("csi", NS)
+        return (FEATURE,) if ask.signed_in else ()
 
     @nonza(NS, "inactive")
     def inactive(self, session: Session, nonza: Nonza) -> None:

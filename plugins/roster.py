@@ -28,7 +28,7 @@ from xmppd.plugin import Plugin, Request, SessionKey, To, Xep, iq
 from xmppd.stanza import Kind
 from xmppd.stanza import iq as make_iq
 from xmppd.storage.api import Write
-from xmppd.xml import E, Element, children, text_of
+from xmppd.xml import E, Element, Written, children, text_of, written
 
 if TYPE_CHECKING:
     from xmppd.plugin import Account, Session
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 NS: Final = "jabber:iq:roster"
 VERSION_FEATURE: Final = "urn:xmpp:features:rosterver"
 APPROVAL_FEATURE: Final = "urn:xmpp:features:pre-approval"
+STREAM_FEATURES: Final = (written(E("ver", VERSION_FEATURE)), written(E("sub", APPROVAL_FEATURE)))
 
 INTERESTED = SessionKey("roster", "", durable=True)
 """Not empty once the session has asked for the list (section 2.2)."""
@@ -71,10 +72,8 @@ class RosterPlugin(Plugin[Config]):
         self._pushed = 0
 
     @on(FEATURES)
-    def stream_features(self, ask: FeatureAsk) -> Iterable[Element]:
-        if ask.signed_in:
-            return [E("ver", VERSION_FEATURE), E("sub", APPROVAL_FEATURE)]
-        return []
+    def stream_features(self, ask: FeatureAsk) -> Iterable[Written]:
+        return STREAM_FEATURES if ask.signed_in else ()
 
     # ---- contracts.roster.Roster
 

@@ -14,12 +14,13 @@ from xmppd.contracts.core import NegotiatingStream
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, STREAM_ENDING, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
-from xmppd.plugin import Account, E, Element, Nonza, Plugin, Session, SessionKey, Xep, nonza, on
+from xmppd.plugin import Account, E, Nonza, Plugin, Session, SessionKey, Written, Xep, nonza, on
 from xmppd.protocol.ack_queue import WRAP, HandledTooHigh, OutboundQueue
 from xmppd.storage.api import Write
-from xmppd.xml import quoted
+from xmppd.xml import quoted, written
 
 NS = "urn:xmpp:sm:3"
+FEATURE = written(E("sm", NS))
 ENDED_KEPT = 10_000
 ENDED_BYTES = 4 << 20
 DAY = 86_400.0
@@ -103,10 +104,9 @@ class StreamManagement(Plugin[Config]):
         """The same, of the other direction."""
 
     @on(FEATURES)
-    def feature(self, ask: FeatureAsk) -> Iterable[Element]:
+    def feature(self, ask: FeatureAsk) -> Iterable[Written]:
         """Section 2."""
-        if ask.signed_in:
-            yield E("sm", NS)
+        return (FEATURE,) if ask.signed_in else ()
 
     # ---- enabling (section 3)
 

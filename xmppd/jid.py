@@ -31,12 +31,16 @@ _LONGEST: Final = 2 * PART_OCTETS
 """Code points of a part that are worth preparing: composition shortens a text, but hardly by more."""
 
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?![A-Za-z0-9_-])"
+_LOCAL: Final = r"[!#$%()*+,\-.0-9;=?A-Z\[\\\]^_`a-z{|}~]"
 _label = re.compile(_LABEL).fullmatch
 _ascii = re.compile(
-    rf"(?:([!#$%()*+,\-.0-9;=?A-Z\[\\\]^_`a-z{{|}}~]{{1,{PART_OCTETS}}})@)?"
+    rf"(?:({_LOCAL}{{1,{PART_OCTETS}}})@)?"
     rf"((?:{_LABEL}(?:\.{_LABEL})*))\.?"
     rf"(?:/([ -~]{{1,{PART_OCTETS}}}))?"
 ).fullmatch
+_plain_local = re.compile(rf"{_LOCAL}{{1,{PART_OCTETS}}}").fullmatch
+_plain_domain = re.compile(rf"(?=.{{1,{PART_OCTETS}}}\.?\Z)({_LABEL}(?:\.{_LABEL})*)\.?").fullmatch
+"""ASCII of which preparation changes nothing but the case, and the root's dot."""
 _excluded = re.compile("[\"&'/:<>@]").search
 """RFC 7622 section 3.3.1: not in a localpart, though the PRECIS class has them."""
 
@@ -220,6 +224,8 @@ def _measured(part: str, what: str) -> str:
 def prepare_local(text: str) -> str:
     """A localpart as it is stored and compared: lower case, NFC, narrow (RFC 7622 section 3.3; PRECIS
     UsernameCaseMapped, RFC 8265 section 3.3). Raises MalformedJid."""
+    if _plain_local(text):
+        return text.lower()
     _bounded(text)
     try:
         local = _username.enforce(text)
@@ -237,6 +243,11 @@ def prepare_domain(text: str) -> str:
     narrow), without the root's dot. Raises MalformedJid."""
     if text.startswith("["):
         return _ip_literal(text)
+    plain = _plain_domain(text)
+    if plain is not None:
+        domain: str = plain[1].lower()
+        if "xn--" not in domain:
+            return domain
     _bounded(text)
     try:
         domain = _labels(text)

@@ -209,6 +209,11 @@ def to_bytes(element: Element) -> bytes:
     return data
 
 
+def written(element: Element) -> Written:
+    """An element that is sent again and again as it is."""
+    return Written(tag_of(element), to_bytes(element))
+
+
 def _written(element: Element, around: str | None) -> str:
     """As text; `around` is the default namespace where it will stand, None if that is not known. lxml cannot be asked:
     it writes xmlns="" where the tree was read with it, which moving and tidying lose, or twice."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.caps import CAPS, INTERESTED, Interest
 from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
 from xmppd.contracts.sessions import AVAILABLE, FEATURES, RESTORED, SHOWN, FeatureAsk
-from xmppd.plugin import JID, E, Element, Plugin, Session, SessionKey, Stanza, Xep, on
+from xmppd.plugin import JID, E, Plugin, Session, SessionKey, Stanza, Written, Xep, on
 from xmppd.storage.api import Write
+from xmppd.xml import written
 
 from .verify import HASHES, INFO_NS, believable, features, verification
 
@@ -51,6 +52,11 @@ class Known:
     at: float
 
 
+@lru_cache(16)
+def _feature(node: str, ver: str) -> Written:
+    return written(E("c", NS, {"hash": "sha-1", "node": node, "ver": ver}))
+
+
 class EntityCaps(Plugin[Config]):
     """Implements `contracts.caps.Caps`."""
 
@@ -83,10 +89,9 @@ class EntityCaps(Plugin[Config]):
     # ---- the server's own
 
     @on(FEATURES)
-    def stream_feature(self, ask: FeatureAsk) -> Iterable[Element]:
+    def stream_feature(self, ask: FeatureAsk) -> Iterable[Written]:
         """Section 6.3."""
-        if ask.signed_in and self.ver:
-            yield E("c", NS, {"hash": "sha-1", "node": self.config.node, "ver": self.ver})
+        return (_feature(self.config.node, self.ver),) if ask.signed_in and self.ver else ()
 
     @on(DISCO_ALIASES)
     def alias(self, ask: DiscoAsk) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -311,3 +312,46 @@ def test_prepare_nick_raises_one_thing(text: str) -> None:
     except MalformedJid:
         return
     assert key.strip(" ") == key and key
+
+
+def _found(prepare: Callable[[str], str], text: str) -> str | None:
+    try:
+        return prepare(text)
+    except MalformedJid:
+        return None
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=70))
+@example("a" * PART_OCTETS)
+@example("a" * (PART_OCTETS + 1))
+@example("a\n")
+def test_a_plain_localpart_is_what_precis_makes_of_it(text: str) -> None:
+    """The short way and the long one agree."""
+
+    def precis(text: str) -> str:
+        try:
+            local = module._username.enforce(text)
+        except ValueError:
+            raise MalformedJid("") from None
+        if module._excluded(local):
+            raise MalformedJid("")
+        return module._measured(local, "")
+
+    assert _found(module.prepare_local, text) == _found(precis, text)
+
+
+@given(st.text("abXZ09-_.xn", max_size=70))
+@example(".".join(["a" * 60] * 17))
+@example(".".join(["a" * 60] * 16) + ".")
+@example("a" * 63 + ".")
+@example("a" * 64)
+@example("localhost\n")
+@example("XN--mnchen-3ya.de")
+def test_a_plain_domain_is_what_idna_makes_of_it(text: str) -> None:
+    def labels(text: str) -> str:
+        try:
+            return module._measured(module._labels(text), "")
+        except ValueError:
+            raise MalformedJid("") from None
+
+    assert _found(module.prepare_domain, text) == _found(labels, text)

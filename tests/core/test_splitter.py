@@ -515,3 +515,25 @@ def test_an_old_expat_is_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "EXPAT_VERSION", "expat_2.10.1")
     monkeypatch.setattr(tokens, "defers", lambda: False)
     assert tokens.advice() == "", "switched off"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "<auth xmlns='urn:x'>Yml3cw==</auth>",
+        "<auth xmlns='urn:x' a='>' b=\"/>'\">Yml3cw==</auth>",
+        "<auth xmlns='urn:x'/>",
+        "<auth xmlns='urn:x'></auth>",
+        "<auth xmlns='urn:x'>=</auth >",
+        "<auth xmlns='urn:x'>a&amp;b</auth>",
+        "<auth xmlns='urn:x'>ab<![CDATA[cd]]></auth>",
+        "<auth xmlns='urn:x'>ab<c>cd</c></auth>",
+        "<auth xmlns='urn:x'><c>cd</c>ab</auth>",
+        "<auth xmlns='urn:x'>ab\r\ncd </auth>",
+        "<auth xmlns='urn:x'>\N{SNOWMAN}</auth>",
+        "<auth xmlns='urn:x' a='/'>ab</auth>",
+    ],
+)
+def test_the_text_of_a_nonza_is_that_of_its_tree(raw: str) -> None:
+    nonza = Nonza("urn:x", "auth", {}, raw.encode())
+    assert nonza.text == (nonza.xml.text or "")

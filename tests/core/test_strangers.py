@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Client, Harness, condition, xml
+from tests.harness import PASSWORD, Client, Harness, condition, xml
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
 from xmppd.jid import JID
 from xmppd.routing.answer_times import AnswerTimes
@@ -254,13 +254,81 @@ async def test_a_slow_store_does_not_tell_either(server: Harness) -> None:
     assert other.done()
 
 
-async def test_sign_in_reads_the_same_for_every_name(server: Harness) -> None:
-    """The first message of SCRAM costs one read of one record, whether there is an account, and wherever it is."""
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+
+
+def plain(name: str, password: str) -> str:
+    return base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+
+
+async def stranger(server: Harness) -> Client:
+    client = server.connect()
+    client.open()
+    await client.receive()
+    return client
+
+
+async def everyone(server: Harness) -> tuple[str, ...]:
+    """Accounts in every state, and a name that nobody has."""
     await server.register("cold")
     await server.login("warm", "r")
     await server.server.accounts.create(JID.parse("disabled@localhost"), "wherefore")
     await server.server.accounts.set_disabled(JID.parse("disabled@localhost"), True)
     server.host.forget("cold@localhost")
+    return "nobody", "cold", "warm", "disabled"
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256"])
+async def test_the_challenge_takes_the_same_time(server: Harness, even: None, mechanism: str) -> None:
+    """For every name, wherever its record is found."""
+    found = {}
+    for name in await everyone(server):
+        first = base64.b64encode(f"n,,n={name},r=abcdefgh".encode()).decode()
+        client = await stranger(server)
+        auth = f"<auth xmlns='{SASL}' mechanism='{mechanism}'>{first}</auth>"
+        found[name] = await steps_to(server, client, auth)
+    assert set(found.values()) == {LAST}, found
+
+
+async def test_a_refusal_by_plain_takes_the_same_time(server: Harness, even: None) -> None:
+    """Right passwords are not held up, wrong ones are, to the same tick."""
+    for name in await everyone(server):
+        client = await stranger(server)
+        now = server.clock.monotonic()
+        await turn(server, (int(now / 0.02) + 1) * 0.02 - now + 0.002)
+        client.send(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{plain(name, 'wrong')}</auth>")
+        await server.quiet()
+        assert not client.inbox, name
+        await turn(server, 0.0175)
+        assert not client.inbox, name
+        await turn(server, 0.001)
+        assert client.inbox[0].tag == f"{{{SASL}}}failure", name
+    client = await stranger(server)
+    client.send(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{plain('warm', PASSWORD)}</auth>")
+    assert (await client.receive()).tag == f"{{{SASL}}}success"
+
+
+async def test_the_order_within_a_tick_tells_nothing(server: Harness) -> None:
+    """Who has been looked up first does not come first."""
+    times, came = AnswerTimes(server.clock), []
+    tick = times.next(0.02)
+
+    async def answer(number: int) -> None:
+        await times.come(tick, 0.02)
+        came.append(number)
+
+    tasks = [asyncio.ensure_future(answer(number)) for number in range(100)]
+    await turn(server, 0)
+    tasks[50].cancel()
+    await server.advance(0.03)
+    assert sorted(came) == [number for number in range(100) if number != 50]
+    assert came != sorted(came)
+
+
+async def test_sign_in_reads_the_same_for_every_name(server: Harness) -> None:
+    """Without even times the first message of SCRAM costs one read of one record, whether there is an account, and
+    wherever it is."""
+    names = await everyone(server)
     backend, reads = server.backend, []
 
     def counted(name: str) -> None:
@@ -275,10 +343,8 @@ async def test_sign_in_reads_the_same_for_every_name(server: Harness) -> None:
     for name in ("read", "load", "last_id", "page"):
         counted(name)
     for mechanism in ("SCRAM-SHA-1", "SCRAM-SHA-256"):
-        for user in ("nobody", "cold", "warm", "disabled"):
-            client = server.connect()
-            client.open()
-            await client.receive()
+        for user in names:
+            client = await stranger(server)
             reads.clear()
             first = base64.b64encode(f"n,,n={user},r=abcdefgh".encode()).decode()
             client.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{mechanism}'>{first}</auth>")

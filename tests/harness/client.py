@@ -56,6 +56,10 @@ class FakeLink:
         self.backlog: list[bytes] = []
         self._waiting: list[Callable[[], None]] = []
 
+    @property
+    def exports(self) -> bool:
+        return self.tls_exporter is not None
+
     def write(self, data: bytes) -> None:
         if self.closed:
             return

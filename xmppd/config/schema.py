@@ -219,8 +219,9 @@ class LimitsConfig:
     )
     even_answers: Duration = option(
         Duration("20 ms"),
-        "An answer about another's account that says nothing goes out at a tick, one every so long, so that strangers "
-        "cannot tell by the time whether there is such an account. 0: at once.",
+        "An answer about another's account that says nothing, the challenge of SCRAM and the refusal of a password go "
+        "out at a tick, one every so long, so that strangers cannot tell by the time whether there is such an account. "
+        "0: at once.",
         low=0,
         high=1,
     )

@@ -10,12 +10,12 @@ from ..hooks import Collect, Notify
 from ..jid import JID
 from ..service import Service
 from ..stanza import Stanza
-from ..xml import Element
+from ..xml import Element, Written
 from .core import Account, Session
 from .session_keys import SessionKey
 
-FEATURES = Collect["FeatureAsk", Element]("stream-features", plain=True)
-"""Elements for <stream:features/>."""
+FEATURES = Collect["FeatureAsk", Element | Written]("stream-features", plain=True)
+"""Elements for <stream:features/>. What is always the same is written once (`xml.written`)."""
 
 ACCOUNT_LOADED = Notify["Account"]("account-loaded")
 """It comes into memory; handlers may be coroutines, and what is for it waits for them, so they are quick."""

@@ -409,6 +409,10 @@ class Connection(asyncio.BufferedProtocol):
         return self._tls.end_point if self._tls is not None and self._tls.ready else None
 
     @property
+    def exports(self) -> bool:
+        return self._tls is not None and self._tls.exports
+
+    @property
     def tls_exporter(self) -> bytes | None:
         return self._tls.exporter if self._tls is not None else None
 

@@ -84,6 +84,11 @@ class Link(Protocol):
         ...
 
     @property
+    def exports(self) -> bool:
+        """Whether `tls_exporter` is there; costs less than to derive it."""
+        ...
+
+    @property
     def tls_exporter(self) -> bytes | None:
         """Channel binding to this connection (RFC 9266): None without TLS, and with TLS 1.2 whose master secret is not
         the extended one (RFC 7627)."""

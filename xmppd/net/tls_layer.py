@@ -251,14 +251,17 @@ class TlsLayer:
         return end_point
 
     @property
-    def exporter(self) -> bytes | None:
-        """The data of `tls-exporter`. With TLS 1.2 only after extended master secret (RFC 9266 section 4)."""
+    def exports(self) -> bool:
+        """Whether there is an `exporter`. With TLS 1.2 only after extended master secret (RFC 9266 section 4)."""
         connection = self._connection
-        if connection is None or not self.ready:
+        return connection is not None and self.ready and (_is_13(connection) or self._extended)
+
+    @property
+    def exporter(self) -> bytes | None:
+        """The data of `tls-exporter`."""
+        if self._connection is None or not self.exports:
             return None
-        if not _is_13(connection) and not self._extended:
-            return None
-        return connection.export_keying_material(EXPORTER, 32, b"")
+        return self._connection.export_keying_material(EXPORTER, 32, b"")
 
     @property
     def unique(self) -> bytes | None:

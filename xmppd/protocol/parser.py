@@ -26,6 +26,7 @@ _XML_DECLARATION = re.compile(rb"<\?xml[ \t\r\n]([^>]*)\?>")
 _ENCODING = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([^"']*)["']""")
 _FRESH_AFTER = 1 << 16
 """A new parser after so many bytes: what is named in them stays in it."""
+_ONLY_BASE64 = re.compile(START_TAG.pattern + rb"(?<!/>)([A-Za-z0-9+/=]*)</[^<>]*>").fullmatch
 _SPACE = b" \t\r\n"
 _SURELY_SHORT = 128
 """A name of so many characters is within every limit: four bytes each at most."""
@@ -78,7 +79,9 @@ class Nonza:
 
     @property
     def text(self) -> str:
-        return self.xml.text or ""
+        """Its text up to the first child. Base64, as in SASL, is cut out; everything else is parsed."""
+        match = _ONLY_BASE64(self.raw)
+        return match[1].decode() if match is not None else self.xml.text or ""
 
     @property
     def xml(self) -> Element:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from math import floor
+from random import shuffle
 
 from ..clock import Clock
 
@@ -14,12 +15,13 @@ class AnswerTimes:
 
     When a question comes, its tick is chosen, before anything is looked up; it lies half a step to one and a half steps
     ahead. If the work takes longer, the answer waits for the next tick. The timers of an event loop are too coarse for
-    this: they count milliseconds from the end of the work, so that the fraction would tell how long that took.
+    this: they count milliseconds from the end of the work, so that the fraction would tell how long that took. The
+    answers of one tick go out in an order by chance, which is not that in which their work was done.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._waiting: dict[float, asyncio.Future[None]] = {}
+        self._waiting: dict[float, list[asyncio.Future[None]]] = {}
 
     def next(self, step: float) -> float:
         """The tick for a question that comes now (`step` in seconds)."""
@@ -32,11 +34,15 @@ class AnswerTimes:
             tick = (floor(now / step) + 1) * step
         waiting = self._waiting.get(tick)
         if waiting is None:
-            waiting = self._waiting[tick] = asyncio.get_running_loop().create_future()
+            waiting = self._waiting[tick] = []
             self._clock.call_exactly(tick - now, partial(self._come, tick))
-        await asyncio.shield(waiting)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(future)
+        await future
 
     def _come(self, tick: float) -> None:
         waiting = self._waiting.pop(tick)
-        if not waiting.done():
-            waiting.set_result(None)
+        shuffle(waiting)
+        for each in waiting:
+            if not each.done():  # cancelled meanwhile
+                each.set_result(None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -44,21 +45,52 @@ CB_NS: Final = "urn:xmpp:sasl-cb:0"
 EXPORTER: Final = "tls-exporter"
 
 
-def _bindings(link: Link, wanted: str) -> dict[str, bytes]:
-    """The channel bindings of a connection by type, the best one first (XEP-0440).
+class _Bindings(Mapping[str, bytes]):
+    """The channel bindings of a connection by type, the best one first (XEP-0440). The data of the exporter, which few
+    clients ask for, are derived when they are.
 
     A client that finds -PLUS takes the best type it knows and looks at no other, and may not go on without -PLUS then
     (RFC 5802 section 6): where the best one, which is the only one of many clients, is not to be had, -PLUS locks them
     out. So `wanted` "exporter" offers none there.
     """
-    found = {
-        EXPORTER: link.tls_exporter,
-        "tls-unique": link.tls_unique,
-        "tls-server-end-point": link.tls_server_end_point,
-    }
-    if wanted == "none" or (wanted == "exporter" and not found[EXPORTER]):
-        return {}
-    return {name: data for name, data in found.items() if data}
+
+    __slots__ = ("_link", "names")
+
+    def __init__(self, link: Link, wanted: str) -> None:
+        self._link = link
+        exports = link.exports
+        found = {
+            EXPORTER: exports,
+            "tls-unique": bool(link.tls_unique),
+            "tls-server-end-point": bool(link.tls_server_end_point),
+        }
+        locked_out = wanted == "none" or (wanted == "exporter" and not exports)
+        self.names = () if locked_out else tuple(name for name, there in found.items() if there)
+        """What was announced on this stream, and nothing else, is what a client may use."""
+
+    def __getitem__(self, name: str) -> bytes:
+        data = getattr(self._link, name.replace("-", "_")) if name in self.names else None
+        if not data:
+            raise KeyError(name)
+        return bytes(data)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@lru_cache(64)
+def _offer(secure: bool, bindings: tuple[str, ...]) -> tuple[list[str], bytes]:
+    """The mechanisms (section 6.4.1), and the features that announce them and the channel bindings (XEP-0440)."""
+    mechanisms = offered(secure, True, bindings)
+    text = "".join(f"<mechanism>{name}</mechanism>" for name in mechanisms)
+    text = f"<mechanisms xmlns='{SASL_NS}'>{text}</mechanisms>"
+    if bindings:
+        types = "".join(f"<channel-binding type='{name}'/>" for name in bindings)
+        text += f"<sasl-channel-binding xmlns='{CB_NS}'>{types}</sasl-channel-binding>"
+    return mechanisms, text.encode()
 
 
 class SaslNegotiation:
@@ -74,20 +106,17 @@ class SaslNegotiation:
         self.account: Account | None = None
         self.claimed = ""
         """The bare JID that the exchange is about, once it is known; it may not exist."""
-        self._binding = _bindings(stream.link, stream.channel_binding)
-        """What was announced on this stream, and nothing else, is what a client may use."""
+        self._binding = _Bindings(stream.link, stream.channel_binding)
+        self._period = 0.0
+        self._tick = 0.0
+        """When the exchange that is under way may answer (`AnswerTimes`); 0: at once."""
 
     def _mechanisms(self) -> list[str]:
-        return offered(self.stream.safe, True, tuple(self._binding))
+        return _offer(self.stream.safe, self._binding.names)[0]
 
     def features(self) -> bytes:
         """The mechanisms (section 6.4.1) and the channel bindings (XEP-0440)."""
-        names = "".join(f"<mechanism>{name}</mechanism>" for name in self._mechanisms())
-        text = f"<mechanisms xmlns='{SASL_NS}'>{names}</mechanisms>"
-        if self._binding:
-            types = "".join(f"<channel-binding type='{name}'/>" for name in self._binding)
-            text += f"<sasl-channel-binding xmlns='{CB_NS}'>{types}</sasl-channel-binding>"
-        return text.encode()
+        return _offer(self.stream.safe, self._binding.names)[1]
 
     def take(self, nonza: Nonza) -> Awaitable[None] | None:
         """One element of the client. An awaitable: the stream waits for it. Raises StreamError."""
@@ -140,12 +169,16 @@ class SaslNegotiation:
     async def _look_up(self, username: str) -> None:
         exchange, stream = self.exchange, self.stream
         assert exchange is not None
+        self._ask_tick()
         try:
-            self._claim(username)
+            jid = self._claim(username)
             # One at a time: of many guesses at once the later ones must hear of the failure of the first.
             async with stream.server.router.locks.hold(f"sign-in to {self.claimed} from {network(stream.peer)}"):
                 self._guard()
-                work = self._step(exchange.credentials(await self._credentials(username)))
+                step = exchange.credentials(await self._credentials(jid))
+                if isinstance(step, Challenge):
+                    await self._come()
+                work = self._step(step)
                 if work is not None:
                     await work
         except SaslFailure as failure:
@@ -153,9 +186,23 @@ class SaslNegotiation:
         except StorageUnavailable:
             self._fail(SaslFailure("temporary-auth-failure"))
 
-    def _claim(self, username: str) -> None:
+    def _ask_tick(self) -> None:
+        """Before anything is looked up."""
+        server = self.stream.server
+        self._period = server.limits.even_answers
+        self._tick = server.answer_times.next(self._period) if self._period else 0.0
+
+    async def _come(self) -> None:
+        """Wait until it may be said what tells a stranger how long the look-up took (ADR 0007)."""
+        if self._tick:
+            await self.stream.server.answer_times.come(self._tick, self._period)
+
+    def _claim(self, username: str) -> JID | None:
         with suppress(MalformedJid):
-            self.claimed = JID.of(username, self.stream.host.domain).bare
+            jid = JID.of(username, self.stream.host.domain)
+            self.claimed = jid.bare
+            return jid
+        return None
 
     def _guard(self) -> None:
         """Who has failed too often waits. Asked at both ends of an exchange, so that none that ends during a wait
@@ -163,19 +210,23 @@ class SaslNegotiation:
         if self.claimed and self.stream.server.guard.wait(self.stream.peer, self.claimed):
             raise SaslFailure("temporary-auth-failure")
 
-    async def _credentials(self, username: str) -> Credentials | None:
+    async def _credentials(self, jid: JID | None) -> Credentials | None:
         host = self.stream.host
-        try:
-            jid = JID.of(username, host.domain)
-        except MalformedJid:
+        if jid is None:
             return None
         if not host.started:
             raise StorageUnavailable("the host has not started")
-        # Read from the store in any case, and nothing else: whether there is such an account, and whether it is in
-        # memory, makes no difference in time (ADR 0007). It is loaded once who asks has proven to be its owner.
-        stored = await host.stored_accounts.read_stored(jid.bare, "")
+        if self._tick and host.storage.available:
+            # Where it is found does not show: the answer waits for its tick. The account is loaded once who asks has
+            # proven to be its owner.
+            stored = await host.stored_accounts.read(jid.bare, "")
+        else:
+            # Read from the store in any case, and nothing else: whether there is such an account, and whether it is in
+            # memory, makes no difference in time, and none while the store does not answer.
+            stored = await host.stored_accounts.read_stored(jid.bare, "")
+            if stored is None:  # what reading a record costs, for one that is not there
+                msgspec.convert(unpack(_SAMPLE), StoredAccount)
         if stored is None:
-            msgspec.convert(unpack(_SAMPLE), StoredAccount)  # what reading a record costs, for one that is not there
             return None
         self.jid = jid
         return stored.credentials
@@ -189,21 +240,36 @@ class SaslNegotiation:
         try:
             success = self.exchange.checked(right)
         except SaslFailure as failure:
+            await self._come()
             self._fail(failure)
-        else:
-            await self._proven(success)
+            return
+        work = self._proven(success)
+        if work is not None:
+            await work
 
-    async def _proven(self, success: Success) -> None:
-        """The exchange has succeeded: load the account."""
+    def _proven(self, success: Success) -> Awaitable[None] | None:
+        """The exchange has succeeded: load the account, if it is not in memory."""
+        host, jid = self.stream.host, self.jid
+        if jid is not None and not host.ready(jid.bare):
+            return self._load(success, jid)
+        self.account = host.account(jid.bare) if jid is not None else None
+        self._end(success)
+        return None
+
+    async def _load(self, success: Success, jid: JID) -> None:
         try:
-            if self.jid is not None:
-                self.account = await self.stream.host.open_account(self.jid)
+            self.account = await self.stream.host.open_account(jid)
+        except StorageUnavailable:
+            self._fail(SaslFailure("temporary-auth-failure"))
+        else:
+            self._end(success)
+
+    def _end(self, success: Success) -> None:
+        try:
             if not self.stream.closed:
                 self._succeed(success)
         except SaslFailure as failure:
             self._fail(failure)
-        except StorageUnavailable:
-            self._fail(SaslFailure("temporary-auth-failure"))
 
     def _challenge(self, data: bytes) -> None:
         self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())

@@ -25,7 +25,7 @@ from ..jid import JID
 from ..protocol.parser import Item, Nonza, StreamOpen, StreamParser, header
 from ..sessions.session import LANE_BOUND
 from ..stanza import Kind, Stanza
-from ..xml import CLIENT_NS, XML_NS, E, escape, find, quoted, text_of, to_bytes
+from ..xml import CLIENT_NS, XML_NS, Written, escape, find, quoted, text_of, to_bytes
 from .authentication import SASL_NS, SaslNegotiation
 from .rate_limits import TokenBucket
 
@@ -40,6 +40,10 @@ log = logging.getLogger("xmppd.streams")
 
 TLS_NS: Final = "urn:ietf:params:xml:ns:xmpp-tls"
 BIND_NS: Final = "urn:ietf:params:xml:ns:xmpp-bind"
+SIGNED_IN_FEATURES: Final = (
+    f"<bind xmlns='{BIND_NS}'/><session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>".encode()
+)
+"""RFC 3921 clients ask for a session; it is a no-op (draft-cridland-xmpp-session)."""
 REGISTER_TAG: Final = "jabber:iq:register|query"
 LANGUAGE: Final = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,7}").fullmatch
 """A language tag (RFC 5646) that may be written on every stanza of a stream: no other is, and none that is long."""
@@ -469,9 +473,8 @@ class ClientStream:
             self.write(stanza.error(error).data)
             return
         self.bound(session)
-        bound = E("bind", BIND_NS, {}, E("jid", BIND_NS, {}, session.jid.full))
-        answer = Stanza(Kind.IQ, "result", None, None, stanza.id).with_inside(bound)
-        self.write(answer.data)
+        inside = f"<bind xmlns='{BIND_NS}'><jid>{escape(session.jid.full)}</jid></bind>".encode()
+        self.write(Stanza(Kind.IQ, "result", None, None, stanza.id, inside, (f"{BIND_NS}|bind",)).data)
 
     def bound(self, session: Session) -> None:
         """This stream carries `session` now (bound, or resumed)."""
@@ -572,16 +575,17 @@ class ClientStream:
         """What can be negotiated now (section 4.3.2)."""
         ask = FeatureAsk(self.safe, self.state is State.SIGNED_IN)
         if self.state is State.SIGNED_IN:
-            bind = f"<bind xmlns='{BIND_NS}'/>".encode()
-            # RFC 3921 clients ask for a session; it is a no-op (draft-cridland-xmpp-session).
-            legacy = b"<session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>"
-            return bind + legacy + b"".join(map(to_bytes, self.host.gather(FEATURES, ask)))
+            return SIGNED_IN_FEATURES + self._plugin_features(ask)
         if self._may_secure():
             # Required unless this listener was told that plaintext is fine: nothing else until then.
             return f"<starttls xmlns='{TLS_NS}'><required/></starttls>".encode()
         if self.sign_in is None:
             self.sign_in = SaslNegotiation(self)
-        return self.sign_in.features() + b"".join(map(to_bytes, self.host.gather(FEATURES, ask)))
+        return self.sign_in.features() + self._plugin_features(ask)
+
+    def _plugin_features(self, ask: FeatureAsk) -> bytes:
+        found = self.host.gather(FEATURES, ask)
+        return b"".join([each.data if isinstance(each, Written) else to_bytes(each) for each in found])
 
 
 KEEPS_SESSION = frozenset(("connection-timeout", "system-shutdown", "reset", "internal-server-error"))
