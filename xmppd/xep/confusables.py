@@ -6,7 +6,6 @@ character and the prototype that it looks like.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -43,21 +42,37 @@ class _Alike(msgspec.Struct):
 
 @cache
 def _prototypes() -> dict[int, str]:
-    """For each character that looks like something else what that is, by code point."""
+    """For each character that looks like something else what that is, by code point.
+
+    Read in two passes, of which neither holds more than one entry of the file as objects: decoded as a whole it takes
+    7 MB, which the process would keep.
+    """
     data = files("confusable_homoglyphs").joinpath("confusables.json").read_bytes()
-    pairs = msgspec.json.decode(data, type=dict[str, list[_Alike]])
-    neighbours: defaultdict[str, set[str]] = defaultdict(set)
-    for text, alike in pairs.items():
-        neighbours[text.strip(_MARKS)].update(each.c.strip(_MARKS) for each in alike)
+    entries: dict[str, list[msgspec.Raw]] = {}
+    for text, alike in msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items():
+        entries.setdefault(text.strip(_MARKS), []).append(alike)
     # Each pair stands in both directions; what many point at, or what is no single character, is the prototype.
-    rank = {text: (len(text) > 1, len(found), [-ord(each) for each in text]) for text, found in neighbours.items()}
+    counts = {text: len(_neighbours(raws)) for text, raws in entries.items()}
+
+    def rank(text: str) -> tuple[bool, int, list[int]]:
+        return len(text) > 1, counts[text], [-ord(each) for each in text]
+
     prototypes = {}
-    for text, found in neighbours.items():
-        best = max(found, key=lambda each: rank[each])
-        if len(text) == 1 and rank[best] > rank[text]:
-            prototypes[ord(text)] = normalize("NFD", best)
+    for text, raws in entries.items():
+        if len(text) == 1:
+            best = max(_neighbours(raws), key=rank)
+            if rank(best) > rank(text):
+                prototypes[ord(text)] = normalize("NFD", best)
     # Some prototypes hold, at least when decomposed, a character that has a prototype itself.
     return {code: prototype.translate(prototypes) for code, prototype in prototypes.items()}
+
+
+_decode = msgspec.json.Decoder(list[_Alike]).decode
+
+
+def _neighbours(entries: list[msgspec.Raw]) -> set[str]:
+    """The texts that the entries of one text name."""
+    return {each.c.strip(_MARKS) for entry in entries for each in _decode(entry)}
 
 
 def skeleton(text: str) -> str:
