@@ -179,7 +179,7 @@ class Xmppd(Server):
         (self.folder / "xmppd.yaml").write_text(yaml.safe_dump(settings))
         storage = await open_storage(self.storage, RealClock())
         try:
-            stored = storage.map(ACCOUNT_MAP, StoredAccount, resident=True)
+            stored = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
             sha1, sha256 = (
                 ScramKeys.derive(PASSWORD, name, salt=SALT, iterations=ITERATIONS) for name in ("SHA-1", "SHA-256")
             )

@@ -238,7 +238,7 @@ async def test_what_goes_to_many_passes_over_accounts_that_have_nothing(
         class A(Plugin[NoConfig]):
             standard = False
             def setup(self) -> None:
-                self.notes = self.host.storage.map("notes", Note, resident=True)
+                self.notes = self.host.storage.map("notes", Note, cached=True)
             def _named(self, stanza: Stanza) -> list[str]:
                 return ["nurse@localhost"]
             def _all(self, stanza: Stanza) -> None: ...
@@ -312,7 +312,7 @@ async def test_what_a_chain_writes_is_there_before_the_stanza_is_seen(serve: Ser
         class A(Plugin[NoConfig]):
             standard = False
             def setup(self) -> None:
-                self.notes = self.host.storage.map("notes", Note, resident=True)
+                self.notes = self.host.storage.map("notes", Note, cached=True)
             @on(INBOUND, Stage.ARCHIVE, kinds=(Kind.MESSAGE,))
             def look(self, event: Inbound) -> None:
                 event.write(self.notes.put(event.owner.bare, "", Note("seen")))

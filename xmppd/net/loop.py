@@ -27,12 +27,18 @@ class RealClock:
         return asyncio.get_running_loop().call_later(delay, callback)
 
     def call_exactly(self, delay: float, callback: Callable[[], object]) -> None:
-        asyncio.get_running_loop().run_in_executor(_sleepers, time.sleep, max(0.0, delay)).add_done_callback(
+        until = time.monotonic() + delay
+        asyncio.get_running_loop().run_in_executor(_sleepers, _sleep_until, until).add_done_callback(
             lambda _: callback()
         )
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         asyncio.get_running_loop().call_soon(callback)
+
+
+def _sleep_until(when: float) -> None:
+    """A deadline, no span: how long the thread waited for its turn would show in the time of an answer."""
+    time.sleep(max(0.0, when - time.monotonic()))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from aiohttp import web
+if TYPE_CHECKING:
+    from aiohttp import web
 
 
 class MetricsListener:
@@ -19,6 +21,8 @@ class MetricsListener:
 
     async def start(self, address: str, port: int) -> None:
         """Listen; port 0 takes a free one. Raises OSError."""
+        from aiohttp import web  # only where somebody listens: 8 MB
+
         app = web.Application(client_max_size=0)
         app.router.add_get("/metrics", self._page)
         runner = self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -32,4 +36,6 @@ class MetricsListener:
             self._runner = None
 
     async def _page(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
         return web.Response(body=self._text(), headers={"Content-Type": self._content_type})

@@ -7,10 +7,12 @@ character and the prototype that it looks like.
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
+from sys import intern
 from typing import Final
 from unicodedata import normalize
 
+import confusable_homoglyphs  # type: ignore[import-untyped]
 import msgspec
 
 _MARKS: Final = "\u200e\u200f"
@@ -47,7 +49,7 @@ def _prototypes() -> dict[int, str]:
     Read in two passes, of which neither holds more than one entry of the file as objects: decoded as a whole it takes
     7 MB, which the process would keep.
     """
-    data = files("confusable_homoglyphs").joinpath("confusables.json").read_bytes()
+    data = Path(confusable_homoglyphs.__file__).with_name("confusables.json").read_bytes()
     entries: dict[str, list[msgspec.Raw]] = {}
     for text, alike in msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items():
         entries.setdefault(text.strip(_MARKS), []).append(alike)
@@ -64,7 +66,7 @@ def _prototypes() -> dict[int, str]:
             if rank(best) > rank(text):
                 prototypes[ord(text)] = normalize("NFD", best)
     # Some prototypes hold, at least when decomposed, a character that has a prototype itself.
-    return {code: prototype.translate(prototypes) for code, prototype in prototypes.items()}
+    return {code: intern(prototype.translate(prototypes)) for code, prototype in prototypes.items()}
 
 
 _decode = msgspec.json.Decoder(list[_Alike]).decode
