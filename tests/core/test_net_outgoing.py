@@ -15,7 +15,7 @@ from aiohttp import web
 
 from xmppd.config import ConfigError, parse_config
 from xmppd.net.address import literal, reachable
-from xmppd.net.http import Poster
+from xmppd.net.http_client import Poster
 
 INSIDE = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.0.1",

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from plugins.push.encryption import authorization, decode, encode, encrypt, new_key, public_of, read_keys
 from tests.harness import Client, Harness, condition
-from xmppd.net.http import Poster
+from xmppd.net.http_client import Poster
 
 NS = "urn:xmpp:push:0"
 OPTIONS = "http://jabber.org/protocol/pubsub#publish-options"

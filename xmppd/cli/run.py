@@ -29,8 +29,9 @@ from ..net.tls import fingerprint
 from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
 from ..server.library_advice import advice
+from ..server.listeners import ListenError, reason
 from ..server.reload import Reloader, certificate_problems, load_certificates
-from ..server.server import ListenError, Server, reason, server_secret
+from ..server.server import Server, server_secret
 from ..storage import GATHER, make_storage
 from ..storage.api import StoreError
 from ..storage.commits import Limits
@@ -182,10 +183,7 @@ def _signals() -> asyncio.Event:
 
 def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
     domain = server.default_host.domain
-    ports = ", ".join(
-        f"{each.address}:{listener.port} ({each.tls})"
-        for each, listener in zip(config.listeners, server.listeners, strict=True)
-    )
+    ports = ", ".join(f"{each.address}:{listener.port} ({each.tls})" for each, listener in server.listeners.configured)
     console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n", soft_wrap=True)
     if not server.default_host.has_accounts:
         console.print("No host is of type accounts: nobody can sign in here.\n", soft_wrap=True)
@@ -193,7 +191,7 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
     command = f"{_command()} user add romeo@{domain}{_named(path)}"
     console.print(f"Add an account:   {command}", markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
-    console.print(f"port {server.listeners[0].port}")
+    console.print(f"port {server.listeners.configured[0][1].port}")
     certificate, _ = config.certificate_files(domain)
     with suppress(OSError, ValueError):
         found = fingerprint(certificate)

@@ -20,7 +20,7 @@ from ..hosts.loader import PluginError, choose
 from ..jid import JID
 from ..net.tls import CertificateError, Certificates
 from ..observe.logs import configure
-from .server import runtime_limits
+from .limits import runtime_limits
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
@@ -219,10 +219,8 @@ def use_limits(server: Server, config: LimitsConfig) -> None:
     limits = server.limits = runtime_limits(config)
     server.rate_limiter.configure(config)
     server.guard.config = config.sign_in
-    server.use_timing(config)
     server.memory.configure(config.memory, config.account_memory)
-    for listener in server.listeners:
-        listener.per_address = config.connections_per_address
+    server.listeners.use(config)
     for stream in server.streams:
         stream.parser.limits = limits.before_sign_in if stream.account is None else limits.after_sign_in
 

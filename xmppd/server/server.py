@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -12,47 +11,36 @@ from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 from ..admin.accounts import Accounts
-from ..clock import Clock, Timer
-from ..config import (
-    LimitsConfig,
-    ListenerConfig,
-    Problem,
-    RawOptions,
-    ServerConfig,
-    StreamLimits,
-    options_path,
-)
-from ..contracts.runtime import RuntimeLimits
+from ..clock import Clock
+from ..config import Problem, RawOptions, ServerConfig, options_path
 from ..contracts.sessions import RESTORED
-from ..errors import MalformedJid, StorageUnavailable, StreamError
+from ..errors import MalformedJid, StorageUnavailable
 from ..hosts.host import Host
 from ..hosts.loader import Found, PluginError, choose, discover, what_failed
 from ..jid import prepare_domain
 from ..memory.budget import MemoryBudget
 from ..memory.heap import Trimmer
-from ..net.http import Poster
+from ..net.http_client import Poster
 from ..observe.metrics import Counts
-from ..protocol.parser import Limits
 from ..routing.answer_times import AnswerTimes
 from ..routing.router import Router
 from ..sessions.manager import SessionManager
 from ..sessions.snapshots import SessionSnapshots
-from ..stanza import iq
 from ..storage.store import Store
-from ..streams.client import ClientStream, State
 from ..streams.rate_limits import Hashing, RateLimiter, SignInGuard
-from ..xml import E
+from .idle import IdleSweep
+from .limits import runtime_limits
+from .listeners import Listeners
 from .shutdown import StreamShutdown
 
 if TYPE_CHECKING:
     from ..contracts.ports import Port, Receiver
-    from ..net.listen import Listener
     from ..net.tls import Certificates, ServerContext
     from ..plugin import Plugin
+    from ..streams.client import ClientStream
 
 log = logging.getLogger("xmppd")
 
-SWEEP = 2.0
 SAY_AGAIN = 60.0
 """Seconds between two warnings about the same thing that is still so."""
 START_AGAIN = 1.0
@@ -62,52 +50,6 @@ STOP_WITHIN = 5.0
 STOP_ALL_WITHIN = 12.0
 """Seconds for all of a stop behind the farewell to the clients, then each step has LAST_STEP seconds."""
 LAST_STEP = 0.3
-REST_AFTER = 10.0
-"""Seconds without input after which a stream gives its parser back."""
-
-
-def runtime_limits(config: LimitsConfig) -> RuntimeLimits:
-    """The limits of the configuration in the form of the stanza path."""
-    return RuntimeLimits(
-        _stream_limits(config.before_sign_in, 1, config.name_size, config.before_sign_in.size),
-        _stream_limits(config.after_sign_in, TOLERANCE, config.name_size, 0),
-        config.queue,
-        config.queue_size,
-        config.incoming_size,
-        config.presence_size,
-        config.ask_every,
-        config.sessions_per_account,
-        config.sasl_attempts,
-        float(config.sign_in_time),
-        float(config.header_time),
-        float(config.idle_ping),
-        float(config.ping_timeout),
-        float(config.resume_time),
-        float(config.answer_time),
-        float(config.stop_time),
-        float(config.even_answers),
-    )
-
-
-TOLERANCE = 4
-"""Up to so many times the size, a stanza is answered with an error; a larger one ends the stream."""
-
-
-def _stream_limits(config: StreamLimits, tolerance: int, name: int, space: int) -> Limits:
-    return Limits(config.size, config.elements, config.depth, config.attributes, tolerance, name, space)
-
-
-class ListenError(Exception):
-    """A listener that cannot be opened. `number`: its place in the configuration, from 0."""
-
-    def __init__(self, number: int, listener: ListenerConfig, error: OSError) -> None:
-        super().__init__(f"{listener.address} port {listener.port} cannot be opened: {reason(error)}")
-        self.number = number
-
-
-def reason(error: OSError) -> str:
-    """Without the call and the address, which asyncio puts into the text."""
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 class Server:
@@ -140,9 +82,7 @@ class Server:
         self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.session_manager.make_room, pool))
         self.streams: set[ClientStream] = set()
         self.stopping = False
-        self.listeners: list[Listener] = []
-        self.ports: list[Listener] = []
-        """Those of plugins."""
+        self.listeners = Listeners(self)
         self.found: dict[str, Found] = {}
         self.hosts: dict[str, Host] = self.router.hosts
         for domain, host_config in config.hosts.items():
@@ -157,7 +97,7 @@ class Server:
         self._said_waiting: dict[str, float] = {}
         self.on_ready: Callable[[], None] | None = None
         """Called once, when a server that was started before its store answered is ready at last."""
-        self._sweep: Timer | None = None
+        self.idle = IdleSweep(self)
 
     # ---- start and stop
 
@@ -189,7 +129,7 @@ class Server:
         for host in self.hosts.values():
             await self._start_plugins(host)
         await self._restore()
-        self._arm()
+        self.idle.start()
 
     async def _restore(self) -> None:
         """All plugins run: bring back the sessions that outlived the last process, then take clients."""
@@ -251,52 +191,21 @@ class Server:
 
     async def listen(self) -> None:
         """Open the listeners of the configuration. Raises ListenError."""
-        from ..net.listen import Listener
-
-        assert self.certificates is not None
-        self.use_timing(self.config.limits)
-        for each in self.config.listeners:
-            listener = Listener(self.clock, self.certificates, each.tls, self.config.limits.connections_per_address)
-            try:
-                await listener.start(each.address, each.port, self._receiver(each))
-            except OSError as error:
-                raise ListenError(len(self.listeners), each, error) from error
-            self.listeners.append(listener)
-            log.info("listening on %s port %d (%s)", each.address, listener.port, each.tls)
-
-    def use_timing(self, config: LimitsConfig) -> None:
-        """What connections may take, those that are open included."""
-        from ..net.engine import Engine, Timing
-
-        Engine.of(self.clock).timing = Timing(
-            handshake=float(config.handshake_time), handshakes=config.handshakes, close=float(config.close_time)
-        )
+        await self.listeners.open()
 
     async def open_port(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> Port:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
-        from ..net.listen import Listener
-
-        listener = Listener(self.clock, tls="none", per_address=self.config.limits.connections_per_address)
-        await listener.start(address, port, make_receiver)
-        self.ports.append(listener)
-        return listener
-
-    def _receiver(self, listener: ListenerConfig) -> Callable[[], ClientStream]:
-        return lambda: ClientStream(self, listener.tls, listener.channel_binding)
+        return await self.listeners.open_port(address, port, make_receiver)
 
     async def stop(self) -> None:
         """No new connections, what is pending is committed and acknowledged, <system-shutdown/> to all, plugins end in
         reverse."""
-        for listener in (*self.listeners, *self.ports):
-            listener.stop_accepting()
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
+        self.listeners.stop_accepting()
+        self.idle.stop()
         self.rate_limiter.stop()
         await StreamShutdown(self).say()
         ending = _Ending()
-        # Side by side: one that does not take what was written to it holds up nobody, and itself not for long.
-        await asyncio.gather(*(each.close(self.limits.stop_time) for each in (*self.listeners, *self.ports)))
+        await self.listeners.close(self.limits.stop_time)
         for host in self.hosts.values():
             await host.background.settle(ending.within)
         await ending.step(self.snapshots.keep(), "the sessions that can be resumed")
@@ -330,59 +239,6 @@ class Server:
 
     def nonce(self) -> str:
         return token_urlsafe(24)
-
-    # ---- time
-
-    def _arm(self) -> None:
-        self._sweep = self.clock.call_later(SWEEP, partial(self._swept, self.clock.monotonic() + SWEEP))
-
-    def _swept(self, due: float) -> None:
-        """One timer for all connections: late sign-ins, silent clients, idle parsers, detached sessions."""
-        self._arm()
-        now = self.clock.monotonic()
-        self.counts.lag.observe(max(0.0, now - due))
-        for stream in list(self.streams):
-            try:
-                self._look_at(stream, now)
-            except Exception:
-                log.exception("sweeping a stream failed")
-                stream.link.abort()
-        self.session_manager.sweep()
-        self.trimmer.look(now)
-
-    def _look_at(self, stream: ClientStream, now: float) -> None:
-        limits = self.limits
-        if stream.unsent:
-            stream.weigh_unsent()
-        idle = now - stream.link.last_read
-        if stream.state is not State.BOUND:
-            if stream.link.securing:
-                return
-            age = now - stream.born
-            if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
-                stream.fail(StreamError("connection-timeout"))
-            return
-        if idle < REST_AFTER or stream.shaped:  # what it sends meanwhile is not read, so it is not silent
-            return
-        stream.parser.rest()
-        if stream.parser.pending and idle > limits.ping_after:
-            stream.fail(StreamError("connection-timeout"))
-        elif stream.pinged and idle > limits.ping_after + limits.ping_timeout:
-            stream.fail(StreamError("connection-timeout"))
-        elif not stream.pinged and idle > limits.ping_after:
-            self._ping(stream)
-
-    def _ping(self, stream: ClientStream) -> None:
-        """XEP-0199 section 4.1, or <r/> where the client counts stanzas (XEP-0198 section 4)."""
-        session = stream.session
-        if session is None:
-            return
-        stream.pinged = True
-        if session.channel.queue is not None:
-            session.nonza(b"<r xmlns='urn:xmpp:sm:3'/>")
-        else:
-            ping = E("ping", "urn:xmpp:ping")
-            session.send(iq("get", token_urlsafe(6), ping, to=session.jid, sender=session.host.jid))
 
 
 class _Ending:

@@ -1,0 +1,90 @@
+"""The look at all client streams, one timer for all: late sign-ins, silent clients, idle parsers, detached sessions."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Final
+
+from ..clock import Timer
+from ..errors import StreamError
+from ..stanza import iq
+from ..streams.client import ClientStream, State
+from ..xml import E
+
+if TYPE_CHECKING:
+    from .server import Server
+
+log = logging.getLogger("xmppd.server")
+
+SWEEP: Final = 2.0
+"""Seconds between two looks."""
+REST_AFTER: Final = 10.0
+"""Seconds without input after which a stream gives its parser back."""
+
+
+class IdleSweep:
+    """Looks at every client stream of a server each `SWEEP` seconds."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        clock = self.server.clock
+        self._timer = clock.call_later(SWEEP, partial(self._sweep, clock.monotonic() + SWEEP))
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self, due: float) -> None:
+        self.start()
+        server = self.server
+        now = server.clock.monotonic()
+        server.counts.lag.observe(max(0.0, now - due))
+        for stream in list(server.streams):
+            try:
+                self._look_at(stream, now)
+            except Exception:
+                log.exception("sweeping a stream failed")
+                stream.link.abort()
+        server.session_manager.sweep()
+        server.trimmer.look(now)
+
+    def _look_at(self, stream: ClientStream, now: float) -> None:
+        limits = self.server.limits
+        if stream.unsent:
+            stream.weigh_unsent()
+        idle = now - stream.link.last_read
+        if stream.state is not State.BOUND:
+            if stream.link.securing:
+                return
+            age = now - stream.born
+            if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
+                stream.fail(StreamError("connection-timeout"))
+            return
+        if idle < REST_AFTER or stream.shaped:  # what it sends meanwhile is not read, so it is not silent
+            return
+        stream.parser.rest()
+        if stream.parser.pending and idle > limits.ping_after:
+            stream.fail(StreamError("connection-timeout"))
+        elif stream.pinged and idle > limits.ping_after + limits.ping_timeout:
+            stream.fail(StreamError("connection-timeout"))
+        elif not stream.pinged and idle > limits.ping_after:
+            _ping(stream)
+
+
+def _ping(stream: ClientStream) -> None:
+    """XEP-0199 section 4.1, or <r/> where the client counts stanzas (XEP-0198 section 4)."""
+    session = stream.session
+    if session is None:
+        return
+    stream.pinged = True
+    if session.channel.queue is not None:
+        session.nonza(b"<r xmlns='urn:xmpp:sm:3'/>")
+    else:
+        ping = E("ping", "urn:xmpp:ping")
+        session.send(iq("get", token_urlsafe(6), ping, to=session.jid, sender=session.host.jid))
