@@ -6,12 +6,11 @@ made per host.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from .contracts.core import Account, Host, Session
+from .contracts.core import Account, Host, Request, Session, To
 from .contracts.order import Lane
 from .contracts.routing import Inbound, Outbound
 from .contracts.session_keys import SessionKey
@@ -91,52 +90,6 @@ class HostType:
 
 ANY_HOST = ("*",)
 """For `serves`: hosts of every type."""
-
-
-class To(enum.Enum):
-    """Which addresses an IQ handler answers for."""
-
-    SELF = "self"
-    """The sender's own account: no `to`, or the own bare JID."""
-    ACCOUNT = "account"
-    """The bare JID of any account of this host (the sender's too): the handler looks at the rights."""
-    HOST = "host"
-    """The domain."""
-    ABSENT = "absent"
-    """The bare JID of an account that is not there, or that lets nothing of the sender in (which must look the same):
-    where a specification names an answer other than <service-unavailable/>. `Request.owner` is None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """An IQ get or set to be answered.
-
-    `owner`: the account that is asked, None when the host is. `session`: the sender's local session.
-    """
-
-    stanza: Stanza
-    payload: Element
-    sender: JID
-    owner: Account | None
-    session: Session | None
-    lane: Lane
-    behind: list[Callable[[], object]] = field(default_factory=list)
-    """What `then` has noted."""
-
-    def then(self, action: Callable[[], object]) -> None:
-        """Run `action` behind the result: what a request causes is seen after its answer. Not after an error."""
-        self.behind.append(action)
-
-    @property
-    def account(self) -> Account:
-        """The owner, where there must be one (To.SELF, To.ACCOUNT)."""
-        assert self.owner is not None
-        return self.owner
-
-    @property
-    def is_own(self) -> bool:
-        """The sender asks for its own account."""
-        return self.owner is not None and self.owner.bare == self.sender.bare
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,14 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..clock import Clock
 from ..contracts.accounts import ACCOUNT_DELETED, ACCOUNT_MAP, ACCOUNTS_REMOVED, StoredAccount
+from ..contracts.core import Host, Server
 from ..errors import Conflict, ItemNotFound, StorageUnavailable
 from ..jid import JID
 from ..storage.api import OwnerDelete, Storage, Write
-
-if TYPE_CHECKING:
-    from ..hosts.host import Host
-    from ..server.server import Server
 
 log = logging.getLogger("xmppd.admin")
 AGAIN: Final = 30.0

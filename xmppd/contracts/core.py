@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..background import Background
 from ..clock import Clock
@@ -16,7 +17,7 @@ from ..observe.metrics import Counts
 from ..service import Service
 from ..stanza import Stanza
 from ..storage.api import Counter, Map, Storage
-from ..xml import Element
+from ..xml import Element, Written
 from .accounts import StoredAccount
 from .delivery import Channel, Cursor
 from .order import Lane
@@ -79,6 +80,14 @@ class Account(Protocol):
     @property
     def pool(self) -> Pool:
         """Bytes that wait for its sessions."""
+        ...
+
+    def add(self, session: Any) -> None:
+        """A session is bound."""
+        ...
+
+    def remove(self, session: Any) -> None:
+        """A session is gone."""
         ...
 
     def next_id(self) -> int:
@@ -146,6 +155,16 @@ class NegotiatingStream(Protocol):
         ...
 
 
+Maps = tuple[Mapping[str, Mapping[str, Any]], ...]
+
+
+class Concerned(NamedTuple):
+    """Accounts by bare JID: those in `names`, and those with something in one of the `maps`."""
+
+    maps: Maps
+    names: Collection[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """How far the acknowledgements go that a client was sent: the id up to which the account's log was released then,
@@ -169,6 +188,9 @@ class Session(Protocol):
     """Makes the count of its stanzas durable, in the batches that hold them."""
     stream: ClientStreamHandle | None
     """None while detached."""
+    presence: Stanza | None
+    """The last available presence without `to`, None while unavailable."""
+    priority: int
     resumable: float
     """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
 
@@ -182,19 +204,17 @@ class Session(Protocol):
         ...
 
     @property
+    def address(self) -> bytes:
+        """The full JID as it stands in an attribute."""
+        ...
+
+    @property
     def resource(self) -> str: ...
     @property
     def told(self) -> Told | None:
         """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
         ...
 
-    @property
-    def presence(self) -> Stanza | None:
-        """The last available presence without `to`, None while unavailable."""
-        ...
-
-    @property
-    def priority(self) -> int: ...
     @property
     def served(self) -> bool:
         """It is there for the messages of its account: available, with a priority that is not negative."""
@@ -223,6 +243,18 @@ class Session(Protocol):
         """Write a stream-level element, uncounted, behind all that was sent."""
         ...
 
+    def settled(self) -> None:
+        """One more stanza of this client has found its end."""
+        ...
+
+    def refusing(self, number: int) -> None:
+        """Its stanza of that number will be refused, when all before it is released."""
+        ...
+
+    def refuse(self, number: int, error: Stanza) -> None:
+        """Tell the client that its stanza of that number is refused."""
+        ...
+
     def tells_handled(self) -> None:
         """The client is told now what is handled."""
         ...
@@ -234,6 +266,52 @@ class Session(Protocol):
     def all_settled(self) -> Awaitable[None]:
         """Wait until everything taken from the client has found its end."""
         ...
+
+
+class To(enum.Enum):
+    """Which addresses an IQ handler answers for."""
+
+    SELF = "self"
+    """The sender's own account: no `to`, or the own bare JID."""
+    ACCOUNT = "account"
+    """The bare JID of any account of this host (the sender's too): the handler looks at the rights."""
+    HOST = "host"
+    """The domain."""
+    ABSENT = "absent"
+    """The bare JID of an account that is not there, or that lets nothing of the sender in (which must look the same):
+    where a specification names an answer other than <service-unavailable/>. `Request.owner` is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An IQ get or set to be answered.
+
+    `owner`: the account that is asked, None when the host is. `session`: the sender's local session.
+    """
+
+    stanza: Stanza
+    payload: Element
+    sender: JID
+    owner: Account | None
+    session: Session | None
+    lane: Lane
+    behind: list[Callable[[], object]] = field(default_factory=list)
+    """What `then` has noted."""
+
+    def then(self, action: Callable[[], object]) -> None:
+        """Run `action` behind the result: what a request causes is seen after its answer. Not after an error."""
+        self.behind.append(action)
+
+    @property
+    def account(self) -> Account:
+        """The owner, where there must be one (To.SELF, To.ACCOUNT)."""
+        assert self.owner is not None
+        return self.owner
+
+    @property
+    def is_own(self) -> bool:
+        """The sender asks for its own account."""
+        return self.owner is not None and self.owner.bare == self.sender.bare
 
 
 class CursorWriter(Protocol):
@@ -315,8 +393,66 @@ class Router(Protocol):
 class SessionManager(Protocol):
     """Sessions come and go."""
 
+    @property
+    def detached(self) -> Mapping[Any, float]:
+        """Until when (monotonic) a detached session waits for its client."""
+        ...
+
+    def attach(self, session: Any, stream: Any) -> None: ...
+    def resumed(self, session: Any) -> None: ...
     def end(self, session: Any, condition: str = "", text: str = "") -> None: ...
     def detach(self, session: Any) -> None: ...
+    def leave(self, session: Any) -> None:
+        """The process ends; the session may be resumed in the next one."""
+        ...
+
+    def restore(self, session: Any, until: float) -> None:
+        """A session that outlived the last process is there again, detached."""
+        ...
+
+
+class Accounts(Protocol):
+    """Accounts are made, changed and deleted here."""
+
+    def exists(self, jid: JID) -> Awaitable[bool]: ...
+    def create(self, jid: JID, password: str, stranger: bool = False) -> Awaitable[None]:
+        """Make an account. `stranger`: it registers itself. Raises StanzaError."""
+        ...
+
+    def set_password(self, jid: JID, password: str, keep: Any = None) -> Awaitable[None]:
+        """Change a password and end all sessions but `keep`."""
+        ...
+
+    def set_disabled(self, jid: JID, disabled: bool) -> Awaitable[None]: ...
+    def is_disabled(self, jid: JID) -> Awaitable[bool]: ...
+    def delete(self, jid: JID, keep: Any = None) -> Awaitable[None]: ...
+    def release(self, jid: JID) -> Awaitable[None]:
+        """The name of a removed account may be taken again."""
+        ...
+
+    def reserved(self) -> Collection[str]:
+        """Bare JIDs that nobody may register."""
+        ...
+
+    def list(self, domain: str, after: str = "") -> Awaitable[list[str]]:
+        """A page of bare JIDs behind `after`."""
+        ...
+
+
+class Poster(Protocol):
+    """Requests to the web, guarded against our own network."""
+
+    def may_reach(self, host: str) -> bool: ...
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False) -> Awaitable[int]:
+        """POST; the status. Raises OSError."""
+        ...
+
+
+class AnswerTimes(Protocol):
+    """Answers that must not tell by their time whether an account exists (ADR 0007)."""
+
+    def next(self, step: float) -> float: ...
+    def come(self, at: float, step: float) -> Awaitable[None]: ...
 
 
 class Server(Protocol):
@@ -331,9 +467,36 @@ class Server(Protocol):
     @property
     def memory(self) -> MemoryBudget: ...
     @property
+    def hosts(self) -> Mapping[str, Host]: ...
+    @property
+    def default_host(self) -> Host:
+        """The first one with accounts."""
+        ...
+
+    @property
     def router(self) -> Router: ...
     @property
     def session_manager(self) -> SessionManager: ...
+    @property
+    def streams(self) -> Collection[Any]:
+        """Clients' streams that are open."""
+        ...
+
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def answer_times(self) -> AnswerTimes: ...
+    @property
+    def poster(self) -> Poster: ...
+    @property
+    def config(self) -> Any:
+        """The configuration (config.schema.ServerConfig)."""
+        ...
+
+    def open_port(self, address: str, port: int, make_receiver: Callable[[], Any]) -> Awaitable[Any]:
+        """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
+        ...
+
     @property
     def stopping(self) -> bool: ...
     @property
@@ -344,7 +507,7 @@ class Host(Protocol):
     """One domain."""
 
     @property
-    def server(self) -> Any: ...
+    def server(self) -> Server: ...
     @property
     def router(self) -> Router: ...
     @property
@@ -360,6 +523,11 @@ class Host(Protocol):
     @property
     def admins(self) -> Collection[str]:
         """Bare JIDs."""
+        ...
+
+    @property
+    def quarantine(self) -> float:
+        """Seconds for which nobody can take the name of an account that was removed."""
         ...
 
     @property
@@ -416,6 +584,26 @@ class Host(Protocol):
         """Notify, and wait for handlers that are coroutines."""
         ...
 
+    def told(self, hook: Notify[E], event: E) -> Awaitable[list[Exception]]:
+        """The same; returns what the handlers raised."""
+        ...
+
+    def concerned(self, stanza: Stanza) -> Concerned | None:
+        """The accounts for which a handler may have to do with a stanza that comes to them. None: all."""
+        ...
+
+    def answers(self, stanza: Stanza, to: To) -> bool:
+        """Whether a stanza is an IQ get or set for which there is a handler."""
+        ...
+
+    def answer(self, request: Request, to: To) -> Awaitable[Element | Written | None]:
+        """Ask the handler of the payload. Raises StanzaError."""
+        ...
+
+    def answered(self, stanza: Stanza) -> None:
+        """The answer to an IQ of the host's own has come."""
+        ...
+
     def collect(self, hook: Collect[E, T], event: E) -> Awaitable[list[T]]:
         """All that the handlers give. Raises what they raise."""
         ...
@@ -434,6 +622,10 @@ class Host(Protocol):
 
     def account(self, bare: str) -> Account | None:
         """A loaded account."""
+        ...
+
+    def forget(self, bare: str) -> None:
+        """Take an account out of memory."""
         ...
 
     def ready(self, bare: str) -> bool:

@@ -64,6 +64,14 @@ class Channel(Protocol):
         """The last log entry that was sent or skipped."""
         ...
 
+    def start(self) -> None:
+        """The session has become available: catch up from its position, then go live."""
+        ...
+
+    def leave(self) -> None:
+        """The session is unavailable: entries wait in the log."""
+        ...
+
     def copy(self, data: bytes, log_id: int, stanza: Stanza) -> None:
         """Send a copy of an entry of another resource's (a carbon)."""
         ...

@@ -6,15 +6,16 @@ import asyncio
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from secrets import token_hex
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..background import Background
 from ..clock import Clock, Timer
 from ..contracts.accounts import ACCOUNT_MAP, StoredAccount
+from ..contracts.core import Concerned, Locks, Maps, Router, Server
 from ..contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from ..contracts.sessions import ACCOUNT_LOADED
 from ..delivery.cursor_writer import LOG, CursorWriter
@@ -23,7 +24,6 @@ from ..hooks import Collect, Hook, Notify, Registration, Verdict
 from ..jid import JID
 from ..observe.metrics import HookTimes
 from ..plugin import IqRoute, NonzaRoute, Plugin, Request, To
-from ..routing.locks import OwnerLocks
 from ..service import Service
 from ..sessions.account import Account
 from ..stanza import Kind, Shape, Stanza, iq
@@ -32,8 +32,6 @@ from ..xml import Element, Written
 
 if TYPE_CHECKING:
     from ..contracts.routing import Event
-    from ..routing.router import Router
-    from ..server.server import Server
 
 log = logging.getLogger("xmppd.hosts")
 E = TypeVar("E")
@@ -51,15 +49,7 @@ PATH = (OUTBOUND, INBOUND, SENT, ARRIVED)
 """The hooks on the path of a stanza."""
 
 Handler = tuple[str, Callable[..., Any]]
-Maps = tuple[Mapping[str, Mapping[str, Any]], ...]
 Narrowing = tuple[Maps, tuple[Callable[[Stanza], Collection[str] | None], ...]]
-
-
-class Concerned(NamedTuple):
-    """Accounts by bare JID: those in `names`, and those with something in one of the `maps`."""
-
-    maps: Maps
-    names: Collection[str]
 
 
 class Host:
@@ -118,7 +108,7 @@ class Host:
         return self.server.router
 
     @property
-    def locks(self) -> OwnerLocks:
+    def locks(self) -> Locks:
         """One at a time per owner, for what reads records, decides and commits."""
         return self.server.router.locks
 

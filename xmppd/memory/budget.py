@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from ..sessions.session import Session
-
-NOBODY: Final[Mapping[str, Session]] = MappingProxyType({})
+NOBODY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 FREE: Final = 64 << 10
 """A session that holds no more than so many bytes is never held up for what others hold."""
@@ -28,7 +25,7 @@ class Pool:
 
     __slots__ = ("incoming", "pressed", "sessions", "used")
 
-    def __init__(self, sessions: Mapping[str, Session] = NOBODY) -> None:
+    def __init__(self, sessions: Mapping[str, Any] = NOBODY) -> None:
         self.sessions = sessions
         self.used = 0
         self.incoming = 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from ..contracts.core import Host
 from ..contracts.order import Lane
 from ..contracts.routing import Inbound
 from ..errors import ResourceConstraint, StanzaError
@@ -15,7 +16,6 @@ from .transaction import StanzaTransaction
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ..hosts.host import Host
     from .router import Router
 
 WAITING: Final = 1000

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ..contracts import core
+from ..contracts.core import Account, Concerned, Handler, Host, Request, Session, To
 from ..contracts.order import Lane
 from ..contracts.routing import (
     ADDRESSES_NS,
@@ -35,7 +35,6 @@ from ..errors import (
     StorageUnavailable,
 )
 from ..jid import JID
-from ..plugin import Request, To
 from ..sessions import availability
 from ..stanza import Kind, Stanza
 from ..storage.api import Flags, Storage
@@ -44,11 +43,6 @@ from ..xml import Written
 from .locks import OwnerLocks
 from .origins import Origins
 from .transaction import StanzaTransaction
-
-if TYPE_CHECKING:
-    from ..hosts.host import Concerned, Handler, Host
-    from ..sessions.account import Account
-    from ..sessions.session import Session
 
 log = logging.getLogger("xmppd.routing")
 DELAY_TAG = f"{DELAY_NS}|delay"
@@ -64,9 +58,9 @@ PRESENCE_TYPES = frozenset(("", "unavailable", "probe", "error")) | SUBSCRIPTION
 
 
 class Router:
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, hosts: Mapping[str, Host]) -> None:
         self.storage = storage
-        self.hosts: dict[str, Host] = {}
+        self.hosts = hosts
         self.origins = Origins(self)
         self.locks = OwnerLocks()
         """Who changes an owner's records outside the path of a stanza takes the owner's turn."""
@@ -516,7 +510,7 @@ def _softly(action: Callable[[], object]) -> None:
         log.exception("what follows an answer failed")
 
 
-def _is_late(host: core.Host, at: int) -> bool:
+def _is_late(host: Host, at: int) -> bool:
     """It was accepted a while ago (XEP-0203)."""
     return host.clock.now() * 1_000_000 - at > LATE
 

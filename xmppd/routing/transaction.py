@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..contracts.core import Session
 from ..contracts.order import Lane
 from ..contracts.routing import Inbound, Outbound
 from ..errors import InternalServerError, ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
@@ -15,7 +16,6 @@ from ..stanza import Kind, Stanza
 from ..storage.api import Batch, LogAppend, Write
 
 if TYPE_CHECKING:
-    from ..sessions.session import Session
     from .router import Router
 
 log = logging.getLogger("xmppd.routing")

@@ -76,7 +76,8 @@ class Server:
         self.secret = secret or token_bytes(32)
         self.counts = Counts()
         self.poster = Poster(config.outgoing.allowed, float(config.outgoing.timeout))
-        self.router = Router(storage)
+        self.hosts: dict[str, Host] = {}
+        self.router = Router(storage, self.hosts)
         self.answer_times = AnswerTimes(clock)
         self.session_manager = SessionManager(self)
         self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.session_manager.make_room, pool))
@@ -84,11 +85,10 @@ class Server:
         self.stopping = False
         self.listeners = Listeners(self)
         self.found: dict[str, Found] = {}
-        self.hosts: dict[str, Host] = self.router.hosts
         for domain, host_config in config.hosts.items():
             host = Host(self, domain, host_config.type, storage, clock, host_config.admins, host_config.quarantine)
             self.hosts[host.domain] = host
-        self.default_host = next(
+        self.default_host: Host = next(
             (host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values()))
         )
         self.accounts = Accounts(storage, clock, self.hosts, self.session_manager)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..clock import microseconds
+from ..contracts.core import Host
 from ..delivery.cursor import DeliveryCursor
 from ..jid import JID
 from ..memory.budget import Pool
 
 if TYPE_CHECKING:
     from ..contracts.accounts import StoredAccount
-    from ..hosts.host import Host
-    from ..streams.rate_limits import TokenBucket
+    from ..protocol.token_bucket import TokenBucket
     from .session import Session
 
 
@@ -60,6 +60,14 @@ class Account:
         """Bytes that wait for its sessions."""
         self.bucket: TokenBucket | None = None
         """What its connections have sent (limits.Shaping)."""
+
+    def add(self, session: Session) -> None:
+        """A session is bound."""
+        self.sessions[session.resource] = session
+
+    def remove(self, session: Session) -> None:
+        """A session is gone."""
+        del self.sessions[session.resource]
 
     def next_id(self) -> int:
         """An id for the owner's log: microseconds, strictly rising even if the clock is set back."""

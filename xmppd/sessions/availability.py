@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from ..contracts.core import Session
 from ..contracts.sessions import AVAILABLE, PRESENCE, SHOWN
 from ..errors import BadRequest
 from ..stanza import Stanza, tag
 from ..xml import CLIENT_NS, children, text_of
-
-if TYPE_CHECKING:
-    from .session import Session
 
 log = logging.getLogger("xmppd.sessions")
 PRIORITY: Final = tag(CLIENT_NS, "priority")

@@ -6,7 +6,7 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from ..contracts.core import ClientStreamHandle
+from ..contracts.core import ClientStreamHandle, Server
 from ..contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
 from ..errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from ..stanza import parse_stanza
@@ -15,7 +15,6 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..memory.budget import Pool
-    from ..server.server import Server
     from .account import Account
 
 log = logging.getLogger("xmppd.sessions")
@@ -53,7 +52,7 @@ class SessionManager:
             self.end(oldest)
         session = Session(account, jid)
         session.stream = stream
-        account.sessions[jid.resource] = session
+        account.add(session)
         self.server.storage.pin(account.bare)
         account.host.tell(SESSION_BOUND, session)
         return session
@@ -86,12 +85,12 @@ class SessionManager:
         session.ended = True
         self.detached.pop(session, None)
         if session.account.sessions.get(session.resource) is session:
-            del session.account.sessions[session.resource]
+            session.account.remove(session)
         self.server.storage.unpin(session.account.bare)
 
     def restore(self, session: Session, seconds: float) -> None:
         """A session that outlived the process waits `seconds` more for its client."""
-        session.account.sessions[session.resource] = session
+        session.account.add(session)
         self.server.storage.pin(session.account.bare)
         self.detached[session] = self.server.clock.monotonic() + seconds
         session.host.tell(SESSION_RESTORED, session)
@@ -108,7 +107,7 @@ class SessionManager:
         self.server.counts.delivered += session.delivered
         self.detached.pop(session, None)
         if account.sessions.get(session.resource) is session:
-            del account.sessions[session.resource]
+            account.remove(session)
         self.server.storage.unpin(account.bare)
         stream, session.stream = session.stream, None
         if stream is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..clock import microseconds
-from ..contracts.core import ClientStreamHandle, Told
+from ..contracts.core import Account, ClientStreamHandle, Host, Told
 from ..contracts.order import Lane
 from ..contracts.session_keys import SessionKey
 from ..delivery.channel import DeliveryChannel
@@ -14,10 +14,6 @@ from ..jid import JID
 from ..stanza import Stanza
 from ..storage.api import Counter
 from ..xml import quoted
-
-if TYPE_CHECKING:
-    from ..hosts.host import Host
-    from .account import Account
 
 T = TypeVar("T")
 

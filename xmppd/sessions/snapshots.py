@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from ..contracts.core import Host, Server
 from ..errors import MalformedJid
 from ..jid import JID
 from ..plugin import SessionKey
@@ -20,10 +21,6 @@ from ..protocol.ack_queue import OutboundQueue
 from ..stanza import parse_stanza
 from ..storage.api import DataError, Write
 from .session import Session
-
-if TYPE_CHECKING:
-    from ..hosts.host import Host
-    from ..server.server import Server
 
 log = logging.getLogger("xmppd.sessions")
 AT_ONCE = 200

@@ -23,11 +23,11 @@ from ..errors import (
 )
 from ..jid import JID
 from ..protocol.parser import Item, Nonza, StreamOpen, StreamParser, header
+from ..protocol.token_bucket import TokenBucket
 from ..sessions.session import LANE_BOUND
 from ..stanza import Kind, Stanza
 from ..xml import CLIENT_NS, XML_NS, Written, escape, find, quoted, text_of, to_bytes
 from .authentication import SASL_NS, SaslNegotiation
-from .rate_limits import TokenBucket
 
 if TYPE_CHECKING:
     from ..hosts.host import Host

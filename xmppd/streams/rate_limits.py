@@ -10,13 +10,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ..cache import Cache
 from ..net.address import network
+from ..protocol.token_bucket import Rate, TokenBucket
 
 if TYPE_CHECKING:
     from ..clock import Clock, Timer
@@ -29,8 +29,6 @@ T = TypeVar("T")
 
 TICK: Final = 0.05
 """Seconds between two looks at the connections that have to wait."""
-LONGEST: Final = 60.0
-"""Seconds that a connection waits at most: what one read brought is bounded, and a dead peer must be noticed."""
 REMEMBERED: Final = 20_000
 """Entries of each table about sign-ins; the one not used for the longest time goes first."""
 REMEMBERED_BYTES: Final = 8 << 20
@@ -38,48 +36,6 @@ REMEMBERED_BYTES: Final = 8 << 20
 
 
 # ---- bytes and stanzas per second
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Two buckets in seconds: what a byte and a stanza use, and how much may be used at once. 0.0: no limit."""
-
-    byte: float
-    stanza: float
-    bytes_burst: float
-    stanzas_burst: float
-
-    @classmethod
-    def of(cls, config: ShapingLimits) -> Rate:
-        byte = 1 / config.bytes if config.bytes else 0.0
-        stanza = 1 / config.stanzas if config.stanzas else 0.0
-        return cls(byte, stanza, byte * config.bytes_burst, stanza * config.stanzas_burst)
-
-    @property
-    def unlimited(self) -> bool:
-        return not self.byte and not self.stanza
-
-
-class TokenBucket:
-    """How far the buckets of one connection or account are used: when each will be full again (monotonic)."""
-
-    __slots__ = ("bytes_at", "stanzas_at")
-
-    def __init__(self) -> None:
-        self.bytes_at = 0.0
-        self.stanzas_at = 0.0
-
-    def use(self, rate: Rate, now: float, size: int, stanzas: int) -> float:
-        """Take from both. The seconds until there is room again, 0.0 when there is some."""
-        # Runs for every read: no calls, no max().
-        bytes_at, stanzas_at = self.bytes_at, self.stanzas_at
-        self.bytes_at = bytes_at = (bytes_at if bytes_at > now else now) + size * rate.byte
-        self.stanzas_at = stanzas_at = (stanzas_at if stanzas_at > now else now) + stanzas * rate.stanza
-        if bytes_at - now <= rate.bytes_burst and stanzas_at - now <= rate.stanzas_burst:
-            return 0.0
-        self.bytes_at = min(bytes_at, now + rate.bytes_burst + LONGEST)
-        self.stanzas_at = min(stanzas_at, now + rate.stanzas_burst + LONGEST)
-        return max(self.bytes_at - rate.bytes_burst, self.stanzas_at - rate.stanzas_burst) - now
 
 
 class Shaped(Protocol):
@@ -92,6 +48,10 @@ class Shaped(Protocol):
     def shape(self, wait: bool) -> None:
         """Read no more (True), or go on."""
         ...
+
+
+def _rate(config: ShapingLimits) -> Rate:
+    return Rate.of(config.bytes, config.bytes_burst, config.stanzas, config.stanzas_burst)
 
 
 class RateLimiter:
@@ -107,8 +67,8 @@ class RateLimiter:
         self.configure(config)
 
     def configure(self, config: LimitsConfig) -> None:
-        self._connection = Rate.of(config.per_connection)
-        self._account = Rate.of(config.per_account)
+        self._connection = _rate(config.per_connection)
+        self._account = _rate(config.per_account)
         self.on = not (self._connection.unlimited and self._account.unlimited)
 
     def use(self, stream: Shaped, size: int, stanzas: int) -> None:

@@ -18,7 +18,7 @@ from .elements import stamp
 from .stored_message import StoredMessage
 
 if TYPE_CHECKING:
-    from ..plugin import Host
+    from ..contracts.core import Host
 
 log = logging.getLogger("xmppd.xep.retraction")
 
