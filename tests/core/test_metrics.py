@@ -10,8 +10,8 @@ import aiohttp
 from tests.harness import Client, Harness, condition
 from xmppd.errors import StorageUnavailable
 from xmppd.net.metrics import MetricsListener
-from xmppd.observe.exposition import CONTENT_TYPE, Exposition
 from xmppd.observe.metrics import SECONDS, Histogram
+from xmppd.server.exposition import CONTENT_TYPE, Exposition
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "metrics.md"
 

@@ -26,8 +26,8 @@ from ..net.loop import RealClock
 from ..net.loop import run as run_loop
 from ..net.metrics import MetricsListener
 from ..net.tls import fingerprint
-from ..observe.exposition import CONTENT_TYPE, Exposition
 from ..observe.logs import configure
+from ..server.exposition import CONTENT_TYPE, Exposition
 from ..server.library_advice import advice
 from ..server.listeners import ListenError, reason
 from ..server.reload import Reloader, certificate_problems, load_certificates

@@ -14,6 +14,7 @@ from ..hooks import Collect, Hook, Notify, Verdict
 from ..jid import JID
 from ..memory.budget import MemoryBudget, Pool
 from ..observe.metrics import Counts
+from ..protocol.token_bucket import TokenBucket
 from ..service import Service
 from ..stanza import Stanza
 from ..storage.api import Counter, Map, Storage
@@ -37,6 +38,8 @@ class Account(Protocol):
     """The last id that its log gave."""
     released: int
     """Up to this id the log is committed and released."""
+    bucket: TokenBucket | None
+    """What its connections have sent (streams.rate_limits)."""
 
     @property
     def host(self) -> Host: ...
@@ -369,6 +372,10 @@ class Router(Protocol):
         """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC."""
         ...
 
+    def receive(self, session: Any, stanza: Stanza) -> Awaitable[None] | None:
+        """Take a stanza of a bound session, `sender` stamped. An awaitable: the stream must wait for it."""
+        ...
+
     def until_idle(self, lane: Lane) -> Awaitable[None]:
         """Wait until nothing of the lane waits for a commit."""
         ...
@@ -396,6 +403,10 @@ class SessionManager(Protocol):
     @property
     def detached(self) -> Mapping[Any, float]:
         """Until when (monotonic) a detached session waits for its client."""
+        ...
+
+    def bind(self, account: Any, wanted: str, stream: Any) -> Any:
+        """A new session. Raises BadRequest, ResourceConstraint."""
         ...
 
     def attach(self, session: Any, stream: Any) -> None: ...
@@ -478,7 +489,7 @@ class Server(Protocol):
     @property
     def session_manager(self) -> SessionManager: ...
     @property
-    def streams(self) -> Collection[Any]:
+    def streams(self) -> set[Any]:
         """Clients' streams that are open."""
         ...
 
@@ -590,6 +601,10 @@ class Host(Protocol):
 
     def concerned(self, stanza: Stanza) -> Concerned | None:
         """The accounts for which a handler may have to do with a stanza that comes to them. None: all."""
+        ...
+
+    def nonza_handler(self, tag: str, state: str) -> Callable[..., Any] | None:
+        """The handler of a stream-level element in a state of the stream."""
         ...
 
     def answers(self, stanza: Stanza, to: To) -> bool:

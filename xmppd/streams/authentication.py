@@ -34,8 +34,8 @@ from ..protocol.sasl.keys import ITERATIONS, made_up
 from ..storage.codec import pack, unpack
 
 if TYPE_CHECKING:
+    from ..contracts.core import Account
     from ..net.link import Link
-    from ..sessions.account import Account
     from .client import ClientStream
 
 log = logging.getLogger("xmppd.streams")

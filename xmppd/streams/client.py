@@ -11,6 +11,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 from ..contracts.accounts import REGISTRATION
+from ..contracts.core import Host
 from ..contracts.sessions import BINDING, FEATURES, STREAM_LOST, FeatureAsk
 from ..errors import (
     STREAMS_NS,
@@ -24,17 +25,15 @@ from ..errors import (
 from ..jid import JID
 from ..protocol.parser import Item, Nonza, StreamOpen, StreamParser, header
 from ..protocol.token_bucket import TokenBucket
-from ..sessions.session import LANE_BOUND
+from ..sessions.session import LANE_BOUND, Session
 from ..stanza import Kind, Stanza
 from ..xml import CLIENT_NS, XML_NS, Written, escape, find, quoted, text_of, to_bytes
 from .authentication import SASL_NS, SaslNegotiation
+from .runtime import StreamServer
 
 if TYPE_CHECKING:
-    from ..hosts.host import Host
+    from ..contracts.core import Account
     from ..net.link import Link
-    from ..server.server import Server
-    from ..sessions.account import Account
-    from ..sessions.session import Session
 
 log = logging.getLogger("xmppd.streams")
 
@@ -98,7 +97,7 @@ class ClientStream:
         "write",
     )
 
-    def __init__(self, server: Server, tls: str, channel_binding: str = "exporter") -> None:
+    def __init__(self, server: StreamServer, tls: str, channel_binding: str = "exporter") -> None:
         self.server = server
         self.channel_binding = channel_binding
         self.tls_offered = tls == "starttls"

@@ -21,8 +21,8 @@ from ..protocol.token_bucket import Rate, TokenBucket
 if TYPE_CHECKING:
     from ..clock import Clock, Timer
     from ..config import LimitsConfig, ShapingLimits, SignInLimits
+    from ..contracts.core import Account
     from ..net.link import Link
-    from ..sessions.account import Account
 
 log = logging.getLogger("xmppd.streams")
 T = TypeVar("T")

@@ -17,11 +17,11 @@ from prometheus_client.core import (
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from ..observe.metrics import SECONDS, Histogram
 from ..stanza import NAMES
-from .metrics import SECONDS, Histogram
 
 if TYPE_CHECKING:
-    from ..server.server import Server
+    from .server import Server
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
