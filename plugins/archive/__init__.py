@@ -80,12 +80,12 @@ class MessageArchive(Plugin[Config]):
         chosen = self.preferences.get(owner)
         if not chosen and self.all_by_default:
             return True
-        says = (chosen.get("") or self.unchosen).says(peer, f"{peer}/{resource}" if resource else peer)
-        if says is None:
+        archives = (chosen.get("") or self.unchosen).archives(peer, f"{peer}/{resource}" if resource else peer)
+        if archives is None:
             roster = self.host.find(ROSTER)
             item = roster.item(owner, peer) if roster is not None else None
             return peer == owner or (item is not None and item.listed)
-        return says
+        return archives
 
     # ---- the path of a message
 

@@ -21,7 +21,7 @@ class Preferences:
     always: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
 
-    def says(self, bare: str, full: str) -> bool | None:
+    def archives(self, bare: str, full: str) -> bool | None:
         """Whether messages with that address are archived; None: look at the contact list."""
         if full in self.never or bare in self.never:
             return False

@@ -106,14 +106,14 @@ class EntityCaps(Plugin[Config]):
         return session.presence is not None and node in session[INTERESTS]
 
     @on(AVAILABLE)
-    def came(self, session: Session) -> None:
-        """Back from being unavailable: all of its interests are new."""
+    def became_available(self, session: Session) -> None:
+        """All of its interests are new."""
         session[VER], session[SEEN] = "", 0
         session[INTERESTS] = NOTHING
 
     @on(SHOWN)
-    def shown(self, session: Session) -> None:
-        """Only a <c/> that is new costs more than a look at the bytes."""
+    def presence_sent(self, session: Session) -> None:
+        """Only a new <c/> is parsed."""
         presence = session.presence
         if presence is None or TAG not in presence.tags:
             return
@@ -131,7 +131,7 @@ class EntityCaps(Plugin[Config]):
         session[VER] = announced
         known = self.known.get(f"{method} {ver}")
         if known is not None:
-            self._learned(session, known)
+            self._set_interests(session, known)
             return
         query = E("query", INFO_NS, {"node": f"{node}#{ver}"} if node else {})
         self.host.ask(session.jid, query, partial(self._answered, session, announced, method, ver))
@@ -147,7 +147,7 @@ class EntityCaps(Plugin[Config]):
         interests = frozenset(sorted(name for name in names if len(name) <= LONGEST)[:NAMES])
         if hash in HASHES and believable(info, hash, ver):
             self.spawn(self._store(f"{hash} {ver}", interests), "store")
-        self._learned(session, interests)
+        self._set_interests(session, interests)
 
     async def _store(self, key: str, interests: frozenset[str]) -> None:
         known = Known(tuple(sorted(interests)), self.host.clock.now())
@@ -156,7 +156,7 @@ class EntityCaps(Plugin[Config]):
         writes += [self.stored.delete(self.host.domain, old) for old in self.known.put(key, interests)]
         await self.host.storage.commit(writes)
 
-    def _learned(self, session: Session, interests: frozenset[str]) -> None:
+    def _set_interests(self, session: Session, interests: frozenset[str]) -> None:
         before = session[INTERESTS]
         new = interests - before
         session[INTERESTS] = interests

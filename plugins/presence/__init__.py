@@ -117,7 +117,7 @@ class PresencePlugin(Plugin[Config]):
             item = item_of(account, sender.bare)
             own = sender.bare == account.bare
             contact = own or (item is not None and item.sees_us)
-            if contact or self.broadcaster.shown(account, sender.bare, contact=False):
+            if contact or self.broadcaster.may_see(account, sender.bare, contact=False):
                 if own or admitted(Inbound(stanza, account, None, [])):
                     for answer in self.broadcaster.answers(account, to.resource, sender.bare, contact):
                         self.host.deliver(answer.stamped(to=sender))
@@ -139,7 +139,7 @@ class PresencePlugin(Plugin[Config]):
         item, there = item_of(account, contact), JID.parse(contact)
         broadcaster = self.broadcaster
         if item is not None and item.sees_us:
-            saw = not broadcaster.blocked(account, there) if policy else broadcaster.shown(account, contact)
+            saw = not broadcaster.blocked(account, there) if policy else broadcaster.may_see(account, contact)
             if saw:
                 broadcaster.withdraw(account, there)
         if not policy:

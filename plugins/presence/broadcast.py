@@ -95,7 +95,7 @@ class Broadcaster:
         waiting: list[tuple[str, RosterItem]] = []
         for contact, item in self.roster.items(account.bare).items():
             if item.we_see:
-                self._look(account, contact, session)
+                self._probe(account, contact, session)
             if item.pending_in:
                 waiting.append((contact, item))
         for contact, item in waiting:
@@ -104,11 +104,11 @@ class Broadcaster:
                 request = request.with_inside(*parse_inside(item.request.encode()))
             self.hand_over(account, request, [session])
 
-    def _look(self, account: Account, contact: str, session: Session) -> None:
-        """The presence of one contact, as a probe would bring it."""
+    def _probe(self, account: Account, contact: str, session: Session) -> None:
+        """Gets the presence of one contact, as a probe does (section 4.3)."""
         other = self._present(contact)
         if other is not None:
-            if agreed(account, other) and self.shown(other, account.bare) and not self.blocked(other, session.jid):
+            if agreed(account, other) and self.may_see(other, account.bare) and not self.blocked(other, session.jid):
                 for each in other.available():
                     self.host.router.fan_to(self.view(each, account.bare), (session,))
         elif not self._is_local(contact):
@@ -118,7 +118,7 @@ class Broadcaster:
 
     def announce(self, account: Account, contact: JID) -> None:
         """Send the presence of all available resources (section 3.1.5), if the contact may see it."""
-        if not self.shown(account, contact.bare):
+        if not self.may_see(account, contact.bare):
             return
         other = self._present(contact.bare)
         here = _seeing(account, other, self._blocklist(account)) if other is not None else []
@@ -161,7 +161,7 @@ class Broadcaster:
             return CONTACTS, CONTACTS
         return privacy.online(owner.bare), privacy.last_seen(owner.bare)
 
-    def shown(self, owner: Account, viewer: str, contact: bool = True) -> bool:
+    def may_see(self, owner: Account, viewer: str, contact: bool = True) -> bool:
         """Whether the owner's policy lets the viewer (a bare JID) see its presence."""
         return viewer == owner.bare or self._audiences(owner)[0].admits(viewer, contact)
 
@@ -218,7 +218,7 @@ class Broadcaster:
     def answers(self, account: Account, resource: str, viewer: str, contact: bool) -> Iterator[Stanza]:
         """What a probe of `viewer` (a bare JID that is the account itself, or may ask) brings (section 4.3.2)."""
         found: list[Session] = []
-        if self.shown(account, viewer, contact):
+        if self.may_see(account, viewer, contact):
             found = [each for each in account.available() if not resource or each.resource == resource]
         for session in found:
             yield self.view(session, viewer, contact)

@@ -81,8 +81,9 @@ class Side:
             found += self.roster.write(self.account.bare, self.contact.bare, self.after, pushes)
         return found
 
-    def tell(self) -> None:
-        """After the commit: the stanzas first, so that a client knows what the push means (section 3.1.6)."""
+    def deliver(self) -> None:
+        """Delivers the stanzas after the commit, and then the roster push, so that a client knows what the push means
+        (section 3.1.6)."""
         if self.passing is not None:
             self.roster.push(self.account.bare, self.contact.bare, self.passing)
         for event in self.news:
@@ -91,13 +92,13 @@ class Side:
         if _shown(self.before) != _shown(self.after):
             self.roster.push(self.account.bare, self.contact.bare)
 
-    def show(self, broadcaster: Broadcaster) -> None:
-        """After the commit: presence to a contact who sees the account now, or no longer."""
+    def update_presence(self, broadcaster: Broadcaster) -> None:
+        """After the commit: sends presence to a contact who may see the account now, or no longer."""
         saw = self.before is not None and self.before.sees_us
         sees = self.after is not None and self.after.sees_us
         if sees and not saw:
             broadcaster.announce(self.account, self.contact)
-        elif saw and not sees and broadcaster.shown(self.account, self.contact.bare):
+        elif saw and not sees and broadcaster.may_see(self.account, self.contact.bare):
             broadcaster.withdraw(self.account, self.contact)
 
 
@@ -139,10 +140,10 @@ class Subscriptions:
                     mine.takes(Stanza(Kind.PRESENCE, reply, account.jid, to))
             await self._commit(mine, theirs)
             if theirs is not None:
-                theirs.tell()
+                theirs.deliver()
             elif change.passes:
                 self.host.deliver(stanza)
-            mine.tell()
+            mine.deliver()
             self._show(mine, theirs)
 
     async def arrive(self, account: Account, stanza: Stanza) -> None:
@@ -157,10 +158,10 @@ class Subscriptions:
             mine = Side(account, sender)
             reply = mine.takes(stanza.stamped(to=account.jid, sender=sender), self.request_bytes)
             await self._commit(mine)
-            mine.tell()
+            mine.deliver()
             if reply:
                 self.host.deliver(Stanza(Kind.PRESENCE, reply, sender, account.jid))
-            mine.show(self.broadcaster)
+            mine.update_presence(self.broadcaster)
 
     async def remove(self, account: Account, contact: JID) -> None:
         """Section 2.5.2. Raises ItemNotFound, StorageUnavailable."""
@@ -177,9 +178,9 @@ class Subscriptions:
                 for stanza in last_words:
                     theirs.takes(stanza)
             await self._commit(mine, theirs)
-            mine.tell()
+            mine.deliver()
             if theirs is not None:
-                theirs.tell()
+                theirs.deliver()
             else:
                 for stanza in last_words:
                     self.host.deliver(stanza)
@@ -211,8 +212,8 @@ class Subscriptions:
             if mine.after is not None and mine.after.approved:
                 mine.becomes(replace(mine.after, approved=False))
             await self._commit(mine)
-            mine.tell()
-            mine.show(self.broadcaster)
+            mine.deliver()
+            mine.update_presence(self.broadcaster)
 
     # ---- parts
 
@@ -248,5 +249,5 @@ class Subscriptions:
 
     def _show(self, mine: Side, theirs: Side | None) -> None:
         if theirs is not None:
-            theirs.show(self.broadcaster)
-        mine.show(self.broadcaster)
+            theirs.update_presence(self.broadcaster)
+        mine.update_presence(self.broadcaster)

@@ -31,7 +31,7 @@ class Notifier:
         self.plugin = plugin
         self.host = plugin.host
 
-    # ---- what is said
+    # ---- the content of <event/>
 
     def published(self, name: str, items: Iterable[Published], settings: Settings) -> bytes:
         payload = settings.flag("deliver_payloads")
@@ -45,17 +45,18 @@ class Notifier:
         element = E("subscription", EVENT_NS, {"node": name, "jid": jid.full, "subscription": state})
         self.host.deliver(message("headline", E("event", EVENT_NS, {}, element), to=jid, sender=JID.parse(owner)))
 
-    # ---- who hears it
+    # ---- recipients
 
-    def tell(self, owner: str, name: str, node: Node, said: bytes, request: Request | None = None) -> None:
-        """After the commit, and behind the result of the request. `said`: what is in the <event/>, in its namespace."""
+    def notify(self, owner: str, name: str, node: Node, change: bytes, request: Request | None = None) -> None:
+        """Sends a notification, after the commit and behind the result of the request. `change`: the content of the
+        <event/>, in its namespace."""
         if request is not None:
-            request.then(partial(self.tell, owner, name, node, said))
+            request.then(partial(self.notify, owner, name, node, change))
             return
         settings = self.plugin.settings(node)
         if not settings.flag("deliver_notifications"):
             return
-        event = self._event(owner, settings, said)
+        event = self._event(owner, settings, change)
         implicit = self._interested(owner, name, node, settings) if self.plugin.personal else []
         explicit = self._subscribers(owner, node, settings)
         if implicit:
@@ -65,8 +66,8 @@ class Notifier:
         for jid in explicit.values():
             self.host.deliver(event.stamped(to=jid))
 
-    def _event(self, owner: str, settings: Settings, said: bytes) -> Stanza:
-        event = b"<event xmlns='%s'>%s</event>" % (EVENT_NS.encode(), said)
+    def _event(self, owner: str, settings: Settings, change: bytes) -> Stanza:
+        event = b"<event xmlns='%s'>%s</event>" % (EVENT_NS.encode(), change)
         type, id = settings.text("notification_type"), token_urlsafe(9)
         return Stanza(Kind.MESSAGE, type, None, JID.parse(owner), id, event, EVENT_TAGS)
 
@@ -128,8 +129,8 @@ class Notifier:
         items = await self.plugin.store.newest(owner, name, settings, LAST_SENT)
         if not items:
             return
-        said = self.published(name, items, settings)
-        event = self._event(owner, settings, said).with_child(delay_bytes(owner, items[-1].at), tag(DELAY_NS, "delay"))
+        event = self._event(owner, settings, self.published(name, items, settings))
+        event = event.with_child(delay_bytes(owner, items[-1].at), tag(DELAY_NS, "delay"))
         for jid in to:
             self.host.deliver(event.stamped(to=jid))
 

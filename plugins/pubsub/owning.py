@@ -130,7 +130,7 @@ async def configure(plugin: PubSubPlugin, ask: Ask) -> None:
     if settings.flag("notify_config"):
         inside = settings.shown("result") if settings.flag("deliver_payloads") else None
         said = E("configuration", EVENT_NS, {"node": ask.name}, inside)
-        plugin.notifier.tell(ask.owner, ask.name, changed, to_bytes(said), ask.request)
+        plugin.notifier.notify(ask.owner, ask.name, changed, to_bytes(said), ask.request)
 
 
 # ---- deleting (sections 8.4 and 8.5)
@@ -153,7 +153,7 @@ async def delete_node(
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.DELETE, (), by, session))
     if plugin.settings(node).flag("notify_delete"):
         redirect = E("redirect", EVENT_NS, {"uri": uri}) if uri else None
-        plugin.notifier.tell(owner, name, node, to_bytes(E("delete", EVENT_NS, {"node": name}, redirect)), request)
+        plugin.notifier.notify(owner, name, node, to_bytes(E("delete", EVENT_NS, {"node": name}, redirect)), request)
 
 
 async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
@@ -165,7 +165,7 @@ async def purge(plugin: PubSubPlugin, ask: Ask) -> None:
     plugin.host.tell(NODE_CHANGED, NodeChanged(ask.owner, ask.name, Change.PURGE, (), ask.sender, session))
     if plugin.settings(node).flag("notify_retract"):
         said = to_bytes(E("purge", EVENT_NS, {"node": ask.name}))
-        plugin.notifier.tell(ask.owner, ask.name, node, said, ask.request)
+        plugin.notifier.notify(ask.owner, ask.name, node, said, ask.request)
 
 
 # ---- affiliations (section 8.9)

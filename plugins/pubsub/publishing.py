@@ -154,7 +154,7 @@ async def store(
     if items:
         session = request.session if request is not None else None
         plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.PUBLISH, items, by, session))
-    plugin.notifier.tell(owner, name, node, plugin.notifier.published(name, items, settings), request)
+    plugin.notifier.notify(owner, name, node, plugin.notifier.published(name, items, settings), request)
 
 
 async def publish_own(
@@ -210,7 +210,7 @@ async def take_away(
     session = request.session if request is not None else None
     plugin.host.tell(NODE_CHANGED, NodeChanged(owner, name, Change.RETRACT, items, by, session))
     if notify or plugin.settings(node).flag("notify_retract"):
-        plugin.notifier.tell(owner, name, node, plugin.notifier.retracted(name, removed), request)
+        plugin.notifier.notify(owner, name, node, plugin.notifier.retracted(name, removed), request)
 
 
 # ---- retrieving (section 6.5)

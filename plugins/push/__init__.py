@@ -231,11 +231,11 @@ class PushNotifications(Plugin[Config]):
         return Job(int(level), self.host.clock.now() + wait, 0, *self._contents(stanza), stanza.type == "groupchat")
 
     @on(ROOM_SAYS)
-    def says(self, event: RoomSaid) -> Iterable[Write]:
+    def room_message_decided(self, event: RoomSaid) -> Iterable[Write]:
         return self.rooms.before_commit(event)
 
     @on(ROOM_SAID)
-    def said(self, event: RoomSaid) -> None:
+    def room_message_released(self, event: RoomSaid) -> None:
         self.rooms.after_commit(event)
 
     @on(RESTORED)
@@ -249,7 +249,7 @@ class PushNotifications(Plugin[Config]):
             self.unacknowledged.mark_notified(session)
 
     @on(STREAM_LOST)
-    def lost(self, session: Session) -> None:
+    def stream_lost(self, session: Session) -> None:
         owner = session.account.bare
         if owner in self.owners:
             devices = [each for each in self.devices.get(owner).values() if each.resource == session.resource]

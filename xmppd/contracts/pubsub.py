@@ -51,7 +51,7 @@ NODE_CHANGED = Notify[NodeChanged]("node-changed")
 
 
 class PubSub(Protocol):
-    """What other plugins do with the nodes of a local account. Everything takes the owner's turn by itself.
+    """What other plugins do with the nodes of a local account. Every call takes the owner's lock by itself.
 
     An owner is a bare JID. All raise StorageUnavailable.
     """
@@ -67,7 +67,7 @@ class PubSub(Protocol):
         ...
 
     async def retract(self, owner: JID, node: str, ids: tuple[str, ...]) -> None:
-        """Take items away, and tell the subscribers. What is not there is left out."""
+        """Retracts items and notifies the subscribers. Items that are not there are left out."""
         ...
 
     async def items(self, owner: JID, node: str, limit: int = 0) -> list[Published]:
@@ -77,7 +77,7 @@ class PubSub(Protocol):
     async def item(self, owner: JID, node: str, id: str) -> Published | None: ...
 
     async def delete(self, owner: JID, node: str) -> None:
-        """Delete a node, and tell its subscribers. Nothing happens if it is not there."""
+        """Deletes a node and notifies its subscribers. Nothing happens if it is not there."""
         ...
 
 

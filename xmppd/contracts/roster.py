@@ -57,8 +57,8 @@ class RosterItem:
 class Roster(Protocol):
     """An owner is a bare JID whose working set is loaded (a bound session pins it).
 
-    Who changes an item takes the owner's turn (`host.locks.hold(owner)`), reads, commits `write(…)`, and calls
-    `push` before it gives the turn back.
+    Whoever changes an item holds the owner's lock (`host.locks.hold(owner)`), reads, commits `write(…)`, and calls
+    `push` before it releases the lock.
     """
 
     lists: Mapping[str, Mapping[str, RosterItem]]
@@ -71,7 +71,8 @@ class Roster(Protocol):
     def item(self, owner: str, contact: str) -> RosterItem | None: ...
 
     def write(self, owner: str, contact: str, item: RosterItem | None, pushes: int = 1) -> list[Write]:
-        """The writes that put (or delete) an item and raise the roster's version. `pushes`: how many tell of it.
+        """The writes that put (or delete) an item and raise the roster's version. `pushes`: the number of
+        roster pushes for it.
 
         Raises ResourceConstraint when the owner has as many contacts, or strangers' requests, as it may have.
         """
