@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 CASES = {
     "T13": "core/test_sasl_scram.py",
     "T21": "plugins/test_stream_management.py",
-    "T28": "plugins/muc/test_speech.py",
+    "T28": "plugins/muc/test_messages.py",
     "T29": "plugins/test_carbons.py",
     "T30": "plugins/test_stream_management.py",
     "T32": "core/test_strangers.py",
@@ -36,7 +36,7 @@ CASES = {
     "T51": "process/test_restart.py",
     "T52": "process/test_reload.py",
     "T53": "faults/test_faults.py",
-    "T54": "plugins/muc/test_again.py",
+    "T54": "plugins/muc/test_duplicates.py",
 }
 
 

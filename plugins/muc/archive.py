@@ -9,32 +9,31 @@ from xmppd.errors import FeatureNotImplemented, Forbidden
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
 from xmppd.xep import mam
-from xmppd.xep.mam import MAM_NS, Page, Query, fields, fin, metadata, read_page
+from xmppd.xep.mam import Page, Query
 from xmppd.xml import Element
 
-from .entering import visible
+from .elements import archived_message
 from .model import Affiliation, Role
 from .options import MEMBERS_ONLY, PASSWORD
-from .room import Room
-
-__all__ = ["MAM_NS", "check_access", "fields", "fin", "metadata", "read_page", "read_query", "results"]
+from .room import RoomState
 
 PAGE: Final = 50
+"""Messages of a page, unless the asker wants fewer."""
 
 
-def check_access(room: Room, who: JID) -> None:
-    """Who may enter may read (section 5.1.2, T35). Raises Forbidden."""
+def check_archive_access(room: RoomState, who: JID) -> None:
+    """Who may join may read (section 5.1.2, T35). Raises Forbidden."""
     affiliation = room.affiliation(who)
     if affiliation is Affiliation.OUTCAST or room.record.locked:
         raise Forbidden()
-    if affiliation >= Affiliation.MEMBER or who.full in room.seats:
+    if affiliation >= Affiliation.MEMBER or who.full in room.sessions:
         return
     # A stranger has shown no password; and a private room tells strangers nothing.
     if MEMBERS_ONLY.of(room) or PASSWORD.of(room) or room.is_private():
         raise Forbidden("the archive is for those who may enter the room")
 
 
-def read_query(query: Element, room: Room) -> Query:
+def read_query(query: Element, room: RoomState) -> Query:
     """Messages are found by who said them in the room (section 4.1.1). Raises like mam.read_query."""
     found = mam.read_query(query, PAGE, PAGE)
     if found.range.peer not in (None, room.jid.bare):
@@ -42,12 +41,12 @@ def read_query(query: Element, room: Room) -> Query:
     return found
 
 
-def results(room: Room, who: JID, query: Query, page: Page) -> list[Stanza]:
-    """With real addresses for those who may see them."""
-    seat = room.seats.get(who.full)
+def results(room: RoomState, who: JID, query: Query, page: Page) -> list[Stanza]:
+    """The messages of a page, with real addresses for those who may see them."""
+    occupant = room.sessions.get(who.full)
     addresses = (
-        room.is_open()
-        or (seat is not None and seat.role is Role.MODERATOR)
+        room.is_non_anonymous()
+        or (occupant is not None and occupant.role is Role.MODERATOR)
         or room.affiliation(who) >= Affiliation.ADMIN
     )
-    return mam.results(room.jid, who, query, page, partial(visible, addresses=addresses))
+    return mam.results(room.jid, who, query, page, partial(archived_message, addresses=addresses))

@@ -13,9 +13,9 @@ from xmppd.xep.retraction import RETRACT_NS
 from xmppd.xml import E, Element, text_of
 
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation
-from .options import ARCHIVING, CHANGE_SUBJECT, FEATURES, NAME
-from .owner import REGISTER, REGISTER_NS
-from .room import Room
+from .options import ARCHIVING, CHANGE_SUBJECT, NAME, OPTIONS
+from .registration import REGISTER_FORM, REGISTER_NS, may_register
+from .room import RoomState
 
 INFO_NS: Final = "http://jabber.org/protocol/disco#info"
 ITEMS_NS: Final = "http://jabber.org/protocol/disco#items"
@@ -36,36 +36,36 @@ ROOM_FEATURES: Final = (
 )
 
 
-def is_stranger(room: Room, who: JID) -> bool:
+def is_stranger(room: RoomState, who: JID) -> bool:
     """Neither in the room nor affiliated with it."""
-    return who.full not in room.seats and room.affiliation(who) < Affiliation.MEMBER
+    return who.full not in room.sessions and room.affiliation(who) < Affiliation.MEMBER
 
 
-def room_info(room: Room, who: JID, node: str) -> Element:
+def room_info(room: RoomState, who: JID, node: str) -> Element:
     """disco#info of a room. Raises ItemNotFound, ServiceUnavailable."""
     if node == "x-roomuser-item":
-        member = room.members.get(who.bare)
-        identity = _identity(member.nick) if member is not None and member.nick else None
+        record = room.affiliations.get(who.bare)
+        identity = _identity(record.nick) if record is not None and record.nick else None
         return E("query", INFO_NS, {"node": node}, identity)
     if node == MUC_NS + "#traffic":
         raise ServiceUnavailable("all extensions pass")  # section 17.2.1
     if node:
         raise ItemNotFound()
-    features = [*ROOM_FEATURES, *room.features()]
+    features = [*ROOM_FEATURES, *_option_features(room)]
     if ARCHIVING.of(room):
         features += ["urn:xmpp:mam:2#extended", RETRACT_NS, f"{RETRACT_NS}#tombstone"]
         if room.settings.searched:
             features.append(FULLTEXT_NS)
-    if room.may_register(who):
-        features += [REGISTER_NS, REGISTER]
-    shut = room.is_private() and is_stranger(room, who)
+    if may_register(room, who):
+        features += [REGISTER_NS, REGISTER_FORM]
+    hidden = room.is_private() and is_stranger(room, who)
     return E(
         "query",
         INFO_NS,
         {},
-        _identity("" if shut else NAME.of(room) or room.jid.local),
+        _identity("" if hidden else NAME.of(room) or room.jid.local),
         *(E("feature", INFO_NS, {"var": feature}) for feature in features),
-        None if shut else _room_form(room),
+        None if hidden else _room_form(room),
     )
 
 
@@ -76,9 +76,13 @@ def _identity(name: str) -> Element:
     return E("identity", INFO_NS, attributes)
 
 
-def _room_form(room: Room) -> Element:
+def _option_features(room: RoomState) -> list[str]:
+    return [feature for option in OPTIONS if (feature := option.feature(room))]
+
+
+def _room_form(room: RoomState) -> Element:
     """muc#roominfo (section 15.5.4)."""
-    fields = [field for option in FEATURES if (field := option.info(room)) is not None]
+    fields = [field for option in OPTIONS if (field := option.info(room)) is not None]
     modifiable = "1" if CHANGE_SUBJECT.of(room) else "0"
     fields.append(Field("muc#roominfo_subjectmod", "boolean", CHANGE_SUBJECT.label, (modifiable,)))
     fields.append(Field("muc#roominfo_occupants", "text-single", "Occupants", (str(len(room.occupants)),)))
@@ -88,9 +92,9 @@ def _room_form(room: Room) -> Element:
     return form("result", MUC_NS + "#roominfo", fields)
 
 
-def room_items(room: Room, who: JID) -> Element:
+def room_items(room: RoomState, who: JID) -> Element:
     """The occupants, to those who see them anyway (section 6.5)."""
-    if who.full not in room.seats:
+    if who.full not in room.sessions:
         return E("query", ITEMS_NS)
     items = [E("item", ITEMS_NS, {"jid": each.jid.full}) for each in room.occupants.values()]
     return E("query", ITEMS_NS, {}, *items)

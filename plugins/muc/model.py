@@ -1,11 +1,11 @@
-"""What a room is made of: affiliations, roles, occupants, and the records that are stored of it."""
+"""What a room is made of: affiliations, roles, occupants, stored records, and the plan of a decided change."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
@@ -16,6 +16,11 @@ USER_NS: Final = MUC_NS + "#user"
 ADMIN_NS: Final = MUC_NS + "#admin"
 OWNER_NS: Final = MUC_NS + "#owner"
 OCCUPANT_ID_NS: Final = "urn:xmpp:occupant-id:0"
+JOIN_TAG: Final = f"{MUC_NS}|x"
+"""The child of a presence that asks to join (section 7.2.1)."""
+
+REASON_LENGTH: Final = 1000
+"""Characters of a reason that somebody gives; the rest is cut off."""
 
 Value = bool | int | str
 """The value of a room option."""
@@ -44,14 +49,36 @@ AFFILIATIONS: Final = {each.name.lower(): each for each in Affiliation}
 ROLES: Final = {each.name.lower(): each for each in Role}
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The options of the service that its rooms follow (`plugins.muc.Config`).
+
+    `create`: who may create rooms. `rooms_per_user`: the most rooms of one creator. `changes`: the most changes per
+    minute of one user in one room. `lock`: new rooms are locked. `defaults`: values of room options that differ from
+    the built-in ones. `searched`: archives can be searched for words.
+    """
+
+    max_occupants: int = 500
+    history: int = 20
+    nick_length: int = 64
+    affiliations: int = 2000
+    defaults: dict[str, Value] = field(default_factory=dict)
+    lock: bool = True
+    searched: bool = False
+    create: Literal["anyone", "local", "admins"] = "local"
+    rooms_per_user: int = 100
+    changes: int = 60
+
+
 # ---- stored
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRoom:
-    """`created`, `subject_at`: microseconds since 1970. `secret`: hex key of the occupant ids (XEP-0421).
+    """The record of a room.
 
-    `subject`: the reflected message that set it. `locked`: not configured yet (section 10.1).
+    `created`, `subject_at`: microseconds since 1970. `secret`: hex key of the occupant ids (XEP-0421). `subject`: the
+    message that set it, as the occupants got it. `locked`: not configured yet (section 10.1).
     """
 
     creator: str
@@ -64,8 +91,8 @@ class StoredRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """What a room knows of a bare JID. `nick`: reserved for it (section 7.10), "" for none."""
+class AffiliationRecord:
+    """The affiliation of a bare JID with a room. `nick`: reserved for it (section 7.10), "" for none."""
 
     affiliation: str
     nick: str = ""
@@ -73,7 +100,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class DirectoryEntry:
     """A room in the directory of its service."""
 
     name: str
@@ -83,10 +110,11 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSeat:
-    """A seat whose session outlives the process. `presence`: the cleaned one, as text.
+class StoredSession:
+    """An occupant's session, stored at a stop of the server because it can be resumed after the next start.
 
-    `place`: its place among the seats of the room, the one that spoke last behind the others. `id`: the occupant-id.
+    `presence`: the last one, without forgeries, as text. `place`: the rank among the sessions of the room, the one that
+    spoke last behind the others. `id`: the <occupant-id/> element.
     """
 
     nick: str
@@ -96,12 +124,12 @@ class KeptSeat:
     id: str = ""
 
 
-# ---- alive
+# ---- in memory
 
 
 @dataclass(slots=True)
-class Seat:
-    """One client of an occupant: its full JID and the last presence it sent, cleaned."""
+class OccupantSession:
+    """One client of an occupant: its full JID and the last presence it sent, without forgeries."""
 
     jid: JID
     presence: Stanza
@@ -109,30 +137,61 @@ class Seat:
 
 @dataclass(slots=True)
 class Occupant:
-    """One nick. Several clients of one user may share it (section 7.2.8)."""
+    """Who is in a room under one nick. Several clients of one user may share it (section 7.2.8).
+
+    `jid`: the occupant JID. `key`: the nick's comparison key. `bare`: the real bare JID. `id`: the <occupant-id/>
+    element. `sessions`: by full JID, the one that sent presence last behind the others.
+    """
 
     jid: JID
     key: str
     bare: str
     role: Role
     id: bytes
-    seats: dict[str, Seat] = field(default_factory=dict)
+    sessions: dict[str, OccupantSession] = field(default_factory=dict)
 
     @property
     def nick(self) -> str:
         return self.jid.resource
 
     @property
-    def main(self) -> Seat:
-        """The seat that spoke last: its presence is the occupant's."""
-        return next(reversed(self.seats.values()))
+    def latest(self) -> OccupantSession:
+        """The session that sent presence last: its presence is the occupant's."""
+        return next(reversed(self.sessions.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLimits:
+    """How much history a joining client wants (section 7.2.13); None is no limit of its own.
+
+    `since`: microseconds since 1970.
+    """
+
+    stanzas: int | None = None
+    chars: int | None = None
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """A request to join: presence with <x/> of MUC (section 7.2.1).
+
+    `presence`: without forgeries. `incarnation`: of the account (StoredAccount).
+    """
+
+    who: JID
+    nick: str
+    presence: Stanza
+    password: str = ""
+    history: HistoryLimits = HistoryLimits()
+    incarnation: str = ""
 
 
 # ---- effects
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Broadcast:
     """One stanza to many clients."""
 
     stanza: Stanza
@@ -146,35 +205,37 @@ class Send:
     stanza: Stanza
 
 
-Effect = Cast | Send
+Effect = Broadcast | Send
 
 
 @dataclass(frozen=True, slots=True)
 class SaveRoom:
+    """Store the record of the room."""
+
     record: StoredRoom
 
 
 @dataclass(frozen=True, slots=True)
-class SaveMember:
-    """None: forget."""
+class SaveAffiliation:
+    """Store the affiliation of a bare JID; None deletes it."""
 
     bare: str
-    member: Member | None
+    record: AffiliationRecord | None
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Put into the room's archive."""
+class AppendEntry:
+    """Append an entry to the room's archive."""
 
     entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Vanish:
+class DeleteRoom:
     """Delete everything that the room owns."""
 
 
-Save = SaveRoom | SaveMember | Keep | Vanish
+Save = SaveRoom | SaveAffiliation | AppendEntry | DeleteRoom
 
 
 def _nothing() -> list[Effect]:
@@ -183,34 +244,18 @@ def _nothing() -> list[Effect]:
 
 @dataclass(slots=True)
 class Plan:
-    """A decided change: commit `saves`, then call `apply`, which changes the room and says what to send.
+    """A decided change: commit `saves`, then call `apply`, which changes the room and returns what to send.
 
-    `ahead`: so many of the effects go out before the answer to who asked, the others behind it; set by `apply`.
-    `regardless`: it has happened already (somebody has left) and is applied even if the store does not answer.
+    `before_reply`: so many of the effects go out before the answer to the request, the others behind it; set by
+    `apply`. `apply_unsaved`: what has happened already (somebody has left) is applied even if the store is away.
     """
 
     saves: list[Save] = field(default_factory=list)
     apply: Callable[[], list[Effect]] = _nothing
-    regardless: bool = False
-    ahead: int = 0
+    apply_unsaved: bool = False
+    before_reply: int = 0
 
     @property
-    def ends(self) -> bool:
-        """The room is gone after it."""
-        return any(isinstance(save, Vanish) for save in self.saves)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the service allows its rooms. `defaults`: values of room options that differ from the built-in ones.
-
-    `searched`: archives can be searched for words.
-    """
-
-    max_occupants: int = 500
-    history: int = 20
-    nick_length: int = 64
-    affiliations: int = 2000
-    defaults: dict[str, Value] = field(default_factory=dict)
-    lock: bool = True
-    searched: bool = False
+    def deletes_room(self) -> bool:
+        """The room no longer exists after it."""
+        return any(isinstance(save, DeleteRoom) for save in self.saves)

@@ -1,93 +1,149 @@
-"""IQs to a room: which part answers (XEP-0045 sections 6.4, 8 to 10, XEP-0313, XEP-0077)."""
+"""IQs to a room: how each kind of query is answered (XEP-0045 sections 6.4, 8 to 10, XEP-0313, XEP-0077).
+
+A query is decided from the room's state. What changes the room is a Plan; what only reads is a Reader, which may ask
+the archive without holding the room up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from xmppd.contracts.search import Search
-from xmppd.errors import ServiceUnavailable
+from xmppd.contracts.routing import Arrival
+from xmppd.contracts.search import SEARCH, Search
+from xmppd.errors import ItemNotFound, ServiceUnavailable
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
 from xmppd.storage.api import Log
+from xmppd.xep import mam
+from xmppd.xep.mam import MAM_NS
 from xmppd.xml import Element
 
-from .admin import read_items
-from .archive import MAM_NS, check_access, fields, fin, metadata, read_page, read_query, results
+from .admin_lists import admin_list
+from .administration import administer, read_items
+from .archive import check_archive_access, read_query, results
+from .configuration import config_form, configure
 from .discovery import INFO_NS, ITEMS_NS, room_info, room_items
-from .model import ADMIN_NS, OWNER_NS, Plan
-from .owner import REGISTER_NS
-from .room import Room
+from .model import ADMIN_NS, OWNER_NS, Affiliation, Plan
+from .registration import REGISTER_NS, register, registration_form
+from .registry import RoomSlot
+from .room import RoomState
+from .service import RoomService, sender_of
+
+log = logging.getLogger("xmppd.rooms")
 
 Answer = tuple[Sequence[Stanza], Element | None]
 """What is sent before the result, and the result's payload."""
 Reader = Callable[[Log, Search | None], Awaitable[Answer]]
+"""Reads the answer from the archive."""
+Query = Callable[[RoomState, JID, Element], Reader | Plan]
+"""Decides a query of somebody. Raises StanzaError."""
 
 
-def _at_once(payload: Element | None) -> Reader:
-    async def answer(log: Log, search: Search | None) -> Answer:
-        return (), payload
+async def handle_query(service: RoomService, arrival: Arrival, to: JID) -> None:
+    """Answer a get or set. Reading holds nobody up: what the asker said before is stored by now.
 
-    return answer
-
-
-def _archive(room: Room, who: JID, payload: Element) -> Reader:
-    check_access(room, who)
-    query = read_query(payload, room)
-
-    async def answer(log: Log, search: Search | None) -> Answer:
-        page = await read_page(log, room.jid.bare, query, search)
-        return results(room, who, query, page), fin(page)
-
-    return answer
-
-
-def _metadata(room: Room, who: JID, payload: Element) -> Reader:
-    check_access(room, who)
-
-    async def answer(log: Log, search: Search | None) -> Answer:
-        return (), await metadata(log, room.jid.bare)
-
-    return answer
-
-
-def _fields(room: Room, who: JID, payload: Element) -> Reader:
-    check_access(room, who)
-
-    async def answer(log: Log, search: Search | None) -> Answer:
-        return (), fields(search)
-
-    return answer
+    Raises StanzaError, StorageUnavailable.
+    """
+    if to.local not in service.rooms.directory:
+        raise ItemNotFound("there is no such room")
+    stanza = arrival.stanza
+    slot = service.rooms.slots.get(to.bare)
+    reads = stanza.type == "get" or stanza.tags[0] == f"{MAM_NS}|query"
+    if reads and slot is not None and slot.room is not None:
+        decided = _decide(service, slot, arrival)
+    else:
+        async with service.rooms.exclusive(to) as slot:
+            if not reads:
+                service.count_change(slot, sender_of(arrival))
+            decided = _decide(service, slot, arrival)
+            if isinstance(decided, Plan):
+                await _change(service, slot, arrival, decided)
+    if isinstance(decided, Plan):
+        return
+    messages, payload = await decided(service.rooms.archive, service.host.find(SEARCH))
+    for each in messages:
+        service.reply(arrival, each)
+    service.reply(arrival, stanza.result(payload))
 
 
-ANSWERS: Final[dict[tuple[str, str], Callable[[Room, JID, Element], Reader | Plan]]] = {
-    ("get", f"{INFO_NS}|query"): lambda room, who, x: _at_once(room_info(room, who, x.get("node", ""))),
-    ("get", f"{ITEMS_NS}|query"): lambda room, who, x: _at_once(room_items(room, who)),
-    ("get", "urn:xmpp:ping|ping"): lambda room, who, x: _at_once(None),
-    ("get", f"{ADMIN_NS}|query"): lambda room, who, x: _at_once(room.listed(who, x)),
-    ("get", f"{OWNER_NS}|query"): lambda room, who, x: _at_once(room.config_form(who)),
-    ("set", f"{OWNER_NS}|query"): lambda room, who, x: room.configure(who, x),
-    ("get", f"{REGISTER_NS}|query"): lambda room, who, x: _at_once(room.registration(who)),
-    ("set", f"{REGISTER_NS}|query"): lambda room, who, x: room.register(who, x),
-    ("set", f"{MAM_NS}|query"): _archive,
-    ("get", f"{MAM_NS}|query"): _fields,
-    ("get", f"{MAM_NS}|metadata"): _metadata,
-}
-
-
-def answer_query(room: Room, who: JID, stanza: Stanza, service_admin: bool) -> Reader | Plan:
-    """A Plan for what changes the room, else what reads the answer. Raises StanzaError."""
+def _decide(service: RoomService, slot: RoomSlot, arrival: Arrival) -> Reader | Plan:
+    room, who, stanza = slot.room, sender_of(arrival), arrival.stanza
+    if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
+        raise ItemNotFound("there is no such room")
     payload = stanza.payload
     assert payload is not None
     key = (stanza.type, stanza.tags[0])
     if key == ("set", f"{ADMIN_NS}|query"):
-        return room.administer(who, read_items(payload), service_admin)
-    handler = ANSWERS.get(key)
-    if handler is None:
+        return administer(room, who, read_items(payload), who.bare in service.host.admins)
+    query = QUERIES.get(key)
+    if query is None:
         raise ServiceUnavailable()
-    return handler(room, who, payload)
+    return query(room, who, payload)
 
 
-def is_reading(stanza: Stanza) -> bool:
-    """It changes nothing."""
-    return stanza.type == "get" or stanza.tags[0] == f"{MAM_NS}|query"
+async def _change(service: RoomService, slot: RoomSlot, arrival: Arrival, plan: Plan) -> None:
+    room, who = slot.room, sender_of(arrival)
+    assert room is not None
+    was, result = room.affiliation(who), arrival.stanza.result()
+    await service.carry_out(slot, plan, lambda: service.reply(arrival, result))
+    if was is not Affiliation.OWNER and room.affiliation(who) is Affiliation.OWNER:
+        log.warning("%s, a service admin, has become an owner of %s", who.bare, room.jid)
+
+
+# ---- readers
+
+
+def _payload(payload: Element | None) -> Reader:
+    """An answer that is known already."""
+
+    async def read(archive: Log, search: Search | None) -> Answer:
+        return (), payload
+
+    return read
+
+
+def _archive_page(room: RoomState, who: JID, payload: Element) -> Reader:
+    check_archive_access(room, who)
+    query = read_query(payload, room)
+
+    async def read(archive: Log, search: Search | None) -> Answer:
+        page = await mam.read_page(archive, room.jid.bare, query, search)
+        return results(room, who, query, page), mam.fin(page)
+
+    return read
+
+
+def _archive_metadata(room: RoomState, who: JID, payload: Element) -> Reader:
+    check_archive_access(room, who)
+
+    async def read(archive: Log, search: Search | None) -> Answer:
+        return (), await mam.metadata(archive, room.jid.bare)
+
+    return read
+
+
+def _archive_fields(room: RoomState, who: JID, payload: Element) -> Reader:
+    check_archive_access(room, who)
+
+    async def read(archive: Log, search: Search | None) -> Answer:
+        return (), mam.fields(search)
+
+    return read
+
+
+QUERIES: Final[Mapping[tuple[str, str], Query]] = {
+    ("get", f"{INFO_NS}|query"): lambda room, who, x: _payload(room_info(room, who, x.get("node", ""))),
+    ("get", f"{ITEMS_NS}|query"): lambda room, who, x: _payload(room_items(room, who)),
+    ("get", "urn:xmpp:ping|ping"): lambda room, who, x: _payload(None),
+    ("get", f"{ADMIN_NS}|query"): lambda room, who, x: _payload(admin_list(room, who, x)),
+    ("get", f"{OWNER_NS}|query"): lambda room, who, x: _payload(config_form(room, who)),
+    ("set", f"{OWNER_NS}|query"): configure,
+    ("get", f"{REGISTER_NS}|query"): lambda room, who, x: _payload(registration_form(room, who)),
+    ("set", f"{REGISTER_NS}|query"): register,
+    ("set", f"{MAM_NS}|query"): _archive_page,
+    ("get", f"{MAM_NS}|query"): _archive_fields,
+    ("get", f"{MAM_NS}|metadata"): _archive_metadata,
+}
+"""By type and payload; a set of muc#admin needs to know more (`_decide`)."""

@@ -1,4 +1,4 @@
-"""A message that its author takes back leaves a tombstone in the room's archive (XEP-0424 section 4)."""
+"""A message that its author retracts leaves a tombstone in the room's archive (XEP-0424 section 4)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from xmppd.xep.retraction import PendingRetraction
 from xmppd.xml import quoted
 
 
-async def said(log: Log, room: str, pending: PendingRetraction) -> Entry | None:
-    """`pending.id`: the stanza-id that the room gave; `pending.peer`: who takes it back. Another's message stays, also
-    that of a former account of the same name."""
+async def find_retracted(archive: Log, room: str, pending: PendingRetraction) -> Entry | None:
+    """The entry that a retraction names. `pending.id`: the stanza-id that the room gave; `pending.peer`: who retracts.
+    Another's message stays, also that of a former account of the same name."""
     id = pending.id
     if not (id.isascii() and id.isdigit()) or len(id) > 18:
         return None
-    found = await log.page(room, Range(ids=(int(id),), flags=int(Flags.GROUP), low=pending.since or None), 1)
+    found = await archive.page(room, Range(ids=(int(id),), flags=int(Flags.GROUP), low=pending.since or None), 1)
     return found[0] if found and f"jid='{quoted(pending.peer)}/".encode() in found[0].body else None

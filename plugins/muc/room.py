@@ -1,17 +1,242 @@
-"""A room: the rules of XEP-0045 without I/O.
-
-Requests go in, a `Plan` comes out: what to store, and what to change and send once it is stored. Reading the
-store, waiting and sending is the service's part (`plugins.muc`).
-"""
+"""The state of a room: configuration, affiliations, occupants, subject. No I/O and no rules: those are in the modules
+named by their subjects."""
 
 from __future__ import annotations
 
-from .owner import Ownership
+import hmac
+from collections import OrderedDict
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from secrets import token_hex
+from typing import Final, Self
+
+from xmppd.errors import MalformedJid, NotAcceptable
+from xmppd.jid import JID
+from xmppd.stanza import parse_stanza
+
+from .affiliations import AffiliationList
+from .model import (
+    AFFILIATIONS,
+    OCCUPANT_ID_NS,
+    Affiliation,
+    AffiliationRecord,
+    DirectoryEntry,
+    Occupant,
+    OccupantSession,
+    Role,
+    ServiceSettings,
+    StoredRoom,
+    StoredSession,
+    Value,
+)
+from .nicks import prepare_nick
+from .options import INITIAL_ROLE, MEMBERS_ONLY, NAME, PERSISTENT, PUBLIC, WHOIS
+from .options.base import Option
+
+FORWARDED_IQS: Final = 500
+"""So many IQs between occupants wait for an answer."""
+INVITATIONS: Final = 500
+"""So many invitations can be declined."""
 
 
-class Room(Ownership):
-    """Made by `Room.created` or from a stored record.
+class RoomState:
+    """Who is in a room, who is affiliated with it and how it is configured. Time is passed in.
 
-    `enter`, `present`, `leave` (entering.py); `say`, `change_subject`, `whisper`, `relayed` (speech.py); `tell_room`
-    (invitations.py); `administer`, `listed` (admin.py); `configure`, `destroyed`, `register` (owner.py).
+    `affiliations`: by bare JID (or domain, for a ban). `occupants`: by the nick's comparison key. `sessions`: the
+    occupants by the full JIDs of their clients. `options`: values by variable name. `last_id`: of the archive.
     """
+
+    def __init__(
+        self,
+        jid: JID,
+        record: StoredRoom,
+        affiliations: Mapping[str, AffiliationRecord],
+        settings: ServiceSettings,
+        last_id: int = 0,
+    ) -> None:
+        self.jid = jid
+        self.record = record
+        self.settings = settings
+        self.last_id = last_id
+        self.options: dict[str, Value] = {**settings.defaults, **record.options}
+        self.affiliations = AffiliationList(affiliations)
+        self.occupants: dict[str, Occupant] = {}
+        self.sessions: dict[str, Occupant] = {}
+        self.forwarded_iqs: OrderedDict[str, tuple[JID, str, str]] = OrderedDict()
+        """IQs between occupants by the id they were forwarded with: the asker, its own id, who must answer."""
+        self.invitations: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """(invited, inviter): those who may decline, so that a room is no way to write to anybody."""
+        self._all_jids: tuple[JID, ...] | None = None
+        self._bare_jids: frozenset[str] | None = None
+        self._secret = bytes.fromhex(record.secret)
+
+    @classmethod
+    def created(cls, jid: JID, creator: JID, settings: ServiceSettings, now: int) -> Self:
+        """A new room with its owner; locked if the service locks new rooms (section 10.1)."""
+        record = StoredRoom(creator.bare, now, token_hex(32), settings.lock, dict(settings.defaults))
+        return cls(jid, record, {creator.bare: AffiliationRecord("owner")}, settings)
+
+    # ---- configuration
+
+    def is_non_anonymous(self) -> bool:
+        """All occupants see real addresses (section 7.2.3)."""
+        return WHOIS.is_non_anonymous(self)
+
+    def is_private(self) -> bool:
+        """Its existence is all that strangers may learn."""
+        return MEMBERS_ONLY.of(self) or not PUBLIC.of(self)
+
+    def is_persistent(self) -> bool:
+        """It stays when the last occupant leaves; a locked room does not."""
+        return PERSISTENT.of(self) and not self.record.locked
+
+    def directory_entry(self, record: StoredRoom) -> DirectoryEntry:
+        """How a record of this room shows in the directory."""
+        options = {**self.settings.defaults, **record.options}
+
+        def value(option: Option) -> Value:
+            return options.get(option.var, option.default)
+
+        return DirectoryEntry(
+            str(value(NAME)),
+            bool(value(PUBLIC)) and not record.locked,
+            bool(value(PERSISTENT)) and not record.locked,
+            record.creator,
+        )
+
+    def current_record(self) -> StoredRoom:
+        """The record with the present options."""
+        return replace(self.record, options=dict(self.options))
+
+    # ---- affiliations and roles
+
+    def affiliation(self, who: JID) -> Affiliation:
+        """By bare JID; a whole domain can be banned (section 9.2)."""
+        record = self.affiliations.data.get(who.bare)
+        if record is None:
+            banned = self.affiliations.data.get(who.domain)
+            return Affiliation.OUTCAST if banned and banned.affiliation == "outcast" else Affiliation.NONE
+        return AFFILIATIONS.get(record.affiliation, Affiliation.NONE)
+
+    def affiliation_of(self, occupant: Occupant) -> Affiliation:
+        return self.affiliation(occupant.latest.jid)
+
+    def initial_role(self, affiliation: Affiliation) -> Role:
+        """The role that one has on joining (section 5.1.2)."""
+        if affiliation >= Affiliation.ADMIN:
+            return Role.MODERATOR
+        for rule in INITIAL_ROLE:
+            role: Role | None = rule(self, affiliation)
+            if role is not None:
+                return role
+        return Role.PARTICIPANT
+
+    def sees_addresses(self, occupant: Occupant) -> bool:
+        """Whether an occupant sees the real addresses of the others."""
+        return occupant.role is Role.MODERATOR or self.is_non_anonymous()
+
+    # ---- occupants and their sessions
+
+    def occupant_of(self, who: JID) -> Occupant:
+        """The occupant that a client is. Raises NotAcceptable (sections 7.4, 7.5, 8)."""
+        found = self.sessions.get(who.full)
+        if found is None:
+            raise NotAcceptable("you are not in the room", type="cancel")
+        return found
+
+    def occupant_named(self, nick: str) -> Occupant | None:
+        """The occupant with that nick, exactly as it is written."""
+        try:
+            found = self.occupants.get(prepare_nick(nick))
+        except MalformedJid:
+            return None
+        return found if found is not None and found.nick == nick else None
+
+    def new_occupant(self, nick: str, key: str, who: JID, role: Role, id: bytes) -> Occupant:
+        """An occupant without sessions, not in the room yet. `id`: the <occupant-id/> element."""
+        return Occupant(self.jid.with_resource(nick), key, who.bare, role, id)
+
+    def add_session(self, occupant: Occupant, session: OccupantSession) -> None:
+        """Make a session the latest of an occupant, which is in the room from now on."""
+        full = session.jid.full
+        self.occupants[occupant.key] = occupant
+        occupant.sessions.pop(full, None)
+        occupant.sessions[full] = session
+        self.sessions[full] = occupant
+        self._all_jids = self._bare_jids = None
+
+    def restore_session(self, who: JID, stored: StoredSession) -> None:
+        """Add a session as it was before a restart of the server."""
+        key = prepare_nick(stored.nick)
+        occupant = self.occupants.get(key)
+        if occupant is None:
+            id = stored.id.encode() or self.occupant_id_element(who.bare)
+            occupant = self.new_occupant(stored.nick, key, who, Role(stored.role), id)
+        self.add_session(occupant, OccupantSession(who, parse_stanza(stored.presence.encode())))
+
+    def remove_session(self, occupant: Occupant, full: str) -> None:
+        """Remove a session; with its last one an occupant leaves the room."""
+        occupant.sessions.pop(full, None)
+        if self.sessions.get(full) is occupant:
+            del self.sessions[full]
+        if not occupant.sessions and self.occupants.get(occupant.key) is occupant:
+            del self.occupants[occupant.key]
+        self._all_jids = self._bare_jids = None
+
+    def all_jids(self) -> tuple[JID, ...]:
+        """The full JIDs of all sessions, occupant by occupant."""
+        found = self._all_jids
+        if found is None:
+            found = self._all_jids = tuple(
+                session.jid for occupant in self.occupants.values() for session in occupant.sessions.values()
+            )
+        return found
+
+    def attending(self, among: AbstractSet[str]) -> AbstractSet[str]:
+        """The bare JIDs among some of those who are in the room."""
+        bares = self._bare_jids
+        if bares is None:
+            bares = self._bare_jids = frozenset(jid.bare for jid in self.all_jids())
+        return among & bares
+
+    def absent_members(self, among: AbstractSet[str]) -> list[tuple[str, str]]:
+        """Bare JID and reserved nick of the members, admins and owners among some who are not in the room."""
+        found = among & self.affiliations.keys()
+        if not found:
+            return []
+        found -= self.attending(found)
+        records = [(bare, self.affiliations[bare]) for bare in sorted(found)]
+        return [
+            (bare, record.nick)
+            for bare, record in records
+            if AFFILIATIONS.get(record.affiliation, Affiliation.NONE) >= Affiliation.MEMBER
+        ]
+
+    # ---- ids and invitations
+
+    def next_id(self, now: int) -> int:
+        """An id for the archive: microseconds, strictly rising even if the clock is set back."""
+        self.last_id = now if now > self.last_id else self.last_id + 1
+        return self.last_id
+
+    def occupant_id(self, bare: str, incarnation: str = "") -> str:
+        """Stable for room and user, tells nothing about either (XEP-0421 section 4.1). Who gets the name of an account
+        that was removed is another user: `incarnation` (StoredAccount) tells them apart. No JID has a NUL."""
+        user = f"{bare}\0{incarnation}" if incarnation else bare
+        return hmac.digest(self._secret, user.encode(), "sha256").hex()
+
+    def occupant_id_element(self, bare: str, incarnation: str = "") -> bytes:
+        return f"<occupant-id xmlns='{OCCUPANT_ID_NS}' id='{self.occupant_id(bare, incarnation)}'/>".encode()
+
+    def allow_decline(self, bare: str, inviter: str) -> None:
+        """An invited user may decline to its inviter (section 7.8.2)."""
+        self.invitations[(bare, inviter)] = None
+        if len(self.invitations) > INVITATIONS:
+            self.invitations.popitem(last=False)
+
+    def forward_iq(self, id: str, asker: JID, own_id: str, answerer: str) -> None:
+        """Remember an IQ between occupants that is forwarded with another id, so that its answer finds the asker."""
+        self.forwarded_iqs[id] = (asker, own_id, answerer)
+        if len(self.forwarded_iqs) > FORWARDED_IQS:
+            self.forwarded_iqs.popitem(last=False)

@@ -105,7 +105,7 @@ async def test_nothing_names_the_account(server: Harness) -> None:
     assert not server.server.accounts.remover.pending
     rooms = server.server.hosts["conference.localhost"].plugins["muc"].rooms
     assert "room-2" not in rooms.directory, "nobody was left to enter it"
-    assert [each.bare for each in rooms.live[ROOMS[3]].room.occupants.values()] == ["juliet@localhost"]
+    assert [each.bare for each in rooms.slots[ROOMS[3]].room.occupants.values()] == ["juliet@localhost"]
 
 
 @pytest.mark.server(hosts=SERVICE)
@@ -203,7 +203,7 @@ async def test_without_quarantine(server: Harness) -> None:
 async def test_a_part_that_fails_is_asked_again(server: Harness) -> None:
     """Done is done only when all hosts say so."""
     plugin = server.server.hosts["conference.localhost"].plugins["muc"]
-    real, tries = plugin.rooms.naming, []
+    real, tries = plugin.rooms.rooms_naming, []
 
     async def naming(names: frozenset[str]) -> list[JID]:
         tries.append(names)
@@ -211,7 +211,7 @@ async def test_a_part_that_fails_is_asked_again(server: Harness) -> None:
             raise StorageUnavailable("away")
         return list(await real(names))
 
-    plugin.rooms.naming = naming
+    plugin.rooms.rooms_naming = naming
     await server.server.accounts.create(ROMEO, "wherefore")
     await server.server.accounts.delete(ROMEO)
     await server.advance(40)

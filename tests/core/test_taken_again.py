@@ -10,7 +10,7 @@ from tests.core.test_removal import PUBSUB, REMOVE, ROMEO, SERVICE
 from tests.harness import PASSWORD as PENCIL
 from tests.harness import Client, Element, Harness, condition, credentials, xml
 from tests.plugins.muc.people import ROOM, admin, join, tavern
-from tests.plugins.muc.test_again import DELAY, LONG, heard, kept, say
+from tests.plugins.muc.test_duplicates import DELAY, LONG, heard, kept, say
 from tests.plugins.pubsub.test_access import options
 from tests.plugins.test_reports import block, waiting
 from tests.plugins.test_retraction import archive, retract
@@ -165,16 +165,16 @@ async def test_the_occupant_id_is_another(server: Harness) -> None:
     said = (await romeo.receive()).find(OCCUPANT_ID)
     assert said is not None and said.get("id") == newcomer
     rooms = server.server.hosts["conference.localhost"].plugins["muc"].rooms
-    await rooms.keep_seats()
-    seats = await rooms.kept.read_all(ROOM)
-    assert newcomer in seats[f"{ROMEO.bare}/first"].id, "a restart does not change it"
+    await rooms.store_sessions()
+    sessions = await rooms.stored_sessions.read_all(ROOM)
+    assert newcomer in sessions[f"{ROMEO.bare}/first"].id, "a restart does not change it"
 
 
 async def test_the_occupant_ids_of_accounts_that_are_there_stay(server: Harness) -> None:
     """Their records say nothing that could change them."""
     assert StoredAccount(credentials()).incarnation == ""
     _, juliet = await tavern(server, "juliet")
-    room = server.server.hosts["conference.localhost"].plugins["muc"].rooms.live[ROOM].room
+    room = server.server.hosts["conference.localhost"].plugins["muc"].rooms.slots[ROOM].room
     assert occupant_id(await join(juliet, "juliet")) == room.occupant_id("juliet@localhost")
 
 
@@ -223,7 +223,7 @@ async def test_an_invitation_is_not_declined_by_another(server: Harness) -> None
     user = "http://jabber.org/protocol/muc#user"
     juliet.send(f"<message to='{ROOM}'><x xmlns='{user}'><invite to='{nurse}'/></x></message>")
     await server.quiet()
-    room = server.server.hosts["conference.localhost"].plugins["muc"].rooms.live[ROOM].room
+    room = server.server.hosts["conference.localhost"].plugins["muc"].rooms.slots[ROOM].room
     assert list(room.invitations) == [(nurse.bare, "juliet@localhost")]
     await server.server.accounts.delete(nurse)
     await server.quiet()

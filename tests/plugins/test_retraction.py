@@ -101,7 +101,7 @@ async def test_a_kill_behind_the_retraction_leaves_nothing_to_read(server: Harne
     try:
         await second.quiet()
         muc = second.server.hosts["conference.localhost"].plugins["muc"]
-        log = muc.rooms.log if room else second.storage.log(LOG)  # type: ignore[attr-defined]
+        log = muc.rooms.archive if room else second.storage.log(LOG)  # type: ignore[attr-defined]
         for owner in (ROOM,) if room else ("juliet@localhost", "romeo@localhost"):
             first, last = [entry.body for entry in await log.page(owner, Range(), 10)]
             assert b"a slip" not in first

@@ -1,4 +1,4 @@
-"""The options of a room, one file each. A new option is a file here and a place in FEATURES."""
+"""The options of a room, one file each. A new option is a file here and a place in OPTIONS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ARCHIVING: Final = Archiving()
 HISTORY: Final = History()
 CHANGE_SUBJECT: Final = ChangeSubject()
 
-FEATURES: Final[tuple[Option, ...]] = (
+OPTIONS: Final[tuple[Option, ...]] = (
     NAME,
     Description(),
     Language(),
@@ -50,19 +50,19 @@ FEATURES: Final[tuple[Option, ...]] = (
     AllowInvites(),
     AllowPm(),
 )
-"""In the order of the form. Refusals to enter are asked in this order too (membership before the password)."""
+"""In the order of the form. Rules for a join are asked in this order too (membership before the password)."""
 
 
-def if_stored_in(rule: str) -> tuple[Callable[..., Any], ...]:
-    """The rules of that name that say something: found once, not at every message."""
+def overriding(rule: str) -> tuple[Callable[..., Any], ...]:
+    """The rules of that name that some option overrides: found once, not at every message."""
     return tuple(
-        getattr(option, rule) for option in FEATURES if getattr(type(option), rule) is not getattr(Option, rule)
+        getattr(option, rule) for option in OPTIONS if getattr(type(option), rule) is not getattr(Option, rule)
     )
 
 
-MAY_ENTER: Final = if_stored_in("may_enter")
-MAY_SPEAK: Final = if_stored_in("may_speak")
-MAY_WHISPER: Final = if_stored_in("may_whisper")
-MAY_INVITE: Final = if_stored_in("may_invite")
-MAY_SET_SUBJECT: Final = if_stored_in("may_set_subject")
-ROLE: Final = if_stored_in("role")
+MAY_JOIN: Final = overriding("may_join")
+MAY_SPEAK: Final = overriding("may_speak")
+MAY_SEND_PRIVATE: Final = overriding("may_send_private")
+MAY_INVITE: Final = overriding("may_invite")
+MAY_SET_SUBJECT: Final = overriding("may_set_subject")
+INITIAL_ROLE: Final = overriding("initial_role")

@@ -3,25 +3,19 @@ for admins unless the owner says otherwise. Anybody may invite to an open room."
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xmppd.errors import Forbidden
 
-from ..model import Affiliation
-from .base import Flag
+from ..model import Affiliation, Occupant
+from .base import Flag, OptionRoom
 from .members_only import MembersOnly
-
-if TYPE_CHECKING:
-    from ..model import Occupant
-    from ..state import RoomState
 
 _members_only = MembersOnly()
 
 
 class AllowInvites(Flag):
     var = "muc#roomconfig_allowinvites"
-    label = "Members may invite others to a members-only room"
+    label = "AffiliationList may invite others to a members-only room"
 
-    def may_invite(self, room: RoomState, occupant: Occupant, affiliation: Affiliation) -> None:
+    def may_invite(self, room: OptionRoom, occupant: Occupant, affiliation: Affiliation) -> None:
         if _members_only.of(room) and affiliation < Affiliation.ADMIN and not self.of(room):
             raise Forbidden("only admins may invite to this room")

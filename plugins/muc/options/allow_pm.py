@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xmppd.errors import Forbidden
 
-from ..model import Role
-from .base import Choice
-
-if TYPE_CHECKING:
-    from ..model import Occupant
-    from ..state import RoomState
+from ..model import Occupant, Role
+from .base import Choice, OptionRoom
 
 _LEAST = {"anyone": Role.VISITOR, "participants": Role.PARTICIPANT, "moderators": Role.MODERATOR}
 
@@ -27,7 +21,7 @@ class AllowPm(Choice):
         ("none", "Nobody"),
     )
 
-    def may_whisper(self, room: RoomState, occupant: Occupant, to: Occupant) -> None:
+    def may_send_private(self, room: OptionRoom, occupant: Occupant, to: Occupant) -> None:
         least = _LEAST.get(self.of(room))
         if occupant is to or (least is not None and occupant.role >= least):
             return

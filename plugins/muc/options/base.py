@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
 from xmppd.errors import NotAcceptable
 from xmppd.xep.forms import Field, Submitted
 
-from ..model import Affiliation, Role, Value
-
-if TYPE_CHECKING:
-    from ..entering import Entry
-    from ..model import Occupant
-    from ..state import RoomState
+from ..model import Affiliation, JoinRequest, Occupant, Role, ServiceSettings, Value
 
 TEXT_LENGTH = 4000
+
+
+class OptionRoom(Protocol):
+    """What an option reads of a room."""
+
+    @property
+    def options(self) -> Mapping[str, Value]:
+        """Values by variable name."""
+
+    @property
+    def settings(self) -> ServiceSettings: ...
+
+    @property
+    def sessions(self) -> Mapping[str, Occupant]:
+        """The occupants by the full JIDs of their clients."""
 
 
 class Option:
@@ -27,19 +38,19 @@ class Option:
     label: ClassVar[str]
     default: ClassVar[Value]
 
-    def fields(self, room: RoomState) -> list[Field]:
+    def fields(self, room: OptionRoom) -> list[Field]:
         """For the configuration form, with the present value."""
         raise NotImplementedError
 
-    def read(self, form: Submitted, room: RoomState) -> Value | None:
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
         """The value in a submitted form; None leaves it as it is. Raises BadRequest or NotAcceptable."""
         raise NotImplementedError
 
-    def feature(self, room: RoomState) -> str:
+    def feature(self, room: OptionRoom) -> str:
         """For disco#info, "" for none (section 15.3)."""
         return ""
 
-    def info(self, room: RoomState) -> Field | None:
+    def info(self, room: OptionRoom) -> Field | None:
         """For the muc#roominfo form (section 15.5.4)."""
         return None
 
@@ -47,18 +58,18 @@ class Option:
         """Status codes that announce the change (section 10.2.1)."""
         return (104,)
 
-    def may_enter(self, room: RoomState, entry: Entry, affiliation: Affiliation) -> None: ...
+    def may_join(self, room: OptionRoom, request: JoinRequest, affiliation: Affiliation) -> None: ...
 
-    def may_speak(self, room: RoomState, occupant: Occupant) -> None: ...
+    def may_speak(self, room: OptionRoom, occupant: Occupant) -> None: ...
 
-    def may_whisper(self, room: RoomState, occupant: Occupant, to: Occupant) -> None: ...
+    def may_send_private(self, room: OptionRoom, occupant: Occupant, to: Occupant) -> None: ...
 
-    def may_invite(self, room: RoomState, occupant: Occupant, affiliation: Affiliation) -> None: ...
+    def may_invite(self, room: OptionRoom, occupant: Occupant, affiliation: Affiliation) -> None: ...
 
-    def may_set_subject(self, room: RoomState, occupant: Occupant) -> None: ...
+    def may_set_subject(self, room: OptionRoom, occupant: Occupant) -> None: ...
 
-    def role(self, room: RoomState, affiliation: Affiliation) -> Role | None:
-        """The role that one enters with, None for the usual one (section 5.1.2)."""
+    def initial_role(self, room: OptionRoom, affiliation: Affiliation) -> Role | None:
+        """The role that one joins with, None for the usual one (section 5.1.2)."""
         return None
 
 
@@ -67,13 +78,13 @@ class Flag(Option):
 
     default: ClassVar[bool] = False
 
-    def of(self, room: RoomState) -> bool:
+    def of(self, room: OptionRoom) -> bool:
         return bool(room.options.get(self.var, self.default))
 
-    def fields(self, room: RoomState) -> list[Field]:
+    def fields(self, room: OptionRoom) -> list[Field]:
         return [Field(self.var, "boolean", self.label, ("1" if self.of(room) else "0",))]
 
-    def read(self, form: Submitted, room: RoomState) -> Value | None:
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
         return form.boolean(self.var)
 
 
@@ -83,13 +94,13 @@ class Text(Option):
     default: ClassVar[str] = ""
     length: ClassVar[int] = TEXT_LENGTH
 
-    def of(self, room: RoomState) -> str:
+    def of(self, room: OptionRoom) -> str:
         return str(room.options.get(self.var, self.default))
 
-    def fields(self, room: RoomState) -> list[Field]:
+    def fields(self, room: OptionRoom) -> list[Field]:
         return [Field(self.var, "text-single", self.label, (self.of(room),))]
 
-    def read(self, form: Submitted, room: RoomState) -> Value | None:
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
         text = form.text(self.var)
         if text is not None and len(text) > self.length:
             raise NotAcceptable(f"{self.label}: at most {self.length} characters")
@@ -102,13 +113,13 @@ class Choice(Option):
     default: ClassVar[str]
     choices: ClassVar[tuple[tuple[str, str], ...]]
 
-    def of(self, room: RoomState) -> str:
+    def of(self, room: OptionRoom) -> str:
         return str(room.options.get(self.var, self.default))
 
-    def fields(self, room: RoomState) -> list[Field]:
+    def fields(self, room: OptionRoom) -> list[Field]:
         return [Field(self.var, "list-single", self.label, (self.of(room),), self.choices)]
 
-    def read(self, form: Submitted, room: RoomState) -> Value | None:
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
         text = form.text(self.var)
         if text is not None and text not in dict(self.choices):
             raise NotAcceptable(f"{self.label}: no such choice")

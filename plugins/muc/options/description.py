@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xmppd.xep.forms import Field
 
-from .base import Text
-
-if TYPE_CHECKING:
-    from ..state import RoomState
+from .base import OptionRoom, Text
 
 
 class Description(Text):
     var = "muc#roomconfig_roomdesc"
     label = "Description"
 
-    def info(self, room: RoomState) -> Field | None:
+    def info(self, room: OptionRoom) -> Field | None:
         return Field("muc#roominfo_description", "text-single", self.label, (self.of(room),))

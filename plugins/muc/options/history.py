@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xmppd.xep.forms import Field, Submitted
 
 from ..model import Value
-from .base import Option
-
-if TYPE_CHECKING:
-    from ..state import RoomState
+from .base import Option, OptionRoom
 
 
 class History(Option):
@@ -18,15 +13,15 @@ class History(Option):
     label = "Most messages shown on entering"
     default = 20
 
-    def of(self, room: RoomState) -> int:
+    def of(self, room: OptionRoom) -> int:
         most = room.settings.history
         return min(int(room.options.get(self.var, most)), most)
 
-    def fields(self, room: RoomState) -> list[Field]:
+    def fields(self, room: OptionRoom) -> list[Field]:
         return [Field(self.var, "text-single", self.label, (str(self.of(room)),))]
 
-    def read(self, form: Submitted, room: RoomState) -> Value | None:
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
         return form.integer(self.var, 0, room.settings.history)
 
-    def info(self, room: RoomState) -> Field | None:
+    def info(self, room: OptionRoom) -> Field | None:
         return Field(self.var, "text-single", self.label, (str(self.of(room)),))

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from hmac import compare_digest
-from typing import TYPE_CHECKING
 
 from xmppd.errors import NotAcceptable, NotAuthorized
 from xmppd.xep.forms import Field, Submitted
 
-from ..model import Affiliation, Value
-from .base import Text
-
-if TYPE_CHECKING:
-    from ..entering import Entry
-    from ..state import RoomState
+from ..model import Affiliation, JoinRequest, Value
+from .base import OptionRoom, Text
 
 PROTECTED = "muc#roomconfig_passwordprotectedroom"
 
@@ -23,14 +18,14 @@ class Password(Text):
     label = "Password"
     length = 200
 
-    def fields(self, room: RoomState) -> list[Field]:
+    def fields(self, room: OptionRoom) -> list[Field]:
         secret = self.of(room)
         return [
             Field(PROTECTED, "boolean", "A password is needed to enter", ("1" if secret else "0",)),
             Field(self.var, "text-private", self.label, (secret,)),
         ]
 
-    def read(self, form: Submitted, room: RoomState) -> Value | None:
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
         protected, secret = form.boolean(PROTECTED), super().read(form, room)
         if protected is False:
             return ""
@@ -38,10 +33,10 @@ class Password(Text):
             raise NotAcceptable("a password-protected room needs a password")
         return secret
 
-    def feature(self, room: RoomState) -> str:
+    def feature(self, room: OptionRoom) -> str:
         return "muc_passwordprotected" if self.of(room) else "muc_unsecured"
 
-    def may_enter(self, room: RoomState, entry: Entry, affiliation: Affiliation) -> None:
+    def may_join(self, room: OptionRoom, request: JoinRequest, affiliation: Affiliation) -> None:
         secret = self.of(room)
-        if secret and not compare_digest(secret.encode(), entry.password.encode()):
+        if secret and not compare_digest(secret.encode(), request.password.encode()):
             raise NotAuthorized("this room needs a password")

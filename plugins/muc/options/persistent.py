@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .base import Flag
-
-if TYPE_CHECKING:
-    from ..state import RoomState
+from .base import Flag, OptionRoom
 
 
 class Persistent(Flag):
     var = "muc#roomconfig_persistentroom"
-    label = "Keep the room when nobody is in it"
+    label = "AppendEntry the room when nobody is in it"
 
-    def feature(self, room: RoomState) -> str:
+    def feature(self, room: OptionRoom) -> str:
         return "muc_persistent" if self.of(room) else "muc_temporary"

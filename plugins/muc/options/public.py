@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .base import Flag
-
-if TYPE_CHECKING:
-    from ..state import RoomState
+from .base import Flag, OptionRoom
 
 
 class Public(Flag):
@@ -15,5 +10,5 @@ class Public(Flag):
     label = "Show the room in the list of rooms"
     default = True
 
-    def feature(self, room: RoomState) -> str:
+    def feature(self, room: OptionRoom) -> str:
         return "muc_public" if self.of(room) else "muc_hidden"

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..model import Value
-from .base import Choice
-
-if TYPE_CHECKING:
-    from ..state import RoomState
+from .base import Choice, OptionRoom
 
 
 class Whois(Choice):
@@ -17,12 +12,12 @@ class Whois(Choice):
     default = "moderators"
     choices = (("moderators", "Moderators"), ("anyone", "Everybody"))
 
-    def open(self, room: RoomState) -> bool:
+    def is_non_anonymous(self, room: OptionRoom) -> bool:
         """Non-anonymous."""
         return self.of(room) == "anyone"
 
-    def feature(self, room: RoomState) -> str:
-        return "muc_nonanonymous" if self.open(room) else "muc_semianonymous"
+    def feature(self, room: OptionRoom) -> str:
+        return "muc_nonanonymous" if self.is_non_anonymous(room) else "muc_semianonymous"
 
     def codes(self, before: Value, after: Value) -> tuple[int, ...]:
         return (172,) if after == "anyone" else (173,)

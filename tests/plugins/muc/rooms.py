@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from plugins.muc.entering import Entry
-from plugins.muc.model import (
-    Cast,
-    Effect,
-    Settings,
-)
-from plugins.muc.room import Room
+from plugins.muc.join import join
+from plugins.muc.model import Broadcast, Effect, JoinRequest, ServiceSettings
+from plugins.muc.room import RoomState
 from xmppd.jid import JID
 from xmppd.stanza import Stanza, parse_stanza
 
@@ -24,27 +20,27 @@ def stanza(text: str) -> Stanza:
     return parse_stanza(text.encode())
 
 
-def entry(who: JID, nick: str, inside: str = "") -> Entry:
-    return Entry(who, nick, stanza(f"<presence to='{ROOM.bare}/{nick}'>{inside}</presence>"))
+def entry(who: JID, nick: str, inside: str = "") -> JoinRequest:
+    return JoinRequest(who, nick, stanza(f"<presence to='{ROOM.bare}/{nick}'>{inside}</presence>"))
 
 
-def make(**options: bool | str | int) -> Room:
+def make(**options: bool | str | int) -> RoomState:
     """romeo's open room with romeo in it."""
-    room = Room.created(ROOM, ROMEO, Settings(lock=False), 1)
+    room = RoomState.created(ROOM, ROMEO, ServiceSettings(lock=False), 1)
     room.options.update({f"muc#roomconfig_{name}": value for name, value in options.items()})
-    room.enter(entry(ROMEO, "romeo")).apply()
+    join(room, entry(ROMEO, "romeo")).apply()
     return room
 
 
-def add(room: Room, who: JID, nick: str) -> list[Effect]:
-    return room.enter(entry(who, nick)).apply()
+def add(room: RoomState, who: JID, nick: str) -> list[Effect]:
+    return join(room, entry(who, nick)).apply()
 
 
 def sent(effects: list[Effect]) -> list[tuple[str, str, list[str], dict[str, str]]]:
     """(to, type, codes, item) for each client that gets something of muc#user."""
     found = []
     for effect in effects:
-        targets = effect.to if isinstance(effect, Cast) else (effect.stanza.to,)
+        targets = effect.to if isinstance(effect, Broadcast) else (effect.stanza.to,)
         x = effect.stanza.child("http://jabber.org/protocol/muc#user", "x")
         item = x.find(f"{USER}item") if x is not None else None
         codes = sorted(str(each.get("code")) for each in x.iter(f"{USER}status")) if x is not None else []

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.muc.admin import AdminItem
-from plugins.muc.entering import Wanted
+from plugins.muc.administration import AdminItem, administer
+from plugins.muc.configuration import configure
+from plugins.muc.destruction import destroy_room
+from plugins.muc.join import discussion_history, join
 from plugins.muc.model import (
     Affiliation,
+    AffiliationRecord,
+    DeleteRoom,
     Effect,
-    Member,
+    HistoryLimits,
     Plan,
     Role,
     Send,
-    Settings,
-    Vanish,
+    ServiceSettings,
 )
-from plugins.muc.room import Room
+from plugins.muc.occupancy import change_nick, leave
+from plugins.muc.room import RoomState
 from tests.plugins.muc.rooms import JULIET, NURSE, ROMEO, ROOM, USER, add, entry, make, stanza, to
 from xmppd.errors import NotAcceptable
 from xmppd.stanza import Kind, Stanza
@@ -25,8 +29,8 @@ from xmppd.storage.api import Entry as LogEntry
 # ---- 8, 9: what follows from a change
 
 
-def change(room: Room, **item: object) -> list[Effect]:
-    return room.administer(ROMEO, [AdminItem(**item)]).apply()  # type: ignore[arg-type]
+def change(room: RoomState, **item: object) -> list[Effect]:
+    return administer(room, ROMEO, [AdminItem(**item)]).apply()  # type: ignore[arg-type]
 
 
 def test_kick_and_ban() -> None:
@@ -45,13 +49,13 @@ def test_kick_and_ban() -> None:
         assert x is not None and x.findtext(f"{USER}item/{USER}reason") == "rude"
         actor = x.find(f"{USER}item/{USER}actor")
         assert actor is not None and actor.get("nick") == "romeo"
-        assert JULIET.full not in room.seats
+        assert JULIET.full not in room.sessions
 
 
 def test_who_loses_membership_of_a_members_only_room_leaves() -> None:
     """9.4: code 321, and no other presence."""
     room = make(membersonly=True)
-    room.members[JULIET.bare] = Member("member")
+    room.affiliations[JULIET.bare] = AffiliationRecord("member")
     add(room, JULIET, "juliet")
     effects = change(room, jid=JULIET.to_bare(), affiliation=Affiliation.NONE)
     assert [got[:2] for got in to(effects, JULIET)] == [("unavailable", ["110", "321"])]
@@ -85,9 +89,9 @@ def test_a_new_moderator_learns_the_addresses() -> None:
 
 def test_a_ban_takes_the_reserved_nick() -> None:
     room = make()
-    room.members[JULIET.bare] = Member("member", "juliet")
+    room.affiliations[JULIET.bare] = AffiliationRecord("member", "juliet")
     change(room, jid=JULIET.to_bare(), affiliation=Affiliation.OUTCAST)
-    assert room.members[JULIET.bare].nick == ""
+    assert room.affiliations[JULIET.bare].nick == ""
 
 
 def test_a_new_member_of_a_members_only_room_is_invited() -> None:
@@ -128,7 +132,7 @@ def settings(form: str = "submit", **values: str) -> object:
 def test_changes_are_announced(values: dict[str, str], codes: list[str] | None) -> None:
     """10.2.1."""
     room = make()
-    effects = room.configure(ROMEO, settings(**values)).apply()  # type: ignore[arg-type]
+    effects = configure(room, ROMEO, settings(**values)).apply()  # type: ignore[arg-type]
     assert [got for _, got, _ in to(effects, ROMEO)] == ([codes] if codes else [])
 
 
@@ -147,34 +151,34 @@ def test_changes_are_announced(values: dict[str, str], codes: list[str] | None) 
 def test_configurations_that_are_not_acceptable(values: dict[str, str]) -> None:
     room = make()
     with pytest.raises(NotAcceptable):
-        room.configure(ROMEO, settings(**values))  # type: ignore[arg-type]
+        configure(room, ROMEO, settings(**values))  # type: ignore[arg-type]
 
 
 def test_a_room_that_becomes_members_only_is_left_by_the_others() -> None:
     """Code 322."""
     room = make()
     add(room, JULIET, "juliet")
-    effects = room.configure(ROMEO, settings(membersonly="1")).apply()  # type: ignore[arg-type]
+    effects = configure(room, ROMEO, settings(membersonly="1")).apply()  # type: ignore[arg-type]
     assert to(effects, JULIET)[0][:2] == ("unavailable", ["110", "322"])
     assert set(room.occupants) == {"romeo"}
 
 
 def test_cancelling_the_first_configuration_destroys_the_room() -> None:
     """10.1.3; later it changes nothing."""
-    room = Room.created(ROOM, ROMEO, Settings(), 1)
-    room.enter(entry(ROMEO, "romeo")).apply()
-    plan = room.configure(ROMEO, settings("cancel"))  # type: ignore[arg-type]
-    assert plan.ends and to(plan.apply(), ROMEO)[0][0] == "unavailable"
-    assert not make().configure(ROMEO, settings("cancel")).saves  # type: ignore[arg-type]
+    room = RoomState.created(ROOM, ROMEO, ServiceSettings(), 1)
+    join(room, entry(ROMEO, "romeo")).apply()
+    plan = configure(room, ROMEO, settings("cancel"))  # type: ignore[arg-type]
+    assert plan.deletes_room and to(plan.apply(), ROMEO)[0][0] == "unavailable"
+    assert not configure(make(), ROMEO, settings("cancel")).saves  # type: ignore[arg-type]
 
 
 def test_destruction() -> None:
     """10.9: one presence each, with the other venue."""
     room = make()
     add(room, JULIET, "juliet")
-    plan = room.configure(ROMEO, query("<destroy jid='other@rooms.lit'><reason>moved</reason></destroy>"))  # type: ignore[arg-type]
+    plan = configure(room, ROMEO, query("<destroy jid='other@rooms.lit'><reason>moved</reason></destroy>"))  # type: ignore[arg-type]
     effects = plan.apply()
-    assert plan.ends and not room.seats
+    assert plan.deletes_room and not room.sessions
     assert [len(to(effects, who)) for who in (ROMEO, JULIET)] == [1, 1]
     x = effects[0].stanza.child("http://jabber.org/protocol/muc#user", "x")
     assert x is not None
@@ -187,26 +191,28 @@ def test_destruction() -> None:
     ("persistent", "locked", "ends"), [(False, False, True), (True, False, False), (True, True, True)]
 )
 def test_a_temporary_or_unconfigured_room_goes_with_the_last_one(persistent: bool, locked: bool, ends: bool) -> None:
-    room = Room.created(ROOM, ROMEO, Settings(lock=locked), 1)
+    room = RoomState.created(ROOM, ROMEO, ServiceSettings(lock=locked), 1)
     room.options["muc#roomconfig_persistentroom"] = persistent
-    room.enter(entry(ROMEO, "romeo")).apply()
-    plan = room.leave(ROMEO, stanza("<presence type='unavailable'/>"))
-    assert plan is not None and plan.ends is ends and (Vanish() in plan.saves) is ends
-    assert room.leave(JULIET, stanza("<presence type='unavailable'/>")) is None  # 17.3.2: silence
+    join(room, entry(ROMEO, "romeo")).apply()
+    plan = leave(room, ROMEO, stanza("<presence type='unavailable'/>"))
+    assert plan is not None and plan.deletes_room is ends and (DeleteRoom() in plan.saves) is ends
+    assert leave(room, JULIET, stanza("<presence type='unavailable'/>")) is None  # 17.3.2: silence
 
 
 def test_plans_change_nothing_until_applied() -> None:
     """Decide, commit, release: a commit that fails must leave the room as it was."""
     room = make()
-    before = (set(room.seats), dict(room.members), dict(room.options), room.record)
+    before = (set(room.sessions), dict(room.affiliations), dict(room.options), room.record)
     plans: list[Plan | None] = [
-        room.enter(entry(JULIET, "juliet")),
-        room.leave(ROMEO, Stanza(Kind.PRESENCE, "unavailable")),
-        room.change_nick(ROMEO, "boy", Stanza(Kind.PRESENCE)),
-        room.administer(ROMEO, [AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.OWNER)]),
-        room.configure(ROMEO, settings(roomname="x")),  # type: ignore[arg-type]
-        room.destroyed(),
+        join(room, entry(JULIET, "juliet")),
+        leave(room, ROMEO, Stanza(Kind.PRESENCE, "unavailable")),
+        change_nick(room, ROMEO, "boy", Stanza(Kind.PRESENCE)),
+        administer(room, ROMEO, [AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.OWNER)]),
+        configure(room, ROMEO, settings(roomname="x")),  # type: ignore[arg-type]
+        destroy_room(room),
     ]
     assert all(plan is not None for plan in plans)
-    assert (set(room.seats), dict(room.members), dict(room.options), room.record) == before
-    assert isinstance(room.history([LogEntry(1, "", "", 0, b"<message/>")], Wanted(), JULIET)[0], Send)
+    assert (set(room.sessions), dict(room.affiliations), dict(room.options), room.record) == before
+    assert isinstance(
+        discussion_history(room, [LogEntry(1, "", "", 0, b"<message/>")], HistoryLimits(), JULIET)[0], Send
+    )

@@ -6,10 +6,16 @@ from itertools import product
 
 import pytest
 
-from plugins.muc.admin import AdminItem
-from plugins.muc.entering import Entry
-from plugins.muc.model import Affiliation, Member, Plan, Role, Settings
-from plugins.muc.room import Room
+from plugins.muc.admin_lists import admin_list
+from plugins.muc.administration import AdminItem, administer
+from plugins.muc.configuration import config_form, configure
+from plugins.muc.join import join
+from plugins.muc.messages import reflect_message
+from plugins.muc.messages_to_room import decide_message
+from plugins.muc.model import Affiliation, AffiliationRecord, JoinRequest, Plan, Role, ServiceSettings
+from plugins.muc.private_messages import private_message
+from plugins.muc.room import RoomState
+from plugins.muc.subject import change_subject
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, parse_stanza
@@ -38,15 +44,15 @@ def outcome(call: object) -> str:
     return OK
 
 
-def room_with(actor: Affiliation, actor_role: Role, target: Affiliation, target_role: Role) -> Room:
+def room_with(actor: Affiliation, actor_role: Role, target: Affiliation, target_role: Role) -> RoomState:
     """A room with an owner of its own, and two who have these ranks."""
-    room = Room.created(ROOM, OTHER, Settings(lock=False), 1)
+    room = RoomState.created(ROOM, OTHER, ServiceSettings(lock=False), 1)
     for who, affiliation, role in ((ACTOR, actor, actor_role), (TARGET, target, target_role)):
         if role is not OUT:
-            run(room.enter(Entry(who, who.local, Stanza(Kind.PRESENCE))))
+            run(join(room, JoinRequest(who, who.local, Stanza(Kind.PRESENCE))))
             room.occupants[who.local].role = role
         if affiliation is not N:
-            room.members[who.bare] = Member(affiliation.name.lower())
+            room.affiliations[who.bare] = AffiliationRecord(affiliation.name.lower())
     return room
 
 
@@ -83,7 +89,7 @@ def expected_role(actor: Affiliation, role: Role, target: Affiliation, old: Role
 )
 def test_roles(actor: tuple[Affiliation, Role], target: tuple[Affiliation, Role], new: Role) -> None:
     room = room_with(*actor, *target)
-    got = outcome(lambda: room.administer(ACTOR, [AdminItem(nick="target", role=new)]))
+    got = outcome(lambda: administer(room, ACTOR, [AdminItem(nick="target", role=new)]))
     wanted = expected_role(*actor, *target, new)
     assert got == wanted
     after = room.occupants["target"].role if "target" in room.occupants else OUT
@@ -106,7 +112,7 @@ AFFILIATION_TABLE = {
 @pytest.mark.parametrize(("actor", "old", "new"), list(product(RANKS, (O, A, M, N, X), (O, A, M, N, X))))
 def test_affiliations(actor: tuple[Affiliation, Role], old: Affiliation, new: Affiliation) -> None:
     room = room_with(*actor, old, OUT)
-    got = outcome(lambda: room.administer(ACTOR, [AdminItem(jid=TARGET.to_bare(), affiliation=new)]))
+    got = outcome(lambda: administer(room, ACTOR, [AdminItem(jid=TARGET.to_bare(), affiliation=new)]))
     assert got == AFFILIATION_TABLE.get(actor[0], {}).get((old, new), FORBIDDEN)
     assert room.affiliation(TARGET) is (new if got == OK else old)
 
@@ -121,7 +127,7 @@ def test_lists(actor: tuple[Affiliation, Role], wanted: str, open_room: bool) ->
     room.options["muc#roomconfig_whois"] = "anyone" if open_room else "moderators"
     may = actor[0] in LISTS[wanted] or (open_room and wanted != "outcast" and actor[0] in (M, A, O))
     query = E("query", "http://jabber.org/protocol/muc#admin", {}, item(affiliation=wanted))
-    assert outcome(lambda: room.listed(ACTOR, query)) == (OK if may else FORBIDDEN)
+    assert outcome(lambda: admin_list(room, ACTOR, query)) == (OK if may else FORBIDDEN)
 
 
 @pytest.mark.parametrize(("actor", "role"), list(product(RANKS, ("moderator", "participant", "visitor", "none"))))
@@ -130,7 +136,7 @@ def test_role_lists(actor: tuple[Affiliation, Role], role: str) -> None:
     room = room_with(*actor, N, OUT)
     may = actor[1] is MOD and role != "none" and (role != "moderator" or actor[0] in (A, O))
     query = E("query", "http://jabber.org/protocol/muc#admin", {}, item(role=role))
-    assert outcome(lambda: room.listed(ACTOR, query)) == (OK if may else FORBIDDEN)
+    assert outcome(lambda: admin_list(room, ACTOR, query)) == (OK if may else FORBIDDEN)
 
 
 OWNER_QUERY = "<query xmlns='http://jabber.org/protocol/muc#owner'>{}</query>"
@@ -145,8 +151,8 @@ def test_owner_only(actor: tuple[Affiliation, Role], inside: str) -> None:
     query = parse_stanza(f"<iq type='set' id='1'>{OWNER_QUERY.format(inside)}</iq>".encode()).payload
     assert query is not None
     answer = OK if actor[0] is O else FORBIDDEN
-    assert outcome(lambda: room.configure(ACTOR, query)) == answer
-    assert outcome(lambda: room.config_form(ACTOR)) == answer
+    assert outcome(lambda: configure(room, ACTOR, query)) == answer
+    assert outcome(lambda: config_form(room, ACTOR)) == answer
 
 
 def message(inside: str, to: str = ROOM.bare, type: str = "groupchat") -> Stanza:
@@ -160,23 +166,23 @@ def test_speaking(actor: tuple[Affiliation, Role]) -> None:
     affiliation, role = actor
     absent = "not-acceptable" if role is OUT else OK
     room = room_with(affiliation, role, N, PART)
-    assert outcome(lambda: room.say(ACTOR, message("<body>x</body>"), 5)) == (
+    assert outcome(lambda: reflect_message(room, ACTOR, message("<body>x</body>"), 5)) == (
         absent or (OK if role >= PART else FORBIDDEN)
     )
     subject = message("<subject>x</subject>")
-    assert outcome(lambda: room.change_subject(ACTOR, subject, 5)) == (absent or (OK if role is MOD else FORBIDDEN))
+    assert outcome(lambda: change_subject(room, ACTOR, subject, 5)) == (absent or (OK if role is MOD else FORBIDDEN))
     room.options["muc#roomconfig_changesubject"] = True
-    assert outcome(lambda: room.change_subject(ACTOR, subject, 6)) == (absent or (OK if role >= PART else FORBIDDEN))
-    whisper = message("<body>x</body>", f"{ROOM.bare}/target", "chat")
-    assert outcome(lambda: room.whisper(ACTOR, whisper)) == absent
+    assert outcome(lambda: change_subject(room, ACTOR, subject, 6)) == (absent or (OK if role >= PART else FORBIDDEN))
+    psst = message("<body>x</body>", f"{ROOM.bare}/target", "chat")
+    assert outcome(lambda: private_message(room, ACTOR, psst)) == absent
     room.options["muc#roomconfig_allowpm"] = "participants"
-    assert outcome(lambda: room.whisper(ACTOR, whisper)) == (absent or (OK if role >= PART else FORBIDDEN))
+    assert outcome(lambda: private_message(room, ACTOR, psst)) == (absent or (OK if role >= PART else FORBIDDEN))
     room.options["muc#roomconfig_allowpm"] = "none"
-    assert outcome(lambda: room.whisper(ACTOR, whisper)) == (absent or FORBIDDEN)
+    assert outcome(lambda: private_message(room, ACTOR, psst)) == (absent or FORBIDDEN)
     invite = message("<x xmlns='http://jabber.org/protocol/muc#user'><invite to='new@lit'/></x>", type="normal")
-    assert outcome(lambda: room.tell_room(ACTOR, invite)) == absent
+    assert outcome(lambda: decide_message(room, ACTOR, invite)) == absent
     room.options["muc#roomconfig_membersonly"] = True
-    assert outcome(lambda: room.tell_room(ACTOR, invite)) == (absent or (OK if affiliation >= A else FORBIDDEN))
+    assert outcome(lambda: decide_message(room, ACTOR, invite)) == (absent or (OK if affiliation >= A else FORBIDDEN))
     assert (room.affiliation(JID.parse("new@lit")) is M) == (affiliation >= A and role is not OUT)
 
 
@@ -191,23 +197,23 @@ ENTRANCE = {
 
 @pytest.mark.parametrize(("option", "affiliation"), list(product(ENTRANCE, Affiliation)))
 def test_entrance(option: str, affiliation: Affiliation) -> None:
-    room = Room.created(ROOM, OTHER, Settings(lock=option == "locked"), 1)
+    room = RoomState.created(ROOM, OTHER, ServiceSettings(lock=option == "locked"), 1)
     if option.startswith("muc"):
         room.options[option] = "secret" if "secret" in option else True
     if affiliation is not N:
-        room.members[ACTOR.bare] = Member(affiliation.name.lower())
-    entry = Entry(ACTOR, "actor", Stanza(Kind.PRESENCE))
-    assert outcome(lambda: room.enter(entry)) == ENTRANCE[option][affiliation]
-    assert (ACTOR.full in room.seats) == (ENTRANCE[option][affiliation] == OK)
+        room.affiliations[ACTOR.bare] = AffiliationRecord(affiliation.name.lower())
+    entry = JoinRequest(ACTOR, "actor", Stanza(Kind.PRESENCE))
+    assert outcome(lambda: join(room, entry)) == ENTRANCE[option][affiliation]
+    assert (ACTOR.full in room.sessions) == (ENTRANCE[option][affiliation] == OK)
 
 
 @pytest.mark.parametrize(("moderated", "affiliation"), list(product((False, True), (N, M, A, O))))
 def test_initial_role(moderated: bool, affiliation: Affiliation) -> None:
     """The table of section 5.1.2."""
-    room = Room.created(ROOM, OTHER, Settings(lock=False), 1)
+    room = RoomState.created(ROOM, OTHER, ServiceSettings(lock=False), 1)
     room.options["muc#roomconfig_moderatedroom"] = moderated
-    room.members[ACTOR.bare] = Member(affiliation.name.lower())
-    run(room.enter(Entry(ACTOR, "actor", Stanza(Kind.PRESENCE))))
+    room.affiliations[ACTOR.bare] = AffiliationRecord(affiliation.name.lower())
+    run(join(room, JoinRequest(ACTOR, "actor", Stanza(Kind.PRESENCE))))
     wanted = MOD if affiliation >= A else VIS if moderated and affiliation is N else PART
     assert room.occupants["actor"].role is wanted
 
@@ -220,19 +226,19 @@ def test_a_list_with_one_illegal_item_changes_nothing() -> None:
     room = room_with(A, MOD, N, PART)
     legal = AdminItem(jid=TARGET.to_bare(), affiliation=M)
     illegal = AdminItem(jid=OTHER.to_bare(), affiliation=N)
-    assert outcome(lambda: room.administer(ACTOR, [legal, illegal])) == FORBIDDEN
+    assert outcome(lambda: administer(room, ACTOR, [legal, illegal])) == FORBIDDEN
     assert room.affiliation(TARGET) is N and room.affiliation(OTHER) is O
 
 
 def test_the_last_owner_stays() -> None:
     """G02, section 10.4."""
-    room = Room.created(ROOM, OTHER, Settings(lock=False), 1)
+    room = RoomState.created(ROOM, OTHER, ServiceSettings(lock=False), 1)
     for new in (A, M, N):
         item = AdminItem(jid=OTHER.to_bare(), affiliation=new)
-        assert outcome(lambda item=item: room.administer(OTHER, [item])) == "conflict"
+        assert outcome(lambda item=item: administer(room, OTHER, [item])) == "conflict"
     second = AdminItem(jid=TARGET.to_bare(), affiliation=O)
     leaving = AdminItem(jid=OTHER.to_bare(), affiliation=N)
-    assert outcome(lambda: room.administer(OTHER, [second, leaving])) == OK
+    assert outcome(lambda: administer(room, OTHER, [second, leaving])) == OK
     assert room.affiliation(OTHER) is N and room.affiliation(TARGET) is O
 
 
@@ -241,36 +247,36 @@ def test_nobody_bans_or_kicks_himself(rank: Affiliation) -> None:
     """Section 9.1: an admin as an owner."""
     room = room_with(rank, MOD, N, PART)
     ban = AdminItem(jid=ACTOR.to_bare(), affiliation=X)
-    assert outcome(lambda: room.administer(ACTOR, [ban])) == "conflict"
-    assert outcome(lambda: room.administer(ACTOR, [AdminItem(nick="actor", role=OUT)])) == "conflict"
+    assert outcome(lambda: administer(room, ACTOR, [ban])) == "conflict"
+    assert outcome(lambda: administer(room, ACTOR, [AdminItem(nick="actor", role=OUT)])) == "conflict"
 
 
 def test_a_service_admin_is_no_silent_owner() -> None:
     """G02: it has no rights until it has made itself an owner, for all to see."""
     room = room_with(N, OUT, N, PART)
     others = AdminItem(jid=TARGET.to_bare(), affiliation=X)
-    assert outcome(lambda: room.administer(ACTOR, [others], service_admin=True)) == FORBIDDEN
-    assert outcome(lambda: room.config_form(ACTOR)) == FORBIDDEN
+    assert outcome(lambda: administer(room, ACTOR, [others], service_admin=True)) == FORBIDDEN
+    assert outcome(lambda: config_form(room, ACTOR)) == FORBIDDEN
     claim = AdminItem(jid=ACTOR.to_bare(), affiliation=O)
-    assert outcome(lambda: room.administer(ACTOR, [claim])) == FORBIDDEN
-    assert outcome(lambda: room.administer(ACTOR, [claim], service_admin=True)) == OK
+    assert outcome(lambda: administer(room, ACTOR, [claim])) == FORBIDDEN
+    assert outcome(lambda: administer(room, ACTOR, [claim], service_admin=True)) == OK
     assert room.affiliation(ACTOR) is O
 
 
 def test_a_domain_can_be_banned_and_nothing_else() -> None:
     room = room_with(O, MOD, N, PART)
     domain = JID.parse("montague.lit")
-    assert outcome(lambda: room.administer(ACTOR, [AdminItem(jid=domain, affiliation=M)])) == NOT_ALLOWED
-    assert outcome(lambda: room.administer(ACTOR, [AdminItem(jid=domain, affiliation=X)])) == OK
+    assert outcome(lambda: administer(room, ACTOR, [AdminItem(jid=domain, affiliation=M)])) == NOT_ALLOWED
+    assert outcome(lambda: administer(room, ACTOR, [AdminItem(jid=domain, affiliation=X)])) == OK
     assert room.affiliation(TARGET) is X and "target" not in room.occupants
     assert room.affiliation(ACTOR) is O and "actor" in room.occupants
 
 
 def test_the_list_of_affiliations_is_bounded() -> None:
-    room = Room.created(ROOM, OTHER, Settings(lock=False, affiliations=3), 1)
+    room = RoomState.created(ROOM, OTHER, ServiceSettings(lock=False, affiliations=3), 1)
     items = [AdminItem(jid=JID.parse(f"u{n}@lit"), affiliation=M) for n in range(3)]
-    assert outcome(lambda: room.administer(OTHER, items)) == "resource-constraint"
-    assert outcome(lambda: room.administer(OTHER, items[:2])) == OK
+    assert outcome(lambda: administer(room, OTHER, items)) == "resource-constraint"
+    assert outcome(lambda: administer(room, OTHER, items[:2])) == OK
 
 
 def test_one_list_cannot_reserve_a_nick_twice() -> None:
@@ -282,12 +288,12 @@ def test_one_list_cannot_reserve_a_nick_twice() -> None:
             AdminItem(jid=one, affiliation=M, reserve="king"),
             AdminItem(jid=other, affiliation=M, reserve=nick),
         ]
-        assert outcome(lambda items=items: room.administer(ACTOR, items)) == "conflict"
+        assert outcome(lambda items=items: administer(room, ACTOR, items)) == "conflict"
     items = [AdminItem(jid=one, affiliation=M, reserve="king"), AdminItem(jid=other, affiliation=M, reserve="queen")]
-    assert outcome(lambda: room.administer(ACTOR, items)) == OK
+    assert outcome(lambda: administer(room, ACTOR, items)) == OK
     swap = [
         AdminItem(jid=one, affiliation=M, reserve=""),
         AdminItem(jid=other, affiliation=M, reserve="king"),
         AdminItem(jid=one, affiliation=M, reserve="queen"),
     ]
-    assert outcome(lambda: room.administer(ACTOR, swap)) == OK
+    assert outcome(lambda: administer(room, ACTOR, swap)) == OK

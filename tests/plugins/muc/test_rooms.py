@@ -7,7 +7,7 @@ import re
 import pytest
 
 from plugins.muc import GroupChat
-from plugins.muc.model import Member
+from plugins.muc.model import AffiliationRecord
 from tests.harness import Harness, condition, xml
 from tests.plugins.muc.people import (
     MUC,
@@ -63,7 +63,7 @@ async def test_a_temporary_room_vanishes_with_all_it_owned(server: Harness) -> N
     await romeo.receive_all()
     assert await server.storage.log("archive").last_id(ROOM) == 0
     plugin = rooms_of(server)
-    assert not plugin.rooms.directory and not plugin.rooms.live and not plugin.rooms.made_by
+    assert not plugin.rooms.directory and not plugin.rooms.slots and not plugin.rooms.made_by
     juliet = await server.login("juliet", presence=True)
     assert "201" in codes((await join(juliet, "juliet"))[0])
     assert condition(await configure(romeo)) == "item-not-found"
@@ -83,12 +83,14 @@ async def test_destroying(server: Harness) -> None:
 async def test_who_may_make_rooms(server: Harness) -> None:
     plugin = rooms_of(server)
     object.__setattr__(plugin.config, "rooms_per_user", 2)
+    plugin.reconfigured()
     romeo = await server.login("romeo", presence=True)
     for number in range(2):
         await join(romeo, "romeo", f"r{number}@conference.localhost")
     romeo.send(join_text("romeo", "r2@conference.localhost"))
     assert condition(await romeo.receive()) == "resource-constraint"
     object.__setattr__(plugin.config, "create", "admins")
+    plugin.reconfigured()
     romeo.send(join_text("romeo", "r3@conference.localhost"))
     assert condition(await romeo.receive()) in ("not-allowed", "resource-constraint")
     boss = await server.login("boss", presence=True)
@@ -259,7 +261,7 @@ async def test_who_leaves_while_the_store_is_away_has_left(server: Harness) -> N
     server.storage.available = True
     assert list(plugin.rooms.directory) == ["tavern"]
     await server.advance(61)
-    assert not plugin.rooms.directory and not plugin.rooms.live
+    assert not plugin.rooms.directory and not plugin.rooms.slots
 
 
 async def test_a_service_admin_becomes_an_owner_openly(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
@@ -279,11 +281,11 @@ async def test_a_service_admin_becomes_an_owner_openly(server: Harness, caplog: 
 async def test_a_new_room_inherits_nothing(server: Harness) -> None:
     """G02: remains of a room that a crash left half deleted."""
     rooms = rooms_of(server).rooms
-    await server.storage.commit([rooms.members.put(ROOM, "tybalt@localhost", Member("owner"))])
+    await server.storage.commit([rooms.affiliations.put(ROOM, "tybalt@localhost", AffiliationRecord("owner"))])
     await tavern(server)
     tybalt = await server.login("tybalt", presence=True)
     assert item((await join(tybalt, "tybalt"))[-2])["affiliation"] == "none"
-    assert set(await rooms.members.read_all(ROOM)) == {"romeo@localhost"}
+    assert set(await rooms.affiliations.read_all(ROOM)) == {"romeo@localhost"}
 
 
 @pytest.mark.server(rooms={"muc": {"changes": 6}})

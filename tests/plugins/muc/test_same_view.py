@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from plugins.muc.room import Room
+from plugins.muc.room import RoomState
 from tests.harness import Client, Element, Harness, condition
 from tests.plugins.muc.people import MUC, ROOM, codes, item, tavern
 
@@ -44,9 +44,9 @@ class View:
             self.occupants.pop(nick, None)
 
 
-def truth(room: Room) -> dict[str, State]:
+def truth(room: RoomState) -> dict[str, State]:
     return {
-        each.nick: (show_of(each.main.presence.xml), room.affiliation_of(each).name.lower(), each.role.name.lower())
+        each.nick: (show_of(each.latest.presence.xml), room.affiliation_of(each).name.lower(), each.role.name.lower())
         for each in room.occupants.values()
     }
 
@@ -54,7 +54,7 @@ def truth(room: Room) -> dict[str, State]:
 class Acts:
     """What a client may do. `owner` is romeo's first client, which never leaves."""
 
-    def __init__(self, pick: random.Random, room: Room) -> None:
+    def __init__(self, pick: random.Random, room: RoomState) -> None:
         self.pick = pick
         self.room = room
 
@@ -81,8 +81,8 @@ class Acts:
         return f"<presence to='{ROOM}/{self.pick.choice(NICKS)}'>{self.show()}{x}</presence>"
 
     def mood(self, client: Client) -> str:
-        seat = self.room.seats.get(client.jid)
-        return f"<presence to='{ROOM}/{seat.nick if seat else 'x'}'>{self.show()}</presence>"
+        session = self.room.sessions.get(client.jid)
+        return f"<presence to='{ROOM}/{session.nick if session else 'x'}'>{self.show()}</presence>"
 
     def nick(self, client: Client) -> str:
         return f"<presence to='{ROOM}/{self.pick.choice(NICKS)}'>{self.show()}</presence>"
@@ -135,7 +135,7 @@ async def test_all_see_the_same(server: Harness, seed: int, caplog: pytest.LogCa
     people = [(await server.login(name, place, presence=True), View()) for name in NAMES for place in "ab"]
     for client, _ in people:
         await client.receive_all()
-    room = server.server.hosts["conference.localhost"].plugins["muc"].rooms.live[ROOM].room  # type: ignore[attr-defined]
+    room = server.server.hosts["conference.localhost"].plugins["muc"].rooms.slots[ROOM].room  # type: ignore[attr-defined]
     acts, said = Acts(pick, room), list[tuple[str, str]]()
     for _ in range(100):
         owners, act = acts.one()
@@ -148,6 +148,6 @@ async def test_all_see_the_same(server: Harness, seed: int, caplog: pytest.LogCa
             for element in await each.receive_all():
                 view.take(element)
                 assert condition(element) != "internal-server-error", said[-1]
-            inside = each.jid in room.seats
+            inside = each.jid in room.sessions
             assert view.occupants == (truth(room) if inside else {}), (each.jid, said[-3:])
     assert not [record for record in caplog.records if record.exc_info]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from plugins.muc import GroupChat
-from plugins.muc.model import Member
-from plugins.muc.service import Live, _weight
+from plugins.muc.model import AffiliationRecord
+from plugins.muc.registry import RoomSlot, _weight
 from tests.harness import Harness, condition, xml
 from tests.plugins.muc.people import (
     MUC,
@@ -230,20 +230,20 @@ def test_what_an_idle_room_keeps_in_memory_counts() -> None:
     """Its subject, options and reserved nicks: so many rooms stay, of so many bytes."""
 
     def weight(**changes: object) -> int:
-        live = Live()
-        live.room = make()
-        live.room.record = replace(live.room.record, **changes)  # type: ignore[arg-type]
-        return _weight(ROOM, live)
+        slot = RoomSlot()
+        slot.room = make()
+        slot.room.record = replace(slot.room.record, **changes)  # type: ignore[arg-type]
+        return _weight(ROOM, slot)
 
     assert weight(subject="x" * 200_000) >= weight() + 200_000
-    live = Live()
-    live.room = make()
+    slot = RoomSlot()
+    slot.room = make()
     for number in range(100):
-        live.room.members[f"u{number}@lit"] = Member("member", "x" * 60)
-    assert _weight(ROOM, live) > weight() + 100 * 1500
-    live = Live()
-    live.room = make()
+        slot.room.affiliations[f"u{number}@lit"] = AffiliationRecord("member", "x" * 60)
+    assert _weight(ROOM, slot) > weight() + 100 * 1500
+    slot = RoomSlot()
+    slot.room = make()
     for number in range(100):
-        live.room.invited(f"u{number}@lit", "x" * 1000)
-        live.pace.check(f"u{number}@lit", 0.0, 5)
-    assert _weight(ROOM, live) > weight() + 100 * 1200
+        slot.room.allow_decline(f"u{number}@lit", "x" * 1000)
+        slot.change_rate.count(f"u{number}@lit", 0.0, 5)
+    assert _weight(ROOM, slot) > weight() + 100 * 1200

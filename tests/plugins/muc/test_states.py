@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from plugins.muc.admin import AdminItem
-from plugins.muc.model import Affiliation, Effect, Member, Role
-from plugins.muc.room import Room
+from plugins.muc.admin_lists import admin_list
+from plugins.muc.administration import AdminItem, administer
+from plugins.muc.destruction import destroy_room
+from plugins.muc.join import join as join_room
+from plugins.muc.model import Affiliation, AffiliationRecord, Effect, Role
+from plugins.muc.occupancy import update_presence
+from plugins.muc.room import RoomState
 from tests.core.test_delivery import enable
 from tests.core.test_keeping import again
 from tests.harness import Harness
@@ -31,10 +35,10 @@ def test_another_state_on_entering_again_is_told() -> None:
     """Sections 7.2.2 and 17.3."""
     room = make()
     add(room, JULIET, "juliet")
-    effects = room.enter(entry(JULIET, "juliet", "<show>away</show>")).apply()
+    effects = join_room(room, entry(JULIET, "juliet", "<show>away</show>")).apply()
     assert shows(effects, ROMEO) == [("juliet", "away")]
     assert shows(effects, JULIET) == [("romeo", ""), ("juliet", "away")]
-    effects = room.enter(entry(JULIET, "juliet", "<show>away</show>")).apply()
+    effects = join_room(room, entry(JULIET, "juliet", "<show>away</show>")).apply()
     assert shows(effects, ROMEO) == []
     assert shows(add(room, NURSE, "nurse"), NURSE)[:2] == [("romeo", ""), ("juliet", "away")]
 
@@ -43,7 +47,7 @@ def test_entering_again_under_another_nick_moves_and_shows_all() -> None:
     room = make()
     add(room, JULIET, "juliet")
     add(room, NURSE, "nurse")
-    effects = room.enter(entry(JULIET, "girl", "<show>xa</show>")).apply()
+    effects = join_room(room, entry(JULIET, "girl", "<show>xa</show>")).apply()
     assert shows(effects, ROMEO) == [("girl", "xa")]
     got = to(effects, JULIET)
     assert {nick for nick, _ in shows(effects, JULIET)} == {"romeo", "nurse", "girl"}
@@ -54,45 +58,47 @@ def test_a_nick_that_one_of_two_clients_leaves_shows_as_the_other() -> None:
     """Section 7.6."""
     room = make()
     add(room, JULIET, "juliet")
-    room.enter(entry(ROMEO_PHONE, "romeo", "<show>dnd</show>")).apply()
-    effects = room.present(ROMEO_PHONE, stanza(f"<presence to='{ROOM.bare}/boy'><show>xa</show></presence>")).apply()
+    join_room(room, entry(ROMEO_PHONE, "romeo", "<show>dnd</show>")).apply()
+    effects = update_presence(
+        room, ROMEO_PHONE, stanza(f"<presence to='{ROOM.bare}/boy'><show>xa</show></presence>")
+    ).apply()
     assert shows(effects, JULIET) == [("romeo", ""), ("boy", "xa")]
 
 
 def test_who_has_no_membership_in_front_of_a_ban_leaves() -> None:
     """Section 9.2: the ban of a domain is about all that have no affiliation of their own."""
     room = make()
-    room.members.update({JULIET.bare: Member("member"), JULIET.domain: Member("outcast")})
+    room.affiliations.update({JULIET.bare: AffiliationRecord("member"), JULIET.domain: AffiliationRecord("outcast")})
     add(room, JULIET, "juliet")
-    effects = room.administer(ROMEO, [AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.NONE)]).apply()
+    effects = administer(room, ROMEO, [AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.NONE)]).apply()
     assert to(effects, JULIET)[0][:2] == ("unavailable", ["110", "301"])
-    assert JULIET.full not in room.seats
+    assert JULIET.full not in room.sessions
 
 
 def test_one_list_may_name_somebody_twice() -> None:
     room = make()
     add(room, JULIET, "juliet")
     turns = [AdminItem(jid=JULIET.to_bare(), affiliation=each) for each in (Affiliation.ADMIN, Affiliation.MEMBER)]
-    effects = room.administer(ROMEO, turns).apply()
+    effects = administer(room, ROMEO, turns).apply()
     assert [item["affiliation"] for _, _, item in to(effects, ROMEO)] == ["member"]
     ban = AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.OUTCAST)
     kick = AdminItem(nick="juliet", role=Role.NONE)
-    effects = room.administer(ROMEO, [kick, ban, kick]).apply()
+    effects = administer(room, ROMEO, [kick, ban, kick]).apply()
     assert [type for type, _, _ in to(effects, JULIET)] == ["unavailable"]
 
 
 def test_no_role_in_what_is_told_about_affiliations() -> None:
     """Section 17.4."""
     room = make()
-    room.members[JULIET.bare] = Member("member")
+    room.affiliations[JULIET.bare] = AffiliationRecord("member")
     add(room, JULIET, "juliet")
     query = E("query", "http://jabber.org/protocol/muc#admin", {}, E("item", "http://jabber.org/protocol/muc#admin"))
     query[0].set("affiliation", "member")
-    found = room.listed(ROMEO, query)
+    found = admin_list(room, ROMEO, query)
     assert dict(found[0].attrib) == {"affiliation": "member", "jid": JULIET.bare, "nick": "juliet"}
     del query[0].attrib["affiliation"]
     query[0].set("role", "participant")
-    assert set(room.listed(ROMEO, query)[0].attrib) == {"affiliation", "jid", "nick", "role"}
+    assert set(admin_list(room, ROMEO, query)[0].attrib) == {"affiliation", "jid", "nick", "role"}
 
 
 def test_who_is_told_ahead_of_the_answer() -> None:
@@ -100,17 +106,17 @@ def test_who_is_told_ahead_of_the_answer() -> None:
     room = make()
     for who in (JULIET, NURSE):
         add(room, who, who.local)
-    plan = room.administer(ROMEO, [AdminItem(nick=nick, role=Role.NONE) for nick in ("juliet", "nurse")])
+    plan = administer(room, ROMEO, [AdminItem(nick=nick, role=Role.NONE) for nick in ("juliet", "nurse")])
     effects = plan.apply()
-    assert plan.ahead == 2 and [to(effects[:2], who)[0][1] for who in (JULIET, NURSE)] == [["110", "307"]] * 2
+    assert plan.before_reply == 2 and [to(effects[:2], who)[0][1] for who in (JULIET, NURSE)] == [["110", "307"]] * 2
     assert [codes for _, codes, _ in to(effects[2:], ROMEO)] == [["307"]] * 2
     assert not to(effects[2:], JULIET) and not to(effects[2:], NURSE)
     for who in (JULIET, NURSE):
         add(room, who, who.local)
-    plan = room.administer(ROMEO, [AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.OUTCAST)])
-    assert plan.apply() and plan.ahead == 0
-    plan = room.destroyed()
-    assert len(plan.apply()) == plan.ahead == 2
+    plan = administer(room, ROMEO, [AdminItem(jid=JULIET.to_bare(), affiliation=Affiliation.OUTCAST)])
+    assert plan.apply() and plan.before_reply == 0
+    plan = destroy_room(room)
+    assert len(plan.apply()) == plan.before_reply == 2
 
 
 async def test_a_restart_changes_no_state(server: Harness) -> None:
@@ -139,16 +145,16 @@ async def test_a_restart_changes_no_state(server: Harness) -> None:
 
 def test_no_way_of_changing_skips_the_others() -> None:
     """Every way in which a presence changes passes `Room`: none of its plans leaves the others with an old state."""
-    room: Room = make()
+    room: RoomState = make()
     add(room, JULIET, "juliet")
     seen: dict[str, str] = {"juliet": ""}
     texts = ("", "<show>away</show>", "<show>dnd</show>", "<show>dnd</show><status>busy</status>")
     for number, inside in enumerate(texts * 2):
         nick = ("juliet", "girl")[number % 3 == 0]
         plan = (
-            room.enter(entry(JULIET, nick, inside))
+            join_room(room, entry(JULIET, nick, inside))
             if number % 2
-            else room.present(JULIET, stanza(f"<presence to='{ROOM.bare}/{nick}'>{inside}</presence>"))
+            else update_presence(room, JULIET, stanza(f"<presence to='{ROOM.bare}/{nick}'>{inside}</presence>"))
         )
         for effect in plan.apply():
             if ROMEO in getattr(effect, "to", ()) and effect.stanza.sender is not None:
@@ -158,7 +164,7 @@ def test_no_way_of_changing_skips_the_others() -> None:
                 else:
                     seen[name] = effect.stanza.xml.findtext("{jabber:client}show") or ""
         now = {
-            each.nick: each.main.presence.xml.findtext("{jabber:client}show") or ""
+            each.nick: each.latest.presence.xml.findtext("{jabber:client}show") or ""
             for each in room.occupants.values()
             if each.bare != ROMEO.bare
         }

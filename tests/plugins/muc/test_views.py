@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugins.muc.admin import AdminItem
-from plugins.muc.entering import Entry
-from plugins.muc.model import Affiliation, Cast, Effect, Plan, Role, Settings
-from plugins.muc.room import Room
+from plugins.muc.administration import AdminItem, administer
+from plugins.muc.configuration import configure
+from plugins.muc.join import join
+from plugins.muc.model import Affiliation, Broadcast, Effect, JoinRequest, Plan, Role, ServiceSettings
+from plugins.muc.occupancy import leave, update_presence
+from plugins.muc.room import RoomState
 from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, parse_stanza
@@ -52,7 +54,7 @@ class Client:
 
 class Scene:
     def __init__(self, open_room: bool) -> None:
-        self.room = Room.created(ROOM, PEOPLE[0], Settings(lock=False), 1)
+        self.room = RoomState.created(ROOM, PEOPLE[0], ServiceSettings(lock=False), 1)
         self.room.options["muc#roomconfig_whois"] = "anyone" if open_room else "moderators"
         self.room.options["muc#roomconfig_persistentroom"] = True
         self.open_room = open_room
@@ -65,12 +67,12 @@ class Scene:
                 self.deliver(effect, before | self.moderators())
 
     def moderators(self) -> set[str]:
-        return {full for full, one in self.room.seats.items() if one.role is Role.MODERATOR}
+        return {full for full, one in self.room.sessions.items() if one.role is Role.MODERATOR}
 
     def deliver(self, effect: Effect, moderators: set[str]) -> None:
         if effect.stanza.kind is not Kind.PRESENCE:
             return
-        targets = effect.to if isinstance(effect, Cast) else (effect.stanza.to,)
+        targets = effect.to if isinstance(effect, Broadcast) else (effect.stanza.to,)
         for to in targets:
             assert to is not None
             self.clients[to.full].hear(effect.stanza, self.open_room or to.full in moderators)
@@ -79,17 +81,17 @@ class Scene:
         room = self.room
         presence = Stanza(Kind.PRESENCE, to=ROOM.with_resource(nick))
         if act == "enter":
-            self.perform(room.enter(Entry(who, nick, presence)))
+            self.perform(join(room, JoinRequest(who, nick, presence)))
         elif act == "presence":
-            if who.full in room.seats:
-                self.perform(room.present(who, presence))
+            if who.full in room.sessions:
+                self.perform(update_presence(room, who, presence))
         elif act == "leave":
-            self.perform(room.leave(who, Stanza(Kind.PRESENCE, "unavailable")))
+            self.perform(leave(room, who, Stanza(Kind.PRESENCE, "unavailable")))
         elif act == "role":
-            self.perform(room.administer(who, [AdminItem(nick=nick, role=Role(number % 4))]))
+            self.perform(administer(room, who, [AdminItem(nick=nick, role=Role(number % 4))]))
         elif act == "affiliation":
             item = AdminItem(jid=other.to_bare(), affiliation=Affiliation(number % 5))
-            self.perform(room.administer(who, [item]))
+            self.perform(administer(room, who, [item]))
         else:
             values = {"muc#roomconfig_membersonly": number & 1, "muc#roomconfig_moderatedroom": number >> 1 & 1}
             fields = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in values.items())
@@ -99,23 +101,27 @@ class Scene:
             )
             payload = parse_stanza(query.encode()).payload
             assert payload is not None
-            self.perform(room.configure(who, payload))
+            self.perform(configure(room, who, payload))
 
     def check(self) -> None:
         room = self.room
-        seats = {full: one for one in room.occupants.values() for full in one.seats}
-        assert seats == room.seats and set(room.everyone()) == {JID.parse(full) for full in seats}
+        sessions = {full: one for one in room.occupants.values() for full in one.sessions}
+        assert sessions == room.sessions and set(room.all_jids()) == {JID.parse(full) for full in sessions}
         for key, one in room.occupants.items():
-            assert one.key == key and one.seats and {seat.jid.bare for seat in one.seats.values()} == {one.bare}
+            assert (
+                one.key == key
+                and one.sessions
+                and {session.jid.bare for session in one.sessions.values()} == {one.bare}
+            )
         truth = {
             one.nick: (room.affiliation_of(one).name.lower(), one.role.name.lower()) for one in room.occupants.values()
         }
         for full, client in self.clients.items():
-            assert client.inside == (full in room.seats), full
+            assert client.inside == (full in room.sessions), full
             if client.inside:
                 assert client.seen == truth, full
-                assert client.nick == room.seats[full].nick
-        assert any(member.affiliation == "owner" for member in room.members.values())
+                assert client.nick == room.sessions[full].nick
+        assert any(member.affiliation == "owner" for member in room.affiliations.values())
 
 
 step = st.tuples(

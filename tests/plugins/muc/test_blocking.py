@@ -12,7 +12,7 @@ from xmppd.storage.api import Range
 ROMEO = "romeo@localhost/orchard"
 
 
-def whisper(nick: str, text: str, id: str = "p", type: str = "chat") -> str:
+def to_occupant(nick: str, text: str, id: str = "p", type: str = "chat") -> str:
     return f"<message type='{type}' to='{ROOM}/{nick}' id='{id}'><body>{text}</body></message>"
 
 
@@ -32,8 +32,8 @@ async def test_a_private_message_does_not_pass_a_block(server: Harness, address:
     romeo, juliet = await tavern(server, "juliet", muc__roomconfig_whois=whois)
     await block(juliet, address)
     before = await kept(server, "juliet@localhost")
-    assert await answer(romeo, whisper("juliet", "psst")) == "service-unavailable"
-    assert await answer(romeo, whisper("juliet", "psst", type="normal")) == "service-unavailable"
+    assert await answer(romeo, to_occupant("juliet", "psst")) == "service-unavailable"
+    assert await answer(romeo, to_occupant("juliet", "psst", type="normal")) == "service-unavailable"
     assert condition(await romeo.iq(PING, to=f"{ROOM}/juliet")) == "service-unavailable"
     await juliet.silence()
     assert await kept(server, "juliet@localhost") == before
@@ -43,7 +43,7 @@ async def test_a_private_message_does_not_pass_a_block(server: Harness, address:
         assert body(await juliet.receive()) == "to all"
     await juliet.iq(command("unblock"), "set")
     await juliet.receive_all()
-    romeo.send(whisper("juliet", "again"))
+    romeo.send(to_occupant("juliet", "again"))
     assert body(await juliet.receive()) == "again"
 
 
@@ -51,7 +51,7 @@ async def test_a_private_message_does_not_pass_a_block(server: Harness, address:
 async def test_others_pass(server: Harness, address: str) -> None:
     romeo, juliet = await tavern(server, "juliet")
     await block(juliet, address)
-    romeo.send(whisper("juliet", "psst"))
+    romeo.send(to_occupant("juliet", "psst"))
     assert body(await juliet.receive()) == "psst"
 
 
@@ -59,11 +59,11 @@ async def test_nobody_is_found_out_by_a_block(server: Harness) -> None:
     """XEP-0045 section 7.2.4: in a semi-anonymous room a participant does not learn whether the blocked is there."""
     romeo, juliet, nurse = await tavern(server, "juliet", "nurse")
     await block(juliet, "nurse@localhost")
-    juliet.send(whisper("nurse", "who are you?"))
+    juliet.send(to_occupant("nurse", "who are you?"))
     assert body(await nurse.receive()) == "who are you?"
     await juliet.silence()
     await block(romeo, "nurse@localhost")
-    romeo.send(whisper("nurse", "I know you"))
+    romeo.send(to_occupant("nurse", "I know you"))
     error = await romeo.receive()
     assert condition(error) == "not-acceptable" and "urn:xmpp:blocking:errors" in xml(error)
     await nurse.silence()
@@ -72,7 +72,7 @@ async def test_nobody_is_found_out_by_a_block(server: Harness) -> None:
 async def test_in_an_open_room_nothing_goes_to_the_blocked(server: Harness) -> None:
     _, juliet, nurse = await tavern(server, "juliet", "nurse", muc__roomconfig_whois="anyone")
     await block(juliet, "nurse@localhost")
-    assert await answer(juliet, whisper("nurse", "hello")) == "not-acceptable"
+    assert await answer(juliet, to_occupant("nurse", "hello")) == "not-acceptable"
     assert condition(await juliet.iq(PING, to=f"{ROOM}/nurse")) == "not-acceptable"
     await nurse.silence()
 
@@ -107,7 +107,7 @@ async def test_an_account_that_must_be_loaded_first(server: Harness) -> None:
     account.sessions.clear()
     home.accounts.pop("juliet@localhost")
     before = await kept(server, "juliet@localhost")
-    assert await answer(romeo, whisper("juliet", "psst")) == "service-unavailable"
+    assert await answer(romeo, to_occupant("juliet", "psst")) == "service-unavailable"
     assert await kept(server, "juliet@localhost") == before
     account.sessions.update(sessions)
     home.accounts["juliet@localhost"] = account

@@ -10,23 +10,23 @@ from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable
 from xmppd.jid import JID
 from xmppd.xep.forms import MAX_VALUES, Field, Submitted
 
-from .model import AFFILIATIONS, Affiliation, Member
+from .model import AFFILIATIONS, Affiliation, AffiliationRecord
 
 OWNERS: Final = "muc#roomconfig_roomowners"
 ADMINS: Final = "muc#roomconfig_roomadmins"
 
 
-def fields(members: Mapping[str, Member]) -> list[Field]:
+def owner_list_fields(affiliations: Mapping[str, AffiliationRecord]) -> list[Field]:
     """With all who have that affiliation now."""
     found = []
     for var, label, word in ((ADMINS, "All admins of the room", "admin"), (OWNERS, "All owners of the room", "owner")):
-        bares = tuple(sorted(bare for bare, member in members.items() if member.affiliation == word))
+        bares = tuple(sorted(bare for bare, record in affiliations.items() if record.affiliation == word))
         if len(bares) <= MAX_VALUES:  # a client sends back what it gets
             found.append(Field(var, "jid-multi", label, bares))
     return found
 
 
-def _listed(submitted: Submitted, var: str) -> set[str] | None:
+def _submitted_jids(submitted: Submitted, var: str) -> set[str] | None:
     """Bare JIDs; None for no such field. Raises JidMalformed, NotAcceptable."""
     values = submitted.values.get(var)
     if values is None:
@@ -43,8 +43,8 @@ def _listed(submitted: Submitted, var: str) -> set[str] | None:
     return found
 
 
-def changed(
-    submitted: Submitted, members: Mapping[str, Member], members_only: bool
+def submitted_affiliations(
+    submitted: Submitted, affiliations: Mapping[str, AffiliationRecord], members_only: bool
 ) -> dict[str, tuple[Affiliation, Affiliation]]:
     """Who gets another affiliation by a form: the former and the new one, by bare JID.
 
@@ -52,11 +52,11 @@ def changed(
     (section 10.2), unless the form says who the admins are; who is no longer either is a member where that is needed to
     stay or to keep a nick (`members_only`: of the room as the form makes it).
     """
-    owners, admins = _listed(submitted, OWNERS), _listed(submitted, ADMINS)
+    owners, admins = _submitted_jids(submitted, OWNERS), _submitted_jids(submitted, ADMINS)
     found = {}
-    for bare in {*(owners or ()), *(admins or ()), *members}:
-        member = members.get(bare)
-        old = AFFILIATIONS.get(member.affiliation, Affiliation.NONE) if member is not None else Affiliation.NONE
+    for bare in {*(owners or ()), *(admins or ()), *affiliations}:
+        record = affiliations.get(bare)
+        old = AFFILIATIONS.get(record.affiliation, Affiliation.NONE) if record is not None else Affiliation.NONE
         if bare in owners if owners is not None else old is Affiliation.OWNER:
             new = Affiliation.OWNER
         elif bare in admins if admins is not None else old >= Affiliation.ADMIN:
@@ -64,7 +64,7 @@ def changed(
         elif old < Affiliation.ADMIN:
             continue
         else:
-            stays = members_only or (member is not None and member.nick)
+            stays = members_only or (record is not None and record.nick)
             new = Affiliation.MEMBER if stays else Affiliation.NONE
         if new is not old:
             found[bare] = (old, new)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.muc.entering import Entry, Wanted, visible, wanted
-from plugins.muc.model import (
-    Affiliation,
-    Member,
-    Send,
-    Settings,
-)
-from plugins.muc.room import Room
+from plugins.muc.elements import archived_message
+from plugins.muc.join import discussion_history, history_range, join, read_history_limits, read_join
+from plugins.muc.messages import reflect_message
+from plugins.muc.model import Affiliation, AffiliationRecord, HistoryLimits, JoinRequest, Send, ServiceSettings
+from plugins.muc.nick_conflicts import nick_key
+from plugins.muc.occupancy import change_nick, leave, update_presence
+from plugins.muc.room import RoomState
 from tests.plugins.muc.rooms import JULIET, NURSE, ROMEO, ROMEO_PHONE, ROOM, add, entry, make, stanza, to
 from xmppd.errors import BadRequest, Conflict, JidMalformed, NotAcceptable, ServiceUnavailable
 from xmppd.stanza import Kind, Stanza
@@ -41,8 +40,8 @@ def test_a_non_anonymous_room_shows_addresses_and_warns() -> None:
 
 def test_creation_is_told() -> None:
     """10.1.1: status code 201."""
-    room = Room.created(ROOM, ROMEO, Settings(), 1)
-    plan = room.enter(entry(ROMEO, "romeo"), created=True)
+    room = RoomState.created(ROOM, ROMEO, ServiceSettings(), 1)
+    plan = join(room, entry(ROMEO, "romeo"), created=True)
     assert to(plan.apply(), ROMEO)[0][1] == ["110", "170", "201"]
     assert room.record.locked and room.affiliation(ROMEO) is Affiliation.OWNER
 
@@ -53,17 +52,17 @@ def test_nicks_that_look_the_same_conflict(nick: str) -> None:
     room = make()
     add(room, JULIET, "juliet")
     with pytest.raises(Conflict):
-        room.enter(entry(NURSE, nick))
+        join(room, entry(NURSE, nick))
     with pytest.raises(Conflict):
-        room.change_nick(ROMEO, nick, Stanza(Kind.PRESENCE))
+        change_nick(room, ROMEO, nick, Stanza(Kind.PRESENCE))
 
 
 @pytest.mark.parametrize("nick", ["juliet", "JULIET"])
 def test_a_reserved_nick_conflicts(nick: str) -> None:
     room = make()
-    room.members[JULIET.bare] = Member("member", "juliet")
+    room.affiliations[JULIET.bare] = AffiliationRecord("member", "juliet")
     with pytest.raises(Conflict):
-        room.enter(entry(NURSE, nick))
+        join(room, entry(NURSE, nick))
     add(room, JULIET, nick)
 
 
@@ -91,20 +90,20 @@ def test_nicks_that_readers_mistake_conflict(real: str, nick: str) -> None:
     room = make()
     add(room, JULIET, real)
     for refused in (
-        lambda: room.enter(entry(NURSE, nick)),
-        lambda: room.change_nick(ROMEO, nick, Stanza(Kind.PRESENCE)),
+        lambda: join(room, entry(NURSE, nick)),
+        lambda: change_nick(room, ROMEO, nick, Stanza(Kind.PRESENCE)),
     ):
         with pytest.raises(Conflict):
             refused()
-    leaving = room.leave(JULIET, stanza("<presence type='unavailable'/>"))
+    leaving = leave(room, JULIET, stanza("<presence type='unavailable'/>"))
     assert leaving is not None
     leaving.apply()
-    room.members[JULIET.bare] = Member("member", real)
+    room.affiliations[JULIET.bare] = AffiliationRecord("member", real)
     with pytest.raises(Conflict):
-        room.enter(entry(NURSE, nick))
+        join(room, entry(NURSE, nick))
     add(room, JULIET, nick)
-    assert room.seats[JULIET.full].nick == nick
-    room.change_nick(JULIET, real, Stanza(Kind.PRESENCE)).apply()
+    assert room.sessions[JULIET.full].nick == nick
+    change_nick(room, JULIET, real, Stanza(Kind.PRESENCE)).apply()
 
 
 @pytest.mark.parametrize(
@@ -120,8 +119,8 @@ def test_names_that_differ_do_not_conflict(one: str, other: str) -> None:
 def test_who_has_reserved_a_nick_may_use_it() -> None:
     """Whoever came first under one that looks like it."""
     room = make()
-    room.members[JULIET.bare] = Member("member", "juliet")
-    room.members[NURSE.bare] = Member("member", "julіet")
+    room.affiliations[JULIET.bare] = AffiliationRecord("member", "juliet")
+    room.affiliations[NURSE.bare] = AffiliationRecord("member", "julіet")
     add(room, NURSE, "julіet")
     add(room, JULIET, "juliet")
     assert len(room.occupants) == 3
@@ -130,11 +129,11 @@ def test_who_has_reserved_a_nick_may_use_it() -> None:
 def test_nicks_are_neither_empty_nor_endless() -> None:
     room = make()
     with pytest.raises(NotAcceptable):
-        room.enter(entry(JULIET, "x" * 65))
+        join(room, entry(JULIET, "x" * 65))
     with pytest.raises(JidMalformed):
-        room.nick_key("   ")
+        nick_key(room, "   ")
     with pytest.raises(JidMalformed):
-        room.read_entry(JULIET, stanza(f"<presence to='{ROOM.bare}'/>"), 1)
+        read_join(room, JULIET, stanza(f"<presence to='{ROOM.bare}'/>"), 1)
 
 
 def test_several_clients_share_a_nick() -> None:
@@ -142,14 +141,14 @@ def test_several_clients_share_a_nick() -> None:
     room = make()
     add(room, JULIET, "juliet")
     effects = add(room, ROMEO_PHONE, "romeo")
-    assert len(room.occupants) == 2 and len(room.everyone()) == 3
+    assert len(room.occupants) == 2 and len(room.all_jids()) == 3
     assert to(effects, ROMEO)[0][1] == ["110"]
-    plan = room.leave(ROMEO, stanza("<presence type='unavailable'/>"))
+    plan = leave(room, ROMEO, stanza("<presence type='unavailable'/>"))
     assert plan is not None
     got = plan.apply()
     assert [type for type, _, _ in to(got, ROMEO)] == ["unavailable"]
     assert [type for type, _, _ in to(got, JULIET)] == [""], "the nick is still there"
-    plan = room.leave(ROMEO_PHONE, stanza("<presence type='unavailable'/>"))
+    plan = leave(room, ROMEO_PHONE, stanza("<presence type='unavailable'/>"))
     assert plan is not None
     assert [type for type, _, _ in to(plan.apply(), JULIET)] == ["unavailable"]
 
@@ -158,9 +157,9 @@ def test_the_room_is_full() -> None:
     """7.2.9; admins and owners get in all the same."""
     room = make(maxusers=1)
     with pytest.raises(ServiceUnavailable) as error:
-        room.enter(entry(JULIET, "juliet"))
+        join(room, entry(JULIET, "juliet"))
     assert error.value.type == "wait"
-    room.members[NURSE.bare] = Member("admin")
+    room.affiliations[NURSE.bare] = AffiliationRecord("admin")
     add(room, NURSE, "nurse")
 
 
@@ -170,12 +169,12 @@ def test_who_enters_again_gets_everything_again() -> None:
     add(room, JULIET, "juliet")
     effects = add(room, JULIET, "juliet")
     assert [codes for _, codes, _ in to(effects, JULIET)] == [[], ["110", "170"], []]
-    assert to(effects, ROMEO) == [] and len(room.everyone()) == 2
+    assert to(effects, ROMEO) == [] and len(room.all_jids()) == 2
 
 
 def test_presence_of_a_stranger_is_answered_with_a_kick() -> None:
     """7.2.16: its client is out of step."""
-    effects = make().present(JULIET, stanza(f"<presence to='{ROOM.bare}/juliet'/>")).apply()
+    effects = update_presence(make(), JULIET, stanza(f"<presence to='{ROOM.bare}/juliet'/>")).apply()
     assert to(effects, JULIET)[0][:2] == ("unavailable", ["110", "307", "333"])
 
 
@@ -185,35 +184,38 @@ def test_presence_of_a_stranger_is_answered_with_a_kick() -> None:
 def test_history_wishes() -> None:
     now = 10_000_000_000
     ask = "<x xmlns='http://jabber.org/protocol/muc'><history {}/></x>"
-    assert wanted(parse(ask.format("maxstanzas='5' maxchars='90'").encode()), now) == Wanted(5, 90)
-    assert wanted(parse(ask.format("seconds='1000'").encode()), now).since == now - 1_000_000_000
-    assert wanted(parse(ask.format("since='1970-01-01T00:00:01Z'").encode()), now).since == 1_000_000
+    assert read_history_limits(parse(ask.format("maxstanzas='5' maxchars='90'").encode()), now) == HistoryLimits(5, 90)
+    assert read_history_limits(parse(ask.format("seconds='1000'").encode()), now).since == now - 1_000_000_000
+    assert read_history_limits(parse(ask.format("since='1970-01-01T00:00:01Z'").encode()), now).since == 1_000_000
     for bad in ("maxstanzas='x'", "maxchars='-1'", "since='yesterday'", "seconds='1e9'"):
         with pytest.raises(BadRequest):
-            wanted(parse(ask.format(bad).encode()), now)
+            read_history_limits(parse(ask.format(bad).encode()), now)
 
 
 def test_history_is_complete_messages_the_newest_ones() -> None:
     room = make()
     log = []
     for number in range(3):
-        _, kept = room.say(
-            ROMEO, stanza(f"<message to='{ROOM.bare}' type='groupchat'><body>{number}</body></message>"), 100 + number
+        _, kept = reflect_message(
+            room,
+            ROMEO,
+            stanza(f"<message to='{ROOM.bare}' type='groupchat'><body>{number}</body></message>"),
+            100 + number,
         )
         assert kept is not None
         log.append(kept)
-    effects = room.history(log, Wanted(), JULIET)
+    effects = discussion_history(room, log, HistoryLimits(), JULIET)
     assert [each.stanza.xml.findtext("{jabber:client}body") for each in effects] == ["0", "1", "2"]
     for each in effects:
         assert isinstance(each, Send)
         delay = each.stanza.child("urn:xmpp:delay", "delay")
         assert delay is not None and delay.get("from") == ROOM.bare
         assert not each.stanza.has("http://jabber.org/protocol/muc#user", "x"), "no real address"
-    one = len(visible(log[2].body, False)) + 120
-    assert len(room.history(log, Wanted(chars=one), JULIET)) == 1
-    assert room.history(log, Wanted(chars=10), JULIET) == []
-    assert room.history_range(Entry(JULIET, "j", Stanza(Kind.PRESENCE), "", Wanted(chars=0)))[1] == 0
-    assert room.history_range(Entry(JULIET, "j", Stanza(Kind.PRESENCE), "", Wanted(stanzas=7)))[1] == 7
+    one = len(archived_message(log[2].body, False)) + 120
+    assert len(discussion_history(room, log, HistoryLimits(chars=one), JULIET)) == 1
+    assert discussion_history(room, log, HistoryLimits(chars=10), JULIET) == []
+    assert history_range(room, JoinRequest(JULIET, "j", Stanza(Kind.PRESENCE), "", HistoryLimits(chars=0)))[1] == 0
+    assert history_range(room, JoinRequest(JULIET, "j", Stanza(Kind.PRESENCE), "", HistoryLimits(stanzas=7)))[1] == 7
 
 
 # ---- 7.6 nicks
@@ -222,7 +224,7 @@ def test_history_is_complete_messages_the_newest_ones() -> None:
 def test_change_of_nick() -> None:
     room = make()
     add(room, JULIET, "juliet")
-    effects = room.present(JULIET, stanza(f"<presence to='{ROOM.bare}/girl'/>")).apply()
+    effects = update_presence(room, JULIET, stanza(f"<presence to='{ROOM.bare}/girl'/>")).apply()
     got = to(effects, ROMEO)
     assert [(type, codes) for type, codes, _ in got] == [("unavailable", ["303"]), ("", [])]
     assert got[0][2]["nick"] == "girl" and got[0][2]["role"] == "participant"
@@ -231,25 +233,27 @@ def test_change_of_nick() -> None:
         ("", ["110"]),
     ]
     assert set(room.occupants) == {"romeo", "girl"}
-    room.present(JULIET, stanza(f"<presence to='{ROOM.bare}/Girl'/>")).apply()
-    assert room.occupants["girl"].nick == "Girl" and room.named("Girl") is not None
+    update_presence(room, JULIET, stanza(f"<presence to='{ROOM.bare}/Girl'/>")).apply()
+    assert room.occupants["girl"].nick == "Girl" and room.occupant_named("Girl") is not None
 
 
 def test_one_of_several_clients_changes_its_nick() -> None:
     room = make()
     add(room, JULIET, "juliet")
     add(room, ROMEO_PHONE, "romeo")
-    effects = room.present(ROMEO_PHONE, stanza(f"<presence to='{ROOM.bare}/boy'/>")).apply()
+    effects = update_presence(room, ROMEO_PHONE, stanza(f"<presence to='{ROOM.bare}/boy'/>")).apply()
     assert [(type, codes) for type, codes, _ in to(effects, JULIET)] == [("", [])], "romeo has not gone"
     assert set(room.occupants) == {"romeo", "juliet", "boy"}
-    room.present(ROMEO_PHONE, stanza(f"<presence to='{ROOM.bare}/romeo'/>")).apply()
-    assert set(room.occupants) == {"romeo", "juliet"} and len(room.occupants["romeo"].seats) == 2
+    update_presence(room, ROMEO_PHONE, stanza(f"<presence to='{ROOM.bare}/romeo'/>")).apply()
+    assert set(room.occupants) == {"romeo", "juliet"} and len(room.occupants["romeo"].sessions) == 2
 
 
 def test_change_of_mood() -> None:
     """7.7."""
     room = make()
     add(room, JULIET, "juliet")
-    effects = room.present(JULIET, stanza(f"<presence to='{ROOM.bare}/juliet'><show>xa</show></presence>")).apply()
+    effects = update_presence(
+        room, JULIET, stanza(f"<presence to='{ROOM.bare}/juliet'><show>xa</show></presence>")
+    ).apply()
     assert all(each.stanza.xml.findtext("{jabber:client}show") == "xa" for each in effects)
     assert to(effects, JULIET)[0][1] == ["110"]

@@ -6,12 +6,13 @@ from random import Random
 
 import pytest
 
-from plugins.muc import members as module
-from plugins.muc.admin import ITEMS, TOLD, AdminItem
-from plugins.muc.full_lists import fields
-from plugins.muc.looks import Looks, looks
-from plugins.muc.members import Members
-from plugins.muc.model import Affiliation, Member
+from plugins.muc import affiliations as module
+from plugins.muc.administration import ITEMS, AdminItem, administer
+from plugins.muc.affiliation_changes import TOLD
+from plugins.muc.affiliations import AffiliationList
+from plugins.muc.model import Affiliation, AffiliationRecord
+from plugins.muc.nicks import NickForms, nick_forms
+from plugins.muc.owner_lists import owner_list_fields
 from tests.plugins.muc.rooms import JULIET, ROMEO, add, make, to
 from xmppd.errors import Conflict
 from xmppd.jid import JID
@@ -40,38 +41,38 @@ NICKS = (
 def test_the_index_says_what_a_look_at_all_says() -> None:
     random = Random(7)
     for _ in range(50):
-        members = Members({f"a{n}@lit": Member("member", random.choice(NICKS)) for n in range(3)})
+        members = AffiliationList({f"a{n}@lit": AffiliationRecord("member", random.choice(NICKS)) for n in range(3)})
         for _ in range(30):
             bare, nick = f"a{random.randrange(6)}@lit", random.choice(NICKS)
             if random.random() < 0.3:
                 members.discard(bare)
             else:
-                members[bare] = Member("member", nick)
-            members = Members(members) if random.random() < 0.1 else members
-            known = {each: looks(member.nick) for each, member in members.items() if member.nick.strip("\0")}
+                members[bare] = AffiliationRecord("member", nick)
+            members = AffiliationList(members) if random.random() < 0.1 else members
+            known = {each: nick_forms(member.nick) for each, member in members.items() if member.nick.strip("\0")}
             for wanted in NICKS[1:-1]:
-                mine = looks(wanted)
+                mine = nick_forms(wanted)
                 owners = {each for each, found in known.items() if found.key == mine.key}
-                assert members.reserved_for(mine.key) in (owners or {None})
+                assert members.nick_owner(mine.key) in (owners or {None})
                 for asker in ("a0@lit", "z@lit"):
-                    alike = any(mine.alike(found) for each, found in known.items() if each != asker)
-                    assert members.looks_reserved(wanted, asker) is alike
+                    alike = any(mine.confusable_with(found) for each, found in known.items() if each != asker)
+                    assert members.resembles_reserved(wanted, asker) is alike
 
 
 def test_many_reserved_nicks_cost_no_look_at_all_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     room = make()
     for number in range(1500):
-        room.members[f"u{number}@lit"] = Member("member", f"nick number {number}")
+        room.affiliations[f"u{number}@lit"] = AffiliationRecord("member", f"nick number {number}")
     looked = 0
 
-    def counted(nick: str) -> Looks:
+    def counted(nick: str) -> NickForms:
         nonlocal looked
         looked += 1
-        return looks(nick)
+        return nick_forms(nick)
 
-    monkeypatch.setattr(module, "looks", counted)
+    monkeypatch.setattr(module, "nick_forms", counted)
     items = [AdminItem(jid=JID.parse(f"v{n}@lit"), affiliation=Affiliation.MEMBER, reserve=f"x{n}") for n in range(190)]
-    room.administer(ROMEO, items).apply()
+    administer(room, ROMEO, items).apply()
     assert looked < 1500 + 4 * len(items)
     looked = 0
     add(room, JULIET, "juliet")
@@ -85,13 +86,13 @@ def test_a_crowd_that_is_not_there_is_not_told_one_by_one() -> None:
     for number, told in ((TOLD, TOLD), (ITEMS, 0)):
         room = make()
         items = [AdminItem(jid=JID.parse(f"u{n}@lit"), affiliation=Affiliation.ADMIN) for n in range(number)]
-        effects = room.administer(ROMEO, items).apply()
+        effects = administer(room, ROMEO, items).apply()
         assert len(to(effects, ROMEO)) == told
-        assert len(room.members) == number + 1
+        assert len(room.affiliations) == number + 1
 
 
 def test_a_list_that_could_not_be_sent_back_is_not_in_the_form() -> None:
-    members = {f"u{n}@lit": Member("admin") for n in range(MAX_VALUES)}
-    assert [len(each.values) for each in fields(members)] == [MAX_VALUES, 0]
-    members["one@more"] = Member("admin")
-    assert [each.var for each in fields(members)] == ["muc#roomconfig_roomowners"]
+    members = {f"u{n}@lit": AffiliationRecord("admin") for n in range(MAX_VALUES)}
+    assert [len(each.values) for each in owner_list_fields(members)] == [MAX_VALUES, 0]
+    members["one@more"] = AffiliationRecord("admin")
+    assert [each.var for each in owner_list_fields(members)] == ["muc#roomconfig_roomowners"]

@@ -1,0 +1,56 @@
+"""Block lists (XEP-0191) on what one occupant says to another through the room.
+
+A block is of a person, whom the room knows: the recipient's server cannot tell by the occupant JID. The owner of a nick
+is not to be found out by blocking people, so what one sends oneself is refused only where the room shows addresses.
+What is said to all is the room's own, and comes.
+"""
+
+from __future__ import annotations
+
+from xmppd.contracts.blocking import BLOCKLIST, REFUSED
+from xmppd.errors import NotAcceptable, ServiceUnavailable
+from xmppd.jid import JID
+from xmppd.plugin import Host
+from xmppd.stanza import Stanza
+
+from .model import Occupant
+from .room import RoomState
+
+
+def _target(host: Host, room: RoomState, to: JID) -> tuple[Occupant, Host] | None:
+    """The occupant that is addressed and its host; None if there is none, or none of this server."""
+    target = room.occupant_named(to.resource) if to.resource else None
+    home = host.router.where(target.latest.jid) if target is not None else None
+    return (target, home) if target is not None and home is not None else None
+
+
+def is_blocklist_loaded(host: Host, room: RoomState, to: JID) -> bool:
+    """Whether the block list of the addressed occupant is in memory."""
+    found = _target(host, room, to)
+    return found is None or found[1].ready(found[0].bare)
+
+
+async def load_blocklist(host: Host, room: RoomState, to: JID) -> None:
+    """Load the block list of the addressed occupant. Raises StorageUnavailable."""
+    found = _target(host, room, to)
+    if found is not None:
+        await found[1].open_account(found[0].latest.jid)
+
+
+def check_blocklists(host: Host, room: RoomState, who: JID, stanza: Stanza) -> None:
+    """Section 3.3. Raises ServiceUnavailable, as from somebody who is not there, and NotAcceptable."""
+    assert stanza.to is not None
+    target = room.occupant_named(stanza.to.resource) if stanza.to.resource else None
+    occupant = room.sessions.get(who.full)
+    if target is None or occupant is None:
+        return
+    if _blocks(host, target.latest.jid, who):
+        raise ServiceUnavailable()
+    if room.sees_addresses(occupant) and _blocks(host, who, target.latest.jid):
+        raise NotAcceptable("You have blocked this address", REFUSED, type="cancel")
+
+
+def _blocks(host: Host, owner: JID, other: JID) -> bool:
+    home = host.router.where(owner)
+    blocklist = home.find(BLOCKLIST) if home is not None and home.ready(owner.bare) else None
+    return blocklist is not None and blocklist.blocks(owner.bare, other)
