@@ -17,7 +17,7 @@ run: $(VENV)/.installed $(CONFIG) ## Serve localhost with the embedded store (ac
 
 .PHONY: test
 test: $(VENV)/.installed-test ## Install and start what the tests need, and run them all
-	@tests/prepare.sh
+	@tests/prepare.sh $(BIN)/python
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: dev

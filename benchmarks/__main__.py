@@ -73,8 +73,7 @@ def bench(
     about = {**machine(), "python": platform.python_version(), against.value: version}
     console.print("  ".join(f"{key}: {value}" for key, value in about.items() if value))
     run = Run(servers, Scale(1 if profile else rounds, share), Profiler(_profiles()) if profile else None)
-    with mongo_server.start() if mongodb else nullcontext() as store:
-        Xmppd.mongodb = store.uri if store is not None else ""
+    with mongo_server.running() if mongodb else nullcontext("") as Xmppd.mongodb:
         uvloop.run(run.all(chosen))
     _show(run, about, json)
     if run.failed:

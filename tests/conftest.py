@@ -7,9 +7,20 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.harness import Harness
-from tests.mongo_server.fixture import mongodb_uri
+from tests.mongo_server import shared
+from tests.mongo_server.fixture import mongodb_database, mongodb_own, mongodb_server, mongodb_uri
 
-__all__ = ["mongodb_uri"]
+__all__ = ["mongodb_database", "mongodb_own", "mongodb_server", "mongodb_uri"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the process that the workers of pytest-xdist work for, or the only one
+        shared.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shared.end()
 
 
 @pytest.fixture

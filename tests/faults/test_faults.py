@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,7 @@ import pytest
 from tests.faults.checker import Report, check
 from tests.faults.trial import Plan, Trial
 from tests.mongo_server import MongoServer
-from tests.mongo_server.fixture import mongodb_database, mongodb_server
 
-__all__ = ["mongodb_database", "mongodb_server"]
 KILLS = 30
 
 
@@ -90,14 +88,6 @@ async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
     assert "the store fails" in (tmp_path / "server.log").read_text(), "the disk was never full"
 
 
-@pytest.fixture
-async def mongo(mongodb_server: MongoServer) -> AsyncIterator[MongoServer]:
-    if not mongodb_server.ours:
-        pytest.skip("the MongoDB server at XMPPD_TEST_MONGODB_URI is not ours to stop")
-    yield mongodb_server
-    mongodb_server.start()
-
-
 @pytest.mark.mongodb
 async def test_kills_on_mongodb(tmp_path: Path, mongodb_database: str) -> None:
     """A batch is no transaction there: what a kill has cut in two is completed at the next start."""
@@ -106,9 +96,11 @@ async def test_kills_on_mongodb(tmp_path: Path, mongodb_database: str) -> None:
 
 
 @pytest.mark.mongodb
-async def test_a_database_that_stops_and_starts(tmp_path: Path, mongo: MongoServer, mongodb_database: str) -> None:
+async def test_a_database_that_stops_and_starts(
+    tmp_path: Path, mongodb_server: MongoServer, mongodb_database: str
+) -> None:
     """D08: nothing is acknowledged while it is away, and nothing is lost."""
-    plan = Plan(kills=4, seed=11, storage=mongodb_database, mongo=mongo, calm=(1.0, 2.0), pace=0.2)
+    plan = Plan(kills=4, seed=11, storage=mongodb_database, mongo=mongodb_server, calm=(1.0, 2.0), pace=0.2)
     report = await trial(tmp_path, plan)
     assert report.clean, report.text()
     assert "the store fails" in (tmp_path / "server.log").read_text(), "the database was never missed"

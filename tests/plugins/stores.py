@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.harness.clock import FakeClock
-from tests.mongo_server.fixture import mongodb_database
 from xmppd.storage import make_backend
 from xmppd.storage.store import Store
 
-__all__ = ["KINDS", "mongodb_database", "store_of"]
+__all__ = ["KINDS", "store_of"]
 
 KINDS = ("memory", "sqlite", "mongodb")
 
 
 def store_of(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Store:
-    """Not open. `request.param`: of `KINDS`; the test module imports the fixture `mongodb_database` from here."""
+    """Not open. `request.param`: of `KINDS`."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/store.db"
     elif request.param == "mongodb":

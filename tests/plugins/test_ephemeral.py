@@ -9,12 +9,10 @@ import pytest
 
 from tests.harness import Client, Element, Harness
 from tests.harness.clock import FakeClock
-from tests.plugins.stores import KINDS, mongodb_database, store_of
+from tests.plugins.stores import KINDS, store_of
 from xmppd.storage.api import Range
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
-
-__all__ = ["mongodb_database"]
 
 MAM = "urn:xmpp:mam:2"
 MESSAGE = "{jabber:client}message"

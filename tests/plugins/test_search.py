@@ -12,12 +12,10 @@ from plugins.search import FOUND
 from plugins.search.index import Index, text_of, words
 from tests.harness import Client, Element, Harness, condition
 from tests.harness.clock import FakeClock
-from tests.plugins.stores import KINDS, mongodb_database, store_of
+from tests.plugins.stores import KINDS, store_of
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.search import FULLTEXT_FIELD, FULLTEXT_NS
 from xmppd.storage.api import Entry, Range
-
-__all__ = ["mongodb_database"]
 
 MAM = "urn:xmpp:mam:2"
 MESSAGE = "{jabber:client}message"

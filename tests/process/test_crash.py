@@ -24,10 +24,8 @@ NO_QUOTA = {"limits": {"waiting_messages": 0, "waiting_size": 0}}
 
 @pytest.fixture(params=["sqlite", pytest.param("mongodb", marks=pytest.mark.mongodb)])
 async def process(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """A running server. The Java MongoDB server is not killed: it is no test of durability."""
-    storage = "sqlite:///var/xmppd.db"
-    if request.param == "mongodb":
-        storage = f"{request.getfixturevalue('mongodb_uri').rstrip('/')}/{tmp_path.name.replace('[', '').strip(']')}"
+    """A running server. The MongoDB server is not killed: not each is a test of durability."""
+    storage = "sqlite:///var/xmppd.db" if request.param == "sqlite" else request.getfixturevalue("mongodb_database")
     server = ServerProcess(tmp_path, configuration(storage, plugins=NO_QUOTA))
     await server.start()
     await server.account("romeo", "juliet")

@@ -9,23 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.mongo_server import MongoServer
-from tests.mongo_server.fixture import mongodb_database, mongodb_server
 from tests.process.client import SignInFailed, Wire, body
 from tests.process.server import ServerProcess, configuration
-
-__all__ = ["mongodb_database", "mongodb_server"]
 
 pytestmark = pytest.mark.mongodb
 BOUND = 30.0
 """Seconds from SIGTERM to the end when the store does not answer: its driver gives up, then we do."""
-
-
-@pytest.fixture
-async def mongo(mongodb_server: MongoServer) -> AsyncIterator[MongoServer]:
-    if not mongodb_server.ours:
-        pytest.skip("the MongoDB server at XMPPD_TEST_MONGODB_URI is not ours to stop")
-    yield mongodb_server
-    mongodb_server.start()
 
 
 @pytest.fixture
@@ -37,18 +26,18 @@ async def process(tmp_path: Path, mongodb_database: str) -> AsyncIterator[Server
     assert "Traceback" not in server.log, server.log
 
 
-async def test_the_database_comes_late(process: ServerProcess, mongo: MongoServer) -> None:
+async def test_the_database_comes_late(process: ServerProcess, mongodb_server: MongoServer) -> None:
     """The server is up, refuses for the moment, and then serves accounts and rooms without a restart."""
     await process.start()
     await process.account("romeo")
     assert await process.stop() == 0
-    await asyncio.to_thread(mongo.stop)
+    await asyncio.to_thread(mongodb_server.stop)
     await process.start()
     assert "the store does not answer" in process.log
     async with await Wire.connect(process.port()) as wire:
         with pytest.raises(SignInFailed, match="temporary-auth-failure"):
             await wire.sign_in("romeo")
-    await asyncio.to_thread(mongo.start)
+    await asyncio.to_thread(mongodb_server.start)
     await process.logged("the store answers after")
     async with asyncio.timeout(20):
         while True:
@@ -69,7 +58,7 @@ async def test_the_database_comes_late(process: ServerProcess, mongo: MongoServe
     assert await process.stop() == 0
 
 
-async def test_ends_in_bounded_time_without_its_database(process: ServerProcess, mongo: MongoServer) -> None:
+async def test_ends_in_bounded_time_without_its_database(process: ServerProcess, mongodb_server: MongoServer) -> None:
     """With a message on its way to the store and positions to write: nobody was told that they are safe."""
     await process.start()
     await process.account("romeo", "juliet")
@@ -81,13 +70,13 @@ async def test_ends_in_bounded_time_without_its_database(process: ServerProcess,
         romeo.send("<message to='juliet@localhost' type='chat'><body>stored</body></message>")
         assert body(await juliet.find("message")) == "stored"
         await romeo.acknowledged(1)
-        await asyncio.to_thread(mongo.stop)
+        await asyncio.to_thread(mongodb_server.stop)
         juliet.send("<a xmlns='urn:xmpp:sm:3' h='2'/>")
         romeo.send("<message to='juliet@localhost' type='chat'><body>not stored</body></message>")
         romeo.send("<r xmlns='urn:xmpp:sm:3'/>")
         assert (await romeo.find("{urn:xmpp:sm:3}a")).get("h") == "1"
         assert await process.stop(within=BOUND) == 0
-    await asyncio.to_thread(mongo.start)
+    await asyncio.to_thread(mongodb_server.start)
     await process.start()
     async with await Wire.login(process.port(), "juliet") as juliet:
         juliet.send("<presence/>")

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.mongo_server.fixture import mongodb_database
 from tests.process.client import Wire
 from tests.process.server import ServerProcess, configuration
 from xmppd.admin.operations import OperationError
 
-__all__ = ["mongodb_database"]
 MUC, PUBSUB = "http://jabber.org/protocol/muc", "http://jabber.org/protocol/pubsub"
 ROOMS = [f"room-{number}@conference.localhost" for number in range(50)]
 WITHIN = 30.0

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mongo_server.fixture import mongodb_database, mongodb_server
 from tests.server_matrix.harness import RealHarness
-
-__all__ = ["mongodb_database", "mongodb_server"]
 
 MONGODB = pytest.param("mongodb", marks=pytest.mark.mongodb)
 Start = Callable[[], Awaitable[RealHarness]]

@@ -19,17 +19,10 @@ BOUND = 25.0
 
 
 @pytest.fixture
-def mongo(mongodb_server: MongoServer) -> MongoServer:
-    if not mongodb_server.ours:
-        pytest.skip("the MongoDB server at XMPPD_TEST_MONGODB_URI is not ours to stop")
-    return mongodb_server
-
-
-@pytest.fixture
-async def harness(mongo: MongoServer, mongodb_database: str) -> AsyncIterator[RealHarness]:
+async def harness(mongodb_server: MongoServer, mongodb_database: str) -> AsyncIterator[RealHarness]:
     made = await RealHarness.on(mongodb_database)
     yield made
-    mongo.start()
+    mongodb_server.start()
     await made.stop()
 
 
@@ -48,13 +41,13 @@ async def sends(harness: RealHarness, client: Client, id: str) -> str:
     return condition(element)
 
 
-async def test_refused_then_taken(mongo: MongoServer, harness: RealHarness) -> None:
+async def test_refused_then_taken(mongodb_server: MongoServer, harness: RealHarness) -> None:
     """Who sends is told to try again, in bounded time, but for what the store may have got already: that is tried
     until it is in. Taken means that it is there afterwards, in order, once."""
     romeo = await harness.login("romeo", presence=True)
     juliet = await harness.login("juliet", presence=True)
     assert await sends(harness, romeo, "before") == ""
-    await asyncio.to_thread(mongo.stop)
+    await asyncio.to_thread(mongodb_server.stop)
     romeo.send("<message to='juliet@localhost' type='chat' id='held'><body>held</body></message>")
     await asyncio.sleep(0.1)
     began = time.monotonic()
@@ -63,7 +56,7 @@ async def test_refused_then_taken(mongo: MongoServer, harness: RealHarness) -> N
     began = time.monotonic()
     assert await sends(harness, romeo, "refused too") == "resource-constraint"
     assert time.monotonic() - began < 2, "it is known by now that the store is down"
-    await asyncio.to_thread(mongo.start)
+    await asyncio.to_thread(mongodb_server.start)
     await harness.eventually(lambda: harness.storage.available)
     assert await sends(harness, romeo, "after") == ""
     expected = ["before", "held", "after"]
@@ -72,29 +65,29 @@ async def test_refused_then_taken(mongo: MongoServer, harness: RealHarness) -> N
     assert await archive(romeo) == expected
 
 
-async def test_sign_in_during_an_outage(mongo: MongoServer, harness: RealHarness) -> None:
+async def test_sign_in_during_an_outage(mongodb_server: MongoServer, harness: RealHarness) -> None:
     """For the moment, not for good."""
     await harness.register("romeo")
-    await asyncio.to_thread(mongo.stop)
+    await asyncio.to_thread(mongodb_server.stop)
     with pytest.raises(AssertionError, match="temporary-auth-failure"):
         async with asyncio.timeout(BOUND):
             await harness.connect().sign_in("stranger")
-    await asyncio.to_thread(mongo.start)
+    await asyncio.to_thread(mongodb_server.start)
     await harness.login("romeo")
 
 
-async def test_a_short_hang_is_waited_for(mongo: MongoServer, harness: RealHarness) -> None:
+async def test_a_short_hang_is_waited_for(mongodb_server: MongoServer, harness: RealHarness) -> None:
     """Nothing is refused, nothing is lost, nothing comes twice; the sender waits."""
     romeo = await harness.login("romeo", presence=True)
     juliet = await harness.login("juliet", presence=True)
-    mongo.pause()
+    mongodb_server.pause()
     try:
         for number in range(5):
             romeo.send(f"<message to='juliet@localhost' type='chat' id='m{number}'><body>m{number}</body></message>")
         await asyncio.sleep(1)
         assert not juliet.inbox, "not stored, not seen"
     finally:
-        mongo.resume()
+        mongodb_server.resume()
     await harness.eventually(lambda: len(juliet.inbox) == 5)
     expected = [f"m{number}" for number in range(5)]
     assert bodies(await juliet.receive_all()) == expected

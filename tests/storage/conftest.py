@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mongo_server.fixture import mongodb_database, mongodb_server, mongodb_uri
 from tests.storage.clocks import LoopClock
 from xmppd.storage import open_storage
 from xmppd.storage.store import Store
-
-__all__ = ["mongodb_database", "mongodb_server", "mongodb_uri"]
 
 KINDS = ["memory", "sqlite", pytest.param("mongodb", marks=pytest.mark.mongodb)]
 

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.mongo_server import MongoServer
 from tests.storage.clocks import LoopClock
 from xmppd.storage import open_storage
 from xmppd.storage.api import Entry, OwnerDelete, Range, Write
@@ -150,8 +149,8 @@ def test_a_store_does_what_the_model_does(kind: str, examples: int) -> None:
 
 
 @pytest.mark.mongodb
-def test_mongodb_does_what_the_model_does(mongodb_server: MongoServer) -> None:
-    run(mongodb_server.uri + "{database}", 5, 25)
+def test_mongodb_does_what_the_model_does(mongodb_uri: str) -> None:
+    run(mongodb_uri + "{database}", 5, 25)
 
 
 def run(url: str, examples: int, steps: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -30,15 +30,6 @@ def entry(id: int) -> Entry:
 
 
 @pytest.fixture
-def server(mongodb_server: MongoServer) -> Iterator[MongoServer]:
-    """The server, which the test may stop."""
-    if not mongodb_server.ours:
-        pytest.skip("the server is not ours to stop")
-    yield mongodb_server
-    mongodb_server.start()
-
-
-@pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time-outs that fit a test."""
     for name in ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"):
@@ -59,11 +50,11 @@ async def until(condition: Any) -> None:
 
 
 async def test_an_outage_holds_writes_refuses_new_ones_and_ends(
-    store: Store, server: MongoServer, note: Recorder, caplog: pytest.LogCaptureFixture
+    store: Store, mongodb_server: MongoServer, note: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = store.log("archive")
     await store.commit([log.append(A, entry(1))])
-    server.stop()
+    mongodb_server.stop()
     store.join([log.append(A, entry(2))], note("2"))
     await asyncio.sleep(0.1)
     store.join([log.append(A, entry(3))], note("3"))
@@ -73,7 +64,7 @@ async def test_an_outage_holds_writes_refuses_new_ones_and_ends(
         store.join([log.append(A, entry(4))], note("4"))
     with pytest.raises(StorageUnavailable):
         await log.page(A, Range(), 10)
-    server.start()
+    mongodb_server.start()
     await until(lambda: store.available)
     assert note.seen[1:] == ["2"]
     await store.commit([log.append(A, entry(5))])
@@ -82,25 +73,27 @@ async def test_an_outage_holds_writes_refuses_new_ones_and_ends(
     assert len(lines) == 3 and "fails" in lines[0] and "refused" in lines[1] and "works again" in lines[2]
 
 
-async def test_a_server_that_hangs_delays_and_loses_nothing(store: Store, server: MongoServer, note: Recorder) -> None:
+async def test_a_server_that_hangs_delays_and_loses_nothing(
+    store: Store, mongodb_server: MongoServer, note: Recorder
+) -> None:
     log = store.log("archive")
     await store.commit([log.append(A, entry(1))])
-    server.pause()
+    mongodb_server.pause()
     try:
         store.join([log.append(A, entry(2)), log.append("b@example.org", entry(2))], note("2"))
         await asyncio.sleep(0.7)
         assert note.seen == []
     finally:
-        server.resume()
+        mongodb_server.resume()
     await until(lambda: note.seen)
     assert note.seen == ["2"]
     assert [e.id for e in await log.page(A, Range(), 10)] == [1, 2]
 
 
 async def test_a_server_that_is_down_at_start(
-    quick: None, server: MongoServer, mongodb_database: str, caplog: pytest.LogCaptureFixture
+    quick: None, mongodb_server: MongoServer, mongodb_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.stop()
+    mongodb_server.stop()
     store = await open_storage(mongodb_database, LoopClock(), IMPATIENT)
     try:
         log = store.log("archive")
@@ -109,7 +102,7 @@ async def test_a_server_that_is_down_at_start(
             await store.commit([log.append(A, entry(1))])
         with pytest.raises(StorageUnavailable):
             await log.count(A, Range())
-        server.start()
+        mongodb_server.start()
         await until(lambda: store.available)
         await store.commit([log.append(A, entry(1))])
         assert await log.count(A, Range()) == 1
@@ -118,11 +111,11 @@ async def test_a_server_that_is_down_at_start(
         await store.close()
 
 
-async def test_data_survive_a_restart_of_the_server(store: Store, server: MongoServer) -> None:
+async def test_data_survive_a_restart_of_the_server(store: Store, mongodb_server: MongoServer) -> None:
     log = store.log("archive")
     await store.commit([log.append(A, entry(1))])
-    server.stop()
-    server.start()
+    mongodb_server.stop()
+    mongodb_server.start()
     await store.commit([log.append(A, entry(1)), log.append(A, entry(2))])
     assert [e.id for e in await log.page(A, Range(), 10)] == [1, 2]
 
