@@ -29,11 +29,12 @@ async def harness(mongodb_server: MongoServer, mongodb_database: str) -> AsyncIt
 async def sends(harness: RealHarness, client: Client, id: str) -> str:
     """The condition with which a message to juliet comes back, "" when it is taken."""
     client.send(f"<message to='juliet@localhost' type='chat' id='{id}'><body>{id}</body></message>")
-    client.send("<iq type='get' id='behind' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
-    await harness.eventually(lambda: any(each.get("id") in (id, "behind") for each in client.inbox))
-    element = next(each for each in client.inbox if each.get("id") in (id, "behind"))
+    ping = f"behind {id}"  # of its own: the answer to a former one may still be under way
+    client.send(f"<iq type='get' id='{ping}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+    await harness.eventually(lambda: any(each.get("id") in (id, ping) for each in client.inbox))
+    element = next(each for each in client.inbox if each.get("id") in (id, ping))
     client.inbox.clear()
-    if element.get("id") == "behind":
+    if element.get("id") == ping:
         return ""
     error = element.find("{jabber:client}error")
     assert error is not None
