@@ -16,9 +16,9 @@ run: $(VENV)/.installed $(CONFIG) ## Serve localhost with the embedded store (ac
 	@exec $(BIN)/xmppd run --config $(CONFIG)
 
 .PHONY: test
-test: $(VENV)/.installed-test ## Install and start what the tests need, and run them all
+test: $(VENV)/.installed-test ## Install and start what the tests need, and run them all, two at a time
 	@tests/prepare.sh $(BIN)/python
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: dev
 dev: $(VENV)/.installed-test ## Install what the tests of plugins need (docs/howto/write-a-plugin.md)
@@ -38,7 +38,9 @@ bench: $(VENV)/.installed-test ## CPU per unit of work, beside Prosody where it 
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: faults
-faults: $(VENV)/.installed-test ## Kill the server 1,000 times under load; account for every message
+faults: $(VENV)/.installed-test ## The long trials; then kill the server 1,000 times under load and account for every message
+	@tests/prepare.sh $(BIN)/python
+	@$(BIN)/python -m pytest -m trial
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: fresh

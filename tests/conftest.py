@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,32 @@ __all__ = ["mongodb_database", "mongodb_own", "mongodb_server", "mongodb_uri"]
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the process that the workers of pytest-xdist work for, or the only one
         shared.begin()
+
+
+FIRST = ("process", "faults", "interop", "server_matrix")
+"""Folders whose tests wait for processes: what is long begins early, so that no worker ends long after another."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not any(folder in item.path.parts for folder in FIRST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a worker reports goes over a pipe as UTF-8; what a test has logged may be none."""
+    return encodable((yield))
+
+
+def encodable(value: Any) -> Any:
+    """The same, with lone surrogates as escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(encodable, value))
+    return value
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

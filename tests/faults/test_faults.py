@@ -23,6 +23,7 @@ async def trial(folder: Path, plan: Plan) -> Report:
     return report
 
 
+@pytest.mark.trial
 async def test_thirty_kills(tmp_path: Path) -> None:
     """T49, D01: SIGKILL, SIGTERM, SIGSTOP, cut connections, killed clients; SQLite on disk."""
     report = await trial(tmp_path, Plan(kills=KILLS, seed=198, calm=(0.1, 0.9)))
@@ -34,12 +35,14 @@ async def test_over_tls(tmp_path: Path) -> None:
     assert report.clean, report.text()
 
 
+@pytest.mark.trial
 async def test_a_slow_disk_breaks_nothing(tmp_path: Path) -> None:
     """The control of the next test: what they have in common is not what fails."""
     report = await trial(tmp_path, Plan(kills=5, seed=6, build="slow-disk"))
     assert report.clean, report.text()
 
 
+@pytest.mark.trial
 async def test_a_clock_that_jumps(tmp_path: Path) -> None:
     """T53, D09: forward and back by hours: log ids still rise, nothing is hidden behind an id of the future."""
     report = await trial(tmp_path, Plan(kills=6, seed=8, build="jumping-clock", jumps=True, stops=0.0))
@@ -55,6 +58,7 @@ async def test_a_clock_that_jumps(tmp_path: Path) -> None:
         ("cursor-at-write", {"not delivered"}),
     ],
 )
+@pytest.mark.trial
 async def test_broken_builds_are_found(tmp_path: Path, build: str, clauses: set[str]) -> None:
     """A server that cheats must not pass, and it is told what it did."""
     absences = 1.0 if build == "cursor-at-write" else 0.1
@@ -80,6 +84,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.trial
 async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
     """T44, D05."""
     plan = Plan(kills=5, seed=9, storage=f"sqlite:///{volume}/xmppd.db", volume=volume, calm=(1.0, 2.0))
@@ -88,6 +93,7 @@ async def test_a_full_disk(tmp_path: Path, volume: Path) -> None:
     assert "the store fails" in (tmp_path / "server.log").read_text(), "the disk was never full"
 
 
+@pytest.mark.trial
 @pytest.mark.mongodb
 async def test_kills_on_mongodb(tmp_path: Path, mongodb_database: str) -> None:
     """A batch is no transaction there: what a kill has cut in two is completed at the next start."""
@@ -95,6 +101,7 @@ async def test_kills_on_mongodb(tmp_path: Path, mongodb_database: str) -> None:
     assert report.clean, report.text()
 
 
+@pytest.mark.trial
 @pytest.mark.mongodb
 async def test_a_database_that_stops_and_starts(
     tmp_path: Path, mongodb_server: MongoServer, mongodb_database: str

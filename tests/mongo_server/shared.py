@@ -22,7 +22,10 @@ def begin() -> None:
 
 def end() -> None:
     """End the server, if anybody has needed one."""
-    folder = Path(os.environ.pop(FOLDER))
+    named = os.environ.pop(FOLDER, None)
+    if named is None:
+        return
+    folder = Path(named)
     note = folder / "server"
     if note.exists():
         with suppress(ProcessLookupError):
