@@ -41,19 +41,18 @@ def memory(process: ServerProcess) -> int:
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
-async def send_many(process: ServerProcess, to: str, sender: int, first: int, count: int, more: str) -> None:
-    """Numbered messages, with a window of 500, as an ordinary client library has it. `more`: text behind the number."""
+async def send_many(process: ServerProcess, to: str, sender: int, first: int, count: int) -> None:
+    """Numbered messages, with a window of 500, as an ordinary client library has it."""
     async with await Wire.login(process.port("none"), f"romeo{sender}", tls="none") as wire:
         await wire.enable()
         for sent in range(first, first + count):
-            text = f"{sender} {sent} {more}"
-            wire.send(f"<message to='{to}@localhost' type='chat' id='{sent}'><body>{text}</body></message>")
+            wire.send(f"<message to='{to}@localhost' type='chat' id='{sent}'><body>{sender} {sent}</body></message>")
             if (sent - first) % 500 == 499 or sent == first + count - 1:
                 await wire.acknowledged(sent - first + 1, within=60)
 
 
-async def send_all(process: ServerProcess, to: str, first: int, count: int, more: str) -> None:
-    await asyncio.gather(*(send_many(process, to, sender, first, count, more) for sender in range(SENDERS)))
+async def send_all(process: ServerProcess, to: str, first: int, count: int) -> None:
+    await asyncio.gather(*(send_many(process, to, sender, first, count) for sender in range(SENDERS)))
 
 
 async def collect(wire: Wire, count: int) -> list[str]:
@@ -73,11 +72,11 @@ async def collect(wire: Wire, count: int) -> list[str]:
 
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize("reads", [True, False], ids=["does not acknowledge", "does not read"])
-@pytest.mark.parametrize(
-    ("many", "size"), [(30_000, 1_000), pytest.param(100_000, 0, marks=pytest.mark.trial)], ids=["large", "many"]
-)
-async def test_messages_to_one_who_is_stuck(process: ServerProcess, reads: bool, many: int, size: int) -> None:
-    """T38: what it is owed is in the archive, not in memory; a new device gets all of it, once, in order."""
+@pytest.mark.parametrize("many", [20_000, pytest.param(100_000, marks=pytest.mark.trial)])
+async def test_messages_to_one_who_is_stuck(process: ServerProcess, reads: bool, many: int) -> None:
+    """T38: what it is owed is in the archive, not in memory; a new device gets all of it, once, in order.
+
+    What grows with the number of messages is seen with many of them: by `make faults`."""
     stuck = await Wire.login(process.port("none"), "juliet", resource="stuck", tls="none")
     await stuck.enable()
     stuck.send("<presence/>")
@@ -87,11 +86,10 @@ async def test_messages_to_one_who_is_stuck(process: ServerProcess, reads: bool,
             await stuck.receive(600)
 
     reading = asyncio.create_task(only_read()) if reads else None
-    more = "x" * size
-    await send_all(process, "juliet", 0, 1_000, more)
-    await send_all(process, "nurse", 0, 3 * many // SENDERS, more)  # fills what the store may take for its cache
+    await send_all(process, "juliet", 0, 1_000)
+    await send_all(process, "nurse", 0, 3 * many // SENDERS)  # fills what the store may take for its cache
     warm = memory(process)
-    await send_all(process, "juliet", 1_000, many // SENDERS - 1_000, more)
+    await send_all(process, "juliet", 1_000, many // SENDERS - 1_000)
     grown = memory(process) - warm
     assert grown < 24 * MIB, f"{grown / MIB:.0f} MiB more for {many:,} messages"
     if reading is not None:
