@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from xmppd.net.link import Link
+from xmppd.contracts.link import Link
 from xmppd.net.listen import Listener, TlsMode
 from xmppd.net.loop import RealClock, run
 from xmppd.net.tls import Certificates

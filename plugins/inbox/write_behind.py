@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from xmppd.errors import ResourceConstraint
 from xmppd.plugin import Account
-from xmppd.storage.api import Write
+from xmppd.storage.api import Map, Write
 
 from .model import LONGEST_ID, LONGEST_RUN, NEW, Activity, ActivityKind, Conversation, Summary
-
-if TYPE_CHECKING:
-    from .store import ConversationStore
 
 ACCOUNT_BYTES = 512 << 10
 """Of one account. Where messages come faster than they are counted, the archive is read instead."""
@@ -24,11 +21,26 @@ RUN_BYTES = ACTIVITY_BYTES + LONGEST_ID + 80 + 8 * LONGEST_RUN
 """What an activity needs that may come to hold several messages: reserved at once."""
 
 
+class Store(Protocol):
+    """What a buffer needs of the store of conversations."""
+
+    @property
+    def soon(self) -> Any: ...
+    @property
+    def conversations(self) -> Map[Conversation]: ...
+    @property
+    def summaries(self) -> Map[Summary]: ...
+    def remove_buffer(self, buffer: WriteBehindBuffer) -> None: ...
+    def rejected(self, owner: str) -> None:
+        """The store has rejected conversations of an account."""
+        ...
+
+
 class WriteBehindBuffer:
     """Activities that are not counted yet, and conversations that are counted and not stored yet. The bytes reserved
     for an activity stay reserved until its conversation is stored."""
 
-    def __init__(self, store: ConversationStore, account: Account) -> None:
+    def __init__(self, store: Store, account: Account) -> None:
         self.store = store
         self.account = account
         self.deleted = False

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from xmppd.contracts.ports import Link
+from xmppd.contracts.link import Link
 
 from .socks import REFUSED, Handshake, SocksError, failure, success
 
 if TYPE_CHECKING:
     from xmppd.clock import Clock
 
-    from . import Config
+    from .options import Config
 
 MOST_WAITING: Final = 2000
 """Connections that wait for their stream; of more the oldest end."""
@@ -94,7 +94,7 @@ class Relay:
 
 
 class Half:
-    """One connection to the proxy (`contracts.ports.Receiver`)."""
+    """One connection to the proxy (`contracts.link.Receiver`)."""
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay

@@ -7,10 +7,8 @@ items in `items`, what each request does in `publishing`, `subscribing` and `own
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED, ACCOUNTS_REMOVED
 from xmppd.contracts.caps import INTERESTED, Interest
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
@@ -26,40 +24,14 @@ from .access import Asker, affiliation
 from .items import Items, published
 from .model import ERRORS_NS, NS, OWNER_NS, Node, Settings
 from .notify import Notifier
+from .service import Ask, Config, Service
 
 __all__ = ["PubSubPlugin"]
 SWEEP: Final = 3600.0
 FORM: Final = "jabber:x:data|x"
 
 
-@dataclass(frozen=True)
-class Config:
-    item_size: Size = option(Size("256 KiB"), "Bytes of one item.", low=1024, high=1 << 24)
-    items: int = option(1000, "The most items of one node: what `max` stands for.", low=1, high=1_000_000)
-    nodes: int = option(250, "Nodes of one account.", low=1, high=100_000)
-    nodes_in_all: int = option(10_000, "Nodes of a service host.", low=1, high=1_000_000)
-    subscriptions: int = option(1000, "Subscriptions, and affiliations, of one node.", low=1, high=100_000)
-    create: Literal["anyone", "local", "admins"] = option(
-        "local", "Who may make nodes on a service host: anyone, people with an account here, or its admins."
-    )
-
-
-@dataclass(slots=True)
-class Ask:
-    """A request to the nodes of `owner`. `verb`: the element that says what is wanted; `name`: the node, or ""."""
-
-    request: Request
-    owner: str
-    verb: Element
-    name: str
-    stranger: bool
-
-    @property
-    def sender(self) -> JID:
-        return self.request.sender
-
-
-Handler = Callable[["PubSubPlugin", Ask], Awaitable[Element | Written | None]]
+Handler = Callable[[Service, Ask], Awaitable[Element | Written | None]]
 HANDLERS: Final[Mapping[tuple[str, str, str], Handler]] = {
     ("get", NS, "items"): publishing.items,
     ("get", NS, "default"): subscribing.no_options,

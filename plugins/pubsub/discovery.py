@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from xmppd.contracts.disco import DiscoAsk, Identity, Item
 from xmppd.plugin import JID, Element
@@ -11,9 +11,7 @@ from xmppd.xep.elements import stamp
 from xmppd.xep.forms import Field, form
 
 from .model import META, NS, Node
-
-if TYPE_CHECKING:
-    from . import PubSubPlugin
+from .service import Service
 
 FEATURES: Final = tuple(
     f"{NS}#{name}"
@@ -31,49 +29,49 @@ PERSONAL: Final = tuple(f"{NS}#{name}" for name in ("access-presence", "access-r
                                                     "filtered-notifications", "last-published"))  # fmt: skip
 
 
-def _visible(plugin: PubSubPlugin, owner: str, node: Node, jid: JID) -> bool:
-    return plugin.notifier.may_read(owner, node, plugin.settings(node), jid)
+def _visible(service: Service, owner: str, node: Node, jid: JID) -> bool:
+    return service.notifier.may_read(owner, node, service.settings(node), jid)
 
 
-def _node(plugin: PubSubPlugin, ask: DiscoAsk) -> Node | None:
+def _node(service: Service, ask: DiscoAsk) -> Node | None:
     """The node that is asked for, if the requester may see it."""
-    owner = _owner(plugin, ask)
-    node = plugin.nodes.get(owner).get(ask.node) if owner and ask.node else None
-    return node if node is not None and _visible(plugin, owner, node, ask.requester) else None
+    owner = _owner(service, ask)
+    node = service.nodes.get(owner).get(ask.node) if owner and ask.node else None
+    return node if node is not None and _visible(service, owner, node, ask.requester) else None
 
 
-def _owner(plugin: PubSubPlugin, ask: DiscoAsk) -> str:
-    if plugin.personal:
+def _owner(service: Service, ask: DiscoAsk) -> str:
+    if service.personal:
         return ask.account.bare if ask.account is not None else ""
-    return plugin.host.domain
+    return service.host.domain
 
 
-def features(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[str]:
+def features(service: Service, ask: DiscoAsk) -> Iterable[str]:
     if ask.node:
-        return (NS,) if _node(plugin, ask) is not None else ()
-    if not _owner(plugin, ask):
+        return (NS,) if _node(service, ask) is not None else ()
+    if not _owner(service, ask):
         return ()
-    return (NS, *FEATURES, *(PERSONAL if plugin.personal else ()))
+    return (NS, *FEATURES, *(PERSONAL if service.personal else ()))
 
 
-def identities(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Identity]:
+def identities(service: Service, ask: DiscoAsk) -> Iterable[Identity]:
     if ask.node:
-        node = _node(plugin, ask)
+        node = _node(service, ask)
         if node is not None:
-            yield Identity("pubsub", "leaf", plugin.settings(node).text("title"))
-    elif plugin.personal and ask.account is not None:
+            yield Identity("pubsub", "leaf", service.settings(node).text("title"))
+    elif service.personal and ask.account is not None:
         yield Identity("pubsub", "pep")
-    elif not plugin.personal:
+    elif not service.personal:
         yield Identity("pubsub", "service")
 
 
-def nodes(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Item]:
-    owner = _owner(plugin, ask)
+def nodes(service: Service, ask: DiscoAsk) -> Iterable[Item]:
+    owner = _owner(service, ask)
     if ask.node or not owner:
         return
-    for name, node in sorted(plugin.nodes.get(owner).items()):
-        if _visible(plugin, owner, node, ask.requester):
-            yield Item(owner, plugin.settings(node).text("title"), name)
+    for name, node in sorted(service.nodes.get(owner).items()):
+        if _visible(service, owner, node, ask.requester):
+            yield Item(owner, service.settings(node).text("title"), name)
 
 
 def _owners(account: str, node: Node) -> tuple[str, ...]:
@@ -82,21 +80,21 @@ def _owners(account: str, node: Node) -> tuple[str, ...]:
     return tuple(sorted(found | {jid for jid, text in node.affiliations.items() if text == "owner"}))
 
 
-async def forms(plugin: PubSubPlugin, ask: DiscoAsk) -> Iterable[Element]:
+async def forms(service: Service, ask: DiscoAsk) -> Iterable[Element]:
     """The meta-data of a node (section 5.4)."""
-    node = _node(plugin, ask)
+    node = _node(service, ask)
     if node is None:
         return ()
-    settings = plugin.settings(node)
-    owner = _owner(plugin, ask)
-    count = await plugin.store.count(owner, ask.node, settings)
+    settings = service.settings(node)
+    owner = _owner(service, ask)
+    count = await service.store.count(owner, ask.node, settings)
     fields = (
         Field("pubsub#title", "text-single", "", settings.values["title"]),
         Field("pubsub#description", "text-single", "", settings.values["description"]),
         Field("pubsub#type", "text-single", "", settings.values["type"]),
         Field("pubsub#creator", "jid-single", "", (node.creator,)),
         Field("pubsub#creation_date", "text-single", "", (stamp(int(node.created * 1_000_000)),)),
-        Field("pubsub#owner", "jid-multi", "", _owners(owner if plugin.personal else "", node)),
+        Field("pubsub#owner", "jid-multi", "", _owners(owner if service.personal else "", node)),
         Field("pubsub#publish_model", "list-single", "", settings.values["publish_model"]),
         Field("pubsub#max_items", "text-single", "", settings.values["max_items"]),
         Field("pubsub#num_subscribers", "text-single", "", (str(len(node.subscriptions)),)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from xmppd.contracts.caps import CAPS
 from xmppd.contracts.pubsub import Published
@@ -18,16 +18,14 @@ from xmppd.xml import quoted
 from .access import Asker, Reading, affiliation, reading
 from .items import shown
 from .model import EVENT_NS, Node, Settings
-
-if TYPE_CHECKING:
-    from . import PubSubPlugin
+from .nodes import Nodes
 
 LAST_SENT: Final = 1
 EVENT_TAGS: Final = (tag(EVENT_NS, "event"),)
 
 
 class Notifier:
-    def __init__(self, plugin: PubSubPlugin) -> None:
+    def __init__(self, plugin: Nodes) -> None:
         self.plugin = plugin
         self.host = plugin.host
 

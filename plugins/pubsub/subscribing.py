@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING
 
 from xmppd.errors import (
     BadRequest,
@@ -26,33 +25,31 @@ from xmppd.xep.forms import Field, form, read_form
 
 from .access import Reading, affiliation, reading, refusal
 from .model import AUTHORIZE, ERRORS_NS, NS, Affiliation, Node, Subscription
-
-if TYPE_CHECKING:
-    from . import Ask, PubSubPlugin
+from .service import Ask, Service
 
 
-async def subscribe(plugin: PubSubPlugin, ask: Ask) -> Element:
-    node = plugin.node(ask)
+async def subscribe(service: Service, ask: Ask) -> Element:
+    node = service.node(ask)
     jid = _whose(ask)
-    settings, who = plugin.settings(node), plugin.asker(ask, node)
-    found = reading(node, settings, who, lambda bare: plugin.contact(ask.owner, bare))
+    settings, who = service.settings(node), service.asker(ask, node)
+    found = reading(node, settings, who, lambda bare: service.contact(ask.owner, bare))
     if found not in (Reading.YES, Reading.PENDING):
         raise ServiceUnavailable() if ask.stranger else refusal(found)
     known = node.subscriptions.get(jid.full)
     if known is not None and known.state == "pending" and found is Reading.PENDING:
         raise NotAuthorized("the owner has not answered yet", (ERRORS_NS, "pending-subscription"))
     state = "subscribed" if found is Reading.YES else "pending"
-    if known is None and len(node.subscriptions) >= plugin.config.subscriptions:
+    if known is None and len(node.subscriptions) >= service.config.subscriptions:
         raise ResourceConstraint("too many subscriptions")
     made = known if known is not None and known.state == state else Subscription(state, token_urlsafe(9))
     if made is not known:
         changed = replace(node, subscriptions={**node.subscriptions, jid.full: made})
-        await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, changed)])
+        await service.host.storage.commit([service.nodes.put(ask.owner, ask.name, changed)])
         if state == "pending":
-            ask.request.then(partial(_ask_owners, plugin, ask.owner, ask.name, node, jid, made.id))
+            ask.request.then(partial(_ask_owners, service, ask.owner, ask.name, node, jid, made.id))
         elif settings.text("send_last_published_item") != "never":
-            last = partial(plugin.notifier.last, ask.owner, ask.name, changed, (jid,))
-            ask.request.then(lambda: plugin.spawn(last(), "last item"))
+            last = partial(service.notifier.last, ask.owner, ask.name, changed, (jid,))
+            ask.request.then(lambda: service.spawn(last(), "last item"))
     return E("pubsub", NS, {}, _subscription(ask.name, jid.full, made))
 
 
@@ -74,8 +71,8 @@ def _whose(ask: Ask) -> JID:
     return jid
 
 
-async def unsubscribe(plugin: PubSubPlugin, ask: Ask) -> None:
-    node = plugin.node(ask)
+async def unsubscribe(service: Service, ask: Ask) -> None:
+    node = service.node(ask)
     try:
         jid = JID.parse(str(ask.verb.get("jid", "")))
     except MalformedJid:
@@ -89,20 +86,20 @@ async def unsubscribe(plugin: PubSubPlugin, ask: Ask) -> None:
     if subid and subid != found.id:
         raise NotAcceptable("another subscription", (ERRORS_NS, "invalid-subid"))
     rest = {key: value for key, value in node.subscriptions.items() if key != jid.full}
-    await plugin.host.storage.commit([plugin.nodes.put(ask.owner, ask.name, replace(node, subscriptions=rest))])
+    await service.host.storage.commit([service.nodes.put(ask.owner, ask.name, replace(node, subscriptions=rest))])
 
 
-async def no_options(plugin: PubSubPlugin, ask: Ask) -> Element:
+async def no_options(service: Service, ask: Ask) -> Element:
     raise FeatureNotImplemented(extra=(ERRORS_NS, "unsupported", {"feature": "subscription-options"}))
 
 
-async def own_subscriptions(plugin: PubSubPlugin, ask: Ask) -> Element:
+async def own_subscriptions(service: Service, ask: Ask) -> Element:
     """Section 5.6."""
     if ask.name:
-        plugin.node(ask)
+        service.node(ask)
     entries = [
         _subscription(name, jid, found)
-        for name, node in sorted(plugin.nodes.get(ask.owner).items())
+        for name, node in sorted(service.nodes.get(ask.owner).items())
         for jid, found in sorted(node.subscriptions.items())
         if jid.partition("/")[0] == ask.sender.bare and ask.name in ("", name)
     ]
@@ -111,11 +108,11 @@ async def own_subscriptions(plugin: PubSubPlugin, ask: Ask) -> Element:
     return E("pubsub", NS, {}, E("subscriptions", NS, {"node": ask.name} if ask.name else {}, *entries))
 
 
-async def own_affiliations(plugin: PubSubPlugin, ask: Ask) -> Element:
+async def own_affiliations(service: Service, ask: Ask) -> Element:
     """Section 5.7."""
     entries = []
-    for name, node in sorted(plugin.nodes.get(ask.owner).items()):
-        found = plugin.asker(ask, node).affiliation
+    for name, node in sorted(service.nodes.get(ask.owner).items()):
+        found = service.asker(ask, node).affiliation
         if found is not Affiliation.NONE and ask.name in ("", name):
             entries.append(E("affiliation", NS, {"node": name, "affiliation": found.text}))
     if ask.stranger and not entries:
@@ -135,7 +132,7 @@ class Decision:
     """Of the request, "" if the answer does not say."""
 
 
-def _ask_owners(plugin: PubSubPlugin, owner: str, name: str, node: Node, jid: JID, subid: str) -> None:
+def _ask_owners(service: Service, owner: str, name: str, node: Node, jid: JID, subid: str) -> None:
     fields = (
         Field("pubsub#subid", "hidden", values=(subid,)),
         Field("pubsub#node", "text-single", "Node", (name,)),
@@ -143,9 +140,9 @@ def _ask_owners(plugin: PubSubPlugin, owner: str, name: str, node: Node, jid: JI
         Field("pubsub#allow", "boolean", "Allow it?", ("false",)),
     )
     asked = form("form", AUTHORIZE, fields, "A request for a subscription")
-    owners = [owner] if plugin.personal else [bare for bare, text in node.affiliations.items() if text == "owner"]
+    owners = [owner] if service.personal else [bare for bare, text in node.affiliations.items() if text == "owner"]
     for bare in owners:
-        plugin.host.deliver(message("normal", asked, to=JID.parse(bare), sender=JID.parse(owner)))
+        service.host.deliver(message("normal", asked, to=JID.parse(bare), sender=JID.parse(owner)))
 
 
 def decision(stanza: Stanza) -> Decision | None:
@@ -163,16 +160,16 @@ def decision(stanza: Stanza) -> Decision | None:
         return None
 
 
-async def decide(plugin: PubSubPlugin, owner: str, by: JID, found: Decision) -> None:
+async def decide(service: Service, owner: str, by: JID, found: Decision) -> None:
     """Approve or reject. Who is no owner, or decides on what nobody asked for, changes nothing.
 
     Raises StorageUnavailable.
     """
-    if not await plugin.opened(JID.parse(owner)):
+    if not await service.opened(JID.parse(owner)):
         return
-    async with plugin.host.locks.hold(owner):
-        node = plugin.nodes.get(owner).get(found.node)
-        if node is None or affiliation(node, by, plugin.is_master(owner, by)) is not Affiliation.OWNER:
+    async with service.host.locks.hold(owner):
+        node = service.nodes.get(owner).get(found.node)
+        if node is None or affiliation(node, by, service.is_master(owner, by)) is not Affiliation.OWNER:
             return
         known = node.subscriptions.get(found.subscriber.full)
         if known is None or known.state != "pending" or found.subid not in ("", known.id):
@@ -181,7 +178,7 @@ async def decide(plugin: PubSubPlugin, owner: str, by: JID, found: Decision) -> 
         if found.allow:
             rest[found.subscriber.full] = Subscription("subscribed", known.id)
         changed = replace(node, subscriptions=rest)
-        await plugin.host.storage.commit([plugin.nodes.put(owner, found.node, changed)])
-    plugin.notifier.subscription(owner, found.node, found.subscriber, "subscribed" if found.allow else "none")
-    if found.allow and plugin.settings(changed).text("send_last_published_item") != "never":
-        await plugin.notifier.last(owner, found.node, changed, (found.subscriber,))
+        await service.host.storage.commit([service.nodes.put(owner, found.node, changed)])
+    service.notifier.subscription(owner, found.node, found.subscriber, "subscribed" if found.allow else "none")
+    if found.allow and service.settings(changed).text("send_last_published_item") != "never":
+        await service.notifier.last(owner, found.node, changed, (found.subscriber,))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from xmppd.cache import Cache
-from xmppd.config import Duration, option
 from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import STORED_TYPES
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
@@ -50,6 +49,7 @@ from xmppd.xml import children, find, text_of, to_bytes
 
 from .chats import ChatSettings
 from .model import NS, OPTIONS, PERMANENT, WEB_FORM, Device, Job, merged, notification
+from .options import Config
 from .outbox import Outbox
 from .rooms import RoomNotifications
 from .unacknowledged import UnacknowledgedMessages
@@ -59,25 +59,6 @@ DEVICES: Final = "push-device"
 DRAFTS: Final = 10_000
 DRAFT_BYTES: Final = 8 << 20
 """In memory; a draft that is dropped is not withdrawn, and may wake a device in vain after a crash."""
-
-
-@dataclass(frozen=True)
-class Config:
-    devices: int = option(20, "Devices of an account that can be woken.", low=1, high=1000)
-    sender: bool = option(False, "Tell app servers who wrote.")
-    body: bool = option(False, "Tell app servers what was written.")
-    delay: float = option(10.0, "Seconds that a notification waits while another device is in use.", low=0, high=600)
-    attempts: int = option(10, "Times that a notification is tried, with longer and longer breaks.", low=1, high=50)
-    private_endpoints: bool = option(
-        False, "Also wake devices by web push at addresses of our own network, and without TLS."
-    )
-    ttl: Duration = option(
-        Duration("7 days"),
-        "How long a push service keeps a notification for a phone that is off.",
-        low=0,
-        high=2_419_200,
-    )
-    failures: int = option(5, "Notifications in a row that fail until a device is forgotten.", low=1, high=1000)
 
 
 class PushNotifications(Plugin[Config]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from xmppd.contracts.messages import Push
 from xmppd.contracts.rooms import ROOMS, RoomSaid
@@ -13,8 +13,7 @@ from xmppd.plugin import JID, Stanza
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Write
 
-if TYPE_CHECKING:
-    from . import PushNotifications
+from .notifier import Notifier
 
 RETRY: Final = 10.0
 """Seconds until a store that is away is asked again."""
@@ -35,7 +34,7 @@ class PendingRoomMessage:
 class RoomNotifications:
     """Who is absent is decided at the release, and after a crash again: nobody is in a room then."""
 
-    def __init__(self, plugin: PushNotifications) -> None:
+    def __init__(self, plugin: Notifier) -> None:
         self.plugin = plugin
         self.host = plugin.host
         self.messages = self.host.storage.map("push-said", PendingRoomMessage)

@@ -6,7 +6,7 @@ have read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.messages import Push
@@ -18,9 +18,7 @@ from xmppd.xep.stored_message import StoredMessage
 
 from .chats import own_nicks
 from .model import Device
-
-if TYPE_CHECKING:
-    from . import PushNotifications
+from .notifier import Notifier
 
 NOTIFIED = SessionKey[tuple[int, int]]("push-asked", (0, 0), durable=True)
 """Up to where its device was woken, if it had to be: an id of the account's log, and microseconds since 1970 UTC."""
@@ -29,7 +27,7 @@ MOST: Final = 100
 
 
 class UnacknowledgedMessages:
-    def __init__(self, plugin: PushNotifications) -> None:
+    def __init__(self, plugin: Notifier) -> None:
         self.plugin = plugin
         self.host = plugin.host
         self.log = self.host.storage.log(LOG)

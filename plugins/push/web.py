@@ -18,7 +18,7 @@ from . import encryption
 from .model import Device, Job
 
 if TYPE_CHECKING:
-    from . import Config
+    from .options import Config
 
 GONE: Final = (404, 410)
 """The subscription is over (RFC 8030 section 7.3)."""

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from xmppd.contracts.link import Link
 from xmppd.net.connection import Connection
 from xmppd.net.engine import Engine, Timing
-from xmppd.net.link import Link
 from xmppd.net.listen import Listener, TlsMode
 from xmppd.net.loop import RealClock
 from xmppd.net.tls import Certificates, ServerContext

@@ -31,7 +31,7 @@ _serial = count(1)
 
 
 class FakeLink:
-    """What the server's stream holds instead of a connection (xmppd.net.link.Link)."""
+    """What the server's stream holds instead of a connection (xmppd.contracts.link.Link)."""
 
     def __init__(self, client: Client, secure: bool) -> None:
         self.client = client

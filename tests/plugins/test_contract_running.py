@@ -222,7 +222,7 @@ async def test_a_handler_runs_for_the_types_and_tags_that_it_names(
         assert journal(caplog) == expected, message
 
 
-NOTHING_NOTED = ('having="notes"', ["nurse@localhost"])
+NOTHING_NOTED = ('if_stored_in="notes"', ["nurse@localhost"])
 NAMED = ("of=_named", ["nurse@localhost"])
 ALL = ("of=_all", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
 BROKEN = ("of=_broken", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
@@ -275,7 +275,7 @@ async def test_having_names_a_resident_map(serve: Serve) -> None:
                 standard = False
                 def setup(self) -> None:
                     self.notes = self.host.storage.map("notes", Note)
-                @on(INBOUND, having="notes")
+                @on(INBOUND, if_stored_in="notes")
                 def look(self, event: Inbound) -> None: ...
             """
         )

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from .visit import Visit
+from typing import Any, NamedTuple
 
 
 class Result(StrEnum):
@@ -82,7 +79,7 @@ def judged(true: bool, found: str, otherwise: str) -> Verdict:
     return passed(found) if true else failed(otherwise)
 
 
-Look = Callable[["Visit"], Awaitable[Verdict]]
+Look = Callable[[Any], Awaitable[Verdict]]
 
 
 @dataclass(frozen=True)

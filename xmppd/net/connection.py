@@ -19,8 +19,8 @@ from .address import is_loopback, plain
 from .tls_layer import TlsLayer
 
 if TYPE_CHECKING:
+    from ..contracts.link import Receiver
     from .engine import Engine
-    from .link import Receiver
     from .tls import ServerContext
 
 log = logging.getLogger("xmppd.net")

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
+from ..contracts.link import Receiver
 from .address import network
 from .connection import Connection
 from .engine import Engine
-from .link import Receiver
 from .loop import open_file_limit
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import idna
 from cryptography import x509
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
-from .tls_layer import select_protocol
+from .tls_errors import NoCommonProtocol
 
 log = logging.getLogger("xmppd.tls")
 T = TypeVar("T")
@@ -331,3 +331,12 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def select_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """The ALPN callback of a context."""
+    if b"xmpp-client" in offered:
+        return b"xmpp-client"
+    if connection.get_app_data() is None:
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+    raise NoCommonProtocol(f"the client speaks {b' '.join(offered)[:80]!r}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from OpenSSL import SSL
 
 from .client_hello import incomplete
+from .tls_errors import TlsError
 
 if TYPE_CHECKING:
     from .tls import ServerContext
@@ -36,14 +37,6 @@ KEEP: Final = 2048
 """What a pipe may have grown to, about, while nothing happens."""
 EXPORTER: Final = b"EXPORTER-Channel-Binding"
 """RFC 9266 section 2: the label; 32 bytes; the context is there and empty (that is not "no context" in TLS 1.2)."""
-
-
-class TlsError(OSError):
-    """TLS has failed, in the handshake or later; the text is OpenSSL's."""
-
-
-class NoCommonProtocol(TlsError):
-    """The client wants another protocol than ours (ALPN)."""
 
 
 class Pipes:
@@ -282,15 +275,6 @@ class TlsLayer:
 
 def _is_13(connection: SSL.Connection) -> bool:
     return connection.get_protocol_version() >= SSL.TLS1_3_VERSION
-
-
-def select_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    """The ALPN callback of a context."""
-    if b"xmpp-client" in offered:
-        return b"xmpp-client"
-    if connection.get_app_data() is None:
-        return SSL.NO_OVERLAPPING_PROTOCOLS
-    raise NoCommonProtocol(f"the client speaks {b' '.join(offered)[:80]!r}")
 
 
 def _words(error: SSL.Error) -> str:

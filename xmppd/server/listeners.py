@@ -14,7 +14,7 @@ from ..net.listen import Listener
 from ..streams.client import ClientStream
 
 if TYPE_CHECKING:
-    from ..contracts.ports import Port, Receiver
+    from ..contracts.link import Port, Receiver
     from .server import Server
 
 log = logging.getLogger("xmppd")

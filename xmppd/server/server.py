@@ -34,7 +34,7 @@ from .listeners import Listeners
 from .shutdown import StreamShutdown
 
 if TYPE_CHECKING:
-    from ..contracts.ports import Port, Receiver
+    from ..contracts.link import Port, Receiver
     from ..net.tls import Certificates, ServerContext
     from ..plugin import Plugin
     from ..streams.client import ClientStream

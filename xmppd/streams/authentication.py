@@ -35,7 +35,7 @@ from ..storage.codec import pack, unpack
 
 if TYPE_CHECKING:
     from ..contracts.core import Account
-    from ..net.link import Link
+    from ..contracts.link import Link
     from .client import ClientStream
 
 log = logging.getLogger("xmppd.streams")

@@ -33,7 +33,7 @@ from .runtime import StreamServer
 
 if TYPE_CHECKING:
     from ..contracts.core import Account
-    from ..net.link import Link
+    from ..contracts.link import Link
 
 log = logging.getLogger("xmppd.streams")
 

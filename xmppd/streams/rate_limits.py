@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..clock import Clock, Timer
     from ..config import LimitsConfig, ShapingLimits, SignInLimits
     from ..contracts.core import Account
-    from ..net.link import Link
+    from ..contracts.link import Link
 
 log = logging.getLogger("xmppd.streams")
 T = TypeVar("T")

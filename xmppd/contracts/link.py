@@ -1,12 +1,10 @@
-"""The contract between a connection and the protocol on it. Neither side knows how the other one works."""
+"""The contract between a connection and the protocol on it. Neither side knows how the other one works. Plugins meet
+it at the TCP ports that they open (`host.server.open_port`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from .tls import ServerContext
+from typing import Any, Protocol
 
 
 class Receiver(Protocol):
@@ -113,7 +111,7 @@ class Link(Protocol):
         connection is lost or the peer has closed: what was still waiting then may not have left."""
         ...
 
-    def start_tls(self, context: ServerContext) -> None:
+    def start_tls(self, context: Any) -> None:
         """Server side of the handshake from the next byte on. What was written before leaves in clear first.
 
         Call it from inside `data_received`, and drop what that call's data still holds: plaintext that was sent behind
@@ -136,3 +134,10 @@ class Link(Protocol):
     def abort(self) -> None:
         """Drop everything, now."""
         ...
+
+
+class Port(Protocol):
+    """A TCP port that a plugin has opened."""
+
+    port: int
+    """The real one."""
