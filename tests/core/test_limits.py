@@ -10,16 +10,14 @@ from itertools import count
 import pytest
 
 from tests.harness import Client, FakeClock, Harness
-from xmppd.config import ConfigError, ShapingLimits, SignInLimits, Size, parse_config
+from xmppd.config import ConfigError, SignInLimits, parse_config
+from xmppd.protocol.token_bucket import LONGEST, Rate, TokenBucket
 from xmppd.streams.rate_limits import (
-    LONGEST,
     REMEMBERED,
     REMEMBERED_BYTES,
     TICK,
     Hashing,
-    Rate,
     SignInGuard,
-    TokenBucket,
 )
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -35,7 +33,7 @@ HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
 def test_a_burst_passes_and_flows_back() -> None:
-    bucket, rate = TokenBucket(), Rate.of(ShapingLimits(Size(1000), Size(5000), 10, 20))
+    bucket, rate = TokenBucket(), Rate.of(1000, 5000, 10, 20)
     assert bucket.use(rate, 50.0, 5000, 20) == 0.0
     assert bucket.use(rate, 50.0, 500, 0) == pytest.approx(0.5)
     assert bucket.use(rate, 51.0, 0, 0) == 0.0
@@ -44,13 +42,13 @@ def test_a_burst_passes_and_flows_back() -> None:
 
 
 def test_nobody_waits_longer_than_the_longest() -> None:
-    bucket, rate = TokenBucket(), Rate.of(ShapingLimits(Size(1024), Size(0), 1, 1))
+    bucket, rate = TokenBucket(), Rate.of(1024, 0, 1, 1)
     assert bucket.use(rate, 0.0, 10_000_000, 10_000) == LONGEST
     assert bucket.use(rate, LONGEST, 0, 0) == 0.0
 
 
 def test_zero_is_no_limit() -> None:
-    rate = Rate.of(ShapingLimits(Size(0), Size(0), 0, 0))
+    rate = Rate.of(0, 0, 0, 0)
     assert rate.unlimited
     assert TokenBucket().use(rate, 0.0, 1 << 40, 1 << 30) == 0.0
 

@@ -223,7 +223,7 @@ async def test_a_handler_runs_for_the_types_and_tags_that_it_names(
 
 
 NOTHING_NOTED = ('if_stored_in="notes"', ["nurse@localhost"])
-NAMED = ("of=_named", ["nurse@localhost"])
+NAMED = ("recipients_of=_named", ["nurse@localhost"])
 ALL = ("of=_all", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
 BROKEN = ("of=_broken", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
 
