@@ -25,7 +25,7 @@ class ConversationStore:
         told whose conversations the store has rejected."""
         self.conversations = host.storage.map("inbox", Conversation)
         self.summaries = host.storage.map("inbox-summary", Summary)
-        self.soon = host.storage.soon(INTERVAL, BUFFERED_BYTES, count)
+        self.soon = host.storage.write_behind(INTERVAL, BUFFERED_BYTES, count)
         self.buffers: dict[str, WriteBehindBuffer] = {}
         """By owner, while there is something that the store does not have."""
         self.cache = ConversationCache()

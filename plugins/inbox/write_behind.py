@@ -1,4 +1,4 @@
-"""The changes of one account's conversations that the store does not have yet: a note of `Storage.soon`."""
+"""The changes of one account's conversations that the store does not have yet: a note of `Storage.write_behind`."""
 
 from __future__ import annotations
 

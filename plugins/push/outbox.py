@@ -45,7 +45,7 @@ class Outbox:
         """When what waits is due, by the monotonic clock."""
         self._timers: dict[Key, tuple[float, Timer]] = {}
         """With the time for which it was set."""
-        self._soon = host.storage.soon(delay=0)
+        self._soon = host.storage.write_behind(delay=0)
 
     async def start(self) -> None:
         """Jobs of the last process. Raises StorageUnavailable."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness import Harness, condition, xml
-from xmppd.config.schema import StreamLimits
+from xmppd.config import StreamLimits
 from xmppd.stanza import parse_stanza
 from xmppd.xml import E, Element, alone, parse, parse_inside, quoted, to_bytes
 

@@ -9,7 +9,7 @@ import pytest
 from tests.storage.clocks import FakeClock, turn
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import Entry, LogAppend, Range, Release, Write
-from xmppd.storage.commits import Limits
+from xmppd.storage.group_commit import Limits
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 

@@ -15,14 +15,14 @@ from tests.storage.conftest import Recorder
 from xmppd.errors import StorageUnavailable
 from xmppd.storage import mongodb, open_storage
 from xmppd.storage.api import DataError, Entry, LogAppend, LogDelete, LogTrim, OwnerDelete, Range, StoreError
-from xmppd.storage.commits import Limits
+from xmppd.storage.group_commit import Limits
 from xmppd.storage.mongodb import MongoBackend
 from xmppd.storage.store import Store
 
 pytestmark = pytest.mark.mongodb
 
 A = "a@example.org"
-IMPATIENT = Limits(patience=1.0)
+IMPATIENT = Limits(commit_timeout=1.0)
 
 
 def entry(id: int) -> Entry:

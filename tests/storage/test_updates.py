@@ -10,7 +10,7 @@ from tests.storage.clocks import FakeClock, turn
 from tests.storage.conftest import Recorder
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError, OwnerDelete, Write
-from xmppd.storage.commits import Limits
+from xmppd.storage.group_commit import Limits
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -63,7 +63,7 @@ def backend() -> MemoryBackend:
 
 @pytest.fixture
 def memory(backend: MemoryBackend) -> Store:
-    return Store(backend, backend.clock, Limits(patience=10.0))
+    return Store(backend, backend.clock, Limits(commit_timeout=10.0))
 
 
 async def test_what_is_on_its_way_is_seen(memory: Store, backend: MemoryBackend, note: Recorder) -> None:

@@ -32,9 +32,9 @@ from ..server.library_advice import advice
 from ..server.listeners import ListenError, reason
 from ..server.reload import Reloader, certificate_problems, load_certificates
 from ..server.server import Server, server_secret
-from ..storage import GATHER, make_storage
+from ..storage import LINGER, make_storage
 from ..storage.api import StoreError
-from ..storage.commits import Limits
+from ..storage.group_commit import Limits
 from ..storage.memory import MemoryBackend
 from ..storage.store import Store
 from .beforehand import runs, taken, unusable
@@ -119,7 +119,7 @@ async def _made(config: ServerConfig, path: Path) -> Server:
     """The server with its plugins, its store opened; a mistake in a plugin leaves nothing behind."""
     clock = RealClock()
     store = config.store
-    bounds = Limits(gather=GATHER, patience=float(store.patience), queue_size=store.queue)
+    bounds = Limits(linger=LINGER, commit_timeout=float(store.patience), queue_size=store.queue)
     storage = make_storage(config.storage, clock, bounds, max_bytes=store.cache)
     server = Server(config, storage, clock)
     _load_plugins(server, path)

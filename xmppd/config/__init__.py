@@ -4,6 +4,7 @@ For plugin authors: `option`, `Duration`, `Size`; see `option` for the types an 
 """
 
 from .effective import effective, without_password
+from .limits import LimitsConfig, ShapingLimits, SignInLimits, StreamLimits
 from .load import bind, bind_options, problem_at
 from .nodes import joined
 from .option import RawOptions, option
@@ -12,13 +13,9 @@ from .schema import (
     DEFAULT_PATHS,
     SQLITE,
     HostConfig,
-    LimitsConfig,
     ListenerConfig,
     LogConfig,
     ServerConfig,
-    ShapingLimits,
-    SignInLimits,
-    StreamLimits,
     find_config,
     host_problem,
     load_config,

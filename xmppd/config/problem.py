@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+Where = str | tuple[str | int, ...]
+"""A place below an option: its name, or the way to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -37,7 +37,7 @@ class CursorWriter:
         self.host = host
         self.cursors = host.storage.map(CURSOR, CursorRecord, cached=True)
         self.log = host.storage.log(LOG)
-        self.soon = host.storage.soon(self.QUIET)
+        self.soon = host.storage.write_behind(self.QUIET)
         self.forgotten: dict[DeliveryCursor, set[int]] = {}
         """Hidden entries that were delivered and are to be deleted."""
         self._late: set[DeliveryCursor] = set()

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xmppd.clock import Clock
-    from xmppd.storage.api import Backend
-    from xmppd.storage.commits import Limits
+    from xmppd.storage.backend import Backend
+    from xmppd.storage.group_commit import Limits
     from xmppd.storage.store import Store
 
-GATHER = 0.001
+LINGER = 0.001
 """Seconds; a millisecond that nobody notices saves a quarter of the CPU at 2,000 messages a second."""
 
 # Plugins import xmppd.storage.api, which runs this module: drivers are imported only when one is chosen.
@@ -53,10 +53,10 @@ def make_storage(
     max_bytes: int = 256 << 20,
 ) -> Store:
     """The store that `url` names (see `make_backend`), not opened. Raises StoreError."""
-    from xmppd.storage.commits import Limits
+    from xmppd.storage.group_commit import Limits
     from xmppd.storage.store import Store
 
-    return Store(make_backend(url, clock), clock, limits or Limits(gather=GATHER), max_owners, max_bytes)
+    return Store(make_backend(url, clock), clock, limits or Limits(linger=LINGER), max_owners, max_bytes)
 
 
 async def open_storage(

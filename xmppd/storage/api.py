@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -144,6 +144,14 @@ class Range:
     ids: tuple[int, ...] | None = None
     flags: int = 0
     without: int = 0
+
+
+class DataError(Exception):
+    """The store refuses these writes for what they hold: repeating does not help."""
+
+
+class StoreError(Exception):
+    """The store cannot be used as it is: damaged, of a newer version, in use. The operator must act."""
 
 
 class Map(Protocol[T]):
@@ -293,7 +301,7 @@ class Note(Protocol):
         ...
 
 
-class Soon(Protocol):
+class WriteBehind(Protocol):
     """Notes by key: stored with the next batch that is committed anyway, or after a delay. A crash may take what is not
     stored yet; while the store is away it is tried again, and at the stop it is stored.
 
@@ -381,9 +389,9 @@ class Storage(Protocol):
         """Ask it whenever a batch is sealed whether it has something for it."""
         ...
 
-    def soon(
+    def write_behind(
         self, delay: float = 1.0, limit: int = 4 << 20, prepare: Callable[[Any], Awaitable[object]] | None = None
-    ) -> Soon:
+    ) -> WriteBehind:
         """For what may be stored a moment later, at the latest after `delay` seconds; `limit`: bytes that may wait.
 
         `prepare` is for notes that must read before they can be written. It is called with each when the delay is over
@@ -425,51 +433,3 @@ class Storage(Protocol):
         ...
 
     def unpin(self, owner: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Row(Generic[T]):
-    """A stored record as a backend gives it back: `value` in builtin types."""
-
-    map: str
-    key: str
-    value: T
-
-
-Done = Callable[[Exception | None], None]
-
-
-class DataError(Exception):
-    """The store refuses these writes for what they hold: repeating does not help."""
-
-
-class StoreError(Exception):
-    """The store cannot be used as it is: damaged, of a newer version, in use. The operator must act."""
-
-
-class Backend(Protocol):
-    """One kind of store. Errors: StorageUnavailable (try again later) or DataError."""
-
-    atomic: bool
-    """Whether a commit is all or nothing."""
-
-    async def open(self) -> None:
-        """Make ready. Raises StoreError, or StorageUnavailable when trying again may help."""
-        ...
-
-    async def close(self) -> None: ...
-
-    def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
-        """Start to make `writes` durable; `done` is called later, on the event loop. One at a time.
-
-        Writes take effect in their order; where the store is not atomic, log entries come before records.
-        """
-        ...
-
-    async def load(self, owner: str, maps: Sequence[str]) -> list[Row[Any]]: ...
-    async def read(self, map: str, owner: str, key: str) -> Any | None: ...
-    async def owners(self, map: str, domain: str, after: str, limit: int) -> list[str]: ...
-    async def scan(self, map: str, domain: str, after: tuple[str, str], limit: int) -> list[tuple[str, Row[Any]]]: ...
-    async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]: ...
-    async def count(self, log: str, owner: str, range: Range, limit: int | None) -> int: ...
-    async def last_id(self, log: str, owner: str) -> int: ...

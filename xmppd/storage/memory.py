@@ -11,7 +11,6 @@ from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import (
     AbsoluteWrite,
     DataError,
-    Done,
     Entry,
     LogAppend,
     LogDelete,
@@ -22,8 +21,8 @@ from xmppd.storage.api import (
     MapPut,
     OwnerDelete,
     Range,
-    Row,
 )
+from xmppd.storage.backend import Done, Row
 from xmppd.storage.codec import bounds, check_entry, check_text, matches, pack, unpack
 
 Pending = tuple[Sequence[AbsoluteWrite], Done]

@@ -27,7 +27,6 @@ from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import (
     AbsoluteWrite,
     DataError,
-    Done,
     Entry,
     LogAppend,
     LogDelete,
@@ -38,9 +37,9 @@ from xmppd.storage.api import (
     MapPut,
     OwnerDelete,
     Range,
-    Row,
     StoreError,
 )
+from xmppd.storage.backend import Done, Row
 from xmppd.storage.codec import check_entry, clamp
 from xmppd.storage.mongodb_documents import (
     DUPLICATE,

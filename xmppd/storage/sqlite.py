@@ -18,7 +18,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from xmppd.errors import StorageUnavailable
-from xmppd.storage.api import AbsoluteWrite, Done, Entry, Range, Row, StoreError
+from xmppd.storage.api import AbsoluteWrite, Entry, Range, StoreError
+from xmppd.storage.backend import Done, Row
 from xmppd.storage.sqlite_read import Reader
 from xmppd.storage.sqlite_schema import prepare, translate
 from xmppd.storage.sqlite_write import Writer

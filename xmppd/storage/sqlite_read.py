@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from xmppd.storage.api import Entry, Range, Row
+from xmppd.storage.api import Entry, Range
+from xmppd.storage.backend import Row
 from xmppd.storage.codec import HIGHEST, LOWEST, bounds, unpack
 from xmppd.storage.sqlite_schema import connect
 

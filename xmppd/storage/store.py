@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 from xmppd.clock import Clock
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.storage.api import (
-    Backend,
     Batch,
     DataError,
     Entry,
@@ -29,10 +28,11 @@ from xmppd.storage.api import (
     StoreError,
     Write,
 )
-from xmppd.storage.commits import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
-from xmppd.storage.resident import WorkingSet, convert, weight
-from xmppd.storage.soon import BOUND, Notes, Soon
+from xmppd.storage.backend import Backend
+from xmppd.storage.group_commit import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
 from xmppd.storage.updates import Updates, shown
+from xmppd.storage.working_set import WorkingSet, convert, weight
+from xmppd.storage.write_behind import BOUND, Notes, WriteBehind
 
 T = TypeVar("T")
 
@@ -258,10 +258,10 @@ class Store(GroupCommit):
 
     # ---- notes
 
-    def soon(
+    def write_behind(
         self, delay: float = 1.0, limit: int = BOUND, prepare: Callable[[Any], Awaitable[object]] | None = None
-    ) -> Soon:
-        return Soon(self, delay, limit, prepare)
+    ) -> WriteBehind:
+        return WriteBehind(self, delay, limit, prepare)
 
     def notes(self, map: Map[T], delay: float = 1.0, limit: int = BOUND) -> Notes[T]:
         return Notes(self, map, delay, limit, weight)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xmppd.storage.api import AbsoluteWrite, Item, MapClear, MapDelete, MapPut, MapUpdate, OwnerDelete, Write
-from xmppd.storage.resident import WorkingSet, convert
+from xmppd.storage.working_set import WorkingSet, convert
 
 log = logging.getLogger("xmppd.storage")
 

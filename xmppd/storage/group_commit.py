@@ -16,7 +16,6 @@ from xmppd.clock import Clock, Timer
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.observe.metrics import StoreCounts
 from xmppd.storage.api import (
-    Backend,
     Batch,
     DataError,
     Item,
@@ -29,6 +28,7 @@ from xmppd.storage.api import (
     Rider,
     Write,
 )
+from xmppd.storage.backend import Backend
 
 log = logging.getLogger("xmppd.storage")
 
@@ -43,16 +43,16 @@ class Limits:
     """Bounds of the queue in front of a backend.
 
     `rows`, `size` (bytes): of one batch; `queue_rows`, `queue_size`: of all that is not decided;
-    `patience`: seconds that a commit may hang or fail before new writes are refused; `gather`: seconds that a small
-    batch waits for company (each commit costs the same, however little it holds; measured in docs/explanation).
+    `commit_timeout`: seconds that a commit may hang or fail before new writes are refused; `linger`: seconds that a
+    small batch waits for company (each commit costs the same, however little it holds).
     """
 
     rows: int = 2_000
     size: int = 4 << 20
     queue_rows: int = 64_000
     queue_size: int = 64 << 20
-    patience: float = 10.0
-    gather: float = 0.0
+    commit_timeout: float = 10.0
+    linger: float = 0.0
 
 
 SMALL = 64
@@ -179,8 +179,8 @@ class GroupCommit:
 
     def _ask_turn(self) -> None:
         self._turn_asked = True
-        if self.limits.gather:
-            self.clock.call_later(self.limits.gather, self._turn)
+        if self.limits.linger:
+            self.clock.call_later(self.limits.linger, self._turn)
         else:
             self.clock.call_soon(self._turn)
 
@@ -209,7 +209,7 @@ class GroupCommit:
         self._parts = [(0, len(batch.items))]
         self._since = self.clock.monotonic()
         if self._watch_timer is None:
-            self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
+            self._watch_timer = self.clock.call_later(self.limits.commit_timeout, self._watch)
         self._submit()
 
     def _take_riders(self, batch: Batch) -> None:
@@ -323,7 +323,7 @@ class GroupCommit:
 
     def _gathers(self) -> bool:
         """What waits is so little that it waits for more."""
-        return bool(self.limits.gather) and len(self._waiting) == 1 and self._waiting[0].rows < SMALL
+        return bool(self.limits.linger) and len(self._waiting) == 1 and self._waiting[0].rows < SMALL
 
     def _apply(self, writes: Sequence[Any]) -> None:
         """Committed writes, before anything is released: the store brings its memory up to date here."""
@@ -359,7 +359,7 @@ class GroupCommit:
                 try:
                     callback()
                 except Exception:
-                    log.exception("a callback on relief failed; the next one runs")
+                    log.exception("a callback after congestion failed; the next one runs")
 
     # --- errors ---
 
@@ -392,11 +392,11 @@ class GroupCommit:
         self._delay = min(LAST_RETRY, self._delay * 2)
 
     def _watch(self) -> None:
-        """Runs every `patience` seconds while there is work: is the part in flight as old?"""
+        """Runs every `commit_timeout` seconds while there is work: is the part in flight as old?"""
         self._watch_timer = None
         if self._flying is None:
             return
-        left = self._since + self.limits.patience - self.clock.monotonic()
+        left = self._since + self.limits.commit_timeout - self.clock.monotonic()
         if left > 0.001:
             self._watch_timer = self.clock.call_later(left, self._watch)
         else:
@@ -437,7 +437,7 @@ class GroupCommit:
         self._outage, self._delay = None, FIRST_RETRY
         self.available = True
         if self._watch_timer is None:
-            self._watch_timer = self.clock.call_later(self.limits.patience, self._watch)
+            self._watch_timer = self.clock.call_later(self.limits.commit_timeout, self._watch)
 
     @property
     def outage(self) -> float:

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from xmppd.errors import LocalError
-from xmppd.storage.api import AbsoluteWrite, Backend, LogAppend, MapClear, MapDelete, MapPut, OwnerDelete, Row
+from xmppd.storage.api import AbsoluteWrite, LogAppend, MapClear, MapDelete, MapPut, OwnerDelete
+from xmppd.storage.backend import Backend, Row
 
 log = logging.getLogger("xmppd.storage")
 

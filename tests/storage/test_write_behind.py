@@ -11,7 +11,7 @@ from tests.storage.clocks import FakeClock, turn
 from tests.storage.conftest import Recorder
 from xmppd.errors import ResourceConstraint, StorageUnavailable
 from xmppd.storage.api import DataError, Entry, LogAppend, MapPut
-from xmppd.storage.commits import RIDING, Limits
+from xmppd.storage.group_commit import RIDING, Limits
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -40,7 +40,7 @@ def backend(clock: FakeClock) -> MemoryBackend:
 
 @pytest.fixture
 def memory(backend: MemoryBackend, clock: FakeClock) -> Store:
-    return Store(backend, clock, Limits(patience=10.0))
+    return Store(backend, clock, Limits(commit_timeout=10.0))
 
 
 async def test_it_goes_along_with_a_batch(memory: Store, backend: MemoryBackend, note: Recorder) -> None:
@@ -151,7 +151,7 @@ class Position:
 
 
 async def test_it_is_written_as_it_is_then(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
-    soon, position = memory.soon(), Position()
+    soon, position = memory.write_behind(), Position()
     soon.note("x", position)
     position.position = 3
     backend.hold()
@@ -166,7 +166,7 @@ async def test_it_is_written_as_it_is_then(memory: Store, backend: MemoryBackend
 
 async def test_at_once_means_at_the_next_turn(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
     """Without a timer; a store that is known to be away says so, and is not asked in every turn."""
-    soon, position = memory.soon(delay=0), Position()
+    soon, position = memory.write_behind(delay=0), Position()
     soon.note("x", position)
     await turn()
     assert position.seen == ["stored"]
@@ -208,7 +208,7 @@ async def test_what_must_read_first_is_prepared_when_it_is_due(
         await turn()
         each.read = each.noted
 
-    soon, each = memory.soon(prepare=prepare), Read("x")
+    soon, each = memory.write_behind(prepare=prepare), Read("x")
     each.noted = 1
     soon.note("x", each)
     memory.join([MESSAGE], note("message"))
@@ -239,7 +239,7 @@ async def test_what_cannot_be_read_is_tried_again_or_given_up(
         if each.key == "x" and errors:
             raise errors.pop(0)
 
-    soon, bad, good = memory.soon(prepare=prepare), Read("x"), Read("y")
+    soon, bad, good = memory.write_behind(prepare=prepare), Read("x"), Read("y")
     soon.note("x", bad)
     soon.note("y", good)
     with pytest.raises(StorageUnavailable):
@@ -260,7 +260,7 @@ async def test_many_are_prepared_without_keeping_the_loop(memory: Store) -> None
     async def prepare(each: Read) -> None:
         prepared.append(each)
 
-    soon = memory.soon(delay=0, prepare=prepare)
+    soon = memory.write_behind(delay=0, prepare=prepare)
     for number in range(1000):
         soon.note(number, Read(str(number)))
     for _ in range(4):
@@ -274,7 +274,7 @@ async def test_what_has_no_room_in_one_batch_does_not_wait_for_the_next_time(
     backend: MemoryBackend, clock: FakeClock
 ) -> None:
     memory = Store(backend, clock, Limits(rows=10))
-    soon = memory.soon()
+    soon = memory.write_behind()
     for number in range(95):
         soon.note(number, Read(str(number)))
     await clock.advance(1)
@@ -310,7 +310,7 @@ async def test_a_newer_value_on_its_way_is_seen_and_waited_for(
 
 
 async def test_bytes_are_held_up_to_the_bound(memory: Store) -> None:
-    soon = memory.soon(limit=100)
+    soon = memory.write_behind(limit=100)
     soon.hold(90)
     with pytest.raises(ResourceConstraint):
         soon.hold(20)

@@ -11,7 +11,8 @@ import pytest
 
 from tests.storage.clocks import FakeClock, turn
 from xmppd.errors import LocalError, StorageUnavailable
-from xmppd.storage.api import MapPut, OwnerDelete, Row, Write
+from xmppd.storage.api import MapPut, OwnerDelete, Write
+from xmppd.storage.backend import Row
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 

@@ -40,7 +40,7 @@ class Committing(Protocol):
     def send_riders(self, release: Release) -> Batch: ...
 
 
-class Soon:
+class WriteBehind:
     """Notes by key, the oldest first. The last one of a key counts; a store that is away is tried again."""
 
     def __init__(
@@ -244,7 +244,7 @@ class _Ride:
 
     __slots__ = ("soon", "taken")
 
-    def __init__(self, soon: Soon, taken: dict[Hashable, Note]) -> None:
+    def __init__(self, soon: WriteBehind, taken: dict[Hashable, Note]) -> None:
         self.soon, self.taken = soon, taken
 
     def committed(self) -> None:
@@ -296,7 +296,7 @@ class Notes(Generic[T]):
 
     def __init__(self, storage: Committing, map: Map[T], delay: float, limit: int, weigh: Callable[[str, Any], int]):
         self.map = map
-        self.soon = Soon(storage, delay, limit)
+        self.soon = WriteBehind(storage, delay, limit)
         self._weigh = weigh
 
     def put(self, owner: str, key: str, value: T | None) -> None:

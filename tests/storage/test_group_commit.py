@@ -12,7 +12,7 @@ from tests.storage.clocks import FakeClock, turn
 from tests.storage.conftest import Recorder
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.storage.api import DataError, Entry, LogAppend, MapPut, Range, Write
-from xmppd.storage.commits import Limits
+from xmppd.storage.group_commit import Limits
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -42,7 +42,7 @@ def backend(clock: FakeClock) -> MemoryBackend:
 
 @pytest.fixture
 def store(backend: MemoryBackend, clock: FakeClock) -> Store:
-    return Store(backend, clock, Limits(rows=4, queue_rows=40, patience=10.0))
+    return Store(backend, clock, Limits(rows=4, queue_rows=40, commit_timeout=10.0))
 
 
 def sizes(backend: MemoryBackend) -> list[int]:
