@@ -165,9 +165,9 @@ class GroupChat(Plugin[Config]):
         for bare, slot in list(self.rooms.slots.items()):
             if slot.room is None or slot.room.sessions or slot.room.is_persistent():
                 continue
-            async with self.rooms.exclusive(JID.parse(bare)) as held:
-                if held.room is not None and not held.room.sessions and not held.room.is_persistent():
-                    await self.service.carry_out(held, destroy_room(held.room))
+            async with self.rooms.exclusive(JID.parse(bare)) as slot:
+                if slot.room is not None and not slot.room.sessions and not slot.room.is_persistent():
+                    await self.service.carry_out(slot, destroy_room(slot.room))
 
     async def stop(self) -> None:
         """Occupants whose session ends with the process have left; the others will find their places."""

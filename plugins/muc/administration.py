@@ -106,7 +106,7 @@ def administer(room: RoomState, who: JID, items: Iterable[AdminItem], service_ad
             for occupant, role, reason in roles
             if role is Role.NONE and room.occupants.get(occupant.key) is occupant
         }
-        # Section 8.2: who is put out hears of it before the moderator does, the others behind the answer.
+        # Section 8.2: who is kicked hears of it before the moderator does, the others behind the answer.
         effects, rest = remove_occupants(room, kicked.values())
         plan.before_reply = len(effects)
         effects += rest

@@ -80,41 +80,35 @@ def handle_groupchat(service: RoomService, slot: RoomSlot, room: RoomState, arri
         expiry = host.find(EXPIRY) if EPHEMERAL_TAG in stanza.tags else None
         for write in expiry.timed(room.jid.bare, entry.id, stanza) if expiry is not None else ():
             arrival.write(write)
-    said = RoomSaid(room.jid, out, entry.id if entry is not None else 0, room.absent_members, room.attending)
-    if said.id:
+    event = RoomSaid(room.jid, out, entry.id if entry is not None else 0, room.absent_members, room.attending)
+    if event.id:
         for home in service.account_hosts():
-            for write in home.gather(ROOM_SAYS, said):
+            for write in home.gather(ROOM_SAYS, event):
                 arrival.write(write)
     fan_out = host.router.fan_out
     arrival.behind(slot.lane)
-    arrival.then(lambda: fan_out(out, room.all_jids(), said.id))
-    arrival.then(lambda: _tell_account_hosts(service, said))
+    arrival.then(lambda: fan_out(out, room.all_jids(), event.id))
+    arrival.then(lambda: _tell_account_hosts(service, event))
     retracted = retracted_id(stanza)
     if retracted:
-        _retract(
-            service,
-            room,
-            arrival,
-            PendingRetraction(who.bare, retracted, out.id, since=host.router.since(who)),
-            said.id,
-        )
+        pending = PendingRetraction(who.bare, retracted, out.id, since=host.router.since(who))
+        _retract(service, room.jid.bare, arrival, pending, event.id)
 
 
-def _tell_account_hosts(service: RoomService, said: RoomSaid) -> None:
+def _tell_account_hosts(service: RoomService, event: RoomSaid) -> None:
     """So that members who are not in the room can be woken."""
     for home in service.account_hosts():
-        home.tell(ROOM_SAID, said)
+        home.tell(ROOM_SAID, event)
 
 
-def _retract(service: RoomService, room: RoomState, arrival: Arrival, pending: PendingRetraction, id: int) -> None:
+def _retract(service: RoomService, bare: str, arrival: Arrival, pending: PendingRetraction, id: int) -> None:
     """Have a tombstone written in place of a message. `id`: of the retraction in the archive, 0 if it is not there."""
-    bare = room.jid.bare
     if id:
         arrival.write(service.retractions.store_pending(bare, id, pending))
     arrival.then(lambda: service.spawn(service.retractions.write_tombstone(bare, id, pending), "retract"))
 
 
-# ---- what the occupants get, what the archive gets
+# ---- the message to the occupants, the entry in the archive
 
 
 def reflect_message(room: RoomState, who: JID, stanza: Stanza, now: int) -> tuple[Stanza, Entry | None]:

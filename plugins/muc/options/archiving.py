@@ -1,6 +1,6 @@
-"""muc#roomconfig_enablearchiving: messages are kept in the room's archive (XEP-0313 section 5.1.2).
+"""muc#roomconfig_enablearchiving: messages go into the room's archive (XEP-0313 section 5.1.2).
 
-muc#roomconfig_enablelogging is the registered name of the same option: the archive is read by all who may enter, and
+muc#roomconfig_enablelogging is the registered name of the same option: the archive is read by all who may join, and
 that is what status codes 170 and 171 warn of (XEP-0045 sections 7.2.11 and 10.2.1).
 """
 

@@ -1,4 +1,4 @@
-"""muc#maxhistoryfetch: how many messages one gets on entering (XEP-0045 section 7.2.13)."""
+"""muc#maxhistoryfetch: how many messages one gets on joining (XEP-0045 section 7.2.13)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from ..model import Affiliation, JoinRequest, Value
 from .base import Option, OptionRoom
 
 RESERVE = 20
-"""So many admins and owners more may enter a full room."""
+"""So many admins and owners more may join a full room."""
 
 
 class MaxUsers(Option):

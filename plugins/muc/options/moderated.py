@@ -1,4 +1,4 @@
-"""muc#roomconfig_moderatedroom: the unaffiliated enter without voice (XEP-0045 sections 5.1.2, 7.4)."""
+"""muc#roomconfig_moderatedroom: the unaffiliated join without voice (XEP-0045 sections 5.1.2, 7.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A password to enter (XEP-0045 section 7.2.5): two fields, one value, "" for none."""
+"""A password to join (XEP-0045 section 7.2.5): two fields, one value, "" for none."""
 
 from __future__ import annotations
 
