@@ -1,28 +1,107 @@
-"""XEP-0133: Service Administration: what administrators do from their clients, by ad-hoc commands."""
+"""XEP-0133: Service Administration: what administrators do from their clients, by ad-hoc commands. Every operation of a
+host is one, those of other plugins too (contracts.admin)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final
 
+from xmppd.contracts.admin import (
+    ADMIN_NS,
+    OPERATIONS_NS,
+    AccountJid,
+    AdHoc,
+    Argument,
+    Caller,
+    Code,
+    Kind,
+    Operation,
+    OperationError,
+    Page,
+    Parameter,
+    Result,
+    Shown,
+    Text,
+    operation,
+)
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
-from xmppd.contracts.roster import ROSTER
-from xmppd.errors import ItemNotFound, JidMalformed, MalformedJid, NotAcceptable
+from xmppd.contracts.roster import ROSTER, RosterItem
+from xmppd.errors import (
+    Conflict,
+    Forbidden,
+    InternalServerError,
+    ItemNotFound,
+    NotAcceptable,
+    ResourceConstraint,
+    StanzaError,
+)
 from xmppd.plugin import JID, E, Element, NoConfig, Plugin, Xep, on
 from xmppd.stanza import message
 from xmppd.xep.forms import Field, Submitted, form
 
-NS: Final = "http://jabber.org/protocol/admin"
-RELEASE: Final = "urn:xmppd:release-name"
-"""A command of our own: XEP-0133 knows no quarantine."""
+ROSTER_NS: Final = "jabber:iq:roster"
 LISTED: Final = 500
-MOST: Final = 200
-ONE: Final = Field("accountjid", "jid-single", "The account", required=True)
-SEVERAL: Final = Field("accountjids", "jid-multi", "The accounts", required=True)
-SECRET: Final = Field("password", "text-private", "The password", required=True)
-TEXT: Final = Field("announcement", "text-multi", "What to say", required=True)
-Work = Callable[[Submitted], Awaitable[Done]]
+TYPES: Final[Mapping[Kind, str]] = {
+    Kind.ACCOUNT: "jid-single",
+    Kind.DEVICE: "jid-single",
+    Kind.ADDRESS: "jid-single",
+    Kind.SECRET: "text-private",
+    Kind.TEXT: "text-multi",
+    Kind.FLAG: "boolean",
+    Kind.CHOICE: "list-single",
+}
+"""Of fields with one value; text-single for the other kinds."""
+ERRORS: Final[Mapping[Code, type[StanzaError]]] = {
+    Code.INVALID: NotAcceptable,
+    Code.FORBIDDEN: Forbidden,
+    Code.NOT_FOUND: ItemNotFound,
+    Code.CONFLICT: Conflict,
+    Code.UNAVAILABLE: ResourceConstraint,
+}
+
+
+class Roster(Result, frozen=True):
+    """`contacts`: name and subscription by address."""
+
+    jid: JID
+    contacts: dict[str, tuple[str, str]]
+
+    def text(self) -> str:
+        return "\n".join(
+            f"{contact} ({subscription}){f' {name}' if name else ''}"
+            for contact, (name, subscription) in self.contacts.items()
+        )
+
+
+class Statistics(Result, frozen=True):
+    """`addresses`: where its devices are connected from; `contacts`: how many; `online`: resources."""
+
+    addresses: tuple[str, ...]
+    contacts: int
+    online: tuple[str, ...]
+
+
+class Told(Result, frozen=True):
+    accounts: int
+
+    def text(self) -> str:
+        return f"told {self.accounts}"
+
+
+def roster_query(result: Roster) -> Element:
+    """Section 4.7."""
+    query = E("query", ROSTER_NS)
+    for contact, (name, subscription) in result.contacts.items():
+        attributes = {"jid": contact, "subscription": subscription}
+        query.append(E("item", ROSTER_NS, attributes | ({"name": name} if name else {})))
+    return query
+
+
+STATISTICS: Final = (
+    Shown("addresses", "ipaddresses", "list-multi", "Addresses"),
+    Shown("contacts", "rostersize", "text-single", "Contacts"),
+    Shown("online", "onlineresources", "text-multi", "Online"),
+)
 
 
 class Administration(Plugin[NoConfig]):
@@ -30,203 +109,185 @@ class Administration(Plugin[NoConfig]):
         Xep(133, "1.2.0", "accounts, sessions, announcements, counts and lists; no message of the day, no white lists"),
     )
 
-    def setup(self) -> None:
-        self.accounts = self.host.server.accounts
-        asking: dict[str, tuple[str, tuple[Field, ...], Work]] = {
-            "add-user": ("Add an account", (ONE, SECRET, Field("password-verify", "text-private", "Again")), self.add),
-            "delete-user": ("Delete accounts and all that they own", (SEVERAL,), self.delete),
-            RELEASE: ("Give the name of a deleted account free", (ONE,), self.release),
-            "disable-user": ("Disable accounts", (SEVERAL,), partial(self.disable, True)),
-            "reenable-user": ("Enable accounts again", (SEVERAL,), partial(self.disable, False)),
-            "end-user-session": ("End sessions", (SEVERAL,), self.end_sessions),
-            "change-user-password": ("Change a password", (ONE, SECRET), self.password),
-            "get-user-roster": ("Show a contact list", (ONE,), self.roster),
-            "user-stats": ("Show an account", (ONE,), self.statistics),
-            "announce": ("Tell all who are online", (TEXT,), self.announce),
-        }
-        telling: dict[str, tuple[str, Callable[[], Awaitable[list[str]]]]] = {
-            "registered-users": ("registered accounts", self.registered),
-            "online-users": ("accounts online", self.online),
-            "active-users": ("accounts in use", self.active),
-            "disabled-users": ("disabled accounts", self.disabled),
-        }
+    async def start(self) -> None:
+        found = self.host.server.operations.of(self.host.domain)
         self.offered = [
-            *(_asks(node, title, fields, work) for node, (title, fields, work) in asking.items()),
-            *(_counts(node, title, find) for node, (title, find) in telling.items()),
-            *(_lists(node, title, find) for node, (title, find) in telling.items()),
+            self.command(each, shown) for each in found for shown in each.forms or (_own(each.description.name),)
         ]
 
     @on(COMMANDS)
     def offer(self, ask: CommandAsk) -> Iterable[Command]:
         return self.offered if ask.account is None else ()
 
-    # ---- accounts (sections 4.1 to 4.6)
+    # ---- an operation as a command
 
-    async def add(self, found: Submitted) -> Done:
-        jid, password = self._one(found), found.text("password") or ""
-        again = found.text("password-verify")
-        if not password or again not in (None, "", password):
-            raise NotAcceptable("the passwords differ, or there is none")
-        try:
-            await self.accounts.create(jid, password)
-        except ValueError as error:
-            raise NotAcceptable(str(error)) from None
-        return Done(f"{jid} is there")
-
-    async def delete(self, found: Submitted) -> Done:
-        for jid in await self._several(found):
-            await self.accounts.delete(jid)
-        return Done("deleted; the last traces elsewhere on this server go in the background")
-
-    async def release(self, found: Submitted) -> Done:
-        jid = self._one(found)
-        await self.accounts.release(jid)
-        return Done(f"{jid} can be added again")
-
-    async def disable(self, disabled: bool, found: Submitted) -> Done:
-        for jid in await self._several(found):
-            await self.accounts.set_disabled(jid, disabled)
-        return Done("disabled" if disabled else "enabled")
-
-    async def password(self, found: Submitted) -> Done:
-        jid = await self._there(self._one(found))
-        try:
-            await self.accounts.set_password(jid, found.text("password") or "")
-        except ValueError as error:
-            raise NotAcceptable(str(error)) from None
-        return Done("changed; its sessions have ended")
-
-    async def end_sessions(self, found: Submitted) -> Done:
-        """Section 4.5: of a bare JID all, of a full one that."""
-        count = 0
-        for text in found.values.get("accountjids", ())[:MOST]:
-            jid = self._jid(text)
-            account = self.host.account(jid.bare)
-            for session in list(account.sessions.values()) if account is not None else ():
-                if not jid.resource or session.resource == jid.resource:
-                    self.host.server.session_manager.end(session, "policy-violation")
-                    count += 1
-        return Done(f"{count} sessions have ended")
-
-    async def roster(self, found: Submitted) -> Done:
-        jid = await self._there(self._one(found))
-        await self.host.open_account(jid)
-        items = self.host.service(ROSTER).items(jid.bare)
-        query = E("query", "jabber:iq:roster")
-        for contact, item in sorted(items.items()):
-            if item.listed:
-                attributes = {"jid": contact, "subscription": item.subscription}
-                query.append(E("item", "jabber:iq:roster", attributes | ({"name": item.name} if item.name else {})))
-        return Done(form=_result([Field("accountjid", "jid-single", values=(jid.bare,))], query))
-
-    async def statistics(self, found: Submitted) -> Done:
-        jid = await self._there(self._one(found))
-        account = await self.host.open_account(jid)
-        sessions = list(account.sessions.values()) if account is not None else []
-        items = self.host.service(ROSTER).items(jid.bare).values()
-        peers = [session.stream.peer for session in sessions if session.stream is not None]
-        fields = [
-            Field("ipaddresses", "list-multi", "Addresses", tuple(peers)),
-            Field("rostersize", "text-single", "Contacts", (str(sum(item.listed for item in items)),)),
-            Field("onlineresources", "text-multi", "Online", tuple(session.resource for session in sessions)),
+    def command(self, operation: Operation, shown: AdHoc) -> Command:
+        title = shown.title or operation.description.summary.rstrip(".")
+        form_type = OPERATIONS_NS if shown.node.startswith(OPERATIONS_NS) else ADMIN_NS
+        asked = [
+            each
+            for each in operation.description.parameters
+            if each.name not in shown.fixed and each.kind is not Kind.DOMAIN
         ]
-        return Done(form=_result(fields))
 
-    # ---- all of them (sections 4.13 to 4.23)
+        async def first(call: Call) -> Ask | Done:
+            if not asked and not operation.description.dangerous:
+                return await run({})
+            warning = "This cannot be undone." if operation.description.dangerous else ""
+            return Ask(form("form", form_type, _fields(asked, shown), title, warning), complete=filled)
 
-    async def registered(self) -> list[str]:
-        found: list[str] = []
-        while page := await self.accounts.list(self.host.domain, found[-1] if found else ""):
-            found += page
-        return found
+        async def filled(call: Call) -> Done:
+            if call.form is None or call.form.type != "submit":
+                raise NotAcceptable("where is the form?")
+            return await run(_values(asked, shown, call.form))
 
-    async def online(self) -> list[str]:
-        accounts = self.host.accounts.items()
-        return sorted(bare for bare, account in accounts if account is not None and account.available())
+        async def run(given: dict[str, Any]) -> Done:
+            try:
+                result, note = await self._run(operation, {**given, **shown.fixed})
+            except OperationError as error:
+                if error.code is Code.FAILED:
+                    return Done(str(error), "error")
+                raise ERRORS.get(error.code, InternalServerError)(str(error)) from None
+            if not shown.results:
+                return _told(form_type, result)
+            made = form("result", form_type, [_field(each, result) for each in shown.results])
+            if shown.payload is not None:
+                made.append(shown.payload(result))
+            return Done(note, form=made)
 
-    async def active(self) -> list[str]:
-        """Somebody is connected."""
-        accounts = self.host.accounts.items()
-        return sorted(
-            bare
-            for bare, account in accounts
-            if account is not None and any(session.stream is not None for session in account.sessions.values())
-        )
+        return Command(shown.node, title, Who.ADMIN, first)
 
-    async def disabled(self) -> list[str]:
-        return [bare for bare in await self.registered() if await self.accounts.is_disabled(JID.parse(bare))]
+    async def _run(self, operation: Operation, given: dict[str, Any]) -> tuple[Result, str]:
+        """The result (the beginning of a list), and what is to be said of it. Raises OperationError."""
+        host = self.host.domain
+        caller = Caller(f"an administrator of {host}", frozenset((host,)))
+        for each in operation.description.parameters:
+            if each.kind is Kind.DOMAIN:
+                given[each.name] = host
+        operations = self.host.server.operations
+        name = operation.name
+        result = await operations.run(name, given, caller, host)
+        items = list(result.items) if isinstance(result, Page) else []
+        while isinstance(result, Page) and result.next:
+            result = await operations.run(name, {**given, "after": result.next}, caller, host)
+            items += result.items if isinstance(result, Page) else ()
+        if not isinstance(result, Page):
+            return result, ""
+        note = f"the first {LISTED} of {len(items)}" if len(items) > LISTED else ""
+        return Page(tuple(items[:LISTED])), note
 
-    async def announce(self, found: Submitted) -> Done:
+    # ---- operations of our own
+
+    @operation(
+        "user.roster",
+        "Show a contact list.",
+        forms=(
+            AdHoc(
+                f"{ADMIN_NS}#get-user-roster",
+                fields={"jid": "accountjid"},
+                results=(Shown("jid", "accountjid", "jid-single"),),
+                payload=roster_query,
+            ),
+        ),
+    )
+    async def roster(self, jid: Annotated[AccountJid, Argument("The account.")]) -> Roster:
+        listed = {contact: item for contact, item in (await self._items(jid)).items() if item.listed}
+        return Roster(jid, {contact: (item.name, item.subscription) for contact, item in sorted(listed.items())})
+
+    @operation(
+        "user.show",
+        "Show an account.",
+        forms=(AdHoc(f"{ADMIN_NS}#user-stats", fields={"jid": "accountjid"}, results=STATISTICS),),
+    )
+    async def statistics(self, jid: Annotated[AccountJid, Argument("The account.")]) -> Statistics:
+        items = (await self._items(jid)).values()
+        account = self.host.account(jid.bare)
+        sessions = list(account.sessions.values()) if account is not None else []
+        peers = tuple(session.stream.peer for session in sessions if session.stream is not None)
+        return Statistics(peers, sum(item.listed for item in items), tuple(session.resource for session in sessions))
+
+    @operation(
+        "announce",
+        "Tell all who are online.",
+        forms=(AdHoc(f"{ADMIN_NS}#announce", fields={"text": "announcement"}),),
+    )
+    async def announce(
+        self,
+        text: Annotated[Text, Argument("What to say.")],
+    ) -> Told:
         """Section 4.23: a headline, so that it waits for nobody."""
-        text = "\n".join(found.values.get("announcement", ()))
         if not text.strip():
             raise NotAcceptable("what?")
-        online = await self.online()
-        for bare in online:
+        accounts = self.host.accounts.items()
+        online = [account.jid for _, account in accounts if account is not None and account.available()]
+        for jid in online:
             body = E("body", "jabber:client", {}, text)
-            self.host.deliver(message("headline", body, to=JID.parse(bare), sender=self.host.jid))
-        return Done(f"told {len(online)}")
+            self.host.deliver(message("headline", body, to=jid, sender=self.host.jid))
+        return Told(len(online))
 
-    # ---- whom
-
-    def _jid(self, text: str) -> JID:
-        try:
-            jid = JID.parse(text.strip())
-        except MalformedJid:
-            raise JidMalformed(f"{text} is no address") from None
-        if not jid.local or jid.domain != self.host.domain:
-            raise NotAcceptable(f"{text} is no account of {self.host.domain}")
-        return jid
-
-    def _one(self, found: Submitted) -> JID:
-        return self._jid(found.text("accountjid") or "").to_bare()
-
-    async def _there(self, jid: JID) -> JID:
-        if not await self.accounts.exists(jid):
-            raise ItemNotFound(f"there is no account {jid.bare}")
-        return jid
-
-    async def _several(self, found: Submitted) -> list[JID]:
-        """All are looked at before anything is done to one."""
-        texts = found.values.get("accountjids", ())
-        if not texts or len(texts) > MOST:
-            raise NotAcceptable(f"one account at least, {MOST} at most")
-        return [await self._there(self._jid(text).to_bare()) for text in texts]
+    async def _items(self, jid: JID) -> Mapping[str, RosterItem]:
+        """The account's contact list; it is in memory then. Raises ItemNotFound."""
+        if await self.host.open_account(jid) is None:
+            raise ItemNotFound(f"{jid}: there is no such account")
+        return self.host.service(ROSTER).items(jid.bare)
 
 
-def _asks(node: str, title: str, fields: tuple[Field, ...], work: Work) -> Command:
-    async def ask(call: Call) -> Ask:
-        return Ask(form("form", NS, fields, title), complete=do)
-
-    async def do(call: Call) -> Done:
-        if call.form is None or call.form.type != "submit":
-            raise NotAcceptable("where is the form?")
-        return await work(call.form)
-
-    return Command(node if node == RELEASE else f"{NS}#{node}", title, Who.ADMIN, ask)
+def _own(name: str) -> AdHoc:
+    """For an operation that XEP-0133 does not know."""
+    return AdHoc(f"{OPERATIONS_NS}#{name}")
 
 
-def _counts(node: str, title: str, find: Callable[[], Awaitable[list[str]]]) -> Command:
-    async def count(call: Call) -> Done:
-        number = str(len(await find()))
-        return Done(form=_result([Field(node.replace("-", "") + "num", "text-single", title, (number,))]))
-
-    return Command(f"{NS}#get-{node}-num", f"Number of {title}", Who.ADMIN, count)
+# ---- arguments and results as forms (XEP-0004)
 
 
-def _lists(node: str, title: str, find: Callable[[], Awaitable[list[str]]]) -> Command:
-    async def list_them(call: Call) -> Done:
-        found = await find()
-        note = f"the first {LISTED} of {len(found)}" if len(found) > LISTED else ""
-        name = node.removesuffix("s").replace("-", "") + "jids"  # onlineuserjids, and so on (section 6)
-        shown = Field(name, "jid-multi", title, tuple(found[:LISTED]))
-        return Done(note, form=_result([shown]))
+def _fields(asked: Iterable[Parameter], shown: AdHoc) -> Iterable[Field]:
+    for each in asked:
+        var, label = shown.fields.get(each.name, each.name), each.doc.rstrip(".")
+        type = TYPES.get(each.kind, "text-single")
+        if each.many:
+            type = "jid-multi" if type == "jid-single" else "text-multi"
+        default = (each.default,) if each.default else ()
+        options = tuple((choice, "") for choice in each.choices) if not each.many else ()
+        yield Field(var, type, label, default, options, required=each.required)
+        if each.name in shown.repeated:
+            yield Field(shown.repeated[each.name], type, "Again")
 
-    return Command(f"{NS}#get-{node}-list", f"List of {title}", Who.ADMIN, list_them)
+
+def _values(asked: Iterable[Parameter], shown: AdHoc, found: Submitted) -> dict[str, Any]:
+    """What was filled in, by argument. Raises NotAcceptable, BadRequest."""
+    given: dict[str, Any] = {}
+    for each in asked:
+        var = shown.fields.get(each.name, each.name)
+        values = found.values.get(var, ())
+        if each.many:
+            values = tuple(value.strip() for value in values if value.strip())
+        if not values and not each.required:
+            continue
+        if each.many:
+            given[each.name] = values
+        elif each.kind is Kind.TEXT:
+            given[each.name] = "\n".join(values)
+        elif each.kind is Kind.FLAG:
+            given[each.name] = found.boolean(var) or False
+        else:
+            text = values[0] if values else ""
+            given[each.name] = text if each.kind is Kind.SECRET else text.strip()
+        again = found.text(shown.repeated[each.name]) if each.name in shown.repeated else None
+        if again not in (None, "", given[each.name]):
+            raise NotAcceptable("the passwords differ")
+    return given
 
 
-def _result(fields: list[Field], more: Element | None = None) -> Element:
-    made = form("result", NS, fields)
-    if more is not None:
-        made.append(more)
-    return made
+def _field(shown: Shown, result: Result) -> Field:
+    value = getattr(result, shown.attribute)
+    values = tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
+    return Field(shown.var, shown.type, shown.label, values)
+
+
+def _told(form_type: str, result: Result) -> Done:
+    """A sentence as a note, more as a form."""
+    text = result.text()
+    lines = tuple(text.split("\n"))
+    if len(lines) == 1:
+        return Done(text)
+    return Done(form=form("result", form_type, [Field("text", "text-multi", "Result", lines)]))

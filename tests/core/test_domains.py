@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Harness
-from xmppd.admin.operations import Operations
 from xmppd.doctor.certificate import Certificate, judge_names
 from xmppd.doctor.model import Result
 from xmppd.jid import ascii_domain
@@ -42,10 +41,10 @@ async def test_what_is_no_domain_is_an_unknown_host(server: Harness, to: str) ->
 @pytest.mark.server(hosts={MUNICH: {}})
 @pytest.mark.parametrize("spelled", SPELLINGS)
 async def test_an_operation_takes_any_spelling(server: Harness, spelled: str) -> None:
-    operations = Operations(server.server.accounts, [MUNICH])
-    added = await operations.run("user add", {"jid": f"Romeo@{spelled}", "password": "pencil"})
-    assert added == f"romeo@{MUNICH}"
-    assert await operations.run("user list", {"domain": spelled}) == [f"romeo@{MUNICH}"]
+    operations = server.server.operations
+    added = await operations.run("user.add", {"jid": f"Romeo@{spelled}", "password": "pencil"})
+    assert added.text() == f"Added romeo@{MUNICH}."
+    assert (await operations.run("user.list", {"domain": spelled})).text() == f"romeo@{MUNICH}"
 
 
 @pytest.mark.parametrize("spelled", SPELLINGS)

@@ -187,15 +187,15 @@ class ServerProcess:
         """A command beside the server, with the same configuration."""
         return await xmppd(*arguments, "--config", str(self.config), cwd=self.folder, input=input)
 
-    async def command(self, command: str, **arguments: str) -> Any:
-        """A command over the control socket: what the command line does, without its start-up time."""
+    async def operation(self, name: str, **arguments: Any) -> Any:
+        """Run an operation over the control socket: what the command line does, without its start-up time."""
         client = await ControlClient.connect(self.socket)
         assert client is not None, "nobody answers on the control socket"
         try:
-            return await client.run(command, arguments)
+            return (await client.answer(name, arguments)).result
         finally:
             client.close()
 
     async def account(self, *names: str, password: str = "pencil") -> None:
         for name in names:
-            await self.command("user add", jid=f"{name}@localhost", password=password)
+            await self.operation("user.add", jid=f"{name}@localhost", password=password)

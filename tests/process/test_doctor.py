@@ -82,7 +82,7 @@ async def test_our_default_configuration(standard: ServerProcess) -> None:
     assert found["left_behind"] == []
     for row in found["rows"]:
         assert bool(row["mend"]) == (row["result"] == FAIL), f"{row['id']}: how to mend it"
-    again = await standard.command("user list", domain="localhost")
+    again = (await standard.operation("user.list", domain="localhost"))["items"]
     assert "romeo@localhost" in json.dumps(again)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.process.client import SignInFailed, Wire
 from tests.process.server import ServerProcess, configuration
-from xmppd.admin.operations import OperationError
+from xmppd.contracts.admin import OperationError
 from xmppd.net.tls import make_self_signed
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -94,7 +94,7 @@ async def test_broken_yaml_keeps_what_is(process: ServerProcess) -> None:
         assert (await romeo.iq(PING, to="localhost")).get("type") == "result"
         process.config.write_text("hosts: {localhost: {plugins: {rostre: true}}}\nlisteners: [{}]\n")
         with pytest.raises(OperationError, match="did you mean 'roster'"):
-            await process.command("reload")
+            await process.operation("reload")
         process.config.write_text(good)
         await hang_up(process, "changed: nothing")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.process.client import Wire
 from tests.process.server import ServerProcess, configuration
-from xmppd.admin.operations import OperationError
+from xmppd.contracts.admin import OperationError
 
 MUC, PUBSUB = "http://jabber.org/protocol/muc", "http://jabber.org/protocol/pubsub"
 ROOMS = [f"room-{number}@conference.localhost" for number in range(50)]
@@ -77,9 +77,9 @@ async def released(server: ServerProcess) -> None:
     async with asyncio.timeout(WITHIN):
         while True:
             with pytest.raises(OperationError, match=r"still being removed|is kept free until"):
-                await server.command("user add", jid="romeo@localhost", password="pencil")
+                await server.operation("user.add", jid="romeo@localhost", password="pencil")
             try:
-                await server.command("user release", jid="romeo@localhost")
+                await server.operation("user.release", jid="romeo@localhost")
             except OperationError as error:
                 assert "still being removed" in str(error)
                 await asyncio.sleep(0.05)
@@ -98,9 +98,9 @@ async def test_killed_behind_remove(server: ServerProcess, behind: float) -> Non
         await asyncio.sleep(behind)
         await server.crash()
     await server.start()
-    listed = await server.command("user list", domain="localhost")
+    listed = (await server.operation("user.list", domain="localhost"))["items"]
     if "romeo@localhost" in listed:  # the mark had not reached the disk: nothing was answered, nothing is lost
-        await server.command("user del", jid="romeo@localhost")
+        await server.operation("user.del", jids=["romeo@localhost"])
     await released(server)
     async with await Wire.login(server.port(), "juliet") as juliet:
         assert await named_in(juliet) == []
@@ -120,12 +120,12 @@ async def test_killed_behind_the_command(server: ServerProcess) -> None:
     async with await Wire.login(server.port(), "romeo") as romeo, await Wire.login(server.port(), "juliet") as juliet:
         await known_in_rooms(romeo)
         await known_in_nodes(juliet)
-    deleting = asyncio.ensure_future(server.command("user del", jid="romeo@localhost"))
+    deleting = asyncio.ensure_future(server.operation("user.del", jids=["romeo@localhost"]))
     await server.logged("romeo@localhost is being removed")
     await server.crash()
     await asyncio.gather(deleting, return_exceptions=True)
     await server.start()
-    assert "romeo@localhost" not in await server.command("user list", domain="localhost")
+    assert "romeo@localhost" not in (await server.operation("user.list", domain="localhost"))["items"]
     await released(server)
     async with await Wire.login(server.port(), "juliet") as juliet:
         assert await named_in(juliet) == []

@@ -100,7 +100,7 @@ async def test_a_second_server_with_the_same_configuration_is_refused(process: S
     outcome = await process.cli("run")
     assert outcome.status == 1
     assert f"another server is running here ({process.folder}/var/xmppd.sock)" in outcome.err
-    await process.command("ping")
+    await process.operation("ping")
 
 
 async def test_a_second_server_on_the_same_database_is_refused(process: ServerProcess, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_a_stale_control_socket_is_replaced(process: ServerProcess) -> Non
     await process.crash()
     assert process.socket.exists()
     await process.start()
-    assert await process.command("ping") == "pong"
+    assert await process.operation("ping") == {"note": "pong"}
 
 
 async def test_a_file_in_place_of_the_control_socket_is_left_alone(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_what_cannot_be_imported(folder: Path) -> None:
 
 def test_a_password_is_asked_for_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = ["pencil", "pencil", "pencil", "pensil"]
-    monkeypatch.setattr("xmppd.cli.user.getpass", lambda _: typed.pop(0))
+    monkeypatch.setattr("xmppd.cli.operations.getpass", lambda _: typed.pop(0))
     assert invoke("user", "add", "romeo@localhost", "-c", "xmppd.yaml").out == "Added romeo@localhost.\n"
     differs = invoke("user", "passwd", "romeo@localhost", "-c", "xmppd.yaml")
     assert (differs.status, differs.err.splitlines()[-1]) == (1, "The two are not the same.")
@@ -178,15 +178,18 @@ async def test_a_store_in_memory_needs_the_server(tmp_path: Path) -> None:
 
 async def test_nonsense_on_the_control_socket(process: ServerProcess) -> None:
     """It is answered, and the server goes on."""
-    lines = [b"hello", b"[1]", b'{"command": 1}', b'{"command": "user add", "arguments": [1]}', b"[" * 100_000,
-             b'{"command": "user add", "arguments": {"jid": 1, "password": 2}}',
-             b'{"command": "ping", "arguments": {"x": 1}}',
-             b'{"command": "user list", "arguments": {}}', b'{"command": "stop"}', b"\xff\xfe"]  # fmt: skip
+    lines = [b"hello", b"[1]", b'{"operation": 1}', b'{"operation": "user.add", "arguments": [1]}', b"[" * 100_000,
+             b'{"operation": "user.add", "arguments": {"jid": 1, "password": 2}}',
+             b'{"operation": "user.list", "arguments": {"domain": "localhost", "state": "asleep"}}',
+             b'{"operation": "user.del", "arguments": {"jids": []}}',
+             b'{"operation": "user.del", "arguments": {"jids": [[]]}}',
+             b'{"operation": "ping", "arguments": {"x": 1}}', b'{"operation": "ping", "more": 1}',
+             b'{"operation": "user.list", "arguments": {}}', b'{"operation": "stop"}', b"\xff\xfe"]  # fmt: skip
     reader, writer = await asyncio.open_unix_connection(str(process.socket))
     for line in lines:
         writer.write(line + b"\n")
         answer = json.loads(await asyncio.wait_for(reader.readline(), 10))
         assert list(answer) == ["error"], (line, answer)
-        assert "log says why" not in answer["error"], line
+        assert answer["error"]["code"] in ("invalid", "unknown-operation"), (line, answer)
     writer.close()
-    assert await process.command("ping") == "pong"
+    assert await process.operation("ping") == {"note": "pong"}

@@ -50,7 +50,7 @@ async def test_another_process_is_refused_while_the_server_lives(
         for outcome in await asyncio.gather(*(xmppd(*each, "--config", "xmppd.yaml", cwd=other) for each in commands)):
             assert outcome.status == 3, outcome.text
             assert f"the database is in use by another server, process {first.pid} on " in outcome.err
-        assert await first.command("ping") == "pong"
+        assert await first.operation("ping") == {"note": "pong"}
         await first.crash()
         await first.start()  # at once: the process is seen to be gone
         assert await first.stop() == 0

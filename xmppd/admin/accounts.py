@@ -87,7 +87,7 @@ class Accounts:
         credentials = await _credentials(password)
         async with self._one:
             if await self.exists(jid):
-                raise AccountExists(TAKEN if stranger else "there is an account of that name")
+                raise AccountExists(TAKEN if stranger else "there is such an account already")
             if stranger and bare in self.reserved():
                 raise AccountExists(TAKEN)
             try:
@@ -211,7 +211,7 @@ def _bare(jid: JID) -> str:
 async def _credentials(password: str) -> Credentials:
     """Hashing takes milliseconds: beside the loop."""
     if not password:
-        raise BadPassword("an empty password")
+        raise BadPassword("an empty password is no password")
     try:
         return await asyncio.to_thread(Credentials.from_password, password)
     except ValueError as error:

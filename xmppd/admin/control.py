@@ -1,24 +1,48 @@
 """The Unix control socket: how the command line talks to the running server (else its caches would go stale).
 
-One JSON object per line each way: {"command": "user add", "arguments": {…}} → {"result": …} or {"error": "text"}.
-The socket's file mode lets only its owner in.
+One JSON object per line each way: {"operation": "user.add", "arguments": {…}, "host": "…"} → {"result": …, "text": …}
+or {"error": {"code": …, "text": …}}. The socket's file mode lets only its owner in.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..config import reachable
-from .operations import OperationError, Operations
+from ..contracts.admin import Code, OperationError
+from .registry import Answer, Operations
 
 log = logging.getLogger("xmppd.admin")
 LINE = 16 << 20
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line to the server. `host`: the domain, where no argument says it."""
+
+    operation: str
+    arguments: dict[str, Any] = {}
+    host: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why it was not done."""
+
+    code: Code
+    text: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A line from the server."""
+
+    error: Failure
 
 
 class ControlServer:
@@ -56,36 +80,30 @@ class ControlServer:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError) as error:
             log.info("control connection ended: %s", error)
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> Answer | Refused:
         try:
-            command, arguments = _command(line)
-            return {"result": await self.operations.run(command, arguments)}
+            asked = _asked(line)
+            return await self.operations.answer(asked.operation, asked.arguments, asked.host)
         except OperationError as error:
-            return {"error": str(error)}
+            return Refused(Failure(error.code, str(error)))
         except Exception:
-            log.exception("a command failed")
-            return {"error": "the server could not do it; its log says why"}
+            log.exception("an operation failed")
+            return Refused(Failure(Code.FAILED, "the server could not do it; its log says why"))
 
 
-def _command(line: bytes) -> tuple[str, dict[str, Any]]:
+def _asked(line: bytes) -> Asked:
     """Raises OperationError."""
     try:
-        asked = json.loads(line)
-    except (ValueError, RecursionError):
-        asked = None
-    if not isinstance(asked, dict) or not isinstance(asked.get("command"), str):
-        raise OperationError("not a command")
-    arguments = asked.get("arguments", {})
-    if not isinstance(arguments, dict):
-        raise OperationError("arguments are named")
-    return asked["command"], arguments
+        return msgspec.json.decode(line, type=Asked)
+    except (ValueError, RecursionError) as error:
+        raise OperationError(f"this asks for no operation: {error}", Code.INVALID) from None
 
 
 async def ensure_free(path: Path) -> None:
@@ -102,8 +120,16 @@ async def ensure_free(path: Path) -> None:
     raise OperationError(f"another server is running here ({path})")
 
 
+class _Reply(msgspec.Struct, frozen=True):
+    """Either kind of line from the server."""
+
+    result: Any = None
+    text: str = ""
+    error: Failure | None = None
+
+
 class ControlClient:
-    """Runs operations in the running server. Same `run` as `Operations`."""
+    """Runs operations in the running server. Same `answer` as `Operations`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -119,21 +145,22 @@ class ControlClient:
         except OSError:
             return None
 
-    async def run(self, command: str, arguments: dict[str, Any]) -> Any:
+    async def answer(self, name: str, given: Mapping[str, Any], host: str = "") -> Answer:
         """Raises OperationError."""
-        asked = json.dumps({"command": command, "arguments": arguments}).encode() + b"\n"
         try:
-            self._writer.write(asked)
+            self._writer.write(msgspec.json.encode(Asked(name, dict(given), host)) + b"\n")
             await self._writer.drain()
             line = await self._reader.readline()
-            answer = json.loads(line) if line else {"error": "the server closed the control connection"}
+            if not line:
+                raise OperationError("the server closed the control connection")
+            answer = msgspec.json.decode(line, type=_Reply)
         except OSError as error:
             raise OperationError(f"the control connection broke: {error.strerror or error}") from None
         except ValueError:
             raise OperationError("what listens on the control socket is not this server") from None
-        if "error" in answer:
-            raise OperationError(answer["error"])
-        return answer["result"]
+        if answer.error is not None:
+            raise OperationError(answer.error.text, answer.error.code)
+        return Answer(answer.result, answer.text)
 
     def close(self) -> None:
         self._writer.close()

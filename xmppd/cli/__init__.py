@@ -1,4 +1,4 @@
-"""The command line `xmppd`: run · reload · metrics · check · user · doctor."""
+"""The command line `xmppd`: run · check · doctor · op, and a command for each operation of the core."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 
 from .common import STATUSES
 from .doctor import doctor
-from .metrics import metrics
-from .run import check, reload, run
-from .user import users
+from .operations import GROUPS, add_commands, op
+from .run import check, run
+from .user import import_
 
 app = typer.Typer(
     help="An XMPP chat server.",
@@ -39,11 +39,14 @@ def options(
 
 
 app.command()(run)
-app.command()(reload)
-app.command()(metrics)
 app.command()(check)
 app.command()(doctor)
-app.add_typer(users, name="user")
+app.command(context_settings={"allow_extra_args": True, "allow_interspersed_args": False})(op)
+groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
+add_commands(app, groups)
+groups["user"].command("import")(import_)
+for name, group in groups.items():
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from ..admin.control import ControlClient
-from ..admin.operations import OperationError
 from ..config import ConfigError, ServerConfig, find_config, load_config
 from ..observe.logs import escaped
 
@@ -67,21 +64,3 @@ def configuration(path: Path | None) -> ServerConfig:
         return load_config(find_config(path, os.environ))
     except ConfigError as error:
         fail(str(error), Exit.WRONG)
-
-
-def ask_server(config: ServerConfig, command: str) -> Any:
-    """The running server's answer to a command; ends the program when there is none."""
-
-    async def ask() -> Any:
-        client = await ControlClient.connect(config.control_socket)
-        if client is None:
-            fail(f"no server is running here ({config.control_socket})", Exit.UNREACHABLE)
-        try:
-            return await client.run(command, {})
-        finally:
-            client.close()
-
-    try:
-        return asyncio.run(ask())
-    except OperationError as error:
-        fail(str(error))

@@ -1,4 +1,4 @@
-"""xmppd run, xmppd reload, xmppd check."""
+"""xmppd run, xmppd check."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import typer
 
 from ..admin.control import ControlServer, ensure_free
-from ..admin.operations import OperationError, Operations
 from ..config import ConfigError, ServerConfig, effective, find_config, problem_at
+from ..contracts.admin import OperationError
 from ..errors import LocalError
 from ..hosts.loader import PluginError
 from ..net.loop import RealClock
@@ -38,7 +38,7 @@ from ..storage.group_commit import Limits
 from ..storage.memory import MemoryBackend
 from ..storage.store import Store
 from .beforehand import runs, taken, unusable
-from .common import ConfigOption, Exit, ask_server, configuration, console, fail
+from .common import ConfigOption, Exit, configuration, console, fail
 
 log = logging.getLogger("xmppd")
 
@@ -84,11 +84,11 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     if problems := taken(config, path):
         raise ConfigError(problems)
     server = await _made(config, path)
-    domains = [host.domain for host in server.hosts.values() if host.has_accounts]
     reloader = Reloader(server, path)
     numbers = Exposition(server)
-    more = {"reload": reloader.command, "metrics": numbers.command}
-    control = ControlServer(config.control_socket, Operations(server.accounts, domains, more))
+    server.operations.add(reloader)
+    server.operations.add(numbers)
+    control = ControlServer(config.control_socket, server.operations)
     scraped = MetricsListener(numbers.text, CONTENT_TYPE)
     try:
         await server.start()
@@ -225,12 +225,6 @@ def _named(path: Path) -> str:
         if find_config(None, {}) == path:
             return ""
     return f" --config {shlex.quote(str(path))}"
-
-
-def reload(config: ConfigOption = None) -> None:
-    """Let the running server read its configuration and certificates again."""
-    for line in ask_server(configuration(config), "reload"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def check(

@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from ..contracts.admin import Result, Scope, operation
 from ..observe.metrics import SECONDS, Histogram
 from ..stanza import NAMES
 
@@ -127,6 +128,15 @@ def histogram(name: str, doc: str, found: Histogram) -> Metric:
     return HistogramMetricFamily(name, doc, buckets=buckets, sum_value=found.sum)
 
 
+class Numbers(Result, frozen=True):
+    """`page`: OpenMetrics 1.0."""
+
+    page: str
+
+    def text(self) -> str:
+        return self.page
+
+
 class Exposition:
     """One server's numbers and its process's, in a registry of their own."""
 
@@ -140,9 +150,9 @@ class Exposition:
         page: bytes = generate_latest(self._registry)  # type: ignore[no-untyped-call]
         return page
 
-    async def command(self) -> str:
-        """For the control socket."""
-        return self.text().decode()
+    @operation("metrics", "Print what the running server counts, as OpenMetrics text.", scope=Scope.SERVER)
+    async def tell(self) -> Numbers:
+        return Numbers(self.text().decode())
 
     def families(self) -> dict[str, Metric]:
         """By name, now."""

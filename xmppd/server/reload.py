@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..admin.operations import OperationError
 from ..config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
+from ..contracts.admin import OperationError, Result, Scope, operation
 from ..errors import LocalError, MalformedJid
 from ..hosts.loader import PluginError, choose
 from ..jid import JID
@@ -36,19 +36,17 @@ class ReloadError(OperationError):
     """Nothing was changed; the text says why, one problem per line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Result, frozen=True):
     """What has changed, and what else differs but needs a restart; in words for the administrator."""
 
     changed: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
-    def lines(self) -> list[str]:
-        """For a person."""
+    def text(self) -> str:
         told = [f"changed: {', '.join(self.changed) or 'nothing'}"]
         if self.restart:
             told.append(f"needs a restart: {', '.join(self.restart)}")
-        return told
+        return "\n".join(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +104,7 @@ class Reloader:
         if self._task is not None:
             await self._task
 
-    async def command(self) -> list[str]:
-        """For the control socket: what has changed, in lines. Raises OperationError."""
-        return (await self.reload()).lines()
-
+    @operation("reload", "Let the running server read its configuration and certificates again.", scope=Scope.SERVER)
     async def reload(self) -> Outcome:
         """Read, check, use. Raises ReloadError; then everything is as it was."""
         async with self._one:

@@ -11,6 +11,8 @@ from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 from ..admin.accounts import Accounts
+from ..admin.operations import AccountOperations
+from ..admin.registry import Operations
 from ..clock import Clock
 from ..config import Problem, RawOptions, ServerConfig, options_path
 from ..contracts.sessions import RESTORED
@@ -92,6 +94,10 @@ class Server:
             (host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values()))
         )
         self.accounts = Accounts(storage, clock, self.hosts, self.session_manager)
+        homes = [host for host in self.hosts.values() if host.has_accounts]
+        self.operations = Operations(host.domain for host in homes)
+        for host in homes:
+            self.operations.add(AccountOperations(self.accounts, host.domain, host), host.domain)
         self.snapshots = SessionSnapshots(self)
         self._started: list[tuple[Host, str]] = []
         self._said_waiting: dict[str, float] = {}
@@ -107,7 +113,9 @@ class Server:
         for domain, host_config in self.config.hosts.items():
             host = self.hosts[domain]
             for found, options in choose(host_config, domain, self.found):
-                host.add(found.name, self._made(host, found, options))
+                plugin = self._made(host, found, options)
+                host.add(found.name, plugin)
+                self.operations.add(plugin, host.domain)
 
     def _made(self, host: Host, found: Found, options: Any) -> Plugin[Any]:
         try:
