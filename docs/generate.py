@@ -1,6 +1,6 @@
 """Writes what of these pages comes from the code: `python -m docs.generate` (`make docs`).
 
-docs/reference/config.md, docs/reference/xeps.md and docs/xmppd.doap. `tests/test_docs.py` holds them to the code.
+docs/reference/ (config.md, xeps.md, operations.md) and docs/xmppd.doap. `tests/test_docs.py` holds them to the code.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from docs.operations import operations_page
+from docs.plugins import built_in
 from docs.xep_titles import TITLES
 from xmppd.config.doc import render
-from xmppd.hosts.loader import Found, discover
+from xmppd.hosts.loader import Found
 from xmppd.plugin import ANY_HOST, NoConfig, Xep
 
 DOCS: Final = Path(__file__).parent
-GENERATED: Final = ("reference/config.md", "reference/xeps.md", "xmppd.doap")
+GENERATED: Final = ("reference/config.md", "reference/xeps.md", "reference/operations.md", "xmppd.doap")
 """Below docs/."""
 
 
@@ -59,11 +61,6 @@ CORE_XEPS: Final = (
 """What no plugin declares."""
 CORE: Final = "core"
 Row = tuple[Xep, str]
-
-
-def built_in() -> list[Found]:
-    """The plugins that come with the server, by name; what else this machine has installed is left out."""
-    return [found for _, found in sorted(discover().items()) if found.cls.__module__.split(".")[0] == "plugins"]
 
 
 def about(found: Found) -> str:
@@ -162,7 +159,7 @@ def _supported(number: int, found: Iterable[Row]) -> str:
 
 def pages() -> dict[str, str]:
     """What the generated pages have to be, by path below docs/."""
-    return dict(zip(GENERATED, (config_page(), xeps_page(), doap()), strict=True))
+    return dict(zip(GENERATED, (config_page(), xeps_page(), operations_page(), doap()), strict=True))
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ from xmppd.contracts.admin import (
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.errors import (
+    BadRequest,
     Conflict,
     Forbidden,
     InternalServerError,
@@ -52,7 +53,7 @@ TYPES: Final[Mapping[Kind, str]] = {
 }
 """Of fields with one value; text-single for the other kinds."""
 ERRORS: Final[Mapping[Code, type[StanzaError]]] = {
-    Code.INVALID: NotAcceptable,
+    Code.INVALID: BadRequest,
     Code.FORBIDDEN: Forbidden,
     Code.NOT_FOUND: ItemNotFound,
     Code.CONFLICT: Conflict,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from docs.generate import DOCS, GENERATED, built_in, pages, rows
+from docs.generate import DOCS, GENERATED, pages, rows
+from docs.plugins import built_in
 from xmppd.cli import app
 from xmppd.config import parse_config
 

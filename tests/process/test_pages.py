@@ -154,6 +154,8 @@ async def test_write_a_plugin(checkout: Checkout) -> None:
         romeo.say("romeo@localhost", line)
     assert await heard(romeo, 3) == ["one", "two", "three"]  # and no second greeting
     assert (await ask(romeo, "<tally xmlns='urn:example:tally'/>")).get("messages") == "3"
+    assert "romeo@localhost begins at zero." in await checkout.run(page.take("Operations", "sh").text)
+    assert (await ask(romeo, "<tally xmlns='urn:example:tally'/>")).get("messages") == "0"
     romeo.leave()
     await server.interrupt()
 

@@ -60,17 +60,18 @@ class Operations:
     # ---- what there is
 
     def add(self, owner: object, domain: str = "") -> None:
-        """Take the operations that an object's class declares. `domain`: of the host that those of a host are about.
+        """Take the operations that an object's class declares. `domain`: of the host that those of a host are about;
+        those of the server are the first one's.
 
         Raises LocalError for what is no operation, and for two of one name.
         """
         for found in operations_of(type(owner)):
             place = domain if found.description.scope is Scope.HOST else ""
             entry = self._entries.setdefault(found.name, _Entry(found))
-            if entry.operation is not found or place in entry.work:
+            if entry.operation is not found or (place and place in entry.work):
                 other = next(iter(entry.work.values()))
                 raise LocalError(f"{type(owner).__name__} and {_owner(other)} both have an operation {found.name}")
-            entry.work[place] = getattr(owner, found.method)
+            entry.work.setdefault(place, getattr(owner, found.method))
 
     def of(self, domain: str) -> list[Operation]:
         """Those of a host, by name."""
@@ -168,7 +169,7 @@ class About:
     async def ping(self) -> Note:
         return Note("pong")
 
-    @operation("operation.list", "List what the server can be asked to do.", scope=Scope.SERVER, needs=Needs.NOTHING)
+    @operation("operation.list", "List what the server can be asked to do.", scope=Scope.SERVER)
     async def list(self, prefix: Annotated[str, Argument("Only those whose name begins so.")] = "") -> Listing:
         return Listing(tuple(each for each in self.operations.descriptions() if each.name.startswith(prefix)))
 

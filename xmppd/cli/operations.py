@@ -139,6 +139,9 @@ def asked() -> str:
 
 # ---- any operation
 
+RAW: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+"""For `op`: what follows is for the operation's own command."""
+
 
 def op(context: typer.Context, config: ConfigOption = None) -> None:
     """Run any operation of the running server, those of its plugins included: xmppd op NAME [ARGUMENTS].

@@ -142,8 +142,7 @@ class Note(Result, frozen=True):
 
 
 class Page(Result, frozen=True):
-    """A part of a long list. An operation that gives pages has an argument `after`; `next` is its value for the page
-    behind this one, "" at the end."""
+    """A part of a long list. `next`: the argument `after` for the page behind this one, "" at the end."""
 
     items: tuple[str, ...]
     next: str = ""

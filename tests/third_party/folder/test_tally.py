@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Harness
+from tests.harness import Client, Harness, condition
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import DataError
 
@@ -83,3 +83,41 @@ async def test_one_message_to_many_counts_once_for_each(counting: Harness) -> No
     await counting.quiet()
     assert await tally(counting, "juliet") == "2"
     assert await tally(counting, "nurse") == "1"
+
+
+COMMANDS = "http://jabber.org/protocol/commands"
+RESET = "urn:xmppd:operations:0#tally.reset"
+
+
+async def listed(client: Client) -> dict[str, str]:
+    query = f"<query xmlns='http://jabber.org/protocol/disco#items' node='{COMMANDS}'/>"
+    return {each.get("node", ""): each.get("name", "") for each in (await client.iq(query, to="localhost"))[0]}
+
+
+async def test_administrators_reset_it_from_their_clients(counting: Harness) -> None:
+    admin, romeo = await counting.login("admin"), await counting.login("romeo")
+    admin.send(said(romeo.bare, "one", "two"))
+    await counting.quiet()
+    assert (await listed(admin))[RESET] == "Count the messages of an account from zero"
+    start = f"<command xmlns='{COMMANDS}' node='{RESET}'/>"
+    shown = (await admin.iq(start, "set", to="localhost"))[0]
+    fields = {each.get("var"): each.get("type") for each in shown.iter("{jabber:x:data}field")}
+    assert fields == {"FORM_TYPE": "hidden", "jid": "jid-single"}
+
+    def filled(jid: str) -> str:
+        form = f"<x xmlns='jabber:x:data' type='submit'><field var='jid'><value>{jid}</value></field></x>"
+        return start.replace("/>", f" sessionid='{shown.get('sessionid')}'>{form}</command>")
+
+    for wrong in ("", "localhost", "romeo@elsewhere.example"):
+        assert condition(await admin.iq(filled(wrong), "set", to="localhost")) == "bad-request"
+    assert await tally(counting, "romeo") == "2"
+    done = (await admin.iq(filled("romeo@localhost"), "set", to="localhost"))[0]
+    assert (done.get("status"), done[0].text) == ("completed", "romeo@localhost begins at zero.")
+    assert await tally(counting, "romeo") == "0"
+
+
+async def test_nobody_else_sees_the_command(counting: Harness) -> None:
+    romeo = await counting.login("romeo")
+    assert await listed(romeo) == {}
+    answer = await romeo.iq(f"<command xmlns='{COMMANDS}' node='{RESET}'/>", "set", to="localhost")
+    assert condition(answer) == "forbidden"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from xmppd.contracts.admin import AccountJid, Argument, Note, operation
 from xmppd.contracts.routing import INBOUND
 from xmppd.plugin import E, Element, Inbound, Kind, NoConfig, Plugin, Request, Stage, To, iq, on
 
@@ -29,6 +31,11 @@ class Counting(Plugin[NoConfig]):
     async def tell(self, request: Request) -> Element:
         tally = self.tallies.get(request.account.bare).get("", Tally())
         return E("tally", NS, {"messages": str(tally.messages)})
+
+    @operation("tally.reset", "Count the messages of an account from zero.")
+    async def reset(self, jid: Annotated[AccountJid, Argument("The account, as name@domain.")]) -> Note:
+        await self.host.storage.commit([self.tallies.delete(jid.bare, "")])
+        return Note(f"{jid} begins at zero.")
 
 
 def one_more(old: Tally | None) -> Tally:
