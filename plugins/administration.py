@@ -17,6 +17,7 @@ from xmppd.contracts.admin import (
     Kind,
     Operation,
     OperationError,
+    OperationRegistry,
     Page,
     Parameter,
     Result,
@@ -111,9 +112,11 @@ class Administration(Plugin[NoConfig]):
     )
 
     async def start(self) -> None:
-        found = self.host.server.operations.of(self.host.domain)
+        operations: OperationRegistry = self.host.server.operations
         self.offered = [
-            self.command(each, shown) for each in found for shown in each.forms or (_own(each.description.name),)
+            self.command(each, shown)
+            for each in operations.of(self.host.domain)
+            for shown in each.forms or (AdHoc(f"{OPERATIONS_NS}#{each.name}"),)
         ]
 
     @on(COMMANDS)
@@ -133,18 +136,18 @@ class Administration(Plugin[NoConfig]):
 
         async def first(call: Call) -> Ask | Done:
             if not asked and not operation.description.dangerous:
-                return await run({})
+                return await run(call, {})
             warning = "This cannot be undone." if operation.description.dangerous else ""
             return Ask(form("form", form_type, _fields(asked, shown), title, warning), complete=filled)
 
         async def filled(call: Call) -> Done:
             if call.form is None or call.form.type != "submit":
                 raise NotAcceptable("where is the form?")
-            return await run(_values(asked, shown, call.form))
+            return await run(call, _values(asked, shown, call.form))
 
-        async def run(given: dict[str, Any]) -> Done:
+        async def run(call: Call, given: dict[str, Any]) -> Done:
             try:
-                result, note = await self._run(operation, {**given, **shown.fixed})
+                result, note = await self._run(call.requester, operation, {**given, **shown.fixed})
             except OperationError as error:
                 if error.code is Code.FAILED:
                     return Done(str(error), "error")
@@ -158,14 +161,14 @@ class Administration(Plugin[NoConfig]):
 
         return Command(shown.node, title, Who.ADMIN, first)
 
-    async def _run(self, operation: Operation, given: dict[str, Any]) -> tuple[Result, str]:
+    async def _run(self, requester: JID, operation: Operation, given: dict[str, Any]) -> tuple[Result, str]:
         """The result (the beginning of a list), and what is to be said of it. Raises OperationError."""
         host = self.host.domain
-        caller = Caller(f"an administrator of {host}", frozenset((host,)))
+        caller = Caller(requester.full, frozenset((host,)))
         for each in operation.description.parameters:
             if each.kind is Kind.DOMAIN:
                 given[each.name] = host
-        operations = self.host.server.operations
+        operations: OperationRegistry = self.host.server.operations
         name = operation.name
         result = await operations.run(name, given, caller, host)
         items = list(result.items) if isinstance(result, Page) else []
@@ -231,11 +234,6 @@ class Administration(Plugin[NoConfig]):
         if await self.host.open_account(jid) is None:
             raise ItemNotFound(f"{jid}: there is no such account")
         return self.host.service(ROSTER).items(jid.bare)
-
-
-def _own(name: str) -> AdHoc:
-    """For an operation that XEP-0133 does not know."""
-    return AdHoc(f"{OPERATIONS_NS}#{name}")
 
 
 # ---- arguments and results as forms (XEP-0004)

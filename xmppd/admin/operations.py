@@ -7,7 +7,7 @@ import enum
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 from ..config.units import Duration
 from ..contracts.admin import (
@@ -27,12 +27,10 @@ from ..contracts.admin import (
     failure,
     operation,
 )
+from ..contracts.core import Host
 from ..errors import StanzaError
 from ..jid import JID
 from .accounts import PAGE, Accounts
-
-if TYPE_CHECKING:
-    from ..hosts.host import Host
 
 ONE: Final = {"jid": "accountjid"}
 WITHIN: Final = Duration(20)

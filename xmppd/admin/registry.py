@@ -29,7 +29,7 @@ from ..errors import LocalError, MalformedJid, StanzaError, StorageUnavailable
 from ..jid import JID, prepare_domain
 from .signature import operations_of, read_arguments
 
-log = logging.getLogger("xmppd.admin.operations")
+log = logging.getLogger("xmppd.admin")
 Work = Callable[..., Awaitable[Result]]
 
 
@@ -98,6 +98,8 @@ class Operations:
             raise OperationError(f"{caller.name} may not run {name} here", Code.FORBIDDEN)
         if not self.live and operation.description.needs is Needs.SERVER:
             raise OperationError(f"{name} needs the server to run", Code.NOT_RUNNING)
+        if caller is not OWNER:
+            log.info("%s of %s is run by %s", name, place, caller.name)
         try:
             return await entry.work[place](**arguments)
         except StanzaError as error:

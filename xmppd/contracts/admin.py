@@ -14,7 +14,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -289,6 +289,18 @@ class Operation:
     @property
     def name(self) -> str:
         return self.description.name
+
+
+class OperationRegistry(Protocol):
+    """All operations of a server: `host.server.operations`."""
+
+    def of(self, domain: str) -> list[Operation]:
+        """Those of a host, by name."""
+        ...
+
+    async def run(self, name: str, given: Mapping[str, Any], caller: Caller, host: str = "") -> Result:
+        """`given`: texts, or what JSON has. `host`: the domain, where no argument says it. Raises OperationError."""
+        ...
 
 
 # ---- the decorator
