@@ -17,7 +17,6 @@ from xmppd.contracts.admin import (
     Kind,
     Operation,
     OperationError,
-    OperationRegistry,
     Page,
     Parameter,
     Result,
@@ -112,7 +111,7 @@ class Administration(Plugin[NoConfig]):
     )
 
     async def start(self) -> None:
-        operations: OperationRegistry = self.host.server.operations
+        operations = self.host.server.operations
         self.offered = [
             self.command(each, shown)
             for each in operations.of(self.host.domain)
@@ -168,7 +167,7 @@ class Administration(Plugin[NoConfig]):
         for each in operation.description.parameters:
             if each.kind is Kind.DOMAIN:
                 given[each.name] = host
-        operations: OperationRegistry = self.host.server.operations
+        operations = self.host.server.operations
         name = operation.name
         result = await operations.run(name, given, caller, host)
         items = list(result.items) if isinstance(result, Page) else []

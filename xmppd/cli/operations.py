@@ -19,7 +19,7 @@ from ..admin.registry import Answer
 from ..admin.signature import operations_of
 from ..config import ServerConfig
 from ..contracts.admin import Code, Description, Kind, OperationError, Parameter, Scope
-from ..observe.exposition import Exposition
+from ..server.exposition import Exposition
 from ..server.reload import Reloader
 from .common import ConfigOption, Exit, complaints, configuration, fail, printable
 from .runner import Runner, do, refuse

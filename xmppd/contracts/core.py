@@ -20,6 +20,7 @@ from ..stanza import Stanza
 from ..storage.api import Counter, Map, Storage
 from ..xml import Element, Written
 from .accounts import StoredAccount
+from .admin import OperationRegistry
 from .delivery import Channel, Cursor
 from .order import Lane
 from .runtime import RuntimeLimits
@@ -495,6 +496,8 @@ class Server(Protocol):
 
     @property
     def accounts(self) -> Accounts: ...
+    @property
+    def operations(self) -> OperationRegistry: ...
     @property
     def answer_times(self) -> AnswerTimes: ...
     @property
