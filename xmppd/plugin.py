@@ -16,7 +16,7 @@ from .contracts.routing import Inbound, Outbound
 from .contracts.session_keys import SessionKey
 from .hooks import Chain, Collect, Notify, Stage, Verdict, on
 from .jid import JID
-from .protocol.parser import Nonza
+from .protocol.items import Nonza
 from .service import Service
 from .stanza import Kind, Stanza
 from .xml import E, Element, Written

@@ -23,7 +23,14 @@ class Kind(enum.IntEnum):
 
 
 NAMES = ("message", "presence", "iq")
-KINDS = {f"{CLIENT_NS}|{name}": Kind(i) for i, name in enumerate(NAMES)}
+
+
+def kinds_of(namespace: str) -> dict[str, Kind]:
+    """The kinds of stanzas by tag, where they are in that namespace."""
+    return {f"{namespace}|{name}": Kind(i) for i, name in enumerate(NAMES)}
+
+
+KINDS = kinds_of(CLIENT_NS)
 _OPEN = tuple(f"<{name}" for name in NAMES)
 _OPEN_TO = tuple(f"<{name} to='".encode() for name in NAMES)
 _NAMED = tuple((opening.encode(), f"{opening} xmlns='{CLIENT_NS}'".encode()) for opening in _OPEN)

@@ -200,6 +200,15 @@ def alone(element: Element) -> Element:
     return copied
 
 
+def in_namespace(element: Element, former: str, ns: str) -> Element:
+    """A copy, made anew, in which names of one namespace are in another."""
+    copied = deepcopy(element)
+    copied.tail = None
+    for each in list(copied.iter(f"{{{former}}}*")):
+        each.tag = f"{{{ns}}}{name_of(each)[1]}"
+    return parse(_written(copied, None).encode())
+
+
 def to_bytes(element: Element) -> bytes:
     """The element alone, as it can stand inside a stanza: what is in no namespace says so, or it would fall into that
     of the element around it."""

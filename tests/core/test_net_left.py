@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from OpenSSL import SSL
 
-from xmppd.protocol.parser import Limits, StreamParser
+from xmppd.protocol.items import Limits
+from xmppd.protocol.parser import StreamParser
 
 from .net_support import client_context, event_loop_policy, serving
 

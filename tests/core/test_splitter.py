@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from xmppd.protocol import tokens
-from xmppd.protocol.parser import BEFORE_SIGN_IN, Limits, Nonza, StreamClose, StreamOpen, StreamParser
+from xmppd.protocol.items import BEFORE_SIGN_IN, Limits, Nonza, StreamClose, StreamOpen
+from xmppd.protocol.parser import StreamParser
 from xmppd.stanza import Kind, Stanza
 from xmppd.xml import escape, parse_inside, quoted
 

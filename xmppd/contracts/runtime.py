@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..protocol.parser import Limits
+from ..protocol.items import Limits
 
 
 @dataclass(frozen=True, slots=True)

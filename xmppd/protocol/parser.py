@@ -9,90 +9,31 @@ bytes. No tree is built. It is given whole tokens only (`tokens`). The parser is
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice
-from pyexpat import ExpatError, ParserCreate, XMLParserType, errors
-from typing import Final
+from pyexpat import ExpatError, ParserCreate, XMLParserType
 
 from ..errors import StreamError
-from ..stanza import KINDS, Stanza
-from ..xml import CLIENT_NS, XML_NS, Element, alone, escape, parse, quoted, to_bytes
+from ..stanza import KINDS, Stanza, kinds_of
+from ..xml import CLIENT_NS, alone, escape, in_namespace, parse, to_bytes
+from .header import STREAM_NS
+from .items import BEFORE_SIGN_IN, Item, Limits, Nonza, StreamClose, StreamOpen
 from .tokens import START_TAG, Tokens, ends_simply
+from .violations import check_start, fault_of, has_long_prefix, restricted, too_big
 
-STREAM_NS: Final = "http://etherx.jabber.org/streams"
 _STREAM_PREFIX = STREAM_NS + "|"
 _STREAM_TAG = f"{STREAM_NS}|stream"
-_XML_DECLARATION = re.compile(rb"<\?xml[ \t\r\n]([^>]*)\?>")
-_ENCODING = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([^"']*)["']""")
 _FRESH_AFTER = 1 << 16
 """A new parser after so many bytes: what is named in them stays in it."""
-_ONLY_BASE64 = re.compile(START_TAG.pattern + rb"(?<!/>)([A-Za-z0-9+/=]*)</[^<>]*>").fullmatch
 _SPACE = b" \t\r\n"
 _SURELY_SHORT = 128
 """A name of so many characters is within every limit: four bytes each at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one stream may hold. Bytes and counts are per first-level element, counted while parsing."""
-
-    size: int = 262_144
-    elements: int = 4096
-    depth: int = 128
-    attributes: int = 128
-    tolerance: int = 4
-    """A stanza of up to so many times the size is answered with an error; beyond, the stream ends."""
-    name: int = 512
-    """Bytes of a name, its namespace included. A stanza with a longer one is answered with an error."""
-    space: int = 0
-    """Bytes of white space that may come between elements; 0: any number, as keep-alives are (section 4.6.1)."""
-
-    @property
-    def most(self) -> int:
-        return self.size * self.tolerance
-
-
-BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32, 1, space=8192)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOpen:
-    """The stream header. `attributes`: as written; `namespace`: the default namespace."""
-
-    attributes: dict[str, str]
-    namespace: str
-
-
-class StreamClose:
-    """The closing tag."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nonza:
-    """A first-level element that is not a stanza (SASL, XEP-0198, …). `raw` stands alone."""
-
-    ns: str
-    name: str
-    attributes: dict[str, str]
-    raw: bytes
-    tags: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """Its text up to the first child. Base64, as in SASL, is cut out; everything else is parsed."""
-        match = _ONLY_BASE64(self.raw)
-        return match[1].decode() if match is not None else self.xml.text or ""
-
-    @property
-    def xml(self) -> Element:
-        return parse(self.raw)
-
-
-Item = StreamOpen | StreamClose | Stanza | Nonza
-
-
 class StreamParser:
-    """Feed it bytes, get items. A violation ends the items and stands in `fault`; nothing is read after it."""
+    """Feed it bytes, get items. A violation ends the items and stands in `fault`; nothing is read after it.
+
+    `namespace`: of the stanzas. They come out as stanzas of jabber:client, whichever it is.
+    """
 
     __slots__ = (
         "_attributes",
@@ -104,10 +45,12 @@ class StreamParser:
         "_done",
         "_header",
         "_kids",
+        "_kinds",
         "_long",
         "_long_names",
         "_name",
         "_names",
+        "_namespace",
         "_out",
         "_parser",
         "_prefixes",
@@ -119,8 +62,10 @@ class StreamParser:
         "limits",
     )
 
-    def __init__(self, limits: Limits = BEFORE_SIGN_IN) -> None:
+    def __init__(self, limits: Limits = BEFORE_SIGN_IN, namespace: str = CLIENT_NS) -> None:
         self.limits = limits
+        self._namespace = namespace
+        self._kinds = KINDS if namespace == CLIENT_NS else kinds_of(namespace)
         self.fault: StreamError | None = None
         self.reset()
 
@@ -131,11 +76,18 @@ class StreamParser:
         self._buffer = bytearray()
         self._header = b""
         self._prefixes: tuple[bytes, ...] = ()
+        """What of the header an element may use: it does not stand alone then."""
         self._out: list[Item] = []
         self._blank = 0
         self.depth = 0
         self._begin = self._done = 0
         self._clear()
+
+    def stand_behind(self, header: bytes) -> None:
+        """Read elements as if `header`, a <stream:stream> with that prefix, had come."""
+        self._header = header
+        self._prefixes = (b"stream:",) if self._namespace == CLIENT_NS else (b"stream:", self._namespace.encode())
+        self.depth = 1
 
     def _clear(self) -> None:
         self._base = 0
@@ -190,7 +142,7 @@ class StreamParser:
             at = self._parser.ErrorByteIndex - self._base if self._parser is not None else 0
             start = buffer.rfind(b"<", 0, max(at, 0) + 1)
             declares = buffer.startswith(b"<!", start) and not buffer.startswith(b"<![CDATA[", start)
-            self.fault = StreamError("restricted-xml") if declares else _expat_fault(error)
+            self.fault = StreamError("restricted-xml") if declares else fault_of(error)
         except StreamError as error:
             self.fault = error.with_traceback(None)  # whose frames hold all that was fed
         return self._take()
@@ -199,7 +151,7 @@ class StreamParser:
         """Give the parser what lies whole in the buffer."""
         buffer, start = self._buffer, self._skip
         if not self._header and self.depth == 0:
-            self._check_start()
+            check_start(bytes(self._buffer[:256]))
         while start < len(buffer):
             end = self._tokens.whole(buffer, start)
             if end == start:
@@ -234,7 +186,7 @@ class StreamParser:
             if self.depth == 1 and (self._base > _FRESH_AFTER or self._long):
                 self._parser = None
         elif len(buffer) > self.limits.most:
-            self.fault = _too_big()
+            self.fault = too_big()
             self._parser = None
         return out
 
@@ -246,23 +198,6 @@ class StreamParser:
                 self.fault = StreamError("policy-violation", "too much white space before sign-in")
                 self._parser = None
 
-    def _check_start(self) -> None:
-        """What stands before the header: an XML declaration in UTF-8 or nothing (RFC 6120 section 11.5, 11.6)."""
-        head = bytes(self._buffer[:256]).lstrip(b" \t\r\n")
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[:2] in (b"<\0", b"\0<"):
-            raise StreamError("unsupported-encoding", "UTF-8 only")
-        declaration = _XML_DECLARATION.match(head)
-        if declaration:
-            encoding = _ENCODING.search(declaration[1])
-            if encoding and encoding[1].upper() not in (b"UTF-8", b"UTF8"):
-                raise StreamError("unsupported-encoding", "UTF-8 only")
-            if re.search(rb"""version\s*=\s*["']1\.0["']""", declaration[1]) is None:
-                raise StreamError("unsupported-encoding", "XML 1.0 only")
-        elif head and not b"<?xml".startswith(head[:5]) and not head.startswith((b"<", b"\xef\xbb\xbf")):
-            raise StreamError("not-well-formed")
-        elif head.startswith(b"<!"):
-            raise StreamError("restricted-xml")
-
     # ---- the parser
 
     def _create(self) -> None:
@@ -270,8 +205,8 @@ class StreamParser:
         parser.buffer_text = False
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        parser.StartDoctypeDeclHandler = parser.CommentHandler = _restricted
-        parser.ProcessingInstructionHandler = parser.EntityDeclHandler = _restricted
+        parser.StartDoctypeDeclHandler = parser.CommentHandler = restricted
+        parser.ProcessingInstructionHandler = parser.EntityDeclHandler = restricted
         self._parser = parser
         self._clear()
         if self._header:
@@ -342,6 +277,8 @@ class StreamParser:
         if b"stream" not in prefixes or not raw.startswith(b"<stream:stream"):
             raise StreamError("bad-namespace-prefix", "the prefix must be 'stream'")
         self._prefixes = tuple(prefix + b":" for prefix in prefixes)
+        if self._namespace != CLIENT_NS:
+            self._prefixes += (self._namespace.encode(),)
         default = re.search(rb"""\sxmlns\s*=\s*(?:'([^']*)'|"([^"]*)")""", raw)
         namespace = (default[1] or default[2] or b"").decode() if default else ""
         self._out.append(StreamOpen(attributes, namespace))
@@ -375,23 +312,24 @@ class StreamParser:
             stop = buffer.index(b">", end) + 1
         self._done = base + stop
         name, kids = self._name, self._kids
-        kind = KINDS.get(name)
+        kind = self._kinds.get(name)
         large = stop - begin > self.limits.size
         if stop - begin > self.limits.most or (large and kind is None):
-            raise _too_big()
+            raise too_big()
         if kind is None:
-            if self._long or _has_long_prefix(self._header, bytes(buffer[begin:stop]), self.limits.name):
+            if self._long or has_long_prefix(self._header, bytes(buffer[begin:stop]), self.limits.name):
                 raise StreamError("policy-violation", "an XML name is too long")
             self._out.append(self._nonza(bytes(buffer[begin:stop])))
             return
         attributes = self._attributes
         if not self._long and stop - begin > self.limits.name and buffer.find(b"xmlns:", begin, stop) >= 0:
-            self._long = _has_long_prefix(self._header, bytes(buffer[begin:stop]), self.limits.name)
+            self._long = has_long_prefix(self._header, bytes(buffer[begin:stop]), self.limits.name)
         if large or self._long or STREAM_NS in kids:
             stanza = Stanza.received(kind, attributes, b"", ())
             stanza.fault = "too-big" if large else "long-name" if self._long else "bad-request"
         else:
-            stanza = Stanza.received(kind, attributes, inside, tuple(kids))
+            tags = tuple(kids) if self._kinds is KINDS else self._client_tags(kids)
+            stanza = Stanza.received(kind, attributes, inside, tags)
             head = match[0]
             plain = head.startswith(_PLAIN_STARTS) and b"xmlns:" not in head
             for prefix in self._prefixes:
@@ -403,9 +341,16 @@ class StreamParser:
                 stanza = self._rewritten(bytes(buffer[begin:stop]), stanza)
         self._out.append(stanza)
 
+    def _client_tags(self, tags: list[str]) -> tuple[str, ...]:
+        """As if the stanza were in jabber:client."""
+        outer = f"{self._namespace}|"
+        return tuple(f"{CLIENT_NS}|{tag.removeprefix(outer)}" if tag.startswith(outer) else tag for tag in tags)
+
     def _rewritten(self, raw: bytes, stanza: Stanza) -> Stanza:
-        """Names that hang on prefixes from outside: write the inside anew, so that it stands alone."""
+        """Names that hang on prefixes or namespaces from outside: write the inside anew, so that it stands alone."""
         tree = parse(b"%s%s</stream:stream>" % (self._header, raw))[0]
+        if self._namespace != CLIENT_NS:
+            tree = in_namespace(tree, self._namespace, CLIENT_NS)
         tags = stanza.tags
         inside = escape(tree.text or "").encode()
         for child in tree:
@@ -423,42 +368,3 @@ class StreamParser:
 
 
 _PLAIN_STARTS = (b"<message", b"<presence", b"<iq")
-
-
-def _has_long_prefix(header: bytes, raw: bytes, most: int) -> bool:
-    """Whether a prefix has more than so many bytes. expat does not tell them with the names, and to libxml2 an element
-    with a prefix of more than 50,000 is not well-formed."""
-    if len(raw) <= most or re.search(rb"xmlns:[^=]{%d}" % most, raw) is None:
-        return False
-    found: list[str] = []
-    parser = ParserCreate("UTF-8", namespace_separator="|")
-    parser.StartNamespaceDeclHandler = lambda prefix, uri: found.append(prefix or "")
-    parser.Parse(b"%s%s" % (header, raw), False)
-    return any(len(prefix.encode()) > most for prefix in found)
-
-
-def _restricted(*_: object) -> None:
-    raise StreamError("restricted-xml")
-
-
-def _too_big() -> StreamError:
-    # XEP-0205 section 4.5 and XEP-0478 name the application-specific condition.
-    return StreamError("policy-violation", "too big", ("urn:xmpp:errors", "stanza-too-big"))
-
-
-def _expat_fault(error: ExpatError) -> StreamError:
-    text = errors.messages.get(error.code, "")
-    if text in (errors.XML_ERROR_UNKNOWN_ENCODING, errors.XML_ERROR_INCORRECT_ENCODING):
-        return StreamError("unsupported-encoding")
-    if text == errors.XML_ERROR_UNDEFINED_ENTITY:
-        return StreamError("restricted-xml")
-    return StreamError("not-well-formed")
-
-
-def header(attributes: dict[str, str], namespace: str = CLIENT_NS) -> bytes:
-    """Our own stream header (RFC 6120 section 4.7)."""
-    written = "".join(
-        f" {'xml:lang' if key == f'{XML_NS}|lang' else key}='{quoted(value)}'" for key, value in attributes.items()
-    )
-    text = f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' xmlns:stream='{STREAM_NS}'{written}>"
-    return text.encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config import LimitsConfig, StreamLimits
 from ..contracts.runtime import RuntimeLimits
-from ..protocol.parser import Limits
+from ..protocol.items import Limits
 
 
 def runtime_limits(config: LimitsConfig) -> RuntimeLimits:

@@ -14,7 +14,7 @@ from ..contracts.accounts import StoredAccount
 from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..jid import JID
 from ..net.address import network
-from ..protocol.parser import Nonza
+from ..protocol.items import Nonza
 from ..protocol.sasl import (
     Challenge,
     Credentials,

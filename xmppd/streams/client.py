@@ -14,7 +14,6 @@ from ..contracts.accounts import REGISTRATION
 from ..contracts.core import Host
 from ..contracts.sessions import BINDING, FEATURES, STREAM_LOST, FeatureAsk
 from ..errors import (
-    STREAMS_NS,
     BadRequest,
     MalformedJid,
     ResourceConstraint,
@@ -23,11 +22,13 @@ from ..errors import (
     StreamError,
 )
 from ..jid import JID
-from ..protocol.parser import Item, Nonza, StreamOpen, StreamParser, header
+from ..protocol.header import stream_error, stream_header
+from ..protocol.items import Item, Nonza, StreamOpen
+from ..protocol.parser import StreamParser
 from ..protocol.token_bucket import TokenBucket
 from ..sessions.session import LANE_BOUND, Session
 from ..stanza import Kind, Stanza
-from ..xml import CLIENT_NS, XML_NS, Written, escape, find, quoted, text_of, to_bytes
+from ..xml import CLIENT_NS, XML_NS, Written, escape, find, text_of, to_bytes
 from .authentication import SASL_NS, SaslNegotiation
 from .runtime import StreamServer
 
@@ -568,7 +569,7 @@ class ClientStream:
         if claimed:
             answer["to"] = claimed
         self.opened = True
-        self.link.write(header(answer))
+        self.link.write(stream_header(answer, CLIENT_NS))
 
     def _features(self) -> bytes:
         """What can be negotiated now (section 4.3.2)."""
@@ -599,14 +600,3 @@ def _check_from(claimed: str, own: JID) -> None:
         raise StreamError("invalid-from") from None
     if jid.full not in (own.full, own.bare):
         raise StreamError("invalid-from")
-
-
-def stream_error(error: StreamError) -> bytes:
-    """<stream:error/> (section 4.9.2)."""
-    text = f"<text xmlns='{STREAMS_NS}' xml:lang='en'>{escape(error.text)}</text>" if error.text else ""
-    extra = ""
-    if error.extra:
-        ns, name, *more = error.extra
-        written = "".join(f" {key}='{quoted(value)}'" for attributes in more for key, value in attributes.items())
-        extra = f"<{name} xmlns='{ns}'{written}/>"
-    return f"<stream:error><{error.condition} xmlns='{STREAMS_NS}'/>{text}{extra}</stream:error>".encode()

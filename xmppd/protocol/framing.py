@@ -1,0 +1,146 @@
+"""How a stream lies on its connection: as one document in a stream of bytes (RFC 6120), or one element a frame
+(RFC 7395). Sans-I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from ..errors import StreamError
+from ..xml import CLIENT_NS
+from .header import CLOSING_TAG, STREAM_NS, stream_error, stream_header, written_attributes
+from .items import BEFORE_SIGN_IN, Item, Limits, Nonza, Parser, StreamClose, StreamOpen
+from .parser import StreamParser
+
+FRAMING_NS: Final = "urn:ietf:params:xml:ns:xmpp-framing"
+_DECLARED = f" xmlns:stream='{STREAM_NS}'"
+_AROUND: Final = f"<stream:stream{_DECLARED}>".encode()
+"""What a frame stands in, for the parser: no default namespace, since each frame has its own (section 3.3.2)."""
+
+
+class Framing(Protocol):
+    """Reads and writes what is not an element of the stream itself."""
+
+    @property
+    def namespace(self) -> str:
+        """Of the stanzas: jabber:client, jabber:server, jabber:component:accept."""
+        ...
+
+    @property
+    def closing(self) -> bytes:
+        """The end of the stream."""
+        ...
+
+    def parser(self, limits: Limits) -> Parser: ...
+    def header(self, attributes: Mapping[str, str]) -> bytes:
+        """The start of our stream."""
+        ...
+
+    def features(self, inside: bytes) -> bytes: ...
+    def error(self, error: StreamError) -> bytes: ...
+
+
+class ByteStream:
+    """A stream of bytes holds one document (RFC 6120 section 4)."""
+
+    def __init__(self, namespace: str = CLIENT_NS) -> None:
+        self.namespace = namespace
+        self.closing = CLOSING_TAG
+
+    def parser(self, limits: Limits) -> Parser:
+        return StreamParser(limits, self.namespace)
+
+    def header(self, attributes: Mapping[str, str]) -> bytes:
+        return stream_header(attributes, self.namespace)
+
+    def features(self, inside: bytes) -> bytes:
+        return b"<stream:features>" + inside + b"</stream:features>"
+
+    def error(self, error: StreamError) -> bytes:
+        return stream_error(error)
+
+
+class Frames:
+    """Each frame is one document (RFC 7395 section 3.3)."""
+
+    def __init__(self, namespace: str = CLIENT_NS) -> None:
+        self.namespace = namespace
+        self.closing = f"<close xmlns='{FRAMING_NS}'/>".encode()
+
+    def parser(self, limits: Limits) -> Parser:
+        return FrameParser(limits, self.namespace)
+
+    def header(self, attributes: Mapping[str, str]) -> bytes:
+        """Section 3.4."""
+        return f"<open xmlns='{FRAMING_NS}'{written_attributes(attributes)}/>".encode()
+
+    def features(self, inside: bytes) -> bytes:
+        return f"<stream:features{_DECLARED}>".encode() + inside + b"</stream:features>"
+
+    def error(self, error: StreamError) -> bytes:
+        """Section 3.5."""
+        return stream_error(error, _DECLARED)
+
+
+class FrameParser:
+    """Feed it whole frames. <open/> and <close/> are the header and the closing tag of a stream."""
+
+    __slots__ = ("_elements", "_opened", "fault", "namespace")
+
+    def __init__(self, limits: Limits = BEFORE_SIGN_IN, namespace: str = CLIENT_NS) -> None:
+        self.namespace = namespace
+        self._elements = StreamParser(limits, namespace)
+        self.reset()
+
+    def reset(self) -> None:
+        """Expect a new <open/> (section 3.7)."""
+        self.fault: StreamError | None = None
+        self._opened = False
+        self._elements.reset()
+        self._elements.stand_behind(_AROUND)
+
+    @property
+    def limits(self) -> Limits:
+        return self._elements.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._elements.limits = limits
+
+    @property
+    def pending(self) -> int:
+        """None: a frame is whole."""
+        return 0
+
+    def rest(self) -> None:
+        """Give the parser back until the next frame."""
+        self._elements.rest()
+
+    def feed(self, data: bytes) -> list[Item]:
+        """The element of a frame. Look at `fault` afterwards."""
+        if self.fault is not None:
+            return []
+        elements = self._elements
+        items = elements.feed(data) if data.startswith(b"<") else []
+        try:
+            if elements.fault is not None:
+                raise elements.fault
+            if len(items) != 1 or elements.pending or isinstance(items[0], StreamClose):
+                raise StreamError("not-well-formed", "a frame is one element")
+            return [self._item(items[0])]
+        except StreamError as error:
+            self.fault = error.with_traceback(None)
+            return []
+
+    def _item(self, item: Item) -> Item:
+        if isinstance(item, Nonza) and item.ns == FRAMING_NS:
+            if item.name == "open":
+                self._opened = True
+                return StreamOpen(item.attributes, self.namespace)
+            if item.name == "close":
+                return StreamClose()
+            raise StreamError("bad-format")
+        if not self._opened:
+            named_open = isinstance(item, Nonza) and item.name == "open"
+            raise StreamError("invalid-namespace" if named_open else "bad-format")
+        return item
