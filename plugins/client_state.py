@@ -99,7 +99,7 @@ class Gate:
         finally:
             channel.gate = gate
 
-    def held(self) -> list[tuple[bytes, int]]:
+    def waiting(self) -> list[tuple[bytes, int]]:
         """For a restart: the delayed stanzas, with the time when each came."""
         return list(self.delayed.values())
 

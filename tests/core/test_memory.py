@@ -28,7 +28,7 @@ def session(server: Harness, client: Client) -> Any:
 def held(channel: Any) -> int:
     """The bytes that are really there."""
     queue = sum(len(data) for data, _, _ in channel.queue.items) if channel.queue is not None else 0
-    return queue + sum(len(data) for data, _ in channel.held())
+    return queue + sum(len(data) for data, _ in channel.waiting())
 
 
 def all_held(server: Harness) -> int:

@@ -74,14 +74,14 @@ def delivery_before_commit() -> None:
 
 def cursor_at_write() -> None:
     """What was written to a client, or to its queue, is taken for delivered."""
-    put = DeliveryChannel._put
+    put = DeliveryChannel.put
 
     def careless(self: DeliveryChannel, data: bytes, log_id: int, *rest: float) -> None:
         put(self, data, log_id, *rest)
         if log_id:
             self.session.account.cursor.acknowledge((log_id,))
 
-    DeliveryChannel._put = careless  # type: ignore[method-assign]
+    DeliveryChannel.put = careless  # type: ignore[method-assign]
 
 
 BUILDS: dict[str, Callable[[], None]] = {

@@ -69,14 +69,14 @@ async def test_later_presence_starts_nothing_anew(server: Harness) -> None:
     juliet = await server.login("juliet", "balcony", presence=True)
     account = server.host.account(JULIET)
     channel = account.sessions["balcony"].channel
-    online_since = channel.since
+    online_since = channel.due_after
     account.released = account.next_id()
     juliet.send("<presence><show>away</show></presence>")
     await juliet.receive_all()
-    assert channel.since == online_since
+    assert channel.due_after == online_since
     juliet.send("<presence type='unavailable'/><presence/>")
     await juliet.receive_all()
-    assert channel.since > online_since
+    assert channel.due_after > online_since
 
 
 @pytest.mark.parametrize("read", [0, 2])

@@ -468,7 +468,7 @@ async def test_a_client_that_acknowledges_slowly(server: Harness) -> None:
     for start in range(0, total, 100):
         romeo.send("".join(message("juliet", number) for number in range(start, start + 100)))
         await server.advance(1)  # no faster than one client may send
-        assert len(channel.queue) <= 50 and not channel._held
+        assert len(channel.queue) <= 50 and not channel.unlogged
     found: list[str] = []
     for _ in range(total):
         new = bodies(await juliet.receive_all())
@@ -493,7 +493,7 @@ async def test_what_is_not_stored_is_bounded_too(server: Harness) -> None:
     for _ in range(500):
         romeo.send(f"<message to='juliet@localhost' type='chat'>{active}</message>")
     await server.quiet()
-    assert len(channel.queue) + len(channel._held or ()) <= 100
+    assert len(channel.queue) + len(channel.unlogged or ()) <= 100
     romeo.send(message("juliet", "last"))
     got = 0
     for _ in range(20):

@@ -15,26 +15,29 @@ Waiting = tuple[bytes, int]
 
 
 class Gate(Protocol):
-    """Holds back what a sleeping client need not see now (XEP-0352). Told of everything before it is sent."""
+    """Holds back what an inactive client need not see now (XEP-0352). Told of everything before it is sent."""
 
     def __call__(self, data: bytes, log_id: int, stanza: Stanza | None) -> bool:
         """Whether it took the stanza (see `DeliveryChannel.send`). Only what is no log entry (`log_id` 0) may be held
         back."""
         ...
 
-    def flush(self) -> None: ...
-    def held(self) -> list[Waiting]:
-        """What waits, with the time when it was accepted."""
+    def flush(self) -> None:
+        """Send what it holds back."""
+        ...
+
+    def waiting(self) -> list[Waiting]:
+        """What it holds back, with the time when it was accepted."""
         ...
 
 
 class Channel(Protocol):
-    """The way to one client. Counts, remembers and replays what needs an acknowledgement."""
+    """Sends to one client, and counts, remembers and repeats what needs an acknowledgement."""
 
     queue: OutboundQueue | None
     """Set once the client has enabled acknowledgements."""
     gate: Gate | None
-    """Set while the client sleeps."""
+    """Set while the client is inactive (XEP-0352)."""
     trace: Callable[[], Write] | None
     """Makes durable what the client was sent and has not acknowledged."""
     traced: int
@@ -65,22 +68,25 @@ class Channel(Protocol):
         ...
 
     def start(self) -> None:
-        """The session has become available: catch up from its position, then go live."""
+        """The session is available for messages: it catches up, then it is live."""
         ...
 
     def leave(self) -> None:
-        """The session is unavailable: entries wait in the log."""
+        """The session is not available for messages any more: entries wait in the log."""
         ...
 
     def copy(self, data: bytes, log_id: int, stanza: Stanza) -> None:
-        """Send a copy of an entry of another resource's (a carbon)."""
+        """Send a carbon of an entry that went to another device."""
         ...
 
-    def held(self) -> list[Waiting]:
-        """What waits and is in no log."""
+    def waiting(self) -> list[Waiting]:
+        """What is in no log and waits in memory."""
         ...
 
-    def unacknowledged(self) -> list[bytes]: ...
+    def unacknowledged(self) -> list[bytes]:
+        """What is sent again on the next stream (XEP-0198 section 5)."""
+        ...
+
     def ask(self) -> None:
         """Ask for an acknowledgement."""
         ...
@@ -106,7 +112,7 @@ class Channel(Protocol):
         ...
 
     def go_on(self) -> None:
-        """The connection takes more."""
+        """There may be room again."""
         ...
 
 

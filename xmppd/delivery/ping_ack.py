@@ -68,14 +68,14 @@ class PingAcknowledger:
         self._taken += self._written
         self._written = []
         if self._mute or not self.session.host.server.limits.answer_time:
-            self._settle_taken()
+            self._acknowledge_taken()
             self.session.channel.go_on()
         else:
             self._ask_soon()
 
-    def _settle_taken(self) -> None:
+    def _acknowledge_taken(self) -> None:
         taken, self._taken = self._taken, []
-        self._settle(taken)
+        self._acknowledge(taken)
 
     def _ask_soon(self) -> None:
         if self._asked or not self._taken:
@@ -127,21 +127,21 @@ class PingAcknowledger:
                 self._ping()  # not a word since: the connection may be dead, and what it was sent lost
                 return
             self._mute = True
-        self._settle(self._asked)
+        self._acknowledge(self._asked)
         self._asked = []
         if self._mute:
-            self._settle_taken()
+            self._acknowledge_taken()
         else:
             self._ask_soon()
         session.channel.go_on()
 
-    def goodbye(self) -> None:
+    def stream_closed(self) -> None:
         """It closes its stream. Who does takes what still comes until the other side has closed, too (RFC 6120
         section 4.4), so this answers the ping. What the socket has not taken yet stays owed."""
-        self._settle(self._asked)
+        self._acknowledge(self._asked)
         self._asked = []
-        self._settle_taken()
+        self._acknowledge_taken()
 
-    def _settle(self, stamps: list[int]) -> None:
-        if stamps and not self.session.ended:
-            self.session.account.cursor.acknowledge(stamps)
+    def _acknowledge(self, log_ids: list[int]) -> None:
+        if log_ids and not self.session.ended:
+            self.session.account.cursor.acknowledge(log_ids)

@@ -55,7 +55,7 @@ class StreamShutdown:
             return
         for stream in asked:
             assert stream.session is not None
-            stream.session.channel.confirm()
+            stream.session.channel.ask_before_stop()
             stream.read_again()
         if not await _until(lambda: not any(map(_owes, asked)), self.server.limits.stop_time):
             left = sum(map(_owes, asked))

@@ -168,5 +168,14 @@ class SessionManager:
 
 def _weight(session: Session) -> tuple[int, float, int]:
     """Who goes first. Bytes times seconds: of two that hold alike, a client that has only begun to lag stays."""
-    channel, used = session.channel, session.channel.share.used
-    return session.account.pool.used, used * min(channel.unread(), UNREAD), used
+    used = session.channel.share.used
+    return session.account.pool.used, used * min(unread_seconds(session), UNREAD), used
+
+
+def unread_seconds(session: Session) -> float:
+    """For how long the client has taken nothing of what waits for it, and for how long it is silent, together."""
+    channel, stream, now = session.channel, session.stream, session.host.clock.monotonic()
+    unread = now - channel.last_progress
+    if channel.queue:
+        unread = min(unread, max(0.0, (channel.now() - channel.queue.items[0][2]) / 1_000_000))
+    return unread + (now - stream.last_read if stream is not None else unread)

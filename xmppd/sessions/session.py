@@ -182,13 +182,13 @@ class Session:
 
     def accounted(self, count: int) -> int:
         """How many of the first `count` stanzas need not be sent again after the session is gone."""
-        refusals = self.refusals
+        refusals, queue = self.refusals, self.channel.queue
         if not refusals:
             return count
         refusals = self.refusals = [
             (number, covering)
             for number, covering in refusals
-            if not self.channel.covered(covering) and count - number < REFUSALS
+            if (queue is not None and queue.acknowledged < covering) and count - number < REFUSALS
         ]
         return min([count, *(number - 1 for number, _ in refusals)])
 

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 
 from ..contracts.core import Host, Server
+from ..delivery.snapshot import ChannelSnapshot, snapshot
+from ..delivery.snapshot import restore as restore_channel
 from ..errors import MalformedJid
 from ..jid import JID
 from ..plugin import SessionKey
-from ..protocol.ack_queue import OutboundQueue
 from ..stanza import parse_stanza
 from ..storage.api import DataError, Write
 from .session import Session
@@ -25,30 +26,6 @@ from .session import Session
 log = logging.getLogger("xmppd.sessions")
 AT_ONCE = 200
 AT_ONCE_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelSnapshot:
-    """`queue`, `held`: stanzas as text; `stamps`: log ids of the queue's. `hidden`: of these the ones to delete.
-    `times`, `held_times`: when they were accepted, microseconds since 1970 UTC; an older version kept none.
-    `held_stamps`: of which log entries the first of `held` are copies."""
-
-    acknowledged: int
-    queue: tuple[str, ...] = ()
-    stamps: tuple[int, ...] = ()
-    hidden: tuple[int, ...] = ()
-    held: tuple[str, ...] = ()
-    live: bool = True
-    position: int = 0
-    reached: int = 0
-    since: int = 0
-    archive_read: int = 0
-    copies: tuple[int, ...] = ()
-    left: int = 0
-    returning: bool = False
-    times: tuple[int, ...] = ()
-    held_times: tuple[int, ...] = ()
-    held_stamps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +87,7 @@ class SessionSnapshots:
             received=session.received,
             priority=session.priority,
             presence=presence.data.decode() if presence is not None else "",
-            channel=_feed_record(session),
+            channel=snapshot(session.channel),
             values=values,
         )
 
@@ -147,32 +124,6 @@ class SessionSnapshots:
         return count
 
 
-def _feed_record(session: Session) -> ChannelSnapshot:
-    channel, hidden = session.channel, session.account.cursor.transient
-    # Not `or`: an empty queue is false, and its count matters most then.
-    queue = channel.queue if channel.queue is not None else OutboundQueue()
-    stamps = tuple(log_id for _, log_id, _ in queue.items)
-    held, held_stamps = channel.held(), tuple(channel.held_stamps())
-    return ChannelSnapshot(
-        queue.acknowledged,
-        tuple(data.decode() for data, _, _ in queue.items),
-        stamps,
-        tuple(log_id for log_id in (*stamps, *held_stamps) if log_id in hidden),
-        tuple(data.decode() for data, _ in held),
-        channel.live,
-        channel.position,
-        channel.reached,
-        channel.since,
-        channel.archive_read,
-        tuple(channel.copies or ()),
-        channel.left,
-        channel.returning,
-        tuple(at for _, _, at in queue.items),
-        tuple(at for _, at in held),
-        held_stamps,
-    )
-
-
 def _fill(session: Session, record: SessionSnapshot) -> None:
     """Raises ValueError, msgspec.ValidationError."""
     session.received = session.handled = record.received
@@ -183,21 +134,7 @@ def _fill(session: Session, record: SessionSnapshot) -> None:
         key = SessionKey.known.get(name)
         if key is not None:
             session[key] = key.read(value)
-    kept, channel, cursor = record.channel, session.channel, session.account.cursor
-    queue = channel.queue = OutboundQueue(channel.share)
-    queue.acknowledged = queue.asked = kept.acknowledged
-    for text, log_id, at in zip(kept.queue, kept.stamps, kept.times or kept.stamps, strict=True):
-        queue.append(text.encode(), log_id, at)
-        if log_id:
-            cursor.mark_in_flight(log_id)
-    cursor.transient.update(kept.hidden)
-    none = (0,) * len(kept.held)
-    parts = zip(kept.held, kept.held_times or none, (*kept.held_stamps, *none), strict=False)
-    held = [(text.encode(), at, log_id) for text, at, log_id in parts]
-    channel.restore(kept.live, kept.position, kept.reached, held)
-    channel.since, channel.archive_read = kept.since, kept.archive_read
-    channel.copies = set(kept.copies) or None
-    channel.left, channel.returning = kept.left, kept.returning
+    restore_channel(session.channel, record.channel)
 
 
 def _chunks(sessions: list[Session]) -> Iterable[list[Session]]:

@@ -184,8 +184,7 @@ class ClientStream:
             self.choked = True
             self._hold_back()
             return
-        session.channel.paused = True
-        session.channel.moved = self.server.clock.monotonic()  # until now its system took what was sent
+        session.channel.pause_writing()
         self.weigh_unsent()
 
     def resume_writing(self) -> None:
@@ -193,9 +192,7 @@ class ClientStream:
         self.weigh_unsent(0)
         session = self.session
         if session is not None:
-            session.channel.paused = False
-            session.channel.moved = self.server.clock.monotonic()
-            session.channel.go_on()
+            session.channel.resume_writing()
         self._read_on()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -405,7 +402,7 @@ class ClientStream:
                 self._open(item)
                 return self.state is not State.CLOSED
             if self.session is not None:
-                self.session.channel.goodbye()
+                self.session.channel.stream_closed()
             self.close()
         except StreamError as error:
             self.fail(error)
