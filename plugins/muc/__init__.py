@@ -76,7 +76,7 @@ LOCKING_HANDLERS: Final[Mapping[Key, LockingHandler]] = {
 
 
 def key_of(stanza: Stanza, to: JID) -> Key:
-    """What a stanza is, as the tables name it. Subscriptions are not in them (section 17.3.2)."""
+    """Names a stanza by its key in the tables. Subscriptions are not in them (section 17.3.2)."""
     kind, word = stanza.kind, stanza.type
     if kind is Kind.MESSAGE:
         if word == "groupchat":
@@ -111,7 +111,7 @@ class Config:
     archive: bool = option(True, "New rooms keep their messages.")
 
     def settings(self) -> ServiceSettings:
-        """What the rooms follow of it."""
+        """Returns the options that rooms follow."""
         return ServiceSettings(
             max_occupants=self.max_occupants,
             history=self.history,
@@ -161,7 +161,7 @@ class GroupChat(Plugin[Config]):
         self.every(SWEEP, self.sweep, "sweep")
 
     async def sweep(self) -> None:
-        """Delete temporary rooms that could not be deleted when the last occupant left: the store was away."""
+        """Deletes temporary rooms that could not be deleted when the last occupant left: the store was away."""
         for bare, slot in list(self.rooms.slots.items()):
             if slot.room is None or slot.room.sessions or slot.room.is_persistent():
                 continue
@@ -170,13 +170,12 @@ class GroupChat(Plugin[Config]):
                     await self.service.carry_out(slot, destroy_room(slot.room))
 
     async def stop(self) -> None:
-        """Occupants whose session ends with the process have left; the others will find their places."""
+        """Stores the occupants whose sessions can be resumed; the others have left by now."""
         await self.rooms.store_sessions()
 
     @on(RESTORED)
     async def restored(self, service: JID) -> None:
-        """Occupants whose sessions outlived the last process are there again; who did not come back leaves for all to
-        see."""
+        """Puts occupants back whose sessions outlived the last process. Whose session is over leaves, which all see."""
         for room_jid, who in await self.rooms.restore_sessions(lambda who: self.service.is_online(who) is True):
             async with self.rooms.exclusive(room_jid) as slot:
                 if slot.room is not None:
@@ -202,8 +201,8 @@ class GroupChat(Plugin[Config]):
 
     @staticmethod
     def _of_room(error: StanzaError, stanza: Stanza) -> StanzaError:
-        """Errors say which room they are of, and those of an attempt to join that they are (sections 7.2.1 to 7.2.12,
-        examples): clients know them by that."""
+        """Puts the room into an error, and <x/> into one that answers a join: clients know it by that (sections 7.2.1
+        to 7.2.12, examples)."""
         assert stanza.to is not None
         error.by = error.by or stanza.to.bare
         if stanza.kind is Kind.PRESENCE and JOIN_TAG in stanza.tags:
@@ -244,7 +243,7 @@ class GroupChat(Plugin[Config]):
         raise no_such_room(stanza)
 
     async def _when_loaded(self, handler: Handler, arrival: Arrival, to: JID) -> None:
-        """Wait until the room is loaded and nobody changes it."""
+        """Runs a handler when the room is loaded and nobody changes it."""
         async with self.rooms.exclusive(to) as slot:
             room = slot.room
             if room is not None:
@@ -254,6 +253,7 @@ class GroupChat(Plugin[Config]):
                 raise no_such_room(arrival.stanza)
 
     async def _change(self, handler: LockingHandler, arrival: Arrival, to: JID) -> None:
+        """Runs a handler for a message under the room's lock."""
         async with self.rooms.exclusive(to) as slot:
             if slot.room is not None:
                 await handler(self.service, slot, slot.room, arrival)
@@ -261,6 +261,7 @@ class GroupChat(Plugin[Config]):
                 raise no_such_room(arrival.stanza)
 
     async def _change_presence(self, handler: LockingHandler, arrival: Arrival, to: JID) -> None:
+        """Runs a handler for presence under the room's lock; presence to a room that does not exist may create it."""
         type = arrival.stanza.type
         if type and to.local not in self.rooms.directory:
             return
@@ -289,7 +290,7 @@ class GroupChat(Plugin[Config]):
 
     @on(DISCO_ITEMS)
     def items(self, ask: DiscoAsk) -> Iterable[Item]:
-        """The public rooms (section 6.3)."""
+        """Lists the public rooms (section 6.3)."""
         if ask.node:
             return
         public = ((local, room) for local, room in sorted(self.rooms.directory.items()) if room.public)
@@ -298,5 +299,5 @@ class GroupChat(Plugin[Config]):
 
     @on(ACCOUNTS_REMOVED)
     async def accounts_removed(self, names: frozenset[str]) -> None:
-        """Raises StorageUnavailable."""
+        """Removes deleted accounts from all rooms. Raises StorageUnavailable."""
         await remove_accounts(self.service, names)

@@ -18,7 +18,10 @@ from .service import RoomService
 
 
 async def remove_accounts(service: RoomService, names: frozenset[str]) -> None:
-    """Have accounts leave all rooms, and forget them there. `names`: bare JIDs. Raises StorageUnavailable."""
+    """Removes accounts from all rooms: they leave, and their affiliations are deleted. `names`: bare JIDs.
+
+    Raises StorageUnavailable.
+    """
     for room_jid in await service.rooms.rooms_naming(names):
         async with service.rooms.exclusive(room_jid) as slot:
             await _remove_from(service, slot, names)
@@ -34,7 +37,7 @@ async def _remove_from(service: RoomService, slot: RoomSlot, names: frozenset[st
 
 
 def forget_account(room: RoomState, bare: str) -> Plan | None:
-    """Forget affiliation, invitations and creation of an account that is not in the room. A ban stays, it is the
+    """Deletes affiliation, invitations and creatorship of an account that is not in the room. A ban stays, it is the
     room's.
 
     A room that nobody is left to join (members only, and the last of them is removed) is destroyed.

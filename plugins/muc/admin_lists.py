@@ -13,7 +13,7 @@ from .room import RoomState
 
 
 def admin_list(room: RoomState, who: JID, query: Element) -> Element:
-    """The list that a get asks for. Raises Forbidden, BadRequest, JidMalformed."""
+    """Answers a get of muc#admin with the list that it asks for. Raises Forbidden, BadRequest, JidMalformed."""
     asked = read_items(query)
     if len(asked) != 1:
         raise BadRequest("one list at a time")

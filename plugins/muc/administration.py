@@ -50,7 +50,7 @@ class AdminItem:
 
 
 def read_items(query: Element) -> list[AdminItem]:
-    """The items of muc#admin. Raises BadRequest, JidMalformed."""
+    """Parses the items of a muc#admin request. Raises BadRequest, JidMalformed."""
     found = []
     for each in children(query, ADMIN_NS, "item"):
         role, affiliation, nick = each.get("role"), each.get("affiliation"), each.get("nick")
@@ -79,7 +79,7 @@ def read_items(query: Element) -> list[AdminItem]:
 
 
 def administer(room: RoomState, who: JID, items: Iterable[AdminItem], service_admin: bool = False) -> Plan:
-    """Change roles and affiliations: all items or none (section 9.5).
+    """Decides a request for other roles and affiliations: all items or none (section 9.5).
 
     A service admin may make itself an owner, openly; it has no other rights of its own (T31, G02).
     Raises Forbidden, NotAllowed, Conflict, ItemNotFound, BadRequest, ResourceConstraint.
@@ -124,8 +124,10 @@ def has_owner(affiliations: Mapping[str, AffiliationRecord]) -> bool:
 
 
 def _check_role_item(room: RoomState, who: JID, item: AdminItem) -> tuple[Occupant, Role, str]:
-    """The occupant, its new role and the reason, if that may be. Raises Forbidden, NotAllowed, BadRequest, Conflict,
-    ItemNotFound."""
+    """Checks an item that changes a role; returns the occupant, the new role and the reason.
+
+    Raises Forbidden, NotAllowed, BadRequest, Conflict, ItemNotFound.
+    """
     assert item.role is not None
     acting = room.sessions.get(who.full)
     affiliation = room.affiliation(who)
@@ -146,7 +148,7 @@ def _check_role_item(room: RoomState, who: JID, item: AdminItem) -> tuple[Occupa
 def _change_affiliation(
     room: RoomState, who: JID, item: AdminItem, affiliations: AffiliationList, service_admin: bool
 ) -> AffiliationChange:
-    """Check one item against the affiliations as the items before it leave them, and change them there.
+    """Checks an item against the affiliations that the items before it leave, and changes them there.
 
     Raises Forbidden, NotAllowed, Conflict, BadRequest, ItemNotFound.
     """
@@ -177,7 +179,7 @@ def _change_affiliation(
 
 
 def _check_reservable(room: RoomState, affiliations: AffiliationList, nick: str, jid: JID) -> None:
-    """Raises Conflict, JidMalformed, NotAcceptable."""
+    """Checks that a nick can be reserved for a JID. Raises Conflict, JidMalformed, NotAcceptable."""
     owner = affiliations.nick_owner(nick_key(room, nick))
     if owner is not None and owner != jid.bare:
         raise Conflict("that nick is reserved")
@@ -186,7 +188,7 @@ def _check_reservable(room: RoomState, affiliations: AffiliationList, nick: str,
 
 
 def _jid_of_nick(room: RoomState, nick: str) -> JID:
-    """The bare JID behind a nick. Raises BadRequest, ItemNotFound."""
+    """Finds the bare JID behind a nick. Raises BadRequest, ItemNotFound."""
     if not nick:
         raise BadRequest("an affiliation is given to an address")  # section 17.4
     target = room.occupant_named(nick)

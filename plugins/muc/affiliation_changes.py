@@ -33,7 +33,10 @@ class AffiliationChange:
 
 
 def apply_affiliations(room: RoomState, changes: Iterable[AffiliationChange], actor: str, who: JID) -> list[Effect]:
-    """What follows from affiliations that `who`, here under the nick `actor`, has changed."""
+    """Gives occupants the roles of their new affiliations, removes those who may not stay, tells the others.
+
+    `who`: the JID that has changed the affiliations, in the room under the nick `actor` ("" if it is not there).
+    """
     leaving: dict[str, tuple[Occupant, Notice]] = {}
     staying: list[tuple[Occupant, AffiliationChange]] = []
     absent: list[AffiliationChange] = []
@@ -65,7 +68,7 @@ def apply_affiliations(room: RoomState, changes: Iterable[AffiliationChange], ac
 
 
 def _merged(changes: Iterable[AffiliationChange]) -> list[AffiliationChange]:
-    """One change for each address: from its first affiliation to its last, where these differ."""
+    """Merges the changes of each address into one, from its first affiliation to its last, where these differ."""
     merged: dict[str, AffiliationChange] = {}
     for change in changes:
         first = merged.get(change.jid.bare, change)
@@ -74,7 +77,7 @@ def _merged(changes: Iterable[AffiliationChange]) -> list[AffiliationChange]:
 
 
 def set_role(room: RoomState, occupant: Occupant, role: Role, notice: Notice) -> list[Effect]:
-    """Give an occupant a role, and tell all. A new moderator sees the real addresses of the others."""
+    """Gives an occupant a role and tells all occupants. A new moderator sees the real addresses of the others."""
     promoted = role is Role.MODERATOR and occupant.role is not Role.MODERATOR
     occupant.role = role
     effects = presence_to_all(room, occupant, notice)
@@ -86,7 +89,8 @@ def set_role(room: RoomState, occupant: Occupant, role: Role, notice: Notice) ->
 
 
 def _removal_code(room: RoomState, occupant: Occupant) -> int:
-    """The status code for who may not stay, 0 for who may. Behind a membership may stand a ban of the domain."""
+    """Returns the status code for an occupant who may not stay, 0 for one who may. Behind a membership that is
+    taken away may stand a ban of the domain."""
     affiliation = room.affiliation_of(occupant)
     if affiliation is Affiliation.OUTCAST:
         return 301
@@ -94,7 +98,7 @@ def _removal_code(room: RoomState, occupant: Occupant) -> int:
 
 
 def _of_domain(room: RoomState, domain: JID) -> list[Occupant]:
-    """A banned domain concerns those who have no affiliation of their own."""
+    """Finds the occupants that a ban of their domain concerns: those without an affiliation of their own."""
     return [
         each
         for each in room.occupants.values()
@@ -103,7 +107,8 @@ def _of_domain(room: RoomState, domain: JID) -> list[Occupant]:
 
 
 def _role_after(room: RoomState, role: Role, change: AffiliationChange) -> Role:
-    """Section 5.1.3: what one gains with an affiliation stays, admins are moderators."""
+    """Returns the role after a change: what one gains with an affiliation stays, admins are moderators (section
+    5.1.3)."""
     initial = room.initial_role(change.new)
     if change.old >= Affiliation.ADMIN > change.new:
         return initial
@@ -111,7 +116,7 @@ def _role_after(room: RoomState, role: Role, change: AffiliationChange) -> Role:
 
 
 def _tell_moderators(room: RoomState, change: AffiliationChange) -> list[Effect]:
-    """The affiliation of somebody who is not there: told to those who see real addresses (section 10.6)."""
+    """Tells the affiliation of somebody who is not there to those who see real addresses (section 10.6)."""
     to = tuple(
         session.jid
         for each in room.occupants.values()

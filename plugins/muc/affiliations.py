@@ -38,14 +38,14 @@ class AffiliationList(UserDict[str, AffiliationRecord]):
         super().__delitem__(bare)
 
     def discard(self, bare: str) -> None:
-        """Remove the record of `bare`, if there is one."""
+        """Removes the record of `bare`, if there is one."""
         if bare in self:
             del self[bare]
 
     # ---- nicks
 
     def nick_owner(self, key: str) -> str | None:
-        """The bare JID that has reserved the nick with this comparison key."""
+        """Finds the bare JID that has reserved the nick with this comparison key."""
         self._index()
         found = self._keys.get(key)
         return found[0] if found else None
@@ -66,7 +66,7 @@ class AffiliationList(UserDict[str, AffiliationRecord]):
                 self._add_to_index(bare, record.nick)
 
     def _index_keys(self, nick: str) -> list[tuple[dict[str, list[str]], str]]:
-        """The indexes that a nick is found in, each with its key."""
+        """Returns the indexes that a nick is found in, each with its key."""
         try:
             forms = nick_forms(nick)
         except MalformedJid:

@@ -22,7 +22,7 @@ PAGE: Final = 50
 
 
 def check_archive_access(room: RoomState, who: JID) -> None:
-    """Who may join may read (section 5.1.2, T35). Raises Forbidden."""
+    """Checks that somebody may read the archive: who may join may (section 5.1.2, T35). Raises Forbidden."""
     affiliation = room.affiliation(who)
     if affiliation is Affiliation.OUTCAST or room.record.locked:
         raise Forbidden()
@@ -34,7 +34,8 @@ def check_archive_access(room: RoomState, who: JID) -> None:
 
 
 def read_query(query: Element, room: RoomState) -> Query:
-    """Messages are found by who said them in the room (section 4.1.1). Raises like mam.read_query."""
+    """Parses a query of the archive. Authors are occupants, not addresses (section 4.1.1). Raises like
+    mam.read_query."""
     found = mam.read_query(query, PAGE, PAGE)
     if found.range.peer not in (None, room.jid.bare):
         raise FeatureNotImplemented("this archive knows its authors by their nicks")
@@ -42,7 +43,7 @@ def read_query(query: Element, room: RoomState) -> Query:
 
 
 def results(room: RoomState, who: JID, query: Query, page: Page) -> list[Stanza]:
-    """The messages of a page, with real addresses for those who may see them."""
+    """Builds the messages of a page, with real addresses for those who may see them."""
     occupant = room.sessions.get(who.full)
     addresses = (
         room.is_non_anonymous()

@@ -18,7 +18,7 @@ from .room import RoomState
 
 
 def _target(host: Host, room: RoomState, to: JID) -> tuple[Occupant, Host] | None:
-    """The occupant that is addressed and its host; None if there is none, or none of this server."""
+    """Finds the occupant that is addressed and its host; None if there is none, or none of this server."""
     target = room.occupant_named(to.resource) if to.resource else None
     home = host.router.where(target.latest.jid) if target is not None else None
     return (target, home) if target is not None and home is not None else None
@@ -31,14 +31,17 @@ def is_blocklist_loaded(host: Host, room: RoomState, to: JID) -> bool:
 
 
 async def load_blocklist(host: Host, room: RoomState, to: JID) -> None:
-    """Load the block list of the addressed occupant. Raises StorageUnavailable."""
+    """Loads the block list of the addressed occupant. Raises StorageUnavailable."""
     found = _target(host, room, to)
     if found is not None:
         await found[1].open_account(found[0].latest.jid)
 
 
 def check_blocklists(host: Host, room: RoomState, who: JID, stanza: Stanza) -> None:
-    """Section 3.3. Raises ServiceUnavailable, as from somebody who is not there, and NotAcceptable."""
+    """Refuses what the recipient has blocked, and what goes to somebody whom the sender has blocked (section 3.3).
+
+    Raises ServiceUnavailable, as for somebody who is not there, and NotAcceptable.
+    """
     assert stanza.to is not None
     target = room.occupant_named(stanza.to.resource) if stanza.to.resource else None
     occupant = room.sessions.get(who.full)
@@ -51,6 +54,7 @@ def check_blocklists(host: Host, room: RoomState, who: JID, stanza: Stanza) -> N
 
 
 def _blocks(host: Host, owner: JID, other: JID) -> bool:
+    """Whether an account of this server, whose block list is in memory, blocks a JID."""
     home = host.router.where(owner)
     blocklist = home.find(BLOCKLIST) if home is not None and home.ready(owner.bare) else None
     return blocklist is not None and blocklist.blocks(owner.bare, other)

@@ -29,13 +29,13 @@ UNREACHABLE: Final = frozenset(
 
 
 async def handle_error(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A message or presence of type error. Raises StorageUnavailable."""
+    """Handles a message or presence of type error. Raises StorageUnavailable."""
     who = sender_of(arrival)
     await service.carry_out(slot, bounce(room, who, arrival.stanza, service.is_online(who)))
 
 
 def bounce(room: RoomState, who: JID, stanza: Stanza, online: bool | None) -> Plan | None:
-    """Remove an occupant that cannot be reached; any other error of a private message goes on to its sender.
+    """Removes an occupant that cannot be reached; passes any other error of a private message on to its sender.
 
     `online`: whether the session is known to be there, None if that cannot be known.
     """
@@ -52,7 +52,7 @@ def bounce(room: RoomState, who: JID, stanza: Stanza, online: bool | None) -> Pl
 
 
 def condition_of(stanza: Stanza) -> str:
-    """The condition of an error stanza, "" if it holds none."""
+    """Returns the condition of an error stanza, "" if it holds none."""
     error = stanza.child("jabber:client", "error")
     if error is not None:
         for each in error:

@@ -44,7 +44,7 @@ def _check_owner(room: RoomState, who: JID) -> None:
 
 
 def config_form(room: RoomState, who: JID) -> Element:
-    """Section 10.2. Raises Forbidden."""
+    """Builds the configuration form for an owner (section 10.2). Raises Forbidden."""
     _check_owner(room, who)
     fields = [field for option in OPTIONS for field in option.fields(room)] + owner_list_fields(room.affiliations)
     title = f"Configuration of {room.jid.bare}"
@@ -52,7 +52,7 @@ def config_form(room: RoomState, who: JID) -> Element:
 
 
 def configure(room: RoomState, who: JID, query: Element) -> Plan:
-    """A set of muc#owner: a filled-in form, its cancellation, or <destroy/> (sections 10.1 to 10.9).
+    """Decides a set of muc#owner: a filled-in form, its cancellation, or <destroy/> (sections 10.1 to 10.9).
 
     Raises Forbidden, BadRequest, NotAcceptable, JidMalformed, Conflict, ResourceConstraint.
     """
@@ -73,6 +73,7 @@ def configure(room: RoomState, who: JID, query: Element) -> Plan:
 
 
 def _configure(room: RoomState, who: JID, submitted: Submitted) -> Plan:
+    """Decides a submitted form."""
     options, codes = _submitted_options(room, submitted)
     members_only = bool(options.get(MEMBERS_ONLY.var, MEMBERS_ONLY.default))
     affiliations, saves, changes = _submitted_owners(room, submitted, members_only)
@@ -102,7 +103,10 @@ def _configure(room: RoomState, who: JID, submitted: Submitted) -> Plan:
 
 
 def _submitted_options(room: RoomState, submitted: Submitted) -> tuple[dict[str, Value], set[int]]:
-    """The options as a form leaves them, and the status codes of what changes. Raises BadRequest, NotAcceptable."""
+    """Reads the options from a form, with the status codes that announce the changes.
+
+    Raises BadRequest, NotAcceptable.
+    """
     options: dict[str, Value] = dict(room.options)
     codes: set[int] = set()
     for option in OPTIONS:
@@ -116,7 +120,7 @@ def _submitted_options(room: RoomState, submitted: Submitted) -> tuple[dict[str,
 def _submitted_owners(
     room: RoomState, submitted: Submitted, members_only: bool
 ) -> tuple[AffiliationList, list[SaveAffiliation], list[AffiliationChange]]:
-    """The affiliations as a form's lists of owners and admins leave them. Raises Conflict, ResourceConstraint."""
+    """Reads the affiliations from a form's lists of owners and admins. Raises Conflict, ResourceConstraint."""
     affiliations = AffiliationList(room.affiliations)
     saves, changes = list[SaveAffiliation](), list[AffiliationChange]()
     for bare, (old, new) in sorted(submitted_affiliations(submitted, affiliations, members_only).items()):
@@ -134,14 +138,14 @@ def _submitted_owners(
 
 
 def _remove_strangers(room: RoomState) -> list[Effect]:
-    """The room is for members only now: who is none leaves (section 10.2)."""
+    """Removes those who are no members, when the room becomes members-only (section 10.2)."""
     strangers = [each for each in room.occupants.values() if room.affiliation_of(each) < Affiliation.MEMBER]
     own, rest = remove_occupants(room, [(each, Notice((322,))) for each in strangers])
     return own + rest
 
 
 def _give_voice_to_all(room: RoomState) -> list[Effect]:
-    """The room is no longer moderated: visitors become participants."""
+    """Makes visitors participants, when the room is no longer moderated."""
     effects: list[Effect] = []
     for occupant in room.occupants.values():
         if occupant.role is Role.VISITOR:

@@ -14,7 +14,10 @@ from .service import RoomService, sender_of
 
 
 async def handle_first_presence(service: RoomService, slot: RoomSlot, arrival: Arrival) -> None:
-    """Presence to a room that does not exist. Raises JidMalformed, ItemNotFound, NotAllowed, ResourceConstraint."""
+    """Creates the room that a presence asks to join.
+
+    Raises JidMalformed, ItemNotFound, NotAllowed, ResourceConstraint.
+    """
     stanza, who = arrival.stanza, sender_of(arrival)
     assert stanza.to is not None
     if not stanza.to.resource:
@@ -33,7 +36,7 @@ async def handle_first_presence(service: RoomService, slot: RoomSlot, arrival: A
 
 
 def check_may_create(service: RoomService, who: JID) -> None:
-    """Raises NotAllowed, ResourceConstraint."""
+    """Checks that somebody may create a room. Raises NotAllowed, ResourceConstraint."""
     if who.bare in service.host.admins:
         return
     create = service.settings.create

@@ -13,7 +13,7 @@ from .room import RoomState
 
 
 def destroy_as_asked(room: RoomState, destroy: Element) -> Plan:
-    """An owner's <destroy/>. Raises JidMalformed."""
+    """Decides an owner's <destroy/>. Raises JidMalformed."""
     venue = destroy.get("jid", "")
     try:
         if venue:
@@ -26,7 +26,10 @@ def destroy_as_asked(room: RoomState, destroy: Element) -> Plan:
 
 
 def destroy_room(room: RoomState, venue: str = "", reason: str = "", password: str = "") -> Plan:
-    """One last presence to each session; everything that the room owns is deleted. `venue`: the room to go to."""
+    """Deletes everything that the room owns, and sends one last presence to each session.
+
+    `venue`: the room to go to.
+    """
     start = f"<destroy jid='{quoted(venue)}'" if venue else "<destroy"
     inside = f"<password>{escape(password)}</password>" if password else ""
     inside += f"<reason>{escape(reason)}</reason>" if reason else ""

@@ -37,12 +37,12 @@ ROOM_FEATURES: Final = (
 
 
 def is_stranger(room: RoomState, who: JID) -> bool:
-    """Neither in the room nor affiliated with it."""
+    """Whether somebody is neither in the room nor affiliated with it."""
     return who.full not in room.sessions and room.affiliation(who) < Affiliation.MEMBER
 
 
 def room_info(room: RoomState, who: JID, node: str) -> Element:
-    """disco#info of a room. Raises ItemNotFound, ServiceUnavailable."""
+    """Answers disco#info of a room. Raises ItemNotFound, ServiceUnavailable."""
     if node == "x-roomuser-item":
         record = room.affiliations.get(who.bare)
         identity = _identity(record.nick) if record is not None and record.nick else None
@@ -81,7 +81,7 @@ def _option_features(room: RoomState) -> list[str]:
 
 
 def _room_form(room: RoomState) -> Element:
-    """muc#roominfo (section 15.5.4)."""
+    """Builds the form muc#roominfo (section 15.5.4)."""
     fields = [field for option in OPTIONS if (field := option.info(room)) is not None]
     modifiable = "1" if CHANGE_SUBJECT.of(room) else "0"
     fields.append(Field("muc#roominfo_subjectmod", "boolean", CHANGE_SUBJECT.label, (modifiable,)))
@@ -93,7 +93,7 @@ def _room_form(room: RoomState) -> Element:
 
 
 def room_items(room: RoomState, who: JID) -> Element:
-    """The occupants, to those who see them anyway (section 6.5)."""
+    """Answers disco#items with the occupants, to those who see them anyway (section 6.5)."""
     if who.full not in room.sessions:
         return E("query", ITEMS_NS)
     items = [E("item", ITEMS_NS, {"jid": each.jid.full}) for each in room.occupants.values()]

@@ -28,7 +28,7 @@ MOST: Final = 2000
 
 
 async def expect_duplicates(host: Host, slot: RoomSlot, archive: Log, room: JID, who: JID) -> None:
-    """Somebody joins whose last session broke: what it said then may come again. Raises StorageUnavailable."""
+    """Loads what may come again of somebody who joins after its stream broke. Raises StorageUnavailable."""
     slot.resendable.pop(who.full, None)
     home = host.router.where(who)
     resends = home.find(RESENDS) if home is not None else None
@@ -52,7 +52,7 @@ def _unacknowledged(acknowledged: Mapping[str, Told], entry: Entry) -> bool:
 
 
 def find_duplicate(slot: RoomSlot, stanza: Stanza, who: JID, now: float) -> Stanza | None:
-    """The reflection, for the author alone, of a message that is in the archive already; None for a new message.
+    """Finds the archived message that a stanza repeats, as its author alone gets it; None for a new message.
 
     `now`: seconds since 1970.
     """

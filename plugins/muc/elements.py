@@ -37,13 +37,13 @@ NO_NOTICE: Final = Notice()
 
 
 def muc_user_element(item: str, codes: Iterable[int] = ()) -> bytes:
-    """<x/> of muc#user around an item, already serialised, and status codes."""
+    """Serialises <x/> of muc#user with an item (serialised) and status codes."""
     statuses = "".join(f"<status code='{code}'/>" for code in sorted(set(codes)))
     return f"<x xmlns='{USER_NS}'>{item}{statuses}</x>".encode()
 
 
 def muc_user_item(affiliation: Affiliation, role: Role, jid: str = "", notice: Notice = NO_NOTICE) -> str:
-    """<item/> of muc#user, serialised."""
+    """Serialises <item/> of muc#user."""
     start = f"<item affiliation='{affiliation.name.lower()}' role='{role.name.lower()}'"
     if jid:
         start += f" jid='{quoted(jid)}'"
@@ -56,7 +56,8 @@ def muc_user_item(affiliation: Affiliation, role: Role, jid: str = "", notice: N
 
 
 def without_forgeries(room: JID, stanza: Stanza) -> Stanza:
-    """The stanza without what only the room may write (T28): its stanza-ids, all occupant ids, muc#user, its delays."""
+    """Removes what only the room may write from a stanza (T28): its stanza-ids, all occupant ids, muc#user, its
+    delays."""
     if FORGEABLE.isdisjoint(stanza.tags):
         return stanza
     return (
@@ -78,7 +79,7 @@ def _claims_room(room: JID, element: Element, attribute: str) -> bool:
 
 
 def archived_message(body: bytes, addresses: bool) -> bytes:
-    """A message of the room's archive, with the sender's real address only for those who may see it (`addresses`)."""
+    """Returns an archived message with the sender's real address only for those who may see it (`addresses`)."""
     if addresses:
         return body
     at = body.rfind(_ADDRESS)

@@ -30,7 +30,7 @@ def _reason(element: Element) -> str:
 
 
 def invite(room: RoomState, who: JID, invites: list[Element], id: str = "") -> Plan:
-    """Invite people; in a members-only room they become members (section 9.5). `id`: of the message.
+    """Invites people; in a members-only room they become members (section 9.5). `id`: of the message.
 
     Raises NotAcceptable, Forbidden, BadRequest, JidMalformed, ResourceConstraint.
     """
@@ -66,7 +66,7 @@ def invite(room: RoomState, who: JID, invites: list[Element], id: str = "") -> P
 
 
 def check_affiliations_fit(room: RoomState, more: int) -> None:
-    """Raises ResourceConstraint when the list of affiliations would grow too long."""
+    """Checks that the list of affiliations may grow. Raises ResourceConstraint."""
     if more > 0 and len(room.affiliations) + more > room.settings.affiliations:
         raise ResourceConstraint("the list of affiliations is full")
 
@@ -74,7 +74,7 @@ def check_affiliations_fit(room: RoomState, more: int) -> None:
 def invitation(
     room: RoomState, to: JID, inviter: str, reason: str = "", id: str = "", continued: Element | None = None
 ) -> Stanza:
-    """The message to the invited; with the password, if there is one. `continued`: <continue/> (section 7.9)."""
+    """Builds the message to the invited; with the password, if there is one. `continued`: <continue/> (section 7.9)."""
     proceed = None
     if continued is not None:
         thread = continued.get("thread")
@@ -91,7 +91,10 @@ def invitation(
 
 
 def decline(room: RoomState, who: JID, decline: Element, id: str = "") -> Plan:
-    """Tell the inviter; only somebody who was invited by that one can decline. Raises ItemNotFound, JidMalformed."""
+    """Tells an inviter of a decline; only somebody who was invited by that one can decline.
+
+    Raises ItemNotFound, JidMalformed.
+    """
     to = _address(decline)
     if to.bare == room.jid.bare:
         inviter = room.occupant_named(to.resource)

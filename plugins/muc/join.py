@@ -42,7 +42,7 @@ from .subject import subject_message
 
 
 async def handle_join(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A request to join. The history is read under the room's lock, so that nothing comes in between.
+    """Handles a request to join. The history is read under the room's lock, so that nothing comes in between.
 
     Raises StanzaError, StorageUnavailable.
     """
@@ -61,7 +61,7 @@ async def handle_join(service: RoomService, slot: RoomSlot, room: RoomState, arr
 
 
 def read_join(room: RoomState, who: JID, stanza: Stanza, now: int, incarnation: str = "") -> JoinRequest:
-    """The request in a presence with <x/> (section 7.2.1). Raises BadRequest, JidMalformed."""
+    """Parses the request in a presence with <x/> (section 7.2.1). Raises BadRequest, JidMalformed."""
     assert stanza.to is not None
     if not stanza.to.resource:
         raise JidMalformed("a nick is needed")
@@ -73,7 +73,7 @@ def read_join(room: RoomState, who: JID, stanza: Stanza, now: int, incarnation: 
 
 
 def read_history_limits(x: Element, now: int) -> HistoryLimits:
-    """<history/> below <x/> (section 7.2.13). Raises BadRequest."""
+    """Parses <history/> below <x/> (section 7.2.13). Raises BadRequest."""
     history = find(x, MUC_NS, "history")
     if history is None:
         return HistoryLimits()
@@ -98,7 +98,7 @@ def _number(text: str | None) -> int | None:
 
 
 def history_range(room: RoomState, request: JoinRequest) -> tuple[Range, int]:
-    """What to read from the archive for a join: a range, and how many of its last entries."""
+    """Returns what to read from the archive for a join: a range, and how many of its last entries."""
     count = HISTORY.of(room)
     if request.history.stanzas is not None:
         count = min(count, request.history.stanzas)
@@ -111,7 +111,7 @@ def history_range(room: RoomState, request: JoinRequest) -> tuple[Range, int]:
 
 
 def check_join(room: RoomState, request: JoinRequest) -> None:
-    """Whether somebody may join, and under this nick. Raises the errors of section 7.2."""
+    """Checks that somebody may join, and under this nick. Raises the errors of section 7.2."""
     affiliation = room.affiliation(request.who)
     key = nick_key(room, request.nick)
     if affiliation is Affiliation.OUTCAST:
@@ -125,7 +125,7 @@ def check_join(room: RoomState, request: JoinRequest) -> None:
 
 
 def join(room: RoomState, request: JoinRequest, history: Sequence[Entry] = (), created: bool = False) -> Plan:
-    """Let somebody in; one who is in already sees everything again (section 7.2.2), or takes a new nick.
+    """Lets somebody into the room; one who is in already sees everything again (section 7.2.2), or takes a new nick.
 
     `history`: entries of the archive. `created`: the room is new. Raises StanzaError.
     """
@@ -164,7 +164,7 @@ def _joined(room: RoomState, request: JoinRequest, history: Sequence[Entry], cre
 def _full_view(
     room: RoomState, request: JoinRequest, history: Sequence[Entry], codes: Iterable[int] = ()
 ) -> list[Effect]:
-    """All that a session sees on joining: the others, itself, the history, the subject (section 7.1)."""
+    """Returns all that a session gets on joining: the others, itself, the history, the subject (section 7.1)."""
     occupant: Occupant = room.sessions[request.who.full]
     session = occupant.sessions[request.who.full]
     others = [each for each in room.occupants.values() if each is not occupant]
@@ -183,7 +183,7 @@ def _full_view(
 
 
 def discussion_history(room: RoomState, entries: Sequence[Entry], limits: HistoryLimits, to: JID) -> list[Effect]:
-    """Section 7.2.12: complete messages, stamped, at most so many characters."""
+    """Returns archived messages as the history of a join: stamped, at most so many characters (section 7.2.12)."""
     effects: list[Effect] = []
     left = limits.chars
     for entry in reversed(entries):

@@ -64,7 +64,10 @@ def is_subject(stanza: Stanza) -> bool:
 
 
 def handle_groupchat(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A message to all. Its archive entry and what other plugins store for it are in its batch. Raises StanzaError."""
+    """Handles a message to all. Its archive entry and what other plugins store for it are in its batch.
+
+    Raises StanzaError.
+    """
     stanza, who = arrival.stanza, sender_of(arrival)
     host = service.host
     if slot.resendable:
@@ -96,13 +99,13 @@ def handle_groupchat(service: RoomService, slot: RoomSlot, room: RoomState, arri
 
 
 def _tell_account_hosts(service: RoomService, event: RoomSaid) -> None:
-    """So that members who are not in the room can be woken."""
+    """Tells the hosts with accounts, so that members who are not in the room can be woken."""
     for home in service.account_hosts():
         home.tell(ROOM_SAID, event)
 
 
 def _retract(service: RoomService, bare: str, arrival: Arrival, pending: PendingRetraction, id: int) -> None:
-    """Have a tombstone written in place of a message. `id`: of the retraction in the archive, 0 if it is not there."""
+    """Has a tombstone written in place of a message. `id`: of the retraction in the archive, 0 if it is not there."""
     if id:
         arrival.write(service.retractions.store_pending(bare, id, pending))
     arrival.then(lambda: service.spawn(service.retractions.write_tombstone(bare, id, pending), "retract"))
@@ -112,7 +115,7 @@ def _retract(service: RoomService, bare: str, arrival: Arrival, pending: Pending
 
 
 def reflect_message(room: RoomState, who: JID, stanza: Stanza, now: int) -> tuple[Stanza, Entry | None]:
-    """The message as all occupants get it, and the archive entry to write before.
+    """Decides a message to all: as all occupants get it, and the archive entry to write before.
 
     Raises NotAcceptable (a stranger), BadRequest (to an occupant), Forbidden (no voice).
     """
@@ -128,7 +131,7 @@ def reflect_message(room: RoomState, who: JID, stanza: Stanza, now: int) -> tupl
 def reflection(
     room: RoomState, occupant: Occupant, who: JID, stanza: Stanza, now: int, subject: bool = False
 ) -> tuple[Stanza, Entry | None]:
-    """A stanza from an occupant's JID, with occupant-id and, if it is archived, its stanza-id; and the archive entry.
+    """Rewrites a stanza to come from its occupant, with occupant-id and, if it is archived, stanza-id and entry.
 
     Changes the last id of the room only. `now`: microseconds since 1970. `subject`: it changes the subject.
     """

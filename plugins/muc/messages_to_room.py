@@ -20,8 +20,10 @@ from .voice_requests import REQUEST_FORM, voice_form
 
 
 async def handle_message(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """Acknowledged means that the other side's archive has what is sent on, too. Raises StanzaError,
-    StorageUnavailable."""
+    """Handles a message to the room: acknowledged means that the archive of whoever gets what follows has it, too.
+
+    Raises StanzaError, StorageUnavailable.
+    """
     who = sender_of(arrival)
     service.count_change(slot, who)
     plan = decide_message(room, who, arrival.stanza)
@@ -37,7 +39,7 @@ async def handle_message(service: RoomService, slot: RoomSlot, room: RoomState, 
 
 
 async def _is_for_local_account(service: RoomService, effect: Effect) -> bool:
-    """Whether a message goes to an account of this server, which is in memory then."""
+    """Whether a message goes to an account of this server, which is loaded then. Raises StorageUnavailable."""
     to = effect.stanza.to
     if not isinstance(effect, Send) or effect.stanza.kind is not Kind.MESSAGE or to is None:
         return False
@@ -46,7 +48,7 @@ async def _is_for_local_account(service: RoomService, effect: Effect) -> bool:
 
 
 def decide_message(room: RoomState, who: JID, stanza: Stanza) -> Plan:
-    """Which request a message is, decided. Raises StanzaError."""
+    """Decides the request that a message is. Raises StanzaError."""
     x = stanza.child(USER_NS, "x")
     if x is not None:
         invites = list(children(x, USER_NS, "invite"))

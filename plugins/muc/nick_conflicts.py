@@ -12,7 +12,7 @@ from .room import RoomState
 
 
 def nick_key(room: RoomState, nick: str) -> str:
-    """The comparison key of a nick of allowed length. Raises JidMalformed, NotAcceptable."""
+    """Returns the comparison key of a nick of allowed length. Raises JidMalformed, NotAcceptable."""
     if len(nick) > room.settings.nick_length:  # first, so that what is cached is short
         raise NotAcceptable(f"a nick has at most {room.settings.nick_length} characters")
     try:
@@ -31,7 +31,7 @@ def is_confusable(room: RoomState, nick: str, bare: str) -> bool:
 
 
 def check_nick(room: RoomState, nick: str, key: str, who: JID) -> Occupant | None:
-    """The user's own occupant that has a nick already, None if nobody has it.
+    """Checks that a user may take a nick; returns its own occupant with that nick, None if nobody has it.
 
     Raises Conflict if somebody else has it or has reserved it, or if it looks like one that is; who has reserved a nick
     may use it, whatever it looks like.

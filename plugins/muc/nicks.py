@@ -47,7 +47,7 @@ _FORMS: Final[Cache[str, NickForms]] = Cache(20_000, 16 << 20, _weight)
 
 
 def nick_forms(nick: str) -> NickForms:
-    """The forms of a nick, cached: every join compares all reserved nicks. Raises MalformedJid."""
+    """Computes the forms of a nick, cached: every join compares all reserved nicks. Raises MalformedJid."""
     found = _FORMS.get(nick)
     if found is None:
         key = _prepare_nick(nick)
@@ -58,5 +58,5 @@ def nick_forms(nick: str) -> NickForms:
 
 
 def prepare_nick(nick: str) -> str:
-    """A nick's comparison key. Raises MalformedJid."""
+    """Returns a nick's comparison key. Raises MalformedJid."""
     return nick_forms(nick).key

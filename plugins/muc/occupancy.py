@@ -23,14 +23,14 @@ from .service import RoomService, sender_of
 
 
 async def handle_available(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """Presence without a request to join."""
+    """Handles presence of an occupant that is no request to join. Raises StanzaError."""
     who = sender_of(arrival)
     service.count_change(slot, who)
     await service.carry_out(slot, update_presence(room, who, arrival.stanza))
 
 
 async def handle_unavailable(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A client leaves; that is never refused."""
+    """Handles the presence of a client that leaves: it is never refused."""
     await service.carry_out(slot, leave(room, sender_of(arrival), arrival.stanza))
 
 
@@ -38,7 +38,7 @@ async def handle_unavailable(service: RoomService, slot: RoomSlot, room: RoomSta
 
 
 def update_presence(room: RoomState, who: JID, stanza: Stanza) -> Plan:
-    """A change of presence or nick; from a stranger a sign that it is out of step (section 7.2.16).
+    """Decides a change of presence or nick. A stranger's client is out of step and is told so (section 7.2.16).
 
     Raises Conflict, JidMalformed, NotAcceptable.
     """
@@ -63,7 +63,10 @@ def update_presence(room: RoomState, who: JID, stanza: Stanza) -> Plan:
 
 
 def change_nick(room: RoomState, who: JID, nick: str, presence: Stanza) -> Plan:
-    """Section 7.6. One session of several leaves the others under the old nick. Raises Conflict, JidMalformed."""
+    """Decides a change of nick (section 7.6). One session of several leaves the others under the old one.
+
+    Raises Conflict, JidMalformed.
+    """
     occupant, key = room.occupant_of(who), nick_key(room, nick)
     target = check_nick(room, nick, key, who)
     if target is occupant and (len(occupant.sessions) > 1 or nick == occupant.nick):
@@ -79,7 +82,7 @@ def change_nick(room: RoomState, who: JID, nick: str, presence: Stanza) -> Plan:
 
 
 def _moved(room: RoomState, old: Occupant, new: Occupant, session: OccupantSession) -> list[Effect]:
-    """Move a session from one nick to another."""
+    """Moves a session from one nick to another."""
     if old is new:
         room.add_session(old, session)
         return presence_to_all(room, old)
@@ -103,7 +106,7 @@ def _moved(room: RoomState, old: Occupant, new: Occupant, session: OccupantSessi
 
 
 def leave(room: RoomState, who: JID, presence: Stanza, codes: tuple[int, ...] = ()) -> Plan | None:
-    """Section 7.14, and 17.2.2 with code 333. None if it was not there (17.3.2: silence).
+    """Takes a session out of the room (section 7.14, and 17.2.2 with code 333). None if it is not there (17.3.2).
 
     A temporary room ends with its last occupant; a room that its owner leaves before it is configured is destroyed
     (section 10.1.3).

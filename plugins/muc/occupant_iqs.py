@@ -24,7 +24,7 @@ FOR_ACCOUNT: Final = frozenset(("vcard-temp|vCard", "http://jabber.org/protocol/
 
 
 def handle_request(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A get or set to an occupant. Raises StanzaError."""
+    """Handles a get or set to an occupant. Raises StanzaError."""
     stanza, who = arrival.stanza, sender_of(arrival)
     check_blocklists(service.host, room, who, stanza)
     if stanza.tags[0] == PING_TAG and is_self_ping(room, who, stanza):
@@ -37,20 +37,23 @@ def handle_request(service: RoomService, slot: RoomSlot, room: RoomState, arriva
 
 
 def handle_answer(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A result or error, to an occupant or to the room."""
+    """Handles a result or error, to an occupant or to the room."""
     effects = forward_answer(room, sender_of(arrival), arrival.stanza)
     arrival.behind(slot.lane)
     arrival.then(lambda: service.perform(effects))
 
 
 def is_self_ping(room: RoomState, who: JID, stanza: Stanza) -> bool:
-    """A ping of one's own nick, which the room answers (XEP-0410 section 4). Raises NotAcceptable."""
+    """Whether a stanza is a ping of one's own nick, which the room answers (XEP-0410 section 4).
+
+    Raises NotAcceptable.
+    """
     assert stanza.to is not None
     return room.occupant_named(stanza.to.resource) is room.occupant_of(who)
 
 
 def forward_request(room: RoomState, who: JID, stanza: Stanza) -> list[Effect]:
-    """Forward a get or set to an occupant's client (section 17.4).
+    """Forwards a get or set to an occupant's client (section 17.4).
 
     Raises NotAcceptable, BadRequest (a stranger), ItemNotFound, Forbidden.
     """
@@ -74,7 +77,7 @@ def forward_request(room: RoomState, who: JID, stanza: Stanza) -> list[Effect]:
 
 
 def forward_answer(room: RoomState, who: JID, stanza: Stanza) -> list[Effect]:
-    """Forward the answer to an IQ: only the one who was asked may give it (R07)."""
+    """Forwards the answer to an IQ: only the one who was asked may give it (R07)."""
     asked = room.forwarded_iqs.get(stanza.id)
     if asked is None or asked[2] != who.full:
         return []

@@ -17,7 +17,7 @@ ADMINS: Final = "muc#roomconfig_roomadmins"
 
 
 def owner_list_fields(affiliations: Mapping[str, AffiliationRecord]) -> list[Field]:
-    """With all who have that affiliation now."""
+    """Builds the fields of the form, with all who have that affiliation now."""
     found = []
     for var, label, word in ((ADMINS, "All admins of the room", "admin"), (OWNERS, "All owners of the room", "owner")):
         bares = tuple(sorted(bare for bare, record in affiliations.items() if record.affiliation == word))
@@ -27,7 +27,7 @@ def owner_list_fields(affiliations: Mapping[str, AffiliationRecord]) -> list[Fie
 
 
 def _submitted_jids(submitted: Submitted, var: str) -> set[str] | None:
-    """Bare JIDs; None for no such field. Raises JidMalformed, NotAcceptable."""
+    """Parses the bare JIDs of a field; None if there is no such field. Raises JidMalformed, NotAcceptable."""
     values = submitted.values.get(var)
     if values is None:
         return None
@@ -46,7 +46,7 @@ def _submitted_jids(submitted: Submitted, var: str) -> set[str] | None:
 def submitted_affiliations(
     submitted: Submitted, affiliations: Mapping[str, AffiliationRecord], members_only: bool
 ) -> dict[str, tuple[Affiliation, Affiliation]]:
-    """Who gets another affiliation by a form: the former and the new one, by bare JID.
+    """Finds who gets another affiliation by a form: the former and the new one, by bare JID.
 
     A list that is not in the form changes nobody's. Who is in both is an owner. Who is no longer an owner is an admin
     (section 10.2), unless the form says who the admins are; who is no longer either is a member where that is needed to

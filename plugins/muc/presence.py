@@ -43,7 +43,7 @@ def presence_to_others(
     notice: Notice = NO_NOTICE,
     role: Role | None = None,
 ) -> list[Effect]:
-    """The presence of an occupant to others, with the real address for those who may see it."""
+    """Returns the presence of an occupant to others, with the real address for those who may see it."""
     affiliation = room.affiliation(session.jid)
     role = about.role if role is None else role
     seeing: list[JID] = []
@@ -69,7 +69,7 @@ def self_presence(
     notice: Notice = NO_NOTICE,
     role: Role | None = None,
 ) -> list[Effect]:
-    """The presence of an occupant to its own clients: status code 110 (section 7.2.2)."""
+    """Returns the presence of an occupant to its own clients, with status code 110 (section 7.2.2)."""
     role = about.role if role is None else role
     item = muc_user_item(room.affiliation(session.jid), role, session.jid.full, notice)
     stanza = _presence(about, session, type, muc_user_element(item, (110, *notice.codes)))
@@ -77,7 +77,7 @@ def self_presence(
 
 
 def presence_to_all(room: RoomState, about: Occupant, notice: Notice = NO_NOTICE) -> list[Effect]:
-    """The present presence of an occupant, to all others and to itself."""
+    """Returns the present presence of an occupant to all others and to itself."""
     session = about.latest
     others = [other for other in room.occupants.values() if other is not about]
     own = [each.jid for each in about.sessions.values()]
@@ -90,7 +90,7 @@ def presence_to_all(room: RoomState, about: Occupant, notice: Notice = NO_NOTICE
 def presence_if_changed(
     room: RoomState, about: Occupant, before: OccupantSession, informed: OccupantSession | None = None
 ) -> list[Effect]:
-    """The presence of an occupant to those to whom it shows otherwise than from the session `before`.
+    """Returns the presence of an occupant to those to whom it shows otherwise than from the session `before`.
 
     `informed`: a session of its own that has got it.
     """
@@ -106,13 +106,13 @@ def presence_if_changed(
 
 
 def presence_of(room: RoomState, others: Iterable[Occupant], to: Occupant, session: OccupantSession) -> list[Effect]:
-    """The presence of other occupants to one session of an occupant."""
+    """Returns the presence of other occupants to one session of an occupant."""
     alone = Occupant(to.jid, to.key, to.bare, to.role, to.id, {"": session})
     return [effect for each in others for effect in presence_to_others(room, each, each.latest, (alone,))]
 
 
 def remove_occupants(room: RoomState, leaving: Iterable[tuple[Occupant, Notice]]) -> tuple[list[Effect], list[Effect]]:
-    """Take occupants out of the room, with all their sessions: what they get, and what those who stay get."""
+    """Takes occupants out of the room; returns what they get, and what those who stay get."""
     own: list[Effect] = []
     left: list[tuple[Occupant, OccupantSession, Notice]] = []
     for about, notice in leaving:
@@ -130,7 +130,7 @@ def remove_occupants(room: RoomState, leaving: Iterable[tuple[Occupant, Notice]]
 
 
 def room_notice(room: RoomState, x: bytes) -> list[Effect]:
-    """A message of the room itself to all occupants (section 10.2.1). `x`: <x/> of muc#user."""
+    """Returns a message of the room itself to all occupants (section 10.2.1). `x`: <x/> of muc#user."""
     stanza = Stanza(Kind.MESSAGE, "groupchat", None, room.jid, token_hex(8), x, (MUC_USER_TAG,))
     everyone = room.all_jids()
     return [Broadcast(stanza, everyone)] if everyone else []

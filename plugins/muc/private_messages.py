@@ -17,7 +17,7 @@ from .service import RoomService, sender_of
 
 
 def handle_private_message(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """A message to an occupant: acknowledged means that the recipient's archive has it. Raises StanzaError."""
+    """Handles a message to an occupant: acknowledged means that the recipient's archive has it. Raises StanzaError."""
     stanza, who = arrival.stanza, sender_of(arrival)
     check_blocklists(service.host, room, who, stanza)
     arrival.behind(slot.lane)
@@ -26,7 +26,7 @@ def handle_private_message(service: RoomService, slot: RoomSlot, room: RoomState
 
 
 def private_message(room: RoomState, who: JID, stanza: Stanza) -> list[Send]:
-    """A private message or its error, to all clients of the nick.
+    """Returns a private message, or an error that answers one, to all clients of the nick.
 
     Raises NotAcceptable (a stranger), ItemNotFound (no such occupant), Forbidden.
     """

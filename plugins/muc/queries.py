@@ -42,7 +42,7 @@ Query = Callable[[RoomState, JID, Element], Reader | Plan]
 
 
 async def handle_query(service: RoomService, arrival: Arrival, to: JID) -> None:
-    """Answer a get or set. Reading holds nobody up: what the asker said before is stored by now.
+    """Answers a get or set. Reading needs no lock: what the asker sent before is stored by now.
 
     Raises StanzaError, StorageUnavailable.
     """
@@ -69,6 +69,7 @@ async def handle_query(service: RoomService, arrival: Arrival, to: JID) -> None:
 
 
 def _decide(service: RoomService, slot: RoomSlot, arrival: Arrival) -> Reader | Plan:
+    """Has a query decided by its handler in the table. Raises StanzaError."""
     room, who, stanza = slot.room, sender_of(arrival), arrival.stanza
     if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
         raise ItemNotFound("there is no such room")
@@ -84,6 +85,7 @@ def _decide(service: RoomService, slot: RoomSlot, arrival: Arrival) -> Reader | 
 
 
 async def _change(service: RoomService, slot: RoomSlot, arrival: Arrival, plan: Plan) -> None:
+    """Carries out what a query changes, with its answer in between. Raises StorageUnavailable."""
     room, who = slot.room, sender_of(arrival)
     assert room is not None
     was, result = room.affiliation(who), arrival.stanza.result()
@@ -96,7 +98,7 @@ async def _change(service: RoomService, slot: RoomSlot, arrival: Arrival, plan: 
 
 
 def _payload(payload: Element | None) -> Reader:
-    """An answer that is known already."""
+    """Wraps an answer that is known already."""
 
     async def read(archive: Log, search: Search | None) -> Answer:
         return (), payload

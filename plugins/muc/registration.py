@@ -22,8 +22,8 @@ REGISTER_NS: Final = "jabber:iq:register"
 
 
 def may_register(room: RoomState, who: JID) -> bool:
-    """Who is a member may reserve a nick. Others may where that is no way around the owner's decision on who joins
-    or speaks."""
+    """Whether somebody may reserve a nick. Who is no member may where that is no way around the owner's decision on who
+    joins or speaks."""
     affiliation = room.affiliation(who)
     if affiliation is Affiliation.OUTCAST or room.record.locked:
         return False
@@ -36,7 +36,7 @@ def _check_may_register(room: RoomState, who: JID) -> None:
 
 
 def registration_form(room: RoomState, who: JID) -> Element:
-    """The form to fill in, or the nick that one has reserved. Raises NotAllowed."""
+    """Answers a get: the form to fill in, or the nick that one has reserved. Raises NotAllowed."""
     record = room.affiliations.get(who.bare)
     if record is not None and record.nick:
         name = E("username", REGISTER_NS, {}, record.nick)
@@ -49,7 +49,7 @@ def registration_form(room: RoomState, who: JID) -> Element:
 
 
 def register(room: RoomState, who: JID, query: Element) -> Plan:
-    """Reserve a nick, which makes the unaffiliated members; <remove/> takes it back.
+    """Reserves a nick, which makes the unaffiliated members; <remove/> takes it back.
 
     Raises NotAllowed, BadRequest, JidMalformed, NotAcceptable, Conflict, ResourceConstraint, Forbidden,
     RegistrationRequired.
@@ -94,7 +94,7 @@ def _unregister(room: RoomState, who: JID, known: AffiliationRecord | None, affi
 def change_own_affiliation(
     room: RoomState, who: JID, record: AffiliationRecord | None, change: AffiliationChange
 ) -> Plan:
-    """Store the record of somebody's own affiliation (None: delete it), and do what follows from the change."""
+    """Stores the record of somebody's own affiliation (None deletes it), with what follows from the change."""
 
     def apply() -> list[Effect]:
         if record is None:

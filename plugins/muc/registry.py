@@ -58,7 +58,7 @@ class ChangeRate:
         return self._buckets.used
 
     def count(self, bare: str, now: float, per_minute: int) -> None:
-        """Take a token for a change. Raises PolicyViolation of type wait when none is left."""
+        """Takes a token for a change. Raises PolicyViolation of type wait when none is left."""
         left, since = self._buckets.get(bare) or (float(per_minute), now)
         left = min(per_minute, left + (now - since) * per_minute / 60)
         self._buckets.put(bare, (left - 1 if left >= 1 else left, now))
@@ -112,7 +112,7 @@ class RoomRegistry:
         self._empty: Cache[str, RoomSlot] = Cache(EMPTY_ROOMS, EMPTY_ROOMS_BYTES, _weight)
 
     async def open(self) -> None:
-        """Read the directory. Temporary rooms that a crash left are deleted: nobody is in them."""
+        """Reads the directory, and deletes temporary rooms that a crash left: nobody is in them."""
         found = await self.directory_entries.read_all(self.host.domain)
         occupied = set(await self._rooms_with_sessions())
         writes: list[Write] = []
@@ -125,7 +125,7 @@ class RoomRegistry:
             await self.host.storage.commit(writes[start : start + WRITES])
 
     def _list(self, local: str, entry: DirectoryEntry | None) -> None:
-        """Put a room into the directory; None takes it out."""
+        """Puts a room into the directory; None takes it out."""
         former = self.directory.pop(local, None)
         if former is not None:
             self.made_by[former.creator] -= 1
@@ -139,8 +139,11 @@ class RoomRegistry:
         return [OwnerDelete(jid.bare), self.directory_entries.delete(self.host.domain, jid.local)]
 
     async def rooms_naming(self, names: AbstractSet[str]) -> list[JID]:
-        """The rooms that know one of these bare JIDs: by affiliation or reserved nick, as an occupant, as creator, by
-        an invitation. It reads the affiliations of all rooms. Raises StorageUnavailable."""
+        """Finds the rooms that know one of these bare JIDs: by affiliation or reserved nick, as an occupant, as
+        creator, by an invitation. It reads the affiliations of all rooms.
+
+        Raises StorageUnavailable.
+        """
         found = {JID.of(local, self.host.domain) for local, each in self.directory.items() if each.creator in names}
         found.update(
             slot.room.jid
@@ -161,7 +164,8 @@ class RoomRegistry:
 
     @asynccontextmanager
     async def exclusive(self, jid: JID) -> AsyncIterator[RoomSlot]:
-        """Hold the lock of a room, after all that was said in it is stored; `room` is None if there is none.
+        """Holds the lock of a room, which is loaded then; all messages to it are stored and sent. `room` is None if it
+        does not exist.
 
         Raises StorageUnavailable.
         """
@@ -191,7 +195,7 @@ class RoomRegistry:
         return RoomState(jid, record, affiliations, self.settings, await self.archive.last_id(jid.bare))
 
     def _release(self, bare: str, slot: RoomSlot) -> None:
-        """Drop a slot without a room at once, rooms without occupants when there are too many."""
+        """Drops a slot without a room at once, rooms without occupants when there are too many."""
         if slot.users:
             return
         if slot.room is None:
@@ -210,7 +214,7 @@ class RoomRegistry:
     # ---- store
 
     async def commit(self, room: RoomState, plan: Plan) -> None:
-        """Commit the saves of a plan. Raises StorageUnavailable."""
+        """Commits the saves of a plan. Raises StorageUnavailable."""
         if not plan.saves:
             return
         jid, writes, entry = room.jid, list[Write](), self.directory.get(room.jid.local)
@@ -241,14 +245,14 @@ class RoomRegistry:
     # ---- sessions that outlive the process
 
     async def _rooms_with_sessions(self) -> list[str]:
-        """Bare JIDs of the rooms that have stored sessions."""
+        """Returns the bare JIDs of the rooms that have stored sessions."""
         rooms: list[str] = []
         while more := await self.stored_sessions.owners(self.host.domain, rooms[-1] if rooms else ""):
             rooms += more
         return rooms
 
     async def store_sessions(self) -> None:
-        """Store the occupants of all rooms at a stop: their sessions can be resumed (docs/explanation/delivery.md)."""
+        """Stores the occupants of all rooms at a stop: their sessions can be resumed (docs/explanation/delivery.md)."""
         for slot in list(self.slots.values()):
             room = slot.room
             if room is None or not room.sessions:
@@ -265,7 +269,7 @@ class RoomRegistry:
             await self.host.storage.commit(writes)
 
     async def restore_sessions(self, is_online: Callable[[JID], bool]) -> list[tuple[JID, JID]]:
-        """Put the stored sessions back into their rooms. Returns (room, full JID) of those whose session is over, who
+        """Puts the stored sessions back into their rooms. Returns (room, full JID) of those whose session is over, who
         have yet to leave."""
         ended: list[tuple[JID, JID]] = []
         for bare in await self._rooms_with_sessions():

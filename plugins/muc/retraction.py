@@ -8,8 +8,8 @@ from xmppd.xml import quoted
 
 
 async def find_retracted(archive: Log, room: str, pending: PendingRetraction) -> Entry | None:
-    """The entry that a retraction names. `pending.id`: the stanza-id that the room gave; `pending.peer`: who retracts.
-    Another's message stays, also that of a former account of the same name."""
+    """Finds the entry that a retraction names. `pending.id`: the stanza-id that the room gave; `pending.peer`: who
+    retracts. Another's message stays, also that of a former account of the same name."""
     id = pending.id
     if not (id.isascii() and id.isdigit()) or len(id) > 18:
         return None

@@ -92,7 +92,7 @@ class RoomState:
         return PERSISTENT.of(self) and not self.record.locked
 
     def directory_entry(self, record: StoredRoom) -> DirectoryEntry:
-        """How a record of this room shows in the directory."""
+        """Returns the directory entry of a record of this room."""
         options = {**self.settings.defaults, **record.options}
 
         def value(option: Option) -> Value:
@@ -106,13 +106,13 @@ class RoomState:
         )
 
     def current_record(self) -> StoredRoom:
-        """The record with the present options."""
+        """Returns the record with the present options."""
         return replace(self.record, options=dict(self.options))
 
     # ---- affiliations and roles
 
     def affiliation(self, who: JID) -> Affiliation:
-        """By bare JID; a whole domain can be banned (section 9.2)."""
+        """Returns the affiliation of a bare JID; a whole domain can be banned (section 9.2)."""
         record = self.affiliations.data.get(who.bare)
         if record is None:
             banned = self.affiliations.data.get(who.domain)
@@ -123,7 +123,7 @@ class RoomState:
         return self.affiliation(occupant.latest.jid)
 
     def initial_role(self, affiliation: Affiliation) -> Role:
-        """The role that one has on joining (section 5.1.2)."""
+        """Returns the role that one has on joining (section 5.1.2)."""
         if affiliation >= Affiliation.ADMIN:
             return Role.MODERATOR
         for rule in INITIAL_ROLE:
@@ -139,14 +139,14 @@ class RoomState:
     # ---- occupants and their sessions
 
     def occupant_of(self, who: JID) -> Occupant:
-        """The occupant that a client is. Raises NotAcceptable (sections 7.4, 7.5, 8)."""
+        """Finds the occupant that a client is. Raises NotAcceptable (sections 7.4, 7.5, 8)."""
         found = self.sessions.get(who.full)
         if found is None:
             raise NotAcceptable("you are not in the room", type="cancel")
         return found
 
     def occupant_named(self, nick: str) -> Occupant | None:
-        """The occupant with that nick, exactly as it is written."""
+        """Finds the occupant with that nick, exactly as it is written."""
         try:
             found = self.occupants.get(prepare_nick(nick))
         except MalformedJid:
@@ -154,11 +154,11 @@ class RoomState:
         return found if found is not None and found.nick == nick else None
 
     def new_occupant(self, nick: str, key: str, who: JID, role: Role, id: bytes) -> Occupant:
-        """An occupant without sessions, not in the room yet. `id`: the <occupant-id/> element."""
+        """Makes an occupant without sessions, not in the room yet. `id`: the <occupant-id/> element."""
         return Occupant(self.jid.with_resource(nick), key, who.bare, role, id)
 
     def add_session(self, occupant: Occupant, session: OccupantSession) -> None:
-        """Make a session the latest of an occupant, which is in the room from now on."""
+        """Makes a session the latest of an occupant, which is in the room from now on."""
         full = session.jid.full
         self.occupants[occupant.key] = occupant
         occupant.sessions.pop(full, None)
@@ -167,7 +167,7 @@ class RoomState:
         self._all_jids = self._bare_jids = None
 
     def restore_session(self, who: JID, stored: StoredSession) -> None:
-        """Add a session as it was before a restart of the server."""
+        """Adds a session as it was before a restart of the server."""
         key = prepare_nick(stored.nick)
         occupant = self.occupants.get(key)
         if occupant is None:
@@ -176,7 +176,7 @@ class RoomState:
         self.add_session(occupant, OccupantSession(who, parse_stanza(stored.presence.encode())))
 
     def remove_session(self, occupant: Occupant, full: str) -> None:
-        """Remove a session; with its last one an occupant leaves the room."""
+        """Removes a session; with its last one an occupant leaves the room."""
         occupant.sessions.pop(full, None)
         if self.sessions.get(full) is occupant:
             del self.sessions[full]
@@ -185,7 +185,7 @@ class RoomState:
         self._all_jids = self._bare_jids = None
 
     def all_jids(self) -> tuple[JID, ...]:
-        """The full JIDs of all sessions, occupant by occupant."""
+        """Returns the full JIDs of all sessions, occupant by occupant."""
         found = self._all_jids
         if found is None:
             found = self._all_jids = tuple(
@@ -194,14 +194,14 @@ class RoomState:
         return found
 
     def attending(self, among: AbstractSet[str]) -> AbstractSet[str]:
-        """The bare JIDs among some of those who are in the room."""
+        """Returns those bare JIDs among some that are in the room."""
         bares = self._bare_jids
         if bares is None:
             bares = self._bare_jids = frozenset(jid.bare for jid in self.all_jids())
         return among & bares
 
     def absent_members(self, among: AbstractSet[str]) -> list[tuple[str, str]]:
-        """Bare JID and reserved nick of the members, admins and owners among some who are not in the room."""
+        """Returns bare JID and reserved nick of the members, admins and owners among some who are not in the room."""
         found = among & self.affiliations.keys()
         if not found:
             return []
@@ -216,13 +216,14 @@ class RoomState:
     # ---- ids and invitations
 
     def next_id(self, now: int) -> int:
-        """An id for the archive: microseconds, strictly rising even if the clock is set back."""
+        """Returns an id for the archive: microseconds, strictly rising even if the clock is set back."""
         self.last_id = now if now > self.last_id else self.last_id + 1
         return self.last_id
 
     def occupant_id(self, bare: str, incarnation: str = "") -> str:
-        """Stable for room and user, tells nothing about either (XEP-0421 section 4.1). Who gets the name of an account
-        that was removed is another user: `incarnation` (StoredAccount) tells them apart. No JID has a NUL."""
+        """Returns an id that is stable for room and user, and tells nothing about either (XEP-0421 section 4.1). Who
+        gets the name of an account that was removed is another user: `incarnation` (StoredAccount) tells them apart. No
+        JID has a NUL."""
         user = f"{bare}\0{incarnation}" if incarnation else bare
         return hmac.digest(self._secret, user.encode(), "sha256").hex()
 
@@ -230,13 +231,13 @@ class RoomState:
         return f"<occupant-id xmlns='{OCCUPANT_ID_NS}' id='{self.occupant_id(bare, incarnation)}'/>".encode()
 
     def allow_decline(self, bare: str, inviter: str) -> None:
-        """An invited user may decline to its inviter (section 7.8.2)."""
+        """Remembers that an invited user may decline to its inviter (section 7.8.2)."""
         self.invitations[(bare, inviter)] = None
         if len(self.invitations) > INVITATIONS:
             self.invitations.popitem(last=False)
 
     def forward_iq(self, id: str, asker: JID, own_id: str, answerer: str) -> None:
-        """Remember an IQ between occupants that is forwarded with another id, so that its answer finds the asker."""
+        """Remembers an IQ between occupants that is forwarded with another id, so that its answer finds the asker."""
         self.forwarded_iqs[id] = (asker, own_id, answerer)
         if len(self.forwarded_iqs) > FORWARDED_IQS:
             self.forwarded_iqs.popitem(last=False)

@@ -25,13 +25,13 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], None]
 
 
 def sender_of(arrival: Arrival) -> JID:
-    """The full JID that a stanza came from."""
+    """Returns the full JID that a stanza came from."""
     assert arrival.stanza.sender is not None
     return arrival.stanza.sender
 
 
 def no_such_room(stanza: Stanza) -> StanzaError:
-    """The error for what is sent to a room that does not exist, or to one of its occupants."""
+    """Returns the error for what is sent to a room that does not exist, or to one of its occupants."""
     if stanza.kind is Kind.IQ:  # XEP-0410 section 3.2: item-not-found would mean that one is in the room
         return NotAcceptable("you are not in the room", type="cancel")
     return ItemNotFound("there is no such room")
@@ -52,7 +52,7 @@ class RoomService:
         return self.rooms.settings
 
     def configure(self, settings: ServiceSettings) -> None:
-        """Take the options of the service. Rooms in memory keep those they were opened with."""
+        """Takes the options of the service. Rooms in memory keep those they were opened with."""
         self.rooms.settings = replace(settings, searched=self.host.find(SEARCH) is not None)
 
     # ---- time and people
@@ -67,22 +67,22 @@ class RoomService:
         return None if home is None else home.session_of(who) is not None
 
     def incarnation(self, who: JID) -> str:
-        """Of an account of this server (StoredAccount), "" for others."""
+        """Returns the incarnation of an account of this server (StoredAccount), "" for others."""
         account = self.host.router.account(who)
         return account.incarnation if account is not None else ""
 
     def account_hosts(self) -> Iterator[Host]:
-        """The hosts of this server that have accounts."""
+        """Returns the hosts of this server that have accounts."""
         return (host for host in self.host.server.hosts.values() if host.has_accounts)
 
     def count_change(self, slot: RoomSlot, who: JID) -> None:
-        """Raises PolicyViolation if the user changes things in the room too often."""
+        """Counts a change by a user. Raises PolicyViolation if there are too many."""
         slot.change_rate.count(who.bare, self.host.clock.monotonic(), self.settings.changes)
 
     # ---- what goes out
 
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Send the stanzas of a change."""
+        """Sends the stanzas of a change."""
         router = self.host.router
         for effect in effects:
             if isinstance(effect, Send):
@@ -91,21 +91,21 @@ class RoomService:
                 router.fan_out(effect.stanza, effect.to)
 
     def reply(self, arrival: Arrival, stanza: Stanza) -> None:
-        """Send the answer to a request."""
+        """Sends the answer to a request."""
         if arrival.session is None:
             self.host.deliver(stanza)
         elif not arrival.session.ended:
             arrival.session.send(stanza)
 
     def forward(self, arrival: Arrival, stanza: Stanza) -> None:
-        """Pass a stanza on in the sender's batch: acknowledged means that the recipient's archive has it, too."""
+        """Passes a stanza on in the sender's batch: acknowledged means that the recipient's archive has it, too."""
         try:
             arrival.forward(stanza)
         except StanzaError:  # not at home here, or refused: told by an error to the room, as any delivery
             arrival.then(lambda: self.host.deliver(stanza))
 
     async def carry_out(self, slot: RoomSlot, plan: Plan | None, reply: Callable[[], None] | None = None) -> None:
-        """Commit a plan, change the room, send what goes before the reply, reply, send the rest.
+        """Commits a plan, changes the room, sends what goes before the reply, replies, sends the rest.
 
         The caller holds the room's lock. Raises StorageUnavailable, and then nothing has changed.
         """

@@ -19,14 +19,14 @@ from .service import RoomService, sender_of
 
 
 async def handle_subject(service: RoomService, slot: RoomSlot, room: RoomState, arrival: Arrival) -> None:
-    """An occupant sets the subject. Raises StanzaError, StorageUnavailable."""
+    """Handles a new subject. Raises StanzaError, StorageUnavailable."""
     who = sender_of(arrival)
     service.count_change(slot, who)
     await service.carry_out(slot, change_subject(room, who, arrival.stanza, service.now()))
 
 
 def change_subject(room: RoomState, who: JID, stanza: Stanza, now: int) -> Plan:
-    """Section 8.1. Raises NotAcceptable, BadRequest, Forbidden."""
+    """Decides a change of subject (section 8.1). Raises NotAcceptable, BadRequest, Forbidden."""
     assert stanza.to is not None
     occupant = room.occupant_of(who)
     if stanza.to.resource:
@@ -49,7 +49,7 @@ def change_subject(room: RoomState, who: JID, stanza: Stanza, now: int) -> Plan:
 
 
 def subject_message(room: RoomState) -> Stanza:
-    """The message with the present subject, which ends a join (section 7.2.15)."""
+    """Builds the message with the present subject, which ends a join (section 7.2.15)."""
     if not room.record.subject:
         return Stanza(Kind.MESSAGE, "groupchat", None, room.jid, "", b"<subject/>", (SUBJECT,))
     delay = delay_bytes(room.jid.bare, room.record.subject_at)

@@ -19,7 +19,7 @@ REQUEST_FORM: Final = MUC_NS + "#request"
 
 
 def voice_form(room: RoomState, who: JID, submitted: Submitted) -> Plan:
-    """A submitted form of a visitor who asks for voice, or of a moderator who answers.
+    """Decides the form of a visitor who asks for voice, or of a moderator who answers.
 
     Raises NotAcceptable, BadRequest, Forbidden, ItemNotFound, NotAllowed.
     """

@@ -54,7 +54,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
 
 
 def overriding(rule: str) -> tuple[Callable[..., Any], ...]:
-    """The rules of that name that some option overrides: found once, not at every message."""
+    """Finds the rules of that name that some option overrides: once, not at every message."""
     return tuple(
         getattr(option, rule) for option in OPTIONS if getattr(type(option), rule) is not getattr(Option, rule)
     )

@@ -18,7 +18,7 @@ class MaxUsers(Option):
     default = 0
 
     def of(self, room: OptionRoom) -> int:
-        """Never more than the service allows; 0 means that."""
+        """The most occupants: never more than the service allows, which a value of 0 means."""
         most = room.settings.max_occupants
         return min(int(room.options.get(self.var, 0)) or most, most)
 

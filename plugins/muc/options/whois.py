@@ -13,7 +13,7 @@ class Whois(Choice):
     choices = (("moderators", "Moderators"), ("anyone", "Everybody"))
 
     def is_non_anonymous(self, room: OptionRoom) -> bool:
-        """Non-anonymous."""
+        """Whether all occupants see real addresses."""
         return self.of(room) == "anyone"
 
     def feature(self, room: OptionRoom) -> str:
