@@ -25,6 +25,18 @@ pytestmark = [
 SECRET = "north"
 
 
+def answers(port: int) -> bool:
+    """Whether a binding request is answered (RFC 8489 section 6)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(0.2)
+        asking.connect(("127.0.0.1", port))
+        try:
+            asking.send(bytes.fromhex("00010000 2112a442") + bytes(12))
+            return bool(asking.recv(1500))
+        except (TimeoutError, ConnectionRefusedError):
+            return False
+
+
 @pytest.fixture
 def coturn(tmp_path: Path) -> Iterator[int]:
     """Its port."""
@@ -40,10 +52,9 @@ def coturn(tmp_path: Path) -> Iterator[int]:
     process = subprocess.Popen(line, stdout=log, stderr=log, cwd=tmp_path)
     try:
         end = time.monotonic() + 20
-        while "DB connection success" not in (tmp_path / "log").read_text(errors="replace"):
+        while not answers(port):
             assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text(errors="replace")
             time.sleep(0.05)
-        time.sleep(0.5)
         yield port
     finally:
         process.terminate()

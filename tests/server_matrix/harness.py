@@ -10,6 +10,7 @@ from typing import Any
 from tests.harness import Harness
 from tests.storage.clocks import LoopClock
 from xmppd.storage import open_storage
+from xmppd.storage.commits import Limits
 
 PATIENCE = 30.0
 """Seconds until something that must happen has happened: the longest a store may hang, and some."""
@@ -21,10 +22,10 @@ class RealHarness(Harness):
     """`until` waits as long as work is under way, not for a number of turns."""
 
     @classmethod
-    async def on(cls, url: str, **options: Any) -> RealHarness:
-        """A running server on the store of that URL."""
+    async def on(cls, url: str, limits: Limits | None = None, **options: Any) -> RealHarness:
+        """A running server on the store of that URL. `limits`: of the store."""
         clock = LoopClock()
-        harness = cls(store=await open_storage(url, clock), clock=clock, **options)  # type: ignore[arg-type]
+        harness = cls(store=await open_storage(url, clock, limits), clock=clock, **options)  # type: ignore[arg-type]
         await harness.start()
         return harness
 

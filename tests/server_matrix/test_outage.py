@@ -12,15 +12,17 @@ from tests.harness import Client, condition
 from tests.mongo_server import MongoServer
 from tests.server_matrix.harness import RealHarness
 from tests.server_matrix.test_server import archive, bodies
+from xmppd.storage import GATHER
+from xmppd.storage.commits import Limits
 
 pytestmark = pytest.mark.mongodb
-BOUND = 25.0
+BOUND = 15.0
 """Seconds in which a sender must hear that a message was not taken: the store's patience, and the driver's."""
 
 
 @pytest.fixture
 async def harness(mongodb_server: MongoServer, mongodb_database: str) -> AsyncIterator[RealHarness]:
-    made = await RealHarness.on(mongodb_database)
+    made = await RealHarness.on(mongodb_database, Limits(gather=GATHER, patience=2.0))
     yield made
     mongodb_server.start()
     await made.stop()
