@@ -10,7 +10,7 @@ from typing import Any
 from tests.harness import Harness
 from tests.storage.clocks import LoopClock
 from xmppd.storage import open_storage
-from xmppd.storage.commits import Limits
+from xmppd.storage.group_commit import Limits
 
 PATIENCE = 30.0
 """Seconds until something that must happen has happened: the longest a store may hang, and some."""

@@ -13,7 +13,7 @@ from tests.mongo_server import MongoServer
 from tests.server_matrix.harness import RealHarness
 from tests.server_matrix.test_server import archive, bodies
 from xmppd.storage import GATHER
-from xmppd.storage.commits import Limits
+from xmppd.storage.group_commit import Limits
 
 pytestmark = pytest.mark.mongodb
 BOUND = 15.0
