@@ -12,7 +12,6 @@ from tests.harness import Client, condition
 from tests.mongo_server import MongoServer
 from tests.server_matrix.harness import RealHarness
 from tests.server_matrix.test_server import archive, bodies
-from xmppd.storage import GATHER
 from xmppd.storage.group_commit import Limits
 
 pytestmark = pytest.mark.mongodb
@@ -22,7 +21,7 @@ BOUND = 15.0
 
 @pytest.fixture
 async def harness(mongodb_server: MongoServer, mongodb_database: str) -> AsyncIterator[RealHarness]:
-    made = await RealHarness.on(mongodb_database, Limits(gather=GATHER, patience=2.0))
+    made = await RealHarness.on(mongodb_database, Limits(commit_timeout=2.0))
     yield made
     mongodb_server.start()
     await made.stop()
