@@ -1,6 +1,7 @@
 """Writes what of these pages comes from the code: `python -m docs.generate` (`make docs`).
 
-docs/reference/ (config.md, xeps.md, operations.md) and docs/xmppd.doap. `tests/test_docs.py` holds them to the code.
+docs/reference/ (config.md, operations.md, plugin-api.md, xeps.md) and docs/xmppd.doap. `tests/test_docs.py` holds them
+to the code.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from docs import plugin_api
 from docs.operations import operations_page
 from docs.plugins import built_in
 from docs.xep_titles import TITLES
@@ -21,7 +23,13 @@ from xmppd.hosts.loader import Found
 from xmppd.plugin import ANY_HOST, NoConfig, Xep
 
 DOCS: Final = Path(__file__).parent
-GENERATED: Final = ("reference/config.md", "reference/xeps.md", "reference/operations.md", "xmppd.doap")
+GENERATED: Final = (
+    "reference/config.md",
+    "reference/operations.md",
+    "reference/plugin-api.md",
+    "reference/xeps.md",
+    "xmppd.doap",
+)
 """Below docs/."""
 
 
@@ -157,9 +165,18 @@ def _supported(number: int, found: Iterable[Row]) -> str:
     </implements>"""
 
 
+def plugin_api_page() -> str:
+    providers: dict[str, list[str]] = {}
+    for plugin in built_in():
+        for service in plugin.cls.provides:
+            providers.setdefault(service.name, []).append(plugin.name)
+    return plugin_api.page(providers)
+
+
 def pages() -> dict[str, str]:
     """What the generated pages have to be, by path below docs/."""
-    return dict(zip(GENERATED, (config_page(), xeps_page(), operations_page(), doap()), strict=True))
+    written = (config_page(), operations_page(), plugin_api_page(), xeps_page(), doap())
+    return dict(zip(GENERATED, written, strict=True))
 
 
 def main() -> int:

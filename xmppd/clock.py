@@ -7,6 +7,8 @@ from typing import Protocol
 
 
 class Timer(Protocol):
+    """A call that is to come."""
+
     def cancel(self) -> None: ...
 
 

@@ -14,19 +14,25 @@ from .stanza import Kind, Shape, Stanza
 
 E = TypeVar("E")
 T = TypeVar("T")
-Of = Callable[[Any, Stanza], Collection[str] | None]
+RecipientsOf = Callable[[Any, Stanza], Collection[str] | None]
 
 
 class Stage(enum.IntEnum):
     """When a handler of a chain runs. Refusals come first, so nothing is written for what is refused."""
 
     GUARD = 0
+    """May it go on at all?"""
     BLOCK = 1
+    """Does its recipient not want it?"""
     STAMP = 2
+    """What the server adds to it or takes away."""
     ARCHIVE = 3
+    """What is written for it; nothing refuses any more."""
 
 
 class Verdict(enum.Enum):
+    """How a handler of a chain ends it without a refusal."""
+
     DROP = 1
     """The stanza ends here and nobody is told."""
     DONE = 2
@@ -34,17 +40,17 @@ class Verdict(enum.Enum):
 
 
 class Hook:
-    """A name and a promise. `plain`: handlers must be plain functions (the hot path).
+    """A place where handlers of plugins run. `plain`: handlers must be plain functions (the hot path).
 
     Hooks on the path of a stanza may be narrowed: `on(…, kinds, types, tags)`. A handler then runs for stanzas of these
     kinds and types, with a child that has one of these tags. That is looked up once for all stanzas of a shape, and
     once for all recipients of a fan-out; so a handler that has nothing to do costs nothing. What counts is the stanza
     as it is when the hook begins, not what a handler of the same chain has made of it.
 
-    Two more say of which accounts a handler has nothing to do with a stanza. It may run for them or not: what goes to
-    many accounts at once passes over those that no handler has to do with.
-    `having`, the name of a resident map: the accounts with nothing in that map.
-    `of`, a method that is given the stanza: those whose bare JIDs are not in what it returns; None: all are.
+    Two more say for which recipients a handler has something to do. What goes to many accounts at once is not shown to
+    it for the others; what goes to one account may be, so it still looks.
+    `if_stored_in`, the name of a cached map: accounts that have a record in it.
+    `recipients_of`, a method that is given the stanza: the accounts whose bare JIDs it returns; None: all.
     """
 
     def __init__(self, name: str, plain: bool = False) -> None:
@@ -78,7 +84,7 @@ class Registration:
     """Empty: all."""
     if_stored_in: str = ""
     """Empty: all accounts."""
-    recipients_of: Of | None = None
+    recipients_of: RecipientsOf | None = None
 
     def concerns(self, shape: Shape) -> bool:
         """Whether the handler runs for stanzas of that shape."""
@@ -101,7 +107,7 @@ def on(
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
     if_stored_in: str = ...,
-    recipients_of: Of | None = ...,
+    recipients_of: RecipientsOf | None = ...,
 ) -> Callable[[Callable[[Any, E], Verdict | None]], Callable[[Any, E], Verdict | None]]: ...
 
 
@@ -114,7 +120,7 @@ def on(
     types: Collection[str] = ...,
     tags: Collection[str] = ...,
     if_stored_in: str = ...,
-    recipients_of: Of | None = ...,
+    recipients_of: RecipientsOf | None = ...,
 ) -> Callable[[Callable[[Any, E], Awaitable[None] | None]], Callable[[Any, E], Awaitable[None] | None]]: ...
 
 
@@ -135,7 +141,7 @@ def on(
     types: Collection[str] = (),
     tags: Collection[str] = (),
     if_stored_in: str = "",
-    recipients_of: Of | None = None,
+    recipients_of: RecipientsOf | None = None,
 ) -> Any:
     """Declare a method of a plugin as a handler. The other arguments narrow hooks on the path of a stanza (see `Hook`):
     `types` are stanza types ("chat", "" for an available presence), `tags` "namespace|name"."""

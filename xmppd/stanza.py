@@ -17,6 +17,8 @@ from .xml import CLIENT_NS, LANG, XML_NS, Element, Written, escape, parse, parse
 
 
 class Kind(enum.IntEnum):
+    """The three kinds of stanza (RFC 6120 section 8.2)."""
+
     MESSAGE = 0
     PRESENCE = 1
     IQ = 2
@@ -359,14 +361,17 @@ def error_bytes(error: StanzaError) -> bytes:
 
 
 def message(type: str, *children: Element, to: JID | None = None, sender: JID | None = None) -> Stanza:
+    """A message of the server's own."""
     return Stanza(Kind.MESSAGE, type, to, sender).with_inside(*children)
 
 
 def presence(type: str = "", *children: Element, to: JID | None = None, sender: JID | None = None) -> Stanza:
+    """A presence of the server's own; without a type: available."""
     return Stanza(Kind.PRESENCE, type, to, sender).with_inside(*children)
 
 
 def iq(type: str, id: str, *children: Element, to: JID | None = None, sender: JID | None = None) -> Stanza:
+    """An IQ of the server's own. To get its answer: `Host.ask`."""
     return Stanza(Kind.IQ, type, to, sender, id).with_inside(*children)
 
 

@@ -224,8 +224,8 @@ async def test_a_handler_runs_for_the_types_and_tags_that_it_names(
 
 NOTHING_NOTED = ('if_stored_in="notes"', ["nurse@localhost"])
 NAMED = ("recipients_of=_named", ["nurse@localhost"])
-ALL = ("of=_all", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
-BROKEN = ("of=_broken", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
+ALL = ("recipients_of=_all", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
+BROKEN = ("recipients_of=_broken", ["juliet@localhost", "nurse@localhost", "romeo@localhost"])
 
 
 @pytest.mark.parametrize(("narrowed", "asked"), [NOTHING_NOTED, NAMED, ALL, BROKEN])

@@ -35,6 +35,7 @@ RESERVED_ADDRESSES = Collect[JID, JID]("reserved-addresses", plain=True)
 `admins` of all hosts, nobody who registers can take them; an administrator can."""
 
 ACCOUNT_CREATED = Notify[JID]("account-created")
+"""An account was made, by a registration or by an administrator; after the commit."""
 
 ACCOUNTS_REMOVED = Notify[frozenset[str]]("accounts-removed")
 """Some accounts (their bare JIDs) are on their way out: whatever gives them a right, or would give it to who takes the

@@ -25,6 +25,8 @@ class Retention(enum.IntEnum):
 
 
 class Archive(Protocol):
+    """The archives of the accounts of a host."""
+
     def wants(self, owner: str, resource: str, peer: str) -> bool:
         """Whether the owner's preferences (XEP-0441) let messages with that other party be archived.
 

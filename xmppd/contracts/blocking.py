@@ -15,6 +15,8 @@ REFUSED: Final = ("urn:xmpp:blocking:errors", "blocked")
 
 
 class Blocklist(Protocol):
+    """Whom the accounts of a host block."""
+
     def blocks(self, owner: str, other: JID) -> bool:
         """Whether `owner` (a bare JID whose working set is loaded) has blocked that address.
 

@@ -11,6 +11,8 @@ from .core import Session
 
 
 class Caps(Protocol):
+    """What the available sessions of a host have announced (XEP-0115)."""
+
     def wants(self, session: Session, node: str) -> bool:
         """Whether an available session has announced the feature "`node`+notify"; a plain call."""
         ...

@@ -14,7 +14,7 @@ from .core import Account
 
 @dataclass(frozen=True, slots=True)
 class DiscoAsk:
-    """`account` None: the host itself is asked."""
+    """A question of service discovery. `account` None: the host itself is asked."""
 
     requester: JID
     account: Account | None = None
@@ -23,6 +23,8 @@ class DiscoAsk:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
+    """What an entity is (XEP-0030 section 3.1; the registry of categories and types)."""
+
     category: str
     type: str
     name: str = ""
@@ -30,6 +32,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Item:
+    """One entry of a disco#items result (XEP-0030 section 4)."""
+
     jid: str
     name: str = ""
     node: str = ""
@@ -38,7 +42,9 @@ class Item:
 DISCO_FEATURES = Collect[DiscoAsk, str]("disco-features")
 """Features beside those that plugins declare in `features` (host) and `account_features` (bare JID)."""
 DISCO_IDENTITIES = Collect[DiscoAsk, Identity]("disco-identities")
+"""Identities of the host or of the account that is asked."""
 DISCO_ITEMS = Collect[DiscoAsk, Item]("disco-items")
+"""Items of the host or of the account that is asked."""
 DISCO_FORMS = Collect[DiscoAsk, Element]("disco-forms")
 """XEP-0128 forms."""
 DISCO_ALIASES = Collect[DiscoAsk, str]("disco-aliases")

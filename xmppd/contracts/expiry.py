@@ -14,6 +14,8 @@ EPHEMERAL_TAG: Final = f"{EPHEMERAL_NS}|ephemeral"
 
 
 class Expiry(Protocol):
+    """Deletes messages from archives when their time is over."""
+
     def timed(self, owner: str, id: int, stanza: Stanza) -> Sequence[Write]:
         """What is to be committed with entry `id` of an owner's archive, so that it disappears in time.
 

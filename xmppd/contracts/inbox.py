@@ -24,6 +24,8 @@ CONVERSATION_READ = Notify[ConversationRead]("conversation-read", plain=True)
 
 
 class Inbox(Protocol):
+    """Counts the unread messages of the accounts of a host."""
+
     async def unread(self, owner: str) -> int:
         """How many messages of the account (a bare JID) are unread, all that was released counted.
 

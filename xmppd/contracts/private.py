@@ -10,7 +10,10 @@ from ..xml import Element
 
 
 class Converted(Protocol):
-    """`tag`: "namespace|name" of the element that is asked for."""
+    """Reads an element of private XML from where it is stored in another form.
+
+    `tag`: "namespace|name" of the element that is asked for.
+    """
 
     tag: ClassVar[str]
 

@@ -25,6 +25,8 @@ class Published:
 
 
 class Change(enum.Enum):
+    """What has happened to a node or to its items."""
+
     PUBLISH = "publish"
     RETRACT = "retract"
     PURGE = "purge"

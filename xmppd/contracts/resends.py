@@ -10,6 +10,8 @@ from .core import Told
 
 
 class ResendDetection(Protocol):
+    """Knows whose clients may send messages again, and how far they were acknowledged."""
+
     def expects(self, owner: str) -> bool:
         """Whether a stream of the account (a bare JID) broke and it has signed in since: its new session may send again
         what the old one had sent."""

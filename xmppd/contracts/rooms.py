@@ -15,6 +15,8 @@ from ..storage.api import Write
 
 
 class Rooms(Protocol):
+    """What the plugins of accounts ask a room service."""
+
     def is_private_group(self, room: str) -> bool:
         """Only members may enter. `room`: a bare JID; False for one that is not in memory."""
         ...

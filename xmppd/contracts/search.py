@@ -12,6 +12,8 @@ FULLTEXT_FIELD: Final = f"{{{FULLTEXT_NS}}}fulltext"
 
 
 class Search(Protocol):
+    """Finds messages by their words."""
+
     async def ids(self, log: Log, owner: str, text: str, wanted: Range, backwards: bool) -> tuple[int, ...]:
         """Ids, rising, of the messages in an owner's log that hold all the words of `text`.
 

@@ -27,6 +27,7 @@ directions, may not have arrived."""
 STREAM_ENDING = Notify["Session"]("stream-ending", plain=True)
 """The server stops and is about to close the session's stream: the last moment to tell its client something."""
 SESSION_BOUND = Notify["Session"]("session-bound", plain=True)
+"""A client has bound a resource (RFC 6120 section 7): a new session."""
 SESSION_ENDED = Notify["Session"]("session-ended", plain=True)
 """The session is gone for good (not merely detached). Its presence was already made unavailable."""
 SESSION_RESTORED = Notify["Session"]("session-restored", plain=True)
@@ -34,6 +35,7 @@ SESSION_RESTORED = Notify["Session"]("session-restored", plain=True)
 RESTORED = Notify[JID]("restored")
 """All sessions of the server that outlived a restart are there again; told to every host, with its address."""
 SESSION_RESUMED = Notify["Session"]("session-resumed", plain=True)
+"""A client has resumed its session on another stream (XEP-0198 section 5)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ..xml import Element
 
 
 class VCards(Protocol):
-    """An owner is a bare JID. All raise StorageUnavailable."""
+    """Reads and writes the vCards of accounts. An owner is a bare JID. All raise StorageUnavailable."""
 
     async def read_card(self, owner: JID) -> Element | None:
         """A <vCard/>, the caller's own; None for no card."""
@@ -28,6 +28,8 @@ VCARDS = Service[VCards]("vcards")
 
 @dataclass(frozen=True, slots=True)
 class CardChanged:
+    """The account and its new card."""
+
     owner: JID
     card: Element
 

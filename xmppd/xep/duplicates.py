@@ -129,12 +129,14 @@ def _same(stanza: Stanza, entry: Entry, now: float) -> bool:
 
 
 def keys_of_entry(entry: Entry) -> list[Key]:
+    """What a stored message can be recognised by."""
     message = StoredMessage(entry.body)
     keys = ((entry.peer, message.type, "origin", message.origin_id), (entry.peer, message.type, "id", message.id))
     return [key for key in keys if key[3]]
 
 
 def keys_of_stanza(stanza: Stanza) -> list[Key]:
+    """What a message that a client sends can be recognised by."""
     to: JID | None = stanza.to
     place = (to.bare if to is not None else "", stanza.type)
     keys: list[Key] = []

@@ -38,6 +38,7 @@ def retracted_id(stanza: Stanza) -> str:
 
 
 def has_id(entry: Entry, id: str) -> bool:
+    """Whether a stored message has this `id`."""
     return StoredMessage(entry.body).id == id
 
 
@@ -48,6 +49,7 @@ def occupant_id(stanza: Stanza) -> str:
 
 
 def is_tombstone(entry: Entry) -> bool:
+    """Whether the message of an entry was retracted already (XEP-0424 section 4)."""
     return f"<retracted xmlns='{RETRACT_NS}'".encode() in entry.body or (
         b"<retracted " in entry.body and RETRACT_NS.encode() in entry.body
     )

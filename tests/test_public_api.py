@@ -1,0 +1,74 @@
+"""What a plugin may import is one list, and the page that is made from it says all of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+
+import pytest
+
+from docs.generate import DOCS, plugin_api_page
+from docs.plugin_api import ROOT, SHAPES, keys, members, names, refused, tellers
+from tests.public_imports import private_imports
+from xmppd.public_api import MODULES
+
+
+@pytest.mark.parametrize("folder", ["plugins", "tests/third_party"])
+def test_plugins_import_nothing_else(folder: str) -> None:
+    assert private_imports(ROOT / folder) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from xmppd.plugin import Plugin, JID", []),
+        ("from xmppd.contracts import core\nimport xmppd.jid", []),
+        ("from xmppd.xep import mam", []),
+        ("import xmppd.routing.router", ["xmppd.routing.router"]),
+        ("import xmppd", ["xmppd"]),
+        ("from xmppd import routing", ["xmppd.routing"]),
+        ("from xmppd.config import option, load_config", ["xmppd.config.load_config"]),
+        ("from xmppd.contracts.core import JID", ["xmppd.contracts.core.JID"]),
+        ("def later():\n    from xmppd.server.server import Server", ["xmppd.server.server.Server"]),
+        ("from xmppd.plugin import *", ["xmppd.plugin.*"]),
+        ("from .xmppd import routing\nimport asyncio", []),
+    ],
+)
+def test_what_is_refused(source: str, found: list[str]) -> None:
+    """Names of public modules and public modules themselves; nothing else, wherever it is imported."""
+    assert [name for _, name in refused(source)] == found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_listed_is_there(module: str) -> None:
+    found = importlib.import_module(module)
+    assert names(module), "nothing public"
+    for name in names(module):
+        assert hasattr(found, name), f"there is no {module}.{name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_public_is_described(module: str) -> None:
+    """Classes, functions and hooks have a sentence; a service has that of its protocol, an error is RFC 6120's."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    hooks = {each.name for where, each, *_ in keys(SHAPES) if where == module}
+    for each in members(module):
+        is_error = isinstance(each.node, ast.ClassDef) and "StanzaError" in map(ast.unparse, each.node.bases)
+        if each.name in names(module) and ((isinstance(each.node, kinds) and not is_error) or each.name in hooks):
+            assert each.doc, f"{module}.{each.name} has no docstring"
+
+
+def test_every_hook_is_told_by_somebody() -> None:
+    assert [each.name for _, each, *_ in keys(SHAPES) if each.name not in tellers()] == []
+
+
+def test_the_page_has_every_name() -> None:
+    page = plugin_api_page()
+    for module in MODULES:
+        assert f"\n## {module}\n" in page
+        for name in names(module):
+            assert f" {name}" in page or f"`{name}" in page, f"{module}.{name}"
+
+
+def test_the_page_of_plugin_authors_leads_there() -> None:
+    assert "(../reference/plugin-api.md)" in (DOCS / "howto/write-a-plugin.md").read_text("utf-8")
