@@ -52,6 +52,8 @@ TYPES: Final[Mapping[Kind, str]] = {
     Kind.CHOICE: "list-single",
 }
 """Of fields with one value; text-single for the other kinds."""
+MANY: Final = {"jid-single": "jid-multi", "list-single": "list-multi"}
+"""Of fields with several values, by that of one."""
 ERRORS: Final[Mapping[Code, type[StanzaError]]] = {
     Code.INVALID: BadRequest,
     Code.FORBIDDEN: Forbidden,
@@ -125,18 +127,16 @@ class Administration(Plugin[NoConfig]):
     # ---- an operation as a command
 
     def command(self, operation: Operation, shown: AdHoc) -> Command:
-        title = shown.title or operation.description.summary.rstrip(".")
+        described = operation.description
+        title = shown.title or described.summary.rstrip(".")
         form_type = OPERATIONS_NS if shown.node.startswith(OPERATIONS_NS) else ADMIN_NS
-        asked = [
-            each
-            for each in operation.description.parameters
-            if each.name not in shown.fixed and each.kind is not Kind.DOMAIN
-        ]
+        unasked = {*shown.fixed, "after"} if described.paged else shown.fixed  # all pages are told at once
+        asked = [each for each in described.parameters if each.name not in unasked and each.kind is not Kind.DOMAIN]
 
         async def first(call: Call) -> Ask | Done:
-            if not asked and not operation.description.dangerous:
+            if not asked and not described.dangerous:
                 return await run(call, {})
-            warning = "This cannot be undone." if operation.description.dangerous else ""
+            warning = "This cannot be undone." if described.dangerous else ""
             return Ask(form("form", form_type, _fields(asked, shown), title, warning), complete=filled)
 
         async def filled(call: Call) -> Done:
@@ -152,7 +152,7 @@ class Administration(Plugin[NoConfig]):
                     return Done(str(error), "error")
                 raise ERRORS.get(error.code, InternalServerError)(str(error)) from None
             if not shown.results:
-                return _told(form_type, result)
+                return _told(form_type, result, note)
             made = form("result", form_type, [_field(each, result) for each in shown.results])
             if shown.payload is not None:
                 made.append(shown.payload(result))
@@ -243,9 +243,9 @@ def _fields(asked: Iterable[Parameter], shown: AdHoc) -> Iterable[Field]:
         var, label = shown.fields.get(each.name, each.name), each.doc.rstrip(".")
         type = TYPES.get(each.kind, "text-single")
         if each.many:
-            type = "jid-multi" if type == "jid-single" else "text-multi"
+            type = MANY.get(type, "text-multi")
         default = (each.default,) if each.default else ()
-        options = tuple((choice, "") for choice in each.choices) if not each.many else ()
+        options = tuple((choice, "") for choice in each.choices)
         yield Field(var, type, label, default, options, required=each.required)
         if each.name in shown.repeated:
             yield Field(shown.repeated[each.name], type, "Again")
@@ -282,10 +282,9 @@ def _field(shown: Shown, result: Result) -> Field:
     return Field(shown.var, shown.type, shown.label, values)
 
 
-def _told(form_type: str, result: Result) -> Done:
+def _told(form_type: str, result: Result, note: str) -> Done:
     """A sentence as a note, more as a form."""
-    text = result.text()
-    lines = tuple(text.split("\n"))
+    lines = tuple(result.text().split("\n"))
     if len(lines) == 1:
-        return Done(text)
-    return Done(form=form("result", form_type, [Field("text", "text-multi", "Result", lines)]))
+        return Done(lines[0])
+    return Done(note, form=form("result", form_type, [Field("text", "text-multi", "Result", lines)]))

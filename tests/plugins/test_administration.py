@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
 from tests.harness import Client, Element, Harness, condition, xml
@@ -152,3 +155,69 @@ async def test_fields_are_those_of_the_registry(server: Harness) -> None:
     assert {str(each.get("var")): each.get("type") for each in fields} == REGISTERED
     types = {each.text for answer in answers for each in answer.iterfind(f".//{X}field[@var='FORM_TYPE']/{X}value")}
     assert types == {ADMIN}
+
+
+OWN = "urn:xmppd:operations:0"
+
+
+@pytest.fixture
+async def painting() -> AsyncIterator[Harness]:
+    folder = Path(__file__).parent / "offered"
+    harness = await Harness(plugins={"painter": {}}, more=f"plugin_path: ['{folder}']").start()
+    yield harness
+    await harness.stop()
+
+
+async def test_a_form_is_made_from_the_arguments(painting: Harness) -> None:
+    """One field for each, of the type of XEP-0004 that fits; what is filled in arrives typed."""
+    admin = await painting.login("admin")
+    shown = await run(admin, f"{OWN}#paint.house")
+    assert shown.findtext(f".//{X}instructions") == "This cannot be undone."
+    fields = {str(each.get("var")): each for each in shown.iter(f"{X}field")}
+    assert {name: each.get("type") for name, each in fields.items()} == {
+        "FORM_TYPE": "hidden", "far": "jid-single", "key": HIDDEN, "inside": "list-single", "outside": "list-multi",
+        "wet": "boolean", "count": SINGLE, "dry": SINGLE, "words": LINES,
+    }  # fmt: skip
+    assert values(shown)["FORM_TYPE"] == [OWN]
+    assert [each.get("var") for each in fields.values() if each.find(f"{X}required") is not None] == ["far", "key"]
+    for name in ("inside", "outside"):
+        assert [each.text for each in fields[name].iterfind(f"{X}option/{X}value")] == ["red", "blue"]
+    assert (values(shown)["inside"], values(shown)["dry"]) == (["blue"], ["1 minute"])
+    given = {
+        "inside": "red",
+        "outside": ("blue", "red"),
+        "wet": "1",
+        "count": "2",
+        "dry": "1 hour",
+        "words": ("a", "b"),
+    }
+    told = await run(admin, f"{OWN}#paint.house", far="x.example", key=" k ", **given)
+    lines = ["far: x.example", "key:  k ", "inside: red", "outside: blue, red", "wet: True", "count: 2", "dry: 3600.0",
+             "words: a", "b"]  # fmt: skip
+    assert values(told)["text"] == lines
+    few = await run(admin, f"{OWN}#paint.house", far="x.example", key="k")
+    assert values(few)["text"][2:] == [
+        "inside: blue",
+        "outside: ",
+        "wet: False",
+        "count: 1",
+        "dry: 60.0",
+        "words: none",
+    ]
+    for wrong in ({"inside": "green"}, {"wet": "perhaps"}, {"count": "x"}, {"dry": "long"}, {"far": "@"}, {"far": ""}):
+        answer = await run(admin, f"{OWN}#paint.house", **{"far": "x.example", "key": "k", **wrong})
+        assert condition(answer) == "bad-request" and "bad-payload" in xml(answer), wrong
+
+
+async def test_how_a_command_ends(painting: Harness) -> None:
+    admin = await painting.login("admin")
+    failed = (await run(admin, f"{OWN}#paint.fail"))[0]
+    assert (failed.get("status"), failed[0].get("type"), failed[0].text) == (
+        "completed",
+        "error",
+        "the brush is broken",
+    )
+    assert condition(await run(admin, f"{OWN}#paint.twice", jid="admin@localhost")) == "conflict"
+    listed = await run(admin, f"{OWN}#paint.list")
+    assert len(values(listed)["text"]) == 500 and "the first 500 of 800" in xml(listed)
+    assert condition(await run(admin, f"{OWN}#paint.all")) == "item-not-found"  # the server's, not the host's

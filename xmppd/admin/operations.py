@@ -68,8 +68,7 @@ def _listed(state: State) -> AdHoc:
     """XEP-0133 sections 4.18 to 4.22."""
     shown = Shown("items", f"{state.value}userjids", "jid-multi", TITLES[state])
     node = f"{ADMIN_NS}#get-{state.value}-users-list"
-    fixed = {"state": state.value, "after": ""}
-    return AdHoc(node, f"List of {TITLES[state]}", fixed=fixed, results=(shown,))
+    return AdHoc(node, f"List of {TITLES[state]}", fixed={"state": state.value}, results=(shown,))
 
 
 def _xep0133(node: str, title: str = "") -> AdHoc:
