@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from .contracts.core import Account, Host, Request, Session, To
+from .contracts.http import METHODS, HttpRequest, HttpResponse, parse_path
 from .contracts.order import Lane
 from .contracts.routing import Inbound, Outbound
 from .contracts.session_keys import SessionKey
@@ -32,6 +33,8 @@ __all__ = [
     "Element",
     "Host",
     "HostType",
+    "HttpRequest",
+    "HttpResponse",
     "Inbound",
     "Kind",
     "Lane",
@@ -50,6 +53,7 @@ __all__ = [
     "Verdict",
     "Written",
     "Xep",
+    "http",
     "iq",
     "nonza",
     "on",
@@ -78,14 +82,21 @@ class Xep:
 
 @dataclass(frozen=True, slots=True)
 class HostType:
-    """What a domain can be beside a home of accounts: a word for `type:` in the configuration, and what is there.
+    """What a domain can be: a word for `type:` in the configuration, and what is there.
 
-    Plugins whose `serves` has the word run on such a host; one of them provides ENTITIES (contracts.routing) and
-    answers for its addresses.
+    Plugins whose `serves` has the word run on such a host. `has_accounts`: people sign in here; of that kind is the
+    type of the core, ACCOUNTS. `has_entities`: its addresses are rooms, nodes or the like; one of its plugins provides
+    ENTITIES (contracts.routing) and answers for them.
     """
 
     name: str
     doc: str
+    has_accounts: bool = False
+    has_entities: bool = False
+
+
+ACCOUNTS = HostType("accounts", "people sign in here", has_accounts=True)
+"""The type of the core, for `serves` of most plugins."""
 
 
 ANY_HOST = ("*",)
@@ -105,8 +116,19 @@ class NonzaRoute:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class HttpMark:
+    """What `@http` says of a method."""
+
+    method: str
+    path: str
+    max_body: int
+
+
+HttpMethod = Callable[[Any, HttpRequest], Awaitable[HttpResponse]]
 IqHandler = Callable[[Any, Request], Awaitable[Element | Written | None]]
 _H = TypeVar("_H", bound=IqHandler)
+_R = TypeVar("_R", bound=HttpMethod)
 _N = TypeVar("_N", bound=Callable[..., Any])
 
 
@@ -141,6 +163,24 @@ def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
     return mark
 
 
+def http(method: str, path: str, max_body: int = 0) -> Callable[[_R], _R]:
+    """Answer HTTP requests for that path of the host, such as `/icons/{name}` (`contracts.http`), on every listener of
+    kind `http` that serves it. `max_body`: bytes that the body of a request may have.
+
+    The method gets the request and returns an HttpResponse; a raised HttpError is the error. HEAD is answered as GET.
+    """
+    if method not in METHODS:
+        raise ValueError(f"{method!r} is none of {', '.join(sorted(METHODS))}")
+    parse_path(path)
+
+    def mark(handler: _R) -> _R:
+        routes: list[HttpMark] = handler.__dict__.setdefault("__xmppd_http__", [])
+        routes.append(HttpMark(method, path, max_body))
+        return handler
+
+    return mark
+
+
 class Plugin(Generic[C]):
     """One subject. Subclass it, declare, implement; everything is optional.
 
@@ -156,7 +196,7 @@ class Plugin(Generic[C]):
     account_features: ClassVar[tuple[str, ...]] = ()
     uses: ClassVar[tuple[Service[Any], ...]] = ()
     provides: ClassVar[tuple[Service[Any], ...]] = ()
-    serves: ClassVar[tuple[str, ...]] = ("accounts",)
+    serves: ClassVar[tuple[str, ...]] = (ACCOUNTS.name,)
     host_types: ClassVar[tuple[HostType, ...]] = ()
     standard: ClassVar[bool] = True
 

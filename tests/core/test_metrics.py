@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import aiohttp
-
 from tests.harness import Client, Harness, condition
 from xmppd.errors import StorageUnavailable
-from xmppd.net.metrics import MetricsListener
 from xmppd.observe.metrics import SECONDS, Histogram
-from xmppd.server.exposition import CONTENT_TYPE, Exposition
+from xmppd.server.exposition import Exposition
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "metrics.md"
 
@@ -100,20 +97,39 @@ def test_a_histogram_counts_up_to_and_with_its_bounds() -> None:
 
 
 async def test_over_http(server: Harness) -> None:
-    listener = MetricsListener(Exposition(server.server).text, CONTENT_TYPE)
-    await listener.start("127.0.0.1", 0)
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.port}") as http:
-            async with http.get("/metrics") as answer:
-                assert answer.status == 200
-                assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-                text = await answer.text()
-            async with http.get("/") as other, http.post("/metrics", data=b"x") as written:
-                assert (other.status, written.status) == (404, 405)
-    finally:
-        await listener.stop()
-    assert text.endswith("# EOF\n")
-    assert "process_resident_memory_bytes" in text
+    answer = await server.http("GET", "/metrics", paths=("/metrics",))
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert answer.body.endswith(b"# EOF\n")
+    assert b"process_resident_memory_bytes" in answer.body
+    others = [
+        await server.http("GET", "/", paths=("/metrics",)),
+        await server.http("GET", "/healthz", paths=("/metrics",)),
+        await server.http("POST", "/metrics", b"x", paths=("/metrics",)),
+        await server.http("GET", "/metrics"),
+    ]
+    assert [each.status for each in others] == [404, 404, 405, 404], "what is not for everybody is named"
+
+
+async def test_health_is_that_of_the_store_and_of_the_hosts(server: Harness) -> None:
+    async def health() -> tuple[int, bytes]:
+        answer = await server.http("GET", "/healthz")
+        return answer.status, answer.body
+
+    assert await health() == (200, b"ready\n")
+    romeo = await server.login("romeo")
+    await server.register("juliet")
+    server.backend.fail(StorageUnavailable("disk full"), times=40)
+    say(romeo, "in flight")
+    await server.quiet()
+    await server.advance(12)
+    failing = await health()
+    await server.advance(120)
+    assert failing == (503, b"not ready\n")
+    assert await health() == (200, b"ready\n")
+    server.host.started = False
+    assert (await health())[0] == 503
+    server.host.started = True
 
 
 async def test_the_manual_lists_them_all(server: Harness) -> None:

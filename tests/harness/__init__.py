@@ -20,8 +20,20 @@ from xmppd.storage.store import Store
 
 from .client import HEADER, STREAM, Client, Element, FakeLink
 from .clock import FakeClock
+from .http import HttpAnswer, ask
 
-__all__ = ["HEADER", "STREAM", "Client", "Element", "FakeClock", "FakeLink", "Harness", "condition", "xml"]
+__all__ = [
+    "HEADER",
+    "STREAM",
+    "Client",
+    "Element",
+    "FakeClock",
+    "FakeLink",
+    "Harness",
+    "HttpAnswer",
+    "condition",
+    "xml",
+]
 
 PASSWORD = "pencil"
 
@@ -155,6 +167,12 @@ class Harness:
             client.send("<presence/>")
             await client.receive_all()
         return client
+
+    async def http(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None, **options: Any
+    ) -> HttpAnswer:
+        """The answer to an HTTP request; `options`: of the listener (`paths`, `hosts`)."""
+        return await ask(self, method, target, body, headers or {}, options)
 
     # ---- time and quiet
 

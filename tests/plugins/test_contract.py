@@ -82,6 +82,7 @@ def test_what_is_no_plugin(folder: Path, source: str, said: str) -> None:
 
 LOOSE = [
     ("@iq('get', 'urn:test', 'who')\nasync def answer(self, request): ...", "answer bears @iq"),
+    ("@http('GET', '/who')\nasync def page(self, request): ...", "page bears @http"),
     ("@on(OUTBOUND)\ndef check(self, event): ...", "check bears @on"),
     ("@nonza('urn:test', 'who')\ndef check(self, session, nonza): ...", "check bears @nonza"),
     ("class Other:\n    @on(OUTBOUND)\n    def check(self, event): ...", "Other.check bears @on"),
@@ -96,7 +97,9 @@ def test_a_handler_outside_the_class_is_an_error(
     """It would never be called: it is named with its file and line."""
     for module in [name for name in sys.modules if name.startswith(("loose", "xmppd_folder_loose"))]:
         monkeypatch.delitem(sys.modules, module)
-    head = "from xmppd.plugin import NoConfig, Plugin, iq, nonza, on\nfrom xmppd.contracts.routing import OUTBOUND\n"
+    head = (
+        "from xmppd.plugin import NoConfig, Plugin, http, iq, nonza, on\nfrom xmppd.contracts.routing import OUTBOUND\n"
+    )
     path, plain = folder / "loose.py", head + PLAIN
     line = source[: source.index("@")].count("\n") + head.count("\n") + 1
     if place == "in a part":

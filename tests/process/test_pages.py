@@ -16,6 +16,7 @@ from slixmpp import JID
 
 from tests.interop.people import WITHIN, Person, eventually
 from tests.process.page import Checkout
+from xmppd.config import parse_config
 
 pytestmark = pytest.mark.timeout(500)
 ROOM = "garden@conference.localhost"
@@ -162,11 +163,14 @@ async def test_write_a_plugin(checkout: Checkout) -> None:
     checkout.write(page.take("Test it", "python"))
     checkout.write(page.take("Test it", "python"))
     test = page.take("Test it", "sh").text
-    assert "4 passed" in await checkout.run(test)
+    assert "5 passed" in await checkout.run(test)
     where = await checkout.run(".venv/bin/python -c 'import xmppd_weather; print(xmppd_weather.__file__)'")
     assert Path(where.strip()) == checkout.folder / "weather" / "xmppd_weather" / "__init__.py"
     shutil.copytree(checkout.folder / "weather", checkout.folder.parent / "weather")
-    assert "3 passed" in await checkout.run(test.replace(" weather my", " ../weather"))
+    assert "4 passed" in await checkout.run(test.replace(" weather my", " ../weather"))
+    listeners = page.take("Answer HTTP requests", "yaml").text
+    config = parse_config(f"hosts: {{localhost: {{}}}}\n{listeners}")
+    assert [each.kind for each in config.listeners] == ["client", "http"]
     assert not page.pasted
     await checkout.run("touch pyproject.toml; make dev")
     assert where == await checkout.run(".venv/bin/python -c 'import xmppd_weather; print(xmppd_weather.__file__)'")

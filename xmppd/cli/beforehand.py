@@ -56,11 +56,9 @@ def runs(config: ServerConfig) -> bool:
 
 def _addresses(config: ServerConfig) -> Iterator[tuple[Where, str, str]]:
     """The options with addresses; why nobody can listen there, and why nobody can now; each "" if they can."""
-    for number, each in enumerate(config.listeners):
-        yield (("listeners", number, "address"), *_bound(each.address, each.port))
-    if config.metrics.port is not None:
-        why, busy = _bound(config.metrics.address, config.metrics.port)
-        yield ("metrics", "address"), why, busy
+    for number, each in enumerate(config.every_listener):
+        section = config.listener_place(number)[: 2 if number < len(config.listeners) else 1]
+        yield ((*section, "address"), *_bound(each.address, each.port))
 
 
 def _bound(address: str, port: int) -> tuple[str, str]:

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,16 +17,14 @@ from typing import Annotated, Any
 import typer
 
 from ..admin.control import ControlServer, ensure_free
-from ..config import ConfigError, ServerConfig, effective, find_config, problem_at
+from ..config import ClientListenerConfig, ConfigError, ServerConfig, effective, find_config, problem_at
 from ..contracts.admin import OperationError
 from ..errors import LocalError
 from ..hosts.loader import PluginError
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
-from ..net.metrics import MetricsListener
 from ..net.tls import fingerprint
 from ..observe.logs import configure
-from ..server.exposition import CONTENT_TYPE, Exposition
 from ..server.library_advice import advice
 from ..server.listeners import ListenError, reason
 from ..server.reload import Reloader, certificate_problems, load_certificates
@@ -85,18 +82,13 @@ async def _serve(config: ServerConfig, path: Path) -> None:
         raise ConfigError(problems)
     server = await _made(config, path)
     reloader = Reloader(server, path)
-    numbers = Exposition(server)
     server.operations.add(reloader)
-    server.operations.add(numbers)
+    server.operations.add(server.numbers)
     control = ControlServer(config.control_socket, server.operations)
-    scraped = MetricsListener(numbers.text, CONTENT_TYPE)
     try:
         await server.start()
         await _listen(server, path)
         await control.start()
-        if config.metrics.port is not None:
-            await _bound(scraped.start(config.metrics.address, config.metrics.port), path, ("metrics", "port"))
-            log.info("metrics at http://%s:%d/metrics", config.metrics.address, scraped.port)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.soon)
         _freeze()
         if server.ready:
@@ -109,7 +101,6 @@ async def _serve(config: ServerConfig, path: Path) -> None:
         log.info("stopping")
     finally:
         await control.stop()
-        await scraped.stop()
         await reloader.stop()
         await server.stop()
     log.info("stopped")
@@ -149,16 +140,8 @@ async def _listen(server: Server, path: Path) -> None:
     try:
         await server.listen()
     except ListenError as error:
-        where = ("listeners", error.number)
+        where = server.config.listener_place(error.number)
         raise ConfigError([problem_at(path, where, str(error))]) from error
-
-
-async def _bound(work: Awaitable[None], path: Path, where: tuple[str, ...]) -> None:
-    """Open a port that an option names. Raises ConfigError with its line."""
-    try:
-        await work
-    except OSError as error:
-        raise ConfigError([problem_at(path, where, f"cannot be opened: {reason(error)}")]) from error
 
 
 def _freeze() -> None:
@@ -183,15 +166,18 @@ def _signals() -> asyncio.Event:
 
 def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
     domain = server.default_host.domain
-    ports = ", ".join(f"{each.address}:{listener.port} ({each.tls})" for each, listener in server.listeners.configured)
+    opened = server.listeners.configured
+    ports = ", ".join(f"{each.address}:{listener.port} ({each.label})" for each, listener in opened)
     console.print(f"\n[bold]xmppd serves {', '.join(server.hosts)}[/bold] on {ports}\n", soft_wrap=True)
-    if not server.default_host.has_accounts:
-        console.print("No host is of type accounts: nobody can sign in here.\n", soft_wrap=True)
+    clients = server.listeners.of(ClientListenerConfig)
+    if not server.default_host.has_accounts or not clients:
+        why = "No listener is for clients" if server.default_host.has_accounts else "No host is of type accounts"
+        console.print(f"{why}: nobody can sign in here.\n", soft_wrap=True)
         return
     command = f"{_command()} user add romeo@{domain}{_named(path)}"
     console.print(f"Add an account:   {command}", markup=False, emoji=False, highlight=False, soft_wrap=True)
-    console.print(f"In the client:    address romeo@{domain}, server {config.listeners[0].address}, ", end="")
-    console.print(f"port {server.listeners.configured[0][1].port}")
+    console.print(f"In the client:    address romeo@{domain}, server {clients[0][0].address}, ", end="")
+    console.print(f"port {clients[0][1].port}")
     certificate, _ = config.certificate_files(domain)
     with suppress(OSError, ValueError):
         found = fingerprint(certificate)

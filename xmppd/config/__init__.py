@@ -4,7 +4,8 @@ For plugin authors: `option`, `Duration`, `Size`; see `option` for the types an 
 """
 
 from .effective import effective, without_password
-from .limits import LimitsConfig, ShapingLimits, SignInLimits, StreamLimits
+from .limits import HttpLimits, LimitsConfig, ShapingLimits, SignInLimits, StreamLimits
+from .listeners import ClientListenerConfig, HttpListenerConfig, ListenerConfig
 from .load import bind, bind_options, problem_at
 from .nodes import joined
 from .option import RawOptions, option
@@ -13,7 +14,6 @@ from .schema import (
     DEFAULT_PATHS,
     SQLITE,
     HostConfig,
-    ListenerConfig,
     LogConfig,
     ServerConfig,
     find_config,
@@ -28,9 +28,12 @@ from .units import Duration, Size, Word
 __all__ = [
     "DEFAULT_PATHS",
     "SQLITE",
+    "ClientListenerConfig",
     "ConfigError",
     "Duration",
     "HostConfig",
+    "HttpLimits",
+    "HttpListenerConfig",
     "LimitsConfig",
     "ListenerConfig",
     "LogConfig",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 from .effective import plain
-from .option import Option, describe, is_section, optional, options_of
+from .option import Kinds, Option, describe, is_section, kinds_of, optional, options_of
 from .schema import ServerConfig
 
 _WORDS: Final = {None: "null", True: "true", False: "false"}
@@ -38,6 +38,11 @@ def options_markdown(cls: type, title: str, level: int = 2, path: str = "", base
     headings; `base`: an instance whose values are shown as the defaults.
     """
     options = options_of(cls)
+    kinds = kinds_of(cls)
+    if kinds is not None:
+        options = tuple(each for each in options if each.name == kinds.option)
+    elif (above := _chosen_by(cls)) is not None:
+        options = tuple(each for each in options if each.name != above.option)
     about = inspect.getdoc(cls) or ""
     parts = [f"{'#' * level} {title}"]
     # A dataclass without a docstring has its signature for one.
@@ -48,7 +53,7 @@ def options_markdown(cls: type, title: str, level: int = 2, path: str = "", base
     rows = [
         "| option | value | default | |",
         "|---|---|---|---|",
-        *(_row(option, base) for option in options),
+        *(_row(option, base, kinds) for option in options),
     ]
     parts.append("\n".join(rows))
     nested = [
@@ -57,6 +62,11 @@ def options_markdown(cls: type, title: str, level: int = 2, path: str = "", base
         for section, inner in [_nested(option.type, f"{path}.{option.name}" if path else option.name)]
         if section is not None
     ]
+    if kinds is not None:
+        nested += [
+            options_markdown(section, f"{title}, {kinds.option} `{kind}`", min(level + 1, 6), path)
+            for kind, section in kinds.classes.items()
+        ]
     return "\n\n".join([*parts, *(part.rstrip("\n") for part in nested)]) + "\n"
 
 
@@ -77,6 +87,11 @@ def render(plugins: Iterable[tuple[str, type, str]] = ()) -> str:
     return "\n".join(parts)
 
 
+def _chosen_by(cls: type) -> Kinds | None:
+    """For the class of one kind: what chooses it."""
+    return next((kinds for base in cls.__mro__[1:] if (kinds := kinds_of(base)) is not None), None)
+
+
 def _nested(kind: Any, path: str) -> tuple[type | None, str]:
     """The configuration class that a type holds, if any, and how its options are reached."""
     kind = optional(kind) or kind
@@ -87,8 +102,9 @@ def _nested(kind: Any, path: str) -> tuple[type | None, str]:
     return (kind, path) if is_section(kind) else (None, path)
 
 
-def _row(option: Option, base: object) -> str:
-    expected = describe(option.type, option.rules).replace("'", "`").replace('"', "`")
+def _row(option: Option, base: object, kinds: Kinds | None) -> str:
+    words = "" if kinds is None else " or ".join(f"'{kind}'" for kind in kinds.classes)
+    expected = (words or describe(option.type, option.rules)).replace("'", "`").replace('"', "`")
     cells = (f"`{option.name}`", expected, _default(option, base), option.rules.doc)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 

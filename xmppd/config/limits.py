@@ -63,6 +63,24 @@ class SignInLimits:
 
 
 @dataclass(frozen=True)
+class HttpLimits:
+    """What a request over HTTP may cost."""
+
+    header_size: Size = option(
+        Size("16 KiB"), "Bytes of the first line and the header of a request.", low=1024, high=1 << 20
+    )
+    body_time: Duration = option(
+        Duration("30 seconds"),
+        "For the body of a request, and a second more for each KiB of it; then the answer is 408.",
+        low=1,
+        high=3600,
+    )
+    keep_alive: Duration = option(
+        Duration("75 seconds"), "A connection is closed when no request came for so long.", low=1, high=3600
+    )
+
+
+@dataclass(frozen=True)
 class LimitsConfig:
     """What one peer may cost."""
 
@@ -84,7 +102,7 @@ class LimitsConfig:
     )
     header_time: Duration = option(
         Duration("10 seconds"),
-        "From the connection, or the end of the TLS handshake, to the stream header.",
+        "From the connection, or the end of the TLS handshake, to the stream header, or that of an HTTP request.",
         low=1,
         high=600,
     )
@@ -198,6 +216,7 @@ class LimitsConfig:
         "What all connections of one account may send per second.",
     )
     sign_in: SignInLimits = option(SignInLimits(), "What failed sign-ins lead to.")
+    http: HttpLimits = option(HttpLimits(), "What a request over HTTP may cost.")
     name_size: Size = option(
         Size("512"),
         "The longest name of an XML element or attribute, its namespace included. A stanza with a longer one is "

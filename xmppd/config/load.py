@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import yaml
 
 from .nodes import MAX_BYTES, got, joined, kind_of, line_of, pairs, parse
-from .option import Option, RawOptions, Rules, choices_of, describe, is_section, optional, options_of
+from .option import Kinds, Option, RawOptions, Rules, choices_of, describe, is_section, kinds_of, optional, options_of
 from .problem import ConfigError, Problem, unknown
 from .units import Duration, Size, Word
 
@@ -144,6 +144,11 @@ class _Binder:
     def section(self, node: yaml.MappingNode | None, line: int, cls: Any, path: str, base: Any) -> Any:
         """An instance of a configuration class. Its own `check` runs when all in it is right: what it would
         say of a default in the place of a misspelled option would mislead."""
+        kinds = kinds_of(cls)
+        if kinds is not None:
+            cls = self._chosen(node, kinds, path)
+            if cls is _FAILED:
+                return _FAILED
         options = options_of(cls)
         known = {option.name: option for option in options}
         places: Places = {}
@@ -162,6 +167,19 @@ class _Binder:
         for where, message in wrong:
             self._at(node, line, path, where if isinstance(where, tuple) else (where,), message)
         return _FAILED if wrong else made
+
+    def _chosen(self, node: yaml.MappingNode | None, kinds: Kinds, path: str) -> Any:
+        """The class of the kind that a section names."""
+        _, named = _step(node, kinds.option)
+        if named is None:
+            return kinds.classes[kinds.default]
+        word = named.value if isinstance(named, yaml.ScalarNode) else ""
+        if word in kinds.classes:
+            return kinds.classes[word]
+        inside = joined(path, kinds.option)
+        if not word:
+            return self.fail(line_of(named), inside, f"expected a word, got {got(named)}")
+        return self.fail(line_of(named), inside, unknown(kinds.option, word, kinds.classes))
 
     def _value(self, option: Option, places: Places, line: int, path: str, base: Any) -> Any:
         inside = joined(path, option.name)

@@ -17,6 +17,7 @@ import yaml
 from .units import Duration, Size, Word
 
 T = TypeVar("T")
+S = TypeVar("S", bound=type)
 Number = int | float
 _META = "xmppd.option"
 
@@ -65,6 +66,29 @@ class Rules:
     name: str | None = None
     secret: bool = False
     key: Callable[[str], str] | None = None
+
+
+class Kinds:
+    """The classes among which one option of a section chooses; each has the options of its kind. It is the attribute
+    `kinds` of their base class, which stands for all of them in the type of an option.
+    """
+
+    def __init__(self, option: str, default: str) -> None:
+        """`option`: the name of the one that chooses; `default`: its value where it is not named."""
+        self.option = option
+        self.default = default
+        self.classes: dict[str, type] = {}
+
+    def add(self, kind: str) -> Callable[[S], S]:
+        """A decorator: the class is that of a kind. Raises ValueError: there is such a kind."""
+
+        def register(cls: S) -> S:
+            if kind in self.classes:
+                raise ValueError(f"there are options of kind {kind!r} already")
+            self.classes[kind] = cls
+            return cls
+
+        return register
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +225,12 @@ def choices_of(kind: Any, rules: Rules) -> dict[str, Any] | None:
 def is_section(kind: Any) -> bool:
     """A nested configuration class."""
     return isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not RawOptions
+
+
+def kinds_of(cls: Any) -> Kinds | None:
+    """The kinds of a section that stands for several classes, None for any other."""
+    found = vars(cls).get("kinds")
+    return found if isinstance(found, Kinds) else None
 
 
 def describe(kind: Any, rules: Rules) -> str:

@@ -14,10 +14,11 @@ from urllib.parse import quote, urlsplit
 from ..errors import MalformedJid
 from ..jid import JID, prepare_domain
 from .limits import LimitsConfig
+from .listeners import HttpListenerConfig, ListenerConfig
 from .load import ascii_name, folder_of, load, names_at, parse_text, problem_at
 from .nodes import joined
 from .option import RawOptions, option
-from .problem import ConfigError, Problem, Where
+from .problem import ConfigError, Problem, Where, unknown
 from .units import Duration, Size, Word
 
 DEFAULT_PATHS: Final = (Path("xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
@@ -54,7 +55,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class MetricsConfig:
-    """Where a monitoring system reads the numbers of the server (`/metrics`, OpenMetrics; no TLS, no password)."""
+    """The short form of a listener of kind `http` without TLS that serves `/metrics` and nothing else."""
 
     address: str = option("127.0.0.1", "IP address; whoever reaches it can read the numbers.")
     port: int | None = option(None, "TCP port; 0 takes any free one; null: not served.", low=0, high=65_535)
@@ -109,48 +110,6 @@ class OutgoingConfig:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 yield ("networks", at), f"expected a network such as '10.1.2.0/24': {error}"
-
-
-@dataclass(frozen=True)
-class ListenerConfig:
-    """One address that clients connect to."""
-
-    address: str = option(
-        "127.0.0.1", "IP address; `0.0.0.0` is every IPv4 address of the machine, `::` every IPv6 one."
-    )
-    port: int = option(5222, "TCP port; 0 takes any free one.", low=0, high=65_535)
-    tls: Literal["starttls", "direct", "none"] = option(
-        "starttls",
-        "`starttls`: encryption is negotiated and required; `direct`: TLS from the first byte (XEP-0368, "
-        "usually port 5223); `none`: no encryption, on a loopback address only.",
-    )
-    channel_binding: Literal["exporter", "any", "none"] = option(
-        "exporter",
-        "Where SCRAM is offered with channel binding (`-PLUS`): `exporter`: on connections that have `tls-exporter` "
-        "(TLS 1.3, and 1.2 with extended master secret), since many clients know no other type and are locked out by a "
-        "`-PLUS` without it; `any`: wherever there is any type; `none`: nowhere, as for a proxy in front that ends TLS "
-        "and begins it again.",
-    )
-
-    @property
-    def is_loopback(self) -> bool:
-        return self.address == "localhost" or ipaddress.ip_address(self.address).is_loopback
-
-    def check(self) -> Iterable[tuple[Where, str]]:
-        try:
-            loopback = self.is_loopback
-        except ValueError:
-            yield "address", f"expected an IP address such as '127.0.0.1' or '::', got {self.address!r}"
-            return
-        if self.tls == "none" and not loopback:
-            yield "tls", f"'none' is for loopback addresses such as 127.0.0.1 only, not for {self.address}"
-
-    def overlaps(self, other: ListenerConfig) -> bool:
-        """Both cannot be bound at once."""
-        if self.port != other.port or self.port == 0:
-            return False
-        one, two = (ipaddress.ip_address(each.address.replace("localhost", "127.0.0.1")) for each in (self, other))
-        return one == two or (one.version == two.version and (one.is_unspecified or two.is_unspecified))
 
 
 @dataclass(frozen=True)
@@ -213,7 +172,7 @@ class ServerConfig:
     """The whole file. Relative paths start at the folder that the file is in."""
 
     hosts: dict[str, HostConfig] = option(doc="The domains that are served, by name.", low=1, key=domain_name)
-    listeners: tuple[ListenerConfig, ...] = option(doc="The addresses that clients connect to.", low=1)
+    listeners: tuple[ListenerConfig, ...] = option(doc="The addresses that the server listens on.", low=1)
     storage: str = option(
         "sqlite:///var/xmppd.db",
         "Where everything durable is: `sqlite:///relative/file`, `sqlite:////absolute/file`, "
@@ -231,6 +190,26 @@ class ServerConfig:
     log: LogConfig = option(LogConfig(), "What is written down about the running server.")
     outgoing: OutgoingConfig = option(OutgoingConfig(), "Requests that the server sends to addresses that people name.")
     metrics: MetricsConfig = option(MetricsConfig(), "Where a monitoring system reads the numbers of the server.")
+
+    @property
+    def every_listener(self) -> tuple[ListenerConfig, ...]:
+        """Those of `listeners`, and behind them the one that `metrics` stands for."""
+        if self.metrics.port is None:
+            return self.listeners
+        return (
+            *self.listeners,
+            HttpListenerConfig(
+                address=self.metrics.address,
+                port=self.metrics.port,
+                tls="none",
+                plain_anywhere=True,
+                paths=("/metrics",),
+            ),
+        )
+
+    def listener_place(self, number: int) -> tuple[str | int, ...]:
+        """Where the listener of that number stands in the file."""
+        return ("listeners", number) if number < len(self.listeners) else ("metrics", "port")
 
     @property
     def control_socket(self) -> Path:
@@ -256,6 +235,10 @@ class ServerConfig:
                         ("listeners", at),
                         f"{listener.address} port {listener.port} is taken by listeners[{before}]",
                     )
+            if isinstance(listener, HttpListenerConfig):
+                for number, domain in enumerate(listener.hosts):
+                    if not any(_same_domain(domain, host) for host in self.hosts):
+                        yield ("listeners", at, "hosts", number), unknown("host", domain, self.hosts)
         wrong = storage_problem(self.storage)
         if wrong:
             yield "storage", wrong

@@ -16,14 +16,16 @@ from ..background import Background
 from ..clock import Clock, Timer
 from ..contracts.accounts import ACCOUNT_MAP, StoredAccount
 from ..contracts.core import Concerned, Locks, Maps, Router, Server
+from ..contracts.http import HttpRoute
 from ..contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from ..contracts.sessions import ACCOUNT_LOADED
 from ..delivery.cursor_writer import LOG, CursorWriter
 from ..errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..hooks import Collect, Hook, Notify, Registration, Verdict
 from ..jid import JID
+from ..net.http_routes import RouteTable
 from ..observe.metrics import HookTimes
-from ..plugin import IqRoute, NonzaRoute, Plugin, Request, To
+from ..plugin import HttpMark, IqRoute, NonzaRoute, Plugin, Request, To
 from ..service import Service
 from ..sessions.account import Account
 from ..stanza import Kind, Shape, Stanza, iq
@@ -88,6 +90,8 @@ class Host:
         self._narrowings: dict[Shape, Narrowing | None] = {}
         self._iqs: dict[tuple[str, str, To], Handler] = {}
         self._nonzas: dict[tuple[str, str], Handler] = {}
+        self.http_routes = RouteTable()
+        """Those of its plugins."""
         self._turn = 0
         self.accounts: OrderedDict[str, Account | None] = OrderedDict()
         """Loaded accounts by bare JID; None: there is no such account."""
@@ -135,6 +139,8 @@ class Host:
                 self._register_iq(route, bound)
             for nonza in marks.get("__xmppd_nonza__", ()):
                 self._register_nonza(nonza, bound)
+            for http in marks.get("__xmppd_http__", ()):
+                self._register_http(http, bound)
 
     def _register(self, registration: Registration, handler: Handler) -> None:
         if registration.hook.plain and inspect.iscoroutinefunction(handler[1]):
@@ -168,6 +174,15 @@ class Host:
         if key in self._nonzas:
             raise LocalError(f"{handler[0]} and {self._nonzas[key][0]} both handle {route.tag}")
         self._nonzas[key] = handler
+
+    def _register_http(self, mark: HttpMark, handler: Handler) -> None:
+        if not inspect.iscoroutinefunction(handler[1]):
+            raise LocalError(f"{handler[0]}: a handler of HTTP requests is an async function")
+        route = HttpRoute(mark.method, mark.path, handler[1], mark.max_body, owner=handler[0])
+        try:
+            self.http_routes.add(route)
+        except ValueError as error:
+            raise LocalError(str(error)) from None
 
     def service(self, key: Service[T]) -> T:
         """The provider of a service. Raises LookupError."""

@@ -30,7 +30,9 @@ ALPN: Final = b"xmpp-client"
 
 
 class Owner(Protocol):
-    """Who has accepted the connection."""
+    """Who has accepted the connection. `alpn`: what is spoken on it, by its name within direct TLS."""
+
+    alpn: bytes
 
     def admit(self, connection: Connection) -> Receiver | None:
         """The protocol for it; None: close at once. `forget` comes only for what was admitted."""
@@ -121,7 +123,7 @@ class Connection(asyncio.BufferedProtocol):
         self.last_read = self._engine.clock.monotonic()
         context = self._owner.direct_context()
         if context is not None:
-            self._secure(context, ALPN)
+            self._secure(context, self._owner.alpn)
         self._tell(lambda: receiver.connected(self))
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ..contracts.link import Receiver
 from .address import network
-from .connection import Connection
+from .connection import ALPN, Connection
 from .engine import Engine
 from .loop import open_file_limit
 
@@ -42,8 +42,10 @@ class Listener:
         per_address: int = 200,
         *,
         engine: Engine | None = None,
+        alpn: bytes = ALPN,
     ) -> None:
-        """`per_address`: connections from one IPv4 address, or one IPv6 /64; further ones are closed at once.
+        """`per_address`: connections from one IPv4 address, or one IPv6 /64; further ones are closed at once. `alpn`:
+        the protocol that is spoken here, by its name within direct TLS.
 
         Raises ValueError for direct TLS without certificates.
         """
@@ -58,6 +60,7 @@ class Listener:
         self._clock = clock
         self._engine = engine or Engine.of(clock)
         self._certificates = certificates if tls == "direct" else None
+        self.alpn = alpn
         self.per_address = per_address
         """For connections to come."""
         self._from: dict[str, int] = {}

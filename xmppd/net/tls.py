@@ -335,8 +335,9 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
 
 def select_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
     """The ALPN callback of a context."""
-    if b"xmpp-client" in offered:
-        return b"xmpp-client"
-    if connection.get_app_data() is None:
-        return SSL.NO_OVERLAPPING_PROTOCOLS
+    spoken = connection.get_app_data()
+    if spoken is None:
+        return b"xmpp-client" if b"xmpp-client" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+    if spoken in offered:
+        return spoken
     raise NoCommonProtocol(f"the client speaks {b' '.join(offered)[:80]!r}")

@@ -6,12 +6,16 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from ..config import LimitsConfig, ListenerConfig
+from ..config import ClientListenerConfig, HttpListenerConfig, LimitsConfig, ListenerConfig
+from ..net import http_server
+from ..net.connection import ALPN
 from ..net.engine import Engine, Timing
 from ..net.listen import Listener
 from ..streams.client import ClientStream
+from .http_site import HttpSite
 
 if TYPE_CHECKING:
     from ..contracts.link import Port, Receiver
@@ -20,8 +24,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("xmppd")
 
 
+@dataclass(frozen=True, slots=True)
+class ListenerKind:
+    """What a kind of listener does with its connections. `receivers`: from the server and the listener's options to
+    what makes the receiver of each connection. `alpn`: the protocol's name within TLS (RFC 7301)."""
+
+    receivers: Callable[[Server, Any], Callable[[], Receiver]]
+    alpn: bytes
+
+
+def _client_receivers(server: Server, config: ClientListenerConfig) -> Callable[[], Receiver]:
+    return lambda: ClientStream(server, config.tls, config.channel_binding)
+
+
+def _http_receivers(server: Server, config: HttpListenerConfig) -> Callable[[], Receiver]:
+    return server.http.receiver(HttpSite(server, config))
+
+
+KINDS: Final[dict[type[ListenerConfig], ListenerKind]] = {
+    ClientListenerConfig: ListenerKind(_client_receivers, ALPN),
+    HttpListenerConfig: ListenerKind(_http_receivers, http_server.ALPN),
+}
+"""By the class of the options (`ListenerConfig.kinds`)."""
+
+
 class ListenError(Exception):
-    """A listener that cannot be opened. `number`: its place in the configuration, from 0."""
+    """A listener that cannot be opened. `number`: its place in `ServerConfig.every_listener`, from 0."""
 
     def __init__(self, number: int, listener: ListenerConfig, error: OSError) -> None:
         super().__init__(f"{listener.address} port {listener.port} cannot be opened: {reason(error)}")
@@ -46,24 +74,30 @@ class Listeners:
         yield from (listener for _, listener in self.configured)
         yield from self.ports
 
+    def of(self, kind: type[ListenerConfig]) -> list[tuple[ListenerConfig, Listener]]:
+        """Those of one kind, in the order of the configuration."""
+        return [(config, listener) for config, listener in self.configured if isinstance(config, kind)]
+
     async def open(self) -> None:
         """Open the listeners of the configuration. Raises ListenError."""
         server = self.server
         assert server.certificates is not None
         self.use(server.config.limits)
-        for number, config in enumerate(server.config.listeners):
+        for number, config in enumerate(server.config.every_listener):
+            kind = KINDS[type(config)]
             listener = Listener(
-                server.clock, server.certificates, config.tls, server.config.limits.connections_per_address
+                server.clock,
+                server.certificates,
+                "direct" if config.direct_tls else "none",
+                server.config.limits.connections_per_address,
+                alpn=kind.alpn,
             )
             try:
-                await listener.start(config.address, config.port, self._receiver(config))
+                await listener.start(config.address, config.port, kind.receivers(server, config))
             except OSError as error:
                 raise ListenError(number, config, error) from error
             self.configured.append((config, listener))
-            log.info("listening on %s port %d (%s)", config.address, listener.port, config.tls)
-
-    def _receiver(self, config: ListenerConfig) -> Callable[[], ClientStream]:
-        return lambda: ClientStream(self.server, config.tls, config.channel_binding)
+            log.info("listening on %s port %d (%s)", config.address, listener.port, config.label)
 
     async def open_port(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> Port:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
@@ -78,6 +112,12 @@ class Listeners:
         Engine.of(self.server.clock).timing = Timing(
             handshake=float(config.handshake_time), handshakes=config.handshakes, close=float(config.close_time)
         )
+        self.server.http.bounds = http_server.HttpBounds(
+            config.http.header_size,
+            float(config.header_time),
+            float(config.http.body_time),
+            float(config.http.keep_alive),
+        )
         for listener in self:
             listener.per_address = config.connections_per_address
 
@@ -88,4 +128,5 @@ class Listeners:
     async def close(self, within: float) -> None:
         """Close all connections side by side: one that does not take what was written to it holds up nobody, and
         itself no longer than `within` seconds."""
+        await self.server.http.stop(within)
         await asyncio.gather(*(listener.close(within) for listener in self))

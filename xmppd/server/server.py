@@ -16,13 +16,14 @@ from ..admin.registry import Operations
 from ..clock import Clock
 from ..config import Problem, RawOptions, ServerConfig, options_path
 from ..contracts.sessions import RESTORED
-from ..errors import MalformedJid, StorageUnavailable
+from ..errors import LocalError, MalformedJid, StorageUnavailable
 from ..hosts.host import Host
 from ..hosts.loader import Found, PluginError, choose, discover, what_failed
 from ..jid import prepare_domain
 from ..memory.budget import MemoryBudget
 from ..memory.heap import Trimmer
 from ..net.http_client import Poster
+from ..net.http_server import HttpServer
 from ..observe.metrics import Counts
 from ..routing.answer_times import AnswerTimes
 from ..routing.router import Router
@@ -30,6 +31,8 @@ from ..sessions.manager import SessionManager
 from ..sessions.snapshots import SessionSnapshots
 from ..storage.store import Store
 from ..streams.rate_limits import Hashing, RateLimiter, SignInGuard
+from .core_routes import core_routes
+from .exposition import Exposition
 from .idle import IdleSweep
 from .limits import runtime_limits
 from .listeners import Listeners
@@ -86,6 +89,9 @@ class Server:
         self.streams: set[ClientStream] = set()
         self.stopping = False
         self.listeners = Listeners(self)
+        self.numbers = Exposition(self)
+        self.http = HttpServer(clock, self.memory)
+        self.http_routes = core_routes(self, self.numbers)
         self.found: dict[str, Found] = {}
         for domain, host_config in config.hosts.items():
             host = Host(self, domain, host_config.type, storage, clock, host_config.admins, host_config.quarantine)
@@ -116,6 +122,15 @@ class Server:
                 plugin = self._made(host, found, options)
                 host.add(found.name, plugin)
                 self.operations.add(plugin, host.domain)
+            self._check_routes(host)
+
+    def _check_routes(self, host: Host) -> None:
+        """Raises LocalError: a plugin answers what the server itself does."""
+        try:
+            for route in host.http_routes.all:
+                self.http_routes.check(route)
+        except ValueError as error:
+            raise LocalError(str(error)) from None
 
     def _made(self, host: Host, found: Found, options: Any) -> Plugin[Any]:
         try:

@@ -34,3 +34,8 @@ async def test_a_place_has_a_name(server: Harness) -> None:
     romeo = await server.login("romeo")
     answer = await romeo.iq(f"<weather xmlns='{NS}'/>", type="set")
     assert condition(answer) == "bad-request"
+
+
+async def test_tells_it_over_http(server: Harness) -> None:
+    answer = await server.http("GET", "/weather/Verona")
+    assert (answer.status, answer.body) == (200, b"Verona: rain\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xmppd.config import option
 from xmppd.contracts.routing import OUTBOUND
 from xmppd.errors import BadRequest
-from xmppd.plugin import E, Element, Kind, Outbound, Plugin, Request, Stage, To, iq, on
+from xmppd.plugin import E, Element, HttpRequest, HttpResponse, Kind, Outbound, Plugin, Request, Stage, To, http, iq, on
 
 NS = "urn:example:weather"
 
@@ -47,6 +47,11 @@ class Weather(Plugin[Config]):
         stanza = event.stanza
         if stanza.to is None and self.places.get(event.owner.bare):
             event.stanza = stanza.without(NS, "weather").with_element(self.weather(event.owner.bare))
+
+    @http("GET", "/weather/{place}")
+    async def page(self, request: HttpRequest) -> HttpResponse:
+        text = f"{request.parameters['place']}: {self.config.sky}\n"
+        return HttpResponse(200, text.encode(), "text/plain; charset=utf-8")
 
     def weather(self, owner: str) -> Element:
         """What is known, for an account (a bare JID that is in memory) or for the domain ("")."""

@@ -1,0 +1,376 @@
+"""The HTTP server: requests over real sockets, and what a client may not do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from xmppd.contracts.http import HttpError, HttpRequest, HttpResponse, HttpRoute
+from xmppd.errors import StorageUnavailable
+from xmppd.memory.budget import MemoryBudget
+from xmppd.net import http_server
+from xmppd.net.engine import Engine, Timing
+from xmppd.net.http_routes import Match, RouteTable, match, split_path
+from xmppd.net.http_server import HttpBounds, HttpServer
+from xmppd.net.listen import Listener
+from xmppd.net.loop import RealClock
+
+
+class Place:
+    """Routes to try things on, behind a real listener."""
+
+    def __init__(self, bounds: HttpBounds, per_address: int) -> None:
+        self.memory = MemoryBudget(1 << 20, 1 << 20)
+        clock = RealClock()
+        engine = Engine(clock, Timing(sweep=0.02, close=0.5))
+        self.server = HttpServer(clock, self.memory, bounds)
+        self.server.engine = engine
+        self.listener = Listener(clock, tls="none", per_address=per_address, engine=engine, alpn=http_server.ALPN)
+        self.table = RouteTable(
+            [
+                HttpRoute("GET", "/hello/{name}", self.hello),
+                HttpRoute("POST", "/echo", self.echo, max_body=100_000),
+                HttpRoute("PUT", "/count", self.count, max_body=100_000),
+                HttpRoute("POST", "/deaf", self.deaf, max_body=10),
+                HttpRoute("GET", "/broken", self.broken),
+                HttpRoute("GET", "/no-store", self.no_store),
+                HttpRoute("GET", "/wait", self.wait),
+                HttpRoute("GET", "/large", self.large),
+            ]
+        )
+        self.seen: list[HttpRequest] = []
+        self.waiting = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    def find(self, method: str, host: str, path: str) -> tuple[Match, str]:
+        segments = split_path(path)
+        return match(self.table.routes(segments), method, segments), host
+
+    async def hello(self, request: HttpRequest) -> HttpResponse:
+        self.seen.append(request)
+        return HttpResponse(200, request.parameters["name"].encode(), "text/plain; charset=utf-8", {"X-Own": "1"})
+
+    async def echo(self, request: HttpRequest) -> HttpResponse:
+        body = await request.body.read()
+        self.seen.append(request)
+        return HttpResponse(201, body)
+
+    async def count(self, request: HttpRequest) -> HttpResponse:
+        size = 0
+        async for piece in request.body:
+            size += len(piece)
+        return HttpResponse(200, str(size).encode())
+
+    async def deaf(self, request: HttpRequest) -> HttpResponse:
+        """Takes no notice of what the body says."""
+        with suppress(HttpError):
+            await request.body.read()
+        return HttpResponse(200, b"fine")
+
+    async def broken(self, request: HttpRequest) -> HttpResponse:
+        raise RuntimeError("a secret of the server")
+
+    async def no_store(self, request: HttpRequest) -> HttpResponse:
+        raise StorageUnavailable("the disk is full")
+
+    async def wait(self, request: HttpRequest) -> HttpResponse:
+        self.waiting.set()
+        await self.go_on.wait()
+        return HttpResponse(200, b"at last")
+
+    async def large(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, b"x" * (8 << 20))
+
+    async def connect(self) -> Peer:
+        return Peer(*await asyncio.open_connection("127.0.0.1", self.listener.port))
+
+    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """The answer to one request, on a connection of its own."""
+        peer = await self.connect()
+        peer.write(request)
+        answer = await peer.answer(head=request.startswith(b"HEAD"))
+        peer.writer.close()
+        return answer
+
+
+class Peer:
+    """A client that says what it wants, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self, head: bool = False) -> tuple[int, dict[str, str], bytes]:
+        first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        size = 0 if head else int(headers.get("content-length", "0"))
+        return int(first.split(" ")[1]), headers, await self.reader.readexactly(size)
+
+    async def ended(self) -> bytes:
+        """What comes until the end."""
+        return await asyncio.wait_for(self.reader.read(), 5)
+
+
+@asynccontextmanager
+async def running(bounds: HttpBounds | None = None, per_address: int = 50) -> AsyncIterator[Place]:
+    place = Place(bounds or HttpBounds(), per_address)
+    await place.listener.start("127.0.0.1", 0, place.server.receiver(place))
+    try:
+        yield place
+    finally:
+        place.go_on.set()
+        place.listener.stop_accepting()
+        await place.server.stop(1.0)
+        await place.listener.close(1.0)
+        assert place.memory.incoming == 0
+        assert not place.server.connections
+
+
+GET = b"GET %s HTTP/1.1\r\nHost: Example.org:80\r\n\r\n"
+
+
+async def test_a_request_and_its_answer() -> None:
+    async with running() as place:
+        request = b"GET /hello/Rom%C3%A9o?a=1&b=&a=2 HTTP/1.1\r\nHost: Example.ORG:5281\r\nX-A: 1\r\nx-a: 2\r\n\r\n"
+        status, headers, body = await place.ask(request)
+        assert (status, body) == (200, "Roméo".encode())
+        assert headers["content-type"] == "text/plain; charset=utf-8"
+        assert (headers["x-own"], headers["server"]) == ("1", "xmppd")
+        (seen,) = place.seen
+        assert (seen.method, seen.path, seen.host, seen.peer) == (
+            "GET",
+            "/hello/Rom%C3%A9o",
+            "example.org",
+            "127.0.0.1",
+        )
+        assert (seen.query, seen.headers["x-a"], seen.secure) == ({"a": "2", "b": ""}, "1, 2", False)
+
+
+async def test_a_target_with_its_host() -> None:
+    """RFC 9112 section 3.2.2: what stands in the first line counts."""
+    async with running() as place:
+        assert (await place.ask(b"GET http://One.org:80/hello/a HTTP/1.1\r\nHost: two.org\r\n\r\n"))[2] == b"a"
+        assert (await place.ask(b"GET /hello/b HTTP/1.0\r\n\r\n"))[2] == b"b"
+        assert [seen.host for seen in place.seen] == ["one.org", ""]
+
+
+async def test_head_is_get_without_the_body() -> None:
+    async with running() as place:
+        status, headers, body = await place.ask(b"HEAD /hello/romeo HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (status, headers["content-length"], body) == (200, "5", b"")
+
+
+async def test_requests_one_behind_the_other_on_one_connection() -> None:
+    async with running() as place:
+        peer = await place.connect()
+        peer.write((GET % b"/hello/a") + (GET % b"/hello/b"))
+        assert [(await peer.answer())[2], (await peer.answer())[2]] == [b"a", b"b"]
+        peer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n1234" + (GET % b"/hello/c"))
+        assert [(await peer.answer())[2], (await peer.answer())[2]] == [b"1234", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "more"),
+    [
+        (GET % b"/nothing", 404, {}),
+        (b"DELETE /hello/x HTTP/1.1\r\nHost: a\r\n\r\n", 405, {"allow": "GET, HEAD"}),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400, {}),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, {}),
+        (b"nonsense\r\n\r\n", 400, {"connection": "close"}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", 431, {"connection": "close"}),
+        (b"GET /hello/" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431, {"connection": "close"}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a\r\n" + b"X: " + b"y" * 4000 + b"\r\n" * 1, 431, {"connection": "close"}),
+        (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", 413, {"connection": "close"}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\ny", 413, {}),
+        (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, {"connection": "close"}),
+        (b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, {"connection": "close"}),
+        (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx", 415, {}),
+        (b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: money\r\nContent-Length: 2\r\n\r\nxx", 417, {}),
+        (GET % b"/broken", 500, {}),
+        (GET % b"/no-store", 503, {"retry-after": "30"}),
+    ],
+)
+async def test_refused(request_: bytes, status: int, more: dict[str, str]) -> None:
+    if request_.endswith(b"y\r\n"):  # a header that never ends, in small lines
+        lines = b"".join(b"X%d: %s\r\n" % (at, b"y" * 1000) for at in range(30))
+        request_ = b"GET /hello/x HTTP/1.1\r\nHost: a\r\n" + lines
+    async with running() as place:
+        found, headers, body = await place.ask(request_)
+        assert found == status
+        assert {name: headers.get(name) for name in more} == more
+        assert headers["server"] == "xmppd"
+        assert b"secret" not in body
+        assert b"Traceback" not in body
+        assert b"disk" not in body
+        assert (await place.ask(GET % b"/hello/x"))[0] == 200
+
+
+async def test_a_crash_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as place:
+        assert (await place.ask(GET % b"/broken"))[2] == b"Internal Server Error\n"
+    assert "the answer to GET /broken failed" in caplog.text
+    assert "a secret of the server" in caplog.text
+
+
+async def test_no_path_with_its_query_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "xmppd.net.http")
+    async with running() as place:
+        await place.ask(GET % b"/hello/x?token=1")
+    assert "127.0.0.1 GET /hello/x: 200 in" in caplog.text
+    assert "token" not in caplog.text
+
+
+async def chunked(size: int) -> bytes:
+    return b"%x\r\n%s\r\n" % (size, b"x" * size)
+
+
+async def test_a_body_in_chunks_is_bounded() -> None:
+    head = b"%s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with running() as place:
+        piece = await chunked(10_000)
+        assert (await place.ask(head % b"PUT /count" + piece * 10 + b"0\r\n\r\n"))[::2] == (200, b"100000")
+        for path in (b"PUT /count", b"POST /echo"):
+            status, headers, _ = await place.ask(head % path + piece * 11)
+            assert (status, headers["connection"]) == (413, "close")
+        assert (await place.ask(head % b"POST /deaf" + piece))[0] == 413, "whatever the handler makes of it"
+
+
+async def test_a_client_that_waits_to_be_asked_for_the_body() -> None:
+    async with running() as place:
+        peer = await place.connect()
+        peer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.write(b"abc")
+        assert (await peer.answer())[::2] == (201, b"abc")
+        # Refused before a byte of the body is sent.
+        peer.write(b"POST /nothing HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        status, headers, _ = await peer.answer()
+        assert (status, headers["connection"]) == (404, "close")
+
+
+async def test_bodies_are_counted_as_memory_of_the_process() -> None:
+    async with running() as place:
+        place.memory.configure(200_000, 200_000)  # a quarter may come in
+        peer = await place.connect()
+        peer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000)
+        status, headers, _ = await peer.answer()
+        assert (status, headers["retry-after"]) == (503, "30")
+        assert place.memory.incoming == 0
+        assert (await place.ask(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxx"))[0] == 201
+
+
+async def test_a_header_that_comes_too_slowly() -> None:
+    async with running(HttpBounds(header_time=0.2)) as place:
+        silent, slow = await place.connect(), await place.connect()
+        slow.write(b"GET /hello/x HTTP/1.1\r\nHo")
+        assert await silent.ended() == b""
+        assert (await slow.answer())[0] == 408
+        assert await slow.ended() == b""
+        # Also the second one of a connection.
+        again = await place.connect()
+        again.write(GET % b"/hello/x")
+        assert (await again.answer())[0] == 200
+        again.write(b"GET /hel")
+        assert (await again.answer())[0] == 408
+
+
+async def test_a_header_in_drops_has_one_time_for_all() -> None:
+    async with running(HttpBounds(header_time=0.3)) as place:
+        peer = await place.connect()
+        dropping = True
+
+        async def drop() -> None:
+            while dropping:
+                peer.write(b"a")
+                await asyncio.sleep(0.02)
+
+        peer.write(b"GET /hello/x HTTP/1.1\r\nX: ")
+        task = asyncio.create_task(drop())
+        assert (await asyncio.wait_for(peer.answer(), 5))[0] == 408
+        dropping = False
+        await task
+
+
+async def test_a_body_that_comes_too_slowly() -> None:
+    async with running(HttpBounds(body_time=0.2)) as place:
+        peer = await place.connect()
+        peer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n123")
+        status, headers, _ = await peer.answer()
+        assert (status, headers["connection"]) == (408, "close")
+
+
+async def test_a_connection_without_requests_is_closed() -> None:
+    async with running(HttpBounds(keep_alive=0.2)) as place:
+        peer = await place.connect()
+        peer.write(GET % b"/hello/x")
+        assert (await peer.answer())[0] == 200
+        assert await peer.ended() == b""
+
+
+async def test_a_client_that_does_not_take_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "TAKE_TIME", 0.2)
+    async with running() as place:
+        _, writer = await asyncio.open_connection("127.0.0.1", place.listener.port, limit=1000)
+        writer.write(GET % b"/large")
+        await until(lambda: bool(place.server.connections))
+        await until(lambda: not place.server.connections)
+        writer.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+
+
+async def test_connections_of_one_address_are_bounded() -> None:
+    async with running(per_address=2) as place:
+        peers = [await place.connect() for _ in range(2)]
+        for peer in peers:
+            peer.write(GET % b"/hello/x")
+            assert (await peer.answer())[0] == 200
+        refused = await place.connect()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            refused.write(GET % b"/hello/x")
+            await refused.answer()
+
+
+async def test_a_stop_waits_for_the_answer_under_way() -> None:
+    async with running() as place:
+        idle, busy = await place.connect(), await place.connect()
+        busy.write(GET % b"/wait")
+        await place.waiting.wait()
+        stop = asyncio.create_task(place.server.stop(5.0))
+        assert await idle.ended() == b""
+        place.go_on.set()
+        status, headers, body = await busy.answer()
+        assert (status, headers["connection"], body) == (200, "close", b"at last")
+        await stop
+
+
+async def test_a_stop_ends_what_never_ends() -> None:
+    async with running() as place:
+        busy = await place.connect()
+        busy.write(GET % b"/wait")
+        await place.waiting.wait()
+        await place.server.stop(0.1)
+        assert await busy.ended() == b""
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_body(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as place:
+        peer = await place.connect()
+        peer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n123")
+        await until(lambda: place.memory.incoming == 3)
+        peer.writer.close()
+        await until(lambda: not place.server.connections)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

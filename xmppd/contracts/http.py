@@ -1,0 +1,123 @@
+"""HTTP requests that plugins answer (`@http` in `xmppd.plugin`), and their answers.
+
+The server takes connections, TLS and the limits; a route is a method, a path and a handler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final, Protocol
+
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""HEAD is answered by the route for GET, without the body."""
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
+
+
+class HttpError(Exception):
+    """An answer that is an error: `raise HttpError(404)`. `text` is for people; nothing of the server's inside."""
+
+    def __init__(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text or HTTPStatus(status).phrase
+        self.headers = dict(headers or {})
+
+
+class Body(Protocol):
+    """The body of a request. It comes while it is read, and is bounded by `max_body` of the route.
+
+    Reading raises HttpError: 413 beyond the bound, 408 when it comes too slowly, 400 when the client has ended it
+    before its end, 503 while the server has too much in memory.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces as they come; for what is large."""
+        ...
+
+    async def read(self) -> bytes:
+        """All of it, in memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What a client asks.
+
+    `host`: the domain (of this server) that answers. `query`: decoded; of a repeated name, the last. `headers`: names
+    in lower case; a repeated one is joined by commas (RFC 9110 section 5.3). `parameters`: what stands for the names of
+    the path of the route. `peer`: IP address. `secure`: it came over TLS.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Body
+    peer: str
+    host: str
+    secure: bool
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An answer. The server adds Content-Length, Date and Server."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = ""
+    """With its parameters: `text/plain; charset=utf-8`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """A handler for a method and a path such as `/rooms/{room}/icon`; `{room}` stands for one segment, not empty.
+
+    `max_body`: bytes that the body of a request may have. `public`: served wherever its host is served; otherwise only
+    by a listener that names the path in `paths`. `owner`: who declared it, for messages. Raises ValueError.
+    """
+
+    method: str
+    path: str
+    handler: HttpHandler
+    max_body: int = 0
+    public: bool = True
+    owner: str = ""
+    segments: tuple[str | None, ...] = field(init=False, compare=False)
+    """Of the path; None stands for a parameter."""
+    names: tuple[str, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        segments, names = parse_path(self.path)
+        if self.method not in METHODS:
+            raise ValueError(f"{self.method!r} is none of {', '.join(sorted(METHODS))}")
+        object.__setattr__(self, "segments", segments)
+        object.__setattr__(self, "names", names)
+
+
+def parse_path(path: str) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+    """The segments of a route's path (None for a parameter) and the names of its parameters. Raises ValueError."""
+    if not path.startswith("/"):
+        raise ValueError(f"a path starts with '/', not as {path!r} does")
+    segments: list[str | None] = []
+    names: list[str] = []
+    for segment in path[1:].split("/"):
+        found = _PARAMETER.fullmatch(segment)
+        if found is not None:
+            if found[1] in names:
+                raise ValueError(f"{path!r} has two parameters {found[1]!r}")
+            names.append(found[1])
+            segments.append(None)
+        elif _LITERAL.fullmatch(segment) and segment not in (".", ".."):
+            segments.append(segment)
+        else:
+            raise ValueError(f"{segment!r} in {path!r} is neither plain text nor a parameter such as '{{name}}'")
+    return tuple(segments), tuple(names)

@@ -1,0 +1,53 @@
+"""What one HTTP listener serves: the core's routes, and those of the plugins of its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..contracts.http import HttpError, HttpRoute
+from ..errors import MalformedJid
+from ..jid import prepare_domain
+from ..net.http_routes import Match, below, match, split_path
+
+if TYPE_CHECKING:
+    from ..config import HttpListenerConfig
+    from ..hosts.host import Host
+    from .server import Server
+
+
+class HttpSite:
+    """Finds the route of a request by host, path and method (`http_server.Site`)."""
+
+    def __init__(self, server: Server, config: HttpListenerConfig) -> None:
+        self.server = server
+        self.paths = config.paths
+        names = [prepare_domain(domain) for domain in config.hosts]
+        self.hosts: Mapping[str, Host] = {name: server.hosts[name] for name in names} or server.hosts
+        self.default = self.hosts[names[0]] if names else server.default_host
+        """Answers where a request names no host of ours, as by an IP address."""
+
+    def find(self, method: str, host: str, path: str) -> tuple[Match, str]:
+        """The route for a request, and the domain that answers. Raises HttpError."""
+        segments = split_path(path)
+        named = bool(self.paths)
+        if named and not below(segments, self.paths):
+            raise HttpError(404)
+        home = self._host(host)
+        routes = _served(self.server.http_routes.routes(segments), named)
+        if not routes:
+            routes = _served(home.http_routes.routes(segments), named)
+            if routes and not home.started:
+                raise HttpError(503, headers={"Retry-After": "5"})
+        return match(routes, method, segments), home.domain
+
+    def _host(self, name: str) -> Host:
+        try:
+            return self.hosts.get(name) or self.hosts.get(prepare_domain(name)) or self.default
+        except MalformedJid:
+            return self.default
+
+
+def _served(routes: Mapping[str, HttpRoute], named: bool) -> Mapping[str, HttpRoute]:
+    """Those of a path that may be served; `named`: the listener names it."""
+    return {method: route for method, route in routes.items() if named or route.public}
