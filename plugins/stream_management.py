@@ -10,7 +10,7 @@ from secrets import token_urlsafe
 
 from xmppd.cache import Cache
 from xmppd.config import option
-from xmppd.contracts.core import NegotiatingStream
+from xmppd.contracts.authentication import NegotiatingStream
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, STREAM_ENDING, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError

@@ -145,6 +145,8 @@ async def test_too_many_sessions(server: Harness) -> None:
         (plain("nobody", "pencil"), "not-authorized"),
         (plain("romeo", authzid="juliet@localhost"), "invalid-authzid"),
         (f"<auth xmlns='{SASL}' mechanism='ANONYMOUS'/>", "invalid-mechanism"),
+        (f"<auth xmlns='{SASL}' mechanism='scram-sha-1'/>", "invalid-mechanism"),
+        (f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-1-PLUS'/>", "invalid-mechanism"),
         (f"<auth xmlns='{SASL}'/>", "invalid-mechanism"),
         (f"<auth xmlns='{SASL}' mechanism='PLAIN'>YW!x</auth>", "incorrect-encoding"),
         (f"<auth xmlns='{SASL}' mechanism='PLAIN'>YWJj</auth>", "malformed-request"),

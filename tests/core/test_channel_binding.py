@@ -143,6 +143,7 @@ async def connect(server: Harness, mode: str, bindings: dict[str, bytes]) -> tup
     client.link.secure = client.secured = True
     for name, data in bindings.items():
         setattr(client.link, name, data)
+    client.stream.secured()
     client.open()
     return client, await client.receive()
 

@@ -322,7 +322,7 @@ async def test_behind_a_slow_answer_few_large_stanzas_wait(server: Harness) -> N
     assert romeo.link.paused and len(romeo.stream.inbox or ()) == 4
     server.backend.release()
     assert numbers(bodies(await juliet.receive_all())) == list(range(20))
-    assert not romeo.link.paused and not romeo.stream.piled
+    assert not romeo.link.paused and not romeo.stream.inbox_size
 
 
 @pytest.mark.server(more="limits: {incoming_size: 64 KiB}")

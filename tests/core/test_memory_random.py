@@ -111,7 +111,7 @@ class Crowd:
 
 def counted(session: Any) -> int:
     """What is there of a session, which is what it is charged for."""
-    there = held(session.channel) + (session.stream.unsent if session.stream is not None else 0)
+    there = held(session.channel) + (session.stream.unsent_charged if session.stream is not None else 0)
     assert session.channel.share.used == there
     return there
 

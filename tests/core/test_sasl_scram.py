@@ -15,9 +15,12 @@ from slixmpp.util.sasl import client as slixmpp_client
 
 from xmppd.errors import LocalError
 from xmppd.protocol.sasl import (
+    BUILT_IN,
+    SASL,
     Challenge,
     Credentials,
     Exchange,
+    Mechanism,
     NeedCheck,
     NeedCredentials,
     SaslContext,
@@ -27,13 +30,20 @@ from xmppd.protocol.sasl import (
     Success,
     decode,
     offered,
-    start,
 )
 
 END_POINT = b"\x01" * 32
 ROUNDS = 4096
 ROMEO = Credentials.from_password("r0m30myr0m30", ROUNDS)
 ALL = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+
+
+def start(name: str, context: SaslContext) -> Exchange:
+    """An exchange of a mechanism that is offered on an encrypted stream. Raises LookupError."""
+    for mechanism in offered(BUILT_IN, True, tuple(context.channel_binding)):
+        if mechanism.name == name:
+            return mechanism.start(context)
+    raise LookupError(name)
 
 
 class ScramClient:
@@ -349,17 +359,17 @@ def test_our_own_misuse_is_not_a_failure_of_the_client() -> None:
 
 
 def test_what_is_offered() -> None:
-    assert offered(True, True, ["tls-server-end-point"]) == ALL
-    assert offered(True, False, ["tls-server-end-point"]) == ALL[:-1]
-    assert offered(True, True, []) == ALL[2:]
-    assert offered(False, True, ["tls-server-end-point"]) == ALL[2:-1]
+    def names(secure: bool, bindings: list[str], *more: Mechanism, listed_in: str = SASL) -> list[str]:
+        return [each.name for each in offered((*BUILT_IN, *more), secure, bindings, listed_in)]
 
-
-@pytest.mark.parametrize("name", ["", "ANONYMOUS", "scram-sha-1", "SCRAM-SHA-512", "SCRAM-SHA-1-PLUS", "EXTERNAL"])
-def test_what_is_not_offered_does_not_start(name: str) -> None:
-    with pytest.raises(SaslFailure) as failure:
-        start(name, context(plus=False))
-    assert failure.value.condition == "invalid-mechanism"
+    assert names(True, ["tls-server-end-point"]) == ALL
+    assert names(True, []) == ALL[2:]
+    assert names(False, ["tls-server-end-point"]) == ALL[2:-1]
+    between = Mechanism("BETWEEN", 45, BUILT_IN[0].start)
+    token = Mechanism("TOKEN", 99, BUILT_IN[0].start, binds=True, listed_in="token")
+    assert names(True, [], between, token) == ["BETWEEN", *ALL[2:]]
+    assert names(True, ["tls-exporter"], between, token, listed_in="token") == ["TOKEN"]
+    assert names(True, [], token, listed_in="token") == []
 
 
 PIECE = st.sampled_from(

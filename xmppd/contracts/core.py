@@ -119,7 +119,7 @@ class ClientStreamHandle(Protocol):
         """When the client was last heard (monotonic)."""
         ...
 
-    piled: int
+    inbox_size: int
     """Bytes that came and wait behind something that takes its time."""
 
     @property
@@ -131,31 +131,16 @@ class ClientStreamHandle(Protocol):
 
     def close(self) -> None: ...
 
-    def relieved(self) -> None:
-        """Fewer stanzas wait: read on."""
+    def read_on(self) -> None:
+        """Fewer stanzas wait: read again, unless there is another reason not to."""
         ...
 
-    def answered(self, size: int) -> None:
+    def count_unread(self, size: int) -> None:
         """So many bytes were written because the client has asked, and it does not read."""
         ...
 
     def charge(self, size: int, stanzas: int) -> None:
         """The client has caused more work than it has sent: bytes and stanzas count against its limits."""
-        ...
-
-
-class NegotiatingStream(Protocol):
-    """A client's stream that is not bound yet, as handlers of nonzas get it."""
-
-    @property
-    def account(self) -> Any:
-        """The account that has signed in, None before."""
-        ...
-
-    @property
-    def write(self) -> Callable[[bytes], None]: ...
-    def bound(self, session: Any) -> None:
-        """From now on the stream carries a session."""
         ...
 
 

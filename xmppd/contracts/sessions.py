@@ -44,6 +44,8 @@ class FeatureAsk:
 
     secure: bool
     signed_in: bool
+    session: Session | None = None
+    """None before a resource is bound. Only where the features are told again behind that (XEP-0386) there is one."""
 
 
 class PresenceRules(Protocol):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from ..clock import Timer
 from ..errors import StreamError
 from ..stanza import iq
-from ..streams.client import ClientStream, State
+from ..streams.client import ClientStream
+from ..streams.negotiation import State
 from ..xml import E
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class IdleSweep:
 
     def _look_at(self, stream: ClientStream, now: float) -> None:
         limits = self.server.limits
-        if stream.unsent:
-            stream.weigh_unsent()
+        if stream.unsent_charged:
+            stream.charge_unsent()
         idle = now - stream.link.last_read
         if stream.state is not State.BOUND:
             if stream.link.securing:
@@ -66,7 +67,7 @@ class IdleSweep:
             if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
                 stream.fail(StreamError("connection-timeout"))
             return
-        if idle < REST_AFTER or stream.shaped:  # what it sends meanwhile is not read, so it is not silent
+        if idle < REST_AFTER or stream.over_rate:  # what it sends meanwhile is not read, so it is not silent
             return
         stream.parser.rest()
         if stream.parser.pending and idle > limits.ping_after:

@@ -36,7 +36,7 @@ class StreamShutdown:
         server = self.server
         server.stopping = True
         for stream in list(server.streams):
-            stream.stop_reading()
+            stream.pause_reading()
         if not await _until(self._settled, WORK_WITHIN):
             log.error("the streams end with stanzas that are not settled: they were not acknowledged")
         await self._confirm()
@@ -56,12 +56,12 @@ class StreamShutdown:
         for stream in asked:
             assert stream.session is not None
             stream.session.channel.ask_before_stop()
-            stream.read_again()
+            stream.read_regardless()
         if not await _until(lambda: not any(map(_owes, asked)), self.server.limits.stop_time):
             left = sum(map(_owes, asked))
             log.info("%d clients have not said what they have: they are sent it again", left)
         for stream in asked:
-            stream.stop_reading()
+            stream.pause_reading()
         await _until(self._settled, WORK_WITHIN)
 
 

@@ -119,7 +119,7 @@ class Session:
         if self.stream is not None:
             self.stream.write(data)
             if self.channel.paused:
-                self.stream.answered(len(data))
+                self.stream.count_unread(len(data))
 
     def tells_handled(self) -> None:
         """The client is told now what is handled. What it said until then it will not mean again."""
@@ -135,11 +135,11 @@ class Session:
                 account = self.account
                 account.pool.incoming -= charged
                 account.host.server.memory.incoming -= charged
-            self.taken = self.stream.piled if self.stream is not None else 0
+            self.taken = self.stream.inbox_size if self.stream is not None else 0
         if self.throttled and self.received - self.handled < LANE_BOUND // 2 and not self.heavy:
             self.throttled = False
             if self.stream is not None:
-                self.stream.relieved()
+                self.stream.read_on()
         if self._waiting is not None and self.handled == self.received:
             waiting, self._waiting = self._waiting, None
             for future in waiting:

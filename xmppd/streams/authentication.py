@@ -1,159 +1,158 @@
-"""SASL on a client's stream (RFC 6120 section 6): the elements around the exchange, and the account behind it."""
+"""Signing in on a client's stream: mechanisms, the steps of an exchange, the guard, the account behind it. Free of XML:
+what is said to the client is its profile's matter (`sasl_profile`, or a plugin's)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from ..contracts.accounts import StoredAccount
+from ..contracts.authentication import MECHANISMS, SaslProfile
+from ..contracts.sessions import FeatureAsk
 from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..jid import JID
 from ..net.address import network
-from ..protocol.items import Nonza
 from ..protocol.sasl import (
+    BUILT_IN,
+    SASL,
     Challenge,
     Credentials,
     Exchange,
+    Mechanism,
     NeedCheck,
     NeedCredentials,
     SaslContext,
     SaslFailure,
     Step,
     Success,
-    decode,
-    encode,
     offered,
-    start,
 )
 from ..protocol.sasl.keys import ITERATIONS, made_up
 from ..storage.codec import pack, unpack
+from .channel_bindings import ChannelBindings
 
 if TYPE_CHECKING:
     from ..contracts.core import Account
-    from ..contracts.link import Link
     from .client import ClientStream
 
 log = logging.getLogger("xmppd.streams")
 
-SASL_NS: Final = "urn:ietf:params:xml:ns:xmpp-sasl"
-CB_NS: Final = "urn:xmpp:sasl-cb:0"
-EXPORTER: Final = "tls-exporter"
-
-
-class _Bindings(Mapping[str, bytes]):
-    """The channel bindings of a connection by type, the best one first (XEP-0440). The data of the exporter, which few
-    clients ask for, are derived when they are.
-
-    A client that finds -PLUS takes the best type it knows and looks at no other, and may not go on without -PLUS then
-    (RFC 5802 section 6): where the best one, which is the only one of many clients, is not to be had, -PLUS locks them
-    out. So `wanted` "exporter" offers none there.
-    """
-
-    __slots__ = ("_link", "names")
-
-    def __init__(self, link: Link, wanted: str) -> None:
-        self._link = link
-        exports = link.exports
-        found = {
-            EXPORTER: exports,
-            "tls-unique": bool(link.tls_unique),
-            "tls-server-end-point": bool(link.tls_server_end_point),
-        }
-        locked_out = wanted == "none" or (wanted == "exporter" and not exports)
-        self.names = () if locked_out else tuple(name for name, there in found.items() if there)
-        """What was announced on this stream, and nothing else, is what a client may use."""
-
-    def __getitem__(self, name: str) -> bytes:
-        data = getattr(self._link, name.replace("-", "_")) if name in self.names else None
-        if not data:
-            raise KeyError(name)
-        return bytes(data)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
+GUESSES: Final = frozenset(("not-authorized", "invalid-authzid", "account-disabled", "credentials-expired"))
+"""Ends of an exchange that may have been a guess."""
 
 
 @lru_cache(64)
-def _offer(secure: bool, bindings: tuple[str, ...]) -> tuple[list[str], bytes]:
-    """The mechanisms (section 6.4.1), and the features that announce them and the channel bindings (XEP-0440)."""
-    mechanisms = offered(secure, True, bindings)
-    text = "".join(f"<mechanism>{name}</mechanism>" for name in mechanisms)
-    text = f"<mechanisms xmlns='{SASL_NS}'>{text}</mechanisms>"
-    if bindings:
-        types = "".join(f"<channel-binding type='{name}'/>" for name in bindings)
-        text += f"<sasl-channel-binding xmlns='{CB_NS}'>{types}</sasl-channel-binding>"
-    return mechanisms, text.encode()
+def _built_in(secure: bool, bindings: tuple[str, ...], listed_in: str) -> tuple[Mechanism, ...]:
+    return offered(BUILT_IN, secure, bindings, listed_in)
 
 
-class SaslNegotiation:
-    """The exchanges on one stream until one succeeds."""
+class SaslDriver:
+    """The exchanges on one stream until one succeeds (`contracts.authentication.Authentication`)."""
 
     def __init__(self, stream: ClientStream) -> None:
         self.stream = stream
+        self.profile: SaslProfile | None = None
         self.exchange: Exchange | None = None
-        self.mechanism = ""
+        self.mechanism: Mechanism
+        """Of the exchange."""
         self.failures = 0
         self.jid: JID | None = None
         """Of the account that the exchange is about, if there is one."""
         self.account: Account | None = None
         self.claimed = ""
         """The bare JID that the exchange is about, once it is known; it may not exist."""
-        self._binding = _Bindings(stream.link, stream.channel_binding)
+        self._binding = ChannelBindings(stream.link, stream.channel_binding)
+        self._announced: dict[str, tuple[Mechanism, ...]] = {}
+        """By the name of the list: what a client has seen, or could have."""
         self._period = 0.0
         self._tick = 0.0
         """When the exchange that is under way may answer (`AnswerTimes`); 0: at once."""
 
-    def _mechanisms(self) -> list[str]:
-        return _offer(self.stream.safe, self._binding.names)[0]
+    # ---- what is announced
 
-    def features(self) -> bytes:
-        """The mechanisms (section 6.4.1) and the channel bindings (XEP-0440)."""
-        return _offer(self.stream.safe, self._binding.names)[1]
+    @property
+    def channel_bindings(self) -> tuple[str, ...]:
+        return self._binding.names
 
-    def take(self, nonza: Nonza) -> Awaitable[None] | None:
-        """One element of the client. An awaitable: the stream waits for it. Raises StreamError."""
+    def mechanisms(self, listed_in: str = SASL) -> tuple[str, ...]:
+        """See `Authentication.mechanisms`."""
+        return tuple(each.name for each in self._list(listed_in))
+
+    def _list(self, listed_in: str) -> tuple[Mechanism, ...]:
+        found = self._announced.get(listed_in)
+        if found is None:
+            stream, bindings = self.stream, self._binding.names
+            found = _built_in(stream.safe, bindings, listed_in)
+            more = stream.host.gather(MECHANISMS, FeatureAsk(stream.safe, signed_in=False))
+            if more:
+                found = offered((*BUILT_IN, *more), stream.safe, bindings, listed_in)
+            self._announced[listed_in] = found
+        return found
+
+    # ---- the profile's side
+
+    def start(
+        self, profile: SaslProfile, mechanism: str, initial: bytes | None, listed_in: str = SASL
+    ) -> Awaitable[None] | None:
+        """See `Authentication.start`."""
+        self._check(profile)
         try:
-            if nonza.name == "auth":
-                return self._begin(nonza)
-            if nonza.name == "response":
-                if self.exchange is None:
-                    raise SaslFailure("malformed-request")
-                return self._step(self.exchange.respond(decode(nonza.text)))
-            if nonza.name == "abort":
-                raise SaslFailure("aborted")
-            raise SaslFailure("malformed-request")
+            if self.exchange is not None:
+                raise SaslFailure("malformed-request", "one exchange at a time")
+            self.profile = profile
+            return self._begin(mechanism, initial, listed_in)
         except SaslFailure as failure:
             self._fail(failure)
             return None
 
-    def _begin(self, nonza: Nonza) -> Awaitable[None] | None:
-        if self.exchange is not None:
-            raise SaslFailure("malformed-request", "one exchange at a time")
-        mechanism = nonza.attributes.get("mechanism", "")
-        if mechanism not in self._mechanisms():
+    def respond(self, profile: SaslProfile, data: bytes) -> Awaitable[None] | None:
+        """See `Authentication.respond`."""
+        self._check(profile)
+        try:
+            if self.exchange is None:
+                raise SaslFailure("malformed-request")
+            return self._step(self.exchange.respond(data))
+        except SaslFailure as failure:
+            self._fail(failure)
+            return None
+
+    def fail(self, profile: SaslProfile, failure: SaslFailure) -> None:
+        """See `Authentication.fail`."""
+        self._check(profile)
+        self._fail(failure)
+
+    def _check(self, profile: SaslProfile) -> None:
+        if self.profile is None:
+            self.profile = profile
+        elif profile.namespace != self.profile.namespace:
+            raise StreamError("policy-violation", "one SASL profile for each stream")
+
+    # ---- the exchange
+
+    def _begin(self, name: str, initial: bytes | None, listed_in: str) -> Awaitable[None] | None:
+        announced = self._list(listed_in)
+        mechanism = next((each for each in announced if each.name == name), None)
+        if mechanism is None:
             raise SaslFailure("invalid-mechanism")
         server, host = self.stream.server, self.stream.host
         context = SaslContext(
             domain=host.domain,
             secret=server.secret,
             channel_binding=self._binding,
-            plus_offered=bool(self._binding),
+            plus_offered=any(each.binds for each in announced),
             nonce=server.nonce,
         )
-        self.exchange = start(mechanism, context)
         self.mechanism = mechanism
-        if not nonza.text:
+        self.exchange = mechanism.start(context)
+        if initial is None:
             self._challenge(b"")  # no initial response (section 6.4.2)
             return None
-        return self._step(self.exchange.respond(decode(nonza.text)))
+        return self._step(self.exchange.respond(initial))
 
     def _step(self, step: Step) -> Awaitable[None] | None:
         if isinstance(step, Challenge):
@@ -161,10 +160,14 @@ class SaslNegotiation:
         elif isinstance(step, NeedCredentials):
             return self._look_up(step.username)
         elif isinstance(step, NeedCheck):
-            return self._check(step)
+            return self._run_check(step)
         else:
             return self._proven(step)
         return None
+
+    def _challenge(self, data: bytes) -> None:
+        assert self.profile is not None
+        self.profile.challenge(data)
 
     async def _look_up(self, username: str) -> None:
         exchange, stream = self.exchange, self.stream
@@ -175,7 +178,7 @@ class SaslNegotiation:
             # One at a time: of many guesses at once the later ones must hear of the failure of the first.
             async with stream.server.router.locks.hold(f"sign-in to {self.claimed} from {network(stream.peer)}"):
                 self._guard()
-                step = exchange.credentials(await self._credentials(jid))
+                step = exchange.credentials(await self._found(jid))
                 if isinstance(step, Challenge):
                     await self._come()
                 work = self._step(step)
@@ -210,6 +213,15 @@ class SaslNegotiation:
         if self.claimed and self.stream.server.guard.wait(self.stream.peer, self.claimed):
             raise SaslFailure("temporary-auth-failure")
 
+    async def _found(self, jid: JID | None) -> Any:
+        """What the exchange is given for an account: its credentials, or what the mechanism looks up itself."""
+        credentials = await self._credentials(jid)
+        look_up = self.mechanism.look_up
+        if look_up is None or jid is None:
+            return credentials
+        found = await look_up(jid)
+        return found if credentials is not None and not credentials.disabled else None
+
     async def _credentials(self, jid: JID | None) -> Credentials | None:
         host = self.stream.host
         if jid is None:
@@ -231,7 +243,7 @@ class SaslNegotiation:
         self.jid = jid
         return stored.credentials
 
-    async def _check(self, need: NeedCheck) -> None:
+    async def _run_check(self, need: NeedCheck) -> None:
         assert self.exchange is not None
         # PBKDF2 must not stop the loop; who is gone by then needs none.
         right = await self.stream.server.hashing.run(lambda: not self.stream.closed and need.run())
@@ -247,48 +259,50 @@ class SaslNegotiation:
         if work is not None:
             await work
 
+    # ---- its end
+
     def _proven(self, success: Success) -> Awaitable[None] | None:
         """The exchange has succeeded: load the account, if it is not in memory."""
         host, jid = self.stream.host, self.jid
         if jid is not None and not host.ready(jid.bare):
             return self._load(success, jid)
         self.account = host.account(jid.bare) if jid is not None else None
-        self._end(success)
-        return None
+        return self._end(success)
 
     async def _load(self, success: Success, jid: JID) -> None:
         try:
             self.account = await self.stream.host.open_account(jid)
         except StorageUnavailable:
             self._fail(SaslFailure("temporary-auth-failure"))
-        else:
-            self._end(success)
+            return
+        work = self._end(success)
+        if work is not None:
+            await work
 
-    def _end(self, success: Success) -> None:
+    def _end(self, success: Success) -> Awaitable[None] | None:
         try:
-            if not self.stream.closed:
-                self._succeed(success)
+            return self._succeed(success) if not self.stream.closed else None
         except SaslFailure as failure:
             self._fail(failure)
+            return None
 
-    def _challenge(self, data: bytes) -> None:
-        self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())
-
-    def _succeed(self, success: Success) -> None:
+    def _succeed(self, success: Success) -> Awaitable[None] | None:
         self._guard()
-        account = self.account
-        if account is None or account.host is not self.stream.host or not account.alive:
+        account, stream, profile = self.account, self.stream, self.profile
+        if account is None or account.host is not stream.host or not account.alive:
             raise SaslFailure("not-authorized")
-        data = encode(success.data) if success.data else ""
-        self.stream.write(f"<success xmlns='{SASL_NS}'>{data}</success>".encode())
-        log.info("%s signed in from %s by %s", account.bare, self.stream.peer, self.mechanism)
-        self.stream.server.counts.sign_ins += 1
-        self.stream.server.guard.succeeded(self.stream.peer, account.bare)
-        self.stream.signed_in(account)
+        assert profile is not None
+        log.info("%s signed in from %s by %s", account.bare, stream.peer, self.mechanism.name)
+        stream.server.counts.sign_ins += 1
+        stream.server.guard.succeeded(stream.peer, account.bare)
+        stream.signed_in(account)
+        return profile.succeeded(account, success.data)
 
     def _fail(self, failure: SaslFailure) -> None:
         """Section 6.5. Too many and the stream ends (section 6.4.5)."""
         failure = self._counted(failure)
+        profile = self.profile
+        assert profile is not None
         self.exchange = None
         self.jid = None
         self.account = None
@@ -296,7 +310,7 @@ class SaslNegotiation:
         self.failures += 1
         self.stream.server.counts.sign_ins_failed += 1
         log.info("sign-in from %s failed: %s", self.stream.peer, failure.condition)
-        self.stream.write(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>".encode())
+        profile.failed(failure)
         if self.failures >= self.stream.server.limits.sasl_attempts:
             self.stream.fail(StreamError("policy-violation", "too many failed attempts"))
 
@@ -322,6 +336,3 @@ _SAMPLE: Final = pack(
     )
 )
 """A record like those of accounts."""
-
-GUESSES: Final = frozenset(("not-authorized", "invalid-authzid", "account-disabled", "credentials-expired"))
-"""Ends of an exchange that may have been a guess."""

@@ -38,14 +38,13 @@ REMEMBERED_BYTES: Final = 8 << 20
 # ---- bytes and stanzas per second
 
 
-class Shaped(Protocol):
+class RateLimited(Protocol):
     """A stream whose reading can be held up."""
 
     link: Link
     bucket: TokenBucket
-    account: Account | None
 
-    def shape(self, wait: bool) -> None:
+    def limit_rate(self, wait: bool) -> None:
         """Read no more (True), or go on."""
         ...
 
@@ -61,7 +60,7 @@ class RateLimiter:
         self.clock = clock
         self.held_up = 0
         """How often a connection had to wait."""
-        self._waiting: list[tuple[float, int, Shaped]] = []
+        self._waiting: list[tuple[float, int, RateLimited]] = []
         self._order = count()
         self._timer: Timer | None = None
         self.configure(config)
@@ -71,11 +70,11 @@ class RateLimiter:
         self._account = _rate(config.per_account)
         self.on = not (self._connection.unlimited and self._account.unlimited)
 
-    def use(self, stream: Shaped, size: int, stanzas: int) -> None:
-        """One read of a stream. Over the limit it is not read until there is room: TCP tells the client."""
+    def use(self, stream: RateLimited, size: int, stanzas: int, account: Account | None = None) -> None:
+        """One read of a stream, on which `account` has signed in. Over the limit it is not read until there is room:
+        TCP tells the client."""
         now = stream.link.last_read
         wait = stream.bucket.use(self._connection, now, size, stanzas)
-        account = stream.account
         if account is not None:
             bucket = account.bucket
             if bucket is None:
@@ -85,9 +84,9 @@ class RateLimiter:
         if wait > 0.0:
             self._hold_up(stream, now + wait)
 
-    def _hold_up(self, stream: Shaped, until: float) -> None:
+    def _hold_up(self, stream: RateLimited, until: float) -> None:
         self.held_up += 1
-        stream.shape(True)
+        stream.limit_rate(True)
         heappush(self._waiting, (until, next(self._order), stream))
         if self._timer is None:
             self._timer = self.clock.call_later(TICK, self._tick)
@@ -96,7 +95,7 @@ class RateLimiter:
         waiting, now = self._waiting, self.clock.monotonic()
         self._timer = None
         while waiting and waiting[0][0] <= now:
-            heappop(waiting)[2].shape(False)
+            heappop(waiting)[2].limit_rate(False)
         if waiting and self._timer is None:
             self._timer = self.clock.call_later(TICK, self._tick)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from xmppd.errors import MalformedJid
 from xmppd.jid import JID, prepare_local
-from xmppd.protocol.sasl.keys import ITERATIONS, Credentials
+from xmppd.protocol.sasl.keys import ITERATIONS
 
 MESSAGE_LENGTH: Final = 16_384
 """Octets of one message of a client. Longest sane one: an authzid and a name of 2 and 1 KiB, escaped."""
@@ -84,8 +84,9 @@ class Exchange(Protocol):
         """The client's next message, decoded. Raises SaslFailure."""
         ...
 
-    def credentials(self, found: Credentials | None) -> Step:
-        """The answer to NeedCredentials. Raises SaslFailure; LocalError if nobody asked."""
+    def credentials(self, found: Any) -> Step:
+        """The answer to NeedCredentials: `Credentials`, or what the mechanism looks up itself; None if there is no such
+        account. Raises SaslFailure; LocalError if nobody asked."""
         ...
 
     def checked(self, ok: bool) -> Success:

@@ -1,0 +1,64 @@
+"""Mechanisms: what they need, and which are announced (RFC 6120 sections 6.3.3 and 6.4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from xmppd.jid import JID
+from xmppd.protocol.sasl.plain import Plain
+from xmppd.protocol.sasl.scram import Scram
+from xmppd.protocol.sasl.steps import Exchange, SaslContext
+
+LookUp = Callable[[JID], Awaitable[Any]]
+SASL: Final = "sasl"
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """One SASL mechanism, as the server has it.
+
+    `strength`: stronger ones are announced first. `start`: a new exchange.
+    `binds`: it needs a channel binding. `secret`: it tells its secret, so the stream has to be encrypted.
+    `listed_in`: the list that announces it: "sasl" is that of RFC 6120 and XEP-0388, others are a plugin's own.
+    `look_up`: what the exchange is given in answer to NeedCredentials, for the bare JID that it names (of an account
+    or not; it must take the same time); None: the account's `Credentials`. Raises StorageUnavailable.
+    """
+
+    name: str
+    strength: int
+    start: Callable[[SaslContext], Exchange]
+    binds: bool = False
+    secret: bool = False
+    listed_in: str = SASL
+    look_up: LookUp | None = None
+
+
+BUILT_IN: Final = (
+    # Binding to the channel is worth more than the hash.
+    Mechanism("SCRAM-SHA-256-PLUS", 60, partial(Scram, "SHA-256", True), binds=True),
+    Mechanism("SCRAM-SHA-1-PLUS", 50, partial(Scram, "SHA-1", True), binds=True),
+    Mechanism("SCRAM-SHA-256", 40, partial(Scram, "SHA-256", False)),
+    Mechanism("SCRAM-SHA-1", 30, partial(Scram, "SHA-1", False)),
+    Mechanism("PLAIN", 10, Plain, secret=True),
+)
+
+
+def offered(
+    mechanisms: Iterable[Mechanism], secure: bool, channel_binding_types: Collection[str], listed_in: str = SASL
+) -> tuple[Mechanism, ...]:
+    """The mechanisms of a list to announce, strongest first.
+
+    Without TLS (`secure` is False) there is neither -PLUS nor PLAIN; whether anyone may sign in there at all
+    is the caller's question.
+    """
+    able = (
+        each
+        for each in mechanisms
+        if each.listed_in == listed_in
+        and (secure or not each.secret)
+        and (not each.binds or (secure and channel_binding_types))
+    )
+    return tuple(sorted(able, key=lambda each: -each.strength))

@@ -1,0 +1,47 @@
+"""The channel bindings of a connection (RFC 5929, RFC 9266)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..contracts.link import Link
+
+EXPORTER: Final = "tls-exporter"
+
+
+class ChannelBindings(Mapping[str, bytes]):
+    """The data by type, the best one first (XEP-0440). Those of the exporter, which few clients ask for, are derived
+    when they are.
+
+    A client that finds -PLUS takes the best type it knows and looks at no other, and may not go on without -PLUS then
+    (RFC 5802 section 6): where the best one, which is the only one of many clients, is not to be had, -PLUS locks them
+    out. So `wanted` "exporter" offers none there.
+    """
+
+    __slots__ = ("_link", "names")
+
+    def __init__(self, link: Link, wanted: str) -> None:
+        self._link = link
+        exports = link.exports
+        found = {
+            EXPORTER: exports,
+            "tls-unique": bool(link.tls_unique),
+            "tls-server-end-point": bool(link.tls_server_end_point),
+        }
+        locked_out = wanted == "none" or (wanted == "exporter" and not exports)
+        self.names = () if locked_out else tuple(name for name, there in found.items() if there)
+        """What was announced on this stream, and nothing else, is what a client may use."""
+
+    def __getitem__(self, name: str) -> bytes:
+        data = getattr(self._link, name.replace("-", "_")) if name in self.names else None
+        if not data:
+            raise KeyError(name)
+        return bytes(data)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
