@@ -40,6 +40,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.sessions": ALL,
     "xmppd.contracts.session_keys": ALL,
     "xmppd.contracts.accounts": ALL,
+    "xmppd.contracts.authentication": ALL,
     "xmppd.contracts.admin": ALL,
     "xmppd.contracts.delivery": ALL,
     "xmppd.contracts.link": ALL,
