@@ -84,19 +84,19 @@ class Xep:
 class HostType:
     """What a domain can be: a word for `type:` in the configuration, and what is there.
 
-    Plugins whose `serves` has the word run on such a host. `has_accounts`: people sign in here; of that kind is the
-    type of the core, ACCOUNTS. `has_entities`: its addresses are rooms, nodes or the like; one of its plugins provides
-    ENTITIES (contracts.routing) and answers for them.
+    Plugins whose `serves` has the word run on such a host. `has_accounts`: its addresses are accounts, and people sign
+    in here. On any other host one of the plugins may provide ENTITIES (contracts.routing) and answer for its addresses.
     """
 
     name: str
     doc: str
     has_accounts: bool = False
-    has_entities: bool = False
 
 
 ACCOUNTS = HostType("accounts", "people sign in here", has_accounts=True)
-"""The type of the core, for `serves` of most plugins."""
+"""The one type that no plugin brings."""
+CORE_TYPES = {ACCOUNTS.name: ACCOUNTS}
+"""By the word in the configuration."""
 
 
 ANY_HOST = ("*",)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from xmppd.contracts.archive import LOG
+from xmppd.contracts.rooms import ROOMS
 from xmppd.plugin import Host, Kind, Stanza
 from xmppd.stanza import look_at
 from xmppd.storage.api import Entry, Flags, Range
@@ -86,7 +87,7 @@ def conversation_of(host: Host, stanza: Stanza, peer: str, resource: str) -> str
         return peer
     if ROOM_MARK not in stanza.tags:
         home = host.router.hosts.get(peer.partition("@")[2])
-        if home is None or home.type != "rooms":
+        if home is None or home.find(ROOMS) is None:
             return peer
     return f"{peer}/{resource}"
 

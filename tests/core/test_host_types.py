@@ -8,7 +8,8 @@ import pytest
 
 from tests.harness import Harness, condition
 from xmppd.config import ConfigError, parse_config
-from xmppd.hosts.loader import PluginError, choose, discover, host_types
+from xmppd.hosts.loader import PluginError, choose, discover, host_types, known_types, with_accounts
+from xmppd.jid import JID
 
 ECHO = """
 from xmppd.contracts.routing import ENTITIES
@@ -47,6 +48,37 @@ async def test_a_domain_of_another_type(folder: Path) -> None:
     (pong,) = await romeo.receive_all()
     assert (pong.get("type"), pong.get("from"), condition(pong)) == ("result", "echo.localhost", "")
     await harness.stop()
+
+
+GUESTS = """
+from xmppd.plugin import HostType, NoConfig, Plugin
+
+
+class Guests(Plugin[NoConfig]):
+    serves = ("guests",)
+    host_types = (HostType("guests", "people without a roster", has_accounts=True),)
+"""
+
+
+async def test_a_type_with_accounts(tmp_path: Path) -> None:
+    """People sign in there, as on a host of the core's type; nobody looks at the word."""
+    (tmp_path / "guests.py").write_text(GUESTS)
+    harness = Harness(
+        hosts={"guests.localhost": {"type": "guests", "plugins": {"guests": True}}}, more=f"plugin_path: ['{tmp_path}']"
+    )
+    await harness.start()
+    try:
+        server = harness.server
+        guests = server.hosts["guests.localhost"]
+        assert server.host_for("guests.localhost") is guests
+        assert server.host_for("conference.localhost") is None
+        assert server.operations.domains == {"localhost", "guests.localhost"}
+        assert with_accounts(harness.config.hosts, server.host_types) == ["localhost", "guests.localhost"]
+        assert with_accounts(harness.config.hosts, known_types(harness.config)) == ["localhost", "guests.localhost"]
+        await server.accounts.create(JID.parse("tybalt@guests.localhost"), "pencil")
+        assert await guests.open_account(JID.parse("tybalt@guests.localhost")) is not None
+    finally:
+        await harness.stop()
 
 
 def refusal(type: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..config import SQLITE, Problem, ServerConfig, host_problem, problem_at, reachable
+from ..hosts.loader import with_accounts
 from ..storage import file_problem, uri_problem
 
 Where = tuple[str | int, ...]
@@ -24,11 +25,12 @@ def unusable(config: ServerConfig, path: Path) -> list[Problem]:
     found: list[tuple[Where, str]] = [(where, why) for where, why, _ in _addresses(config) if why]
     found += _paths(config)
     problems = [problem_at(path, where, why) for where, why in found]
-    for domain, host in config.hosts.items():
+    homes = with_accounts(config.hosts)
+    for domain in config.hosts:
         if _folder(config.var):
             break  # said already
         made = config.certificate_files(domain)
-        if host.has_accounts and config.self_signed(domain) and not any(each.exists() for each in made):
+        if domain in homes and config.self_signed(domain) and not any(each.exists() for each in made):
             wrong = {why for each in made if (why := _folder(each.parent))}
             problems += [host_problem(path, domain, "certificate", why) for why in sorted(wrong)]
     return problems

@@ -119,7 +119,7 @@ async def _made(config: ServerConfig, path: Path) -> Server:
     except StoreError as error:
         raise StoreError(str(problem_at(path, ("storage",), str(error)))) from error
     try:
-        server.certificates = load_certificates(config, path=path)
+        server.certificates = load_certificates(config, path=path, types=server.host_types)
         server.secret = server_secret(config.var)
     except BaseException:
         await storage.close()

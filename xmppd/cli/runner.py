@@ -17,6 +17,7 @@ from ..admin.operations import AccountOperations
 from ..admin.registry import Answer, Operations
 from ..config import SQLITE, ServerConfig, without_password
 from ..contracts.admin import Code, Needs, OperationError
+from ..hosts.loader import PluginError, known_types, with_accounts
 from ..net.loop import RealClock
 from ..storage import open_storage
 from ..storage.api import StoreError
@@ -62,8 +63,11 @@ async def runner(config: ServerConfig, needs: Needs) -> AsyncIterator[Runner]:
 
 
 def stopped(config: ServerConfig, accounts: Accounts) -> Operations:
-    """What can be done while the server does not run."""
-    domains = [domain for domain, host in config.hosts.items() if host.has_accounts]
+    """What can be done while the server does not run. Raises OperationError."""
+    try:
+        domains = with_accounts(config.hosts, known_types(config))
+    except PluginError as error:
+        raise OperationError(str(error)) from error
     operations = Operations(domains, live=False)
     for domain in operations.domains:
         operations.add(AccountOperations(accounts, domain), domain)

@@ -153,11 +153,6 @@ class HostConfig:
         "standard set out.",
     )
 
-    @property
-    def has_accounts(self) -> bool:
-        """People sign in here."""
-        return self.type == "accounts"
-
     def check(self) -> Iterable[tuple[Where, str]]:
         if (self.certificate is None) != (self.key is None):
             there, missing = ("certificate", "key") if self.key is None else ("key", "certificate")

@@ -25,7 +25,7 @@ from ..hooks import Collect, Hook, Notify, Registration, Verdict
 from ..jid import JID
 from ..net.http_routes import RouteTable
 from ..observe.metrics import HookTimes
-from ..plugin import HttpMark, IqRoute, NonzaRoute, Plugin, Request, To
+from ..plugin import CORE_TYPES, HostType, HttpMark, IqRoute, NonzaRoute, Plugin, Request, To
 from ..service import Service
 from ..sessions.account import Account
 from ..stanza import Kind, Shape, Stanza, iq
@@ -71,6 +71,10 @@ class Host:
         self.jid = JID.parse(domain)
         self.domain = self.jid.domain
         self.type = type
+        self.has_accounts = False
+        """People sign in here."""
+        if type in CORE_TYPES:
+            self.become(CORE_TYPES[type])
         self.storage = storage
         self.clock = clock
         self.admins = frozenset(JID.parse(admin).bare for admin in admins)
@@ -102,10 +106,9 @@ class Host:
         self._asked = 0
         self._ask_prefix = token_hex(4) + "-"
 
-    @property
-    def has_accounts(self) -> bool:
-        """People sign in here."""
-        return self.type == "accounts"
+    def become(self, kind: HostType) -> None:
+        """Take the abilities of a type, which is known when the plugins are."""
+        self.has_accounts = kind.has_accounts
 
     @property
     def router(self) -> Router:

@@ -14,12 +14,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin
 
-from ..config import ConfigError, HostConfig, Problem, RawOptions, Word, bind_options, joined, options_path, unknown
-from ..plugin import HostType, NoConfig, Plugin
+from ..config import (
+    ConfigError,
+    HostConfig,
+    Problem,
+    RawOptions,
+    ServerConfig,
+    Word,
+    bind_options,
+    joined,
+    options_path,
+    unknown,
+)
+from ..plugin import CORE_TYPES, HostType, NoConfig, Plugin
 from ..service import Service
 
 ENTRY_POINTS = "xmppd.plugins"
-ACCOUNTS = HostType("accounts", "people sign in here")
 
 
 class PluginError(Exception):
@@ -196,13 +206,26 @@ def config_type(cls: type[Plugin[Any]]) -> type[Any]:
 
 def host_types(available: Mapping[str, Found]) -> dict[str, HostType]:
     """What a host can be, by the word in the configuration. Raises PluginError: two plugins bring the same type."""
-    types = {ACCOUNTS.name: ACCOUNTS}
+    types = dict(CORE_TYPES)
     for found in available.values():
         for each in found.cls.host_types:
             if each.name in types:
                 raise PluginError(f"plugin {found.name}: hosts of type {each.name!r} are there already")
             types[each.name] = each
     return types
+
+
+def with_accounts(hosts: Mapping[str, HostConfig], types: Mapping[str, HostType] = CORE_TYPES) -> list[str]:
+    """The domains where people sign in. `types`: those that are known; a host of another one has no accounts."""
+    return [domain for domain, host in hosts.items() if host.type in types and types[host.type].has_accounts]
+
+
+def known_types(config: ServerConfig) -> dict[str, HostType]:
+    """What the hosts of a configuration can be, for who has no server: plugins are looked for where one of their types
+    is named. Raises PluginError."""
+    if all(host.type in CORE_TYPES for host in config.hosts.values()):
+        return dict(CORE_TYPES)
+    return host_types(discover(config.plugin_path))
 
 
 def choose(host: HostConfig, domain: str, available: Mapping[str, Found]) -> list[tuple[Found, Any]]:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ..config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
 from ..contracts.admin import OperationError, Result, Scope, operation
 from ..errors import LocalError, MalformedJid
-from ..hosts.loader import PluginError, choose
+from ..hosts.loader import PluginError, choose, with_accounts
 from ..jid import JID
 from ..net.tls import CertificateError, Certificates
 from ..observe.logs import configure
+from ..plugin import CORE_TYPES, HostType
 from .limits import runtime_limits
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Reloader:
         served = {domain: host for domain, host in config.hosts.items() if self._serves(domain, host)}
         certificates = None
         if server.certificates is not None:
-            certificates = load_certificates(config, served, self.path)
+            certificates = load_certificates(config, served, self.path, server.host_types)
         options = {
             domain: {found.name: options for found, options in choose(host, domain, server.found)}
             for domain, host in served.items()
@@ -227,16 +228,19 @@ NO_CERTIFICATE = (
 
 
 def load_certificates(
-    config: ServerConfig, hosts: Mapping[str, HostConfig] | None = None, path: Path | None = None
+    config: ServerConfig,
+    hosts: Mapping[str, HostConfig] | None = None,
+    path: Path | None = None,
+    types: Mapping[str, HostType] = CORE_TYPES,
 ) -> Certificates:
     """The certificates of all hosts, or of those given; self-signed ones are made where that is allowed. `path`: the
-    file of the configuration.
+    file of the configuration. `types`: of hosts, where plugins bring such with accounts.
 
     Raises ConfigError with all problems.
     """
     certificates = Certificates()
     problems = []
-    for domain in _with_certificates(config.hosts if hosts is None else hosts):
+    for domain in with_accounts(config.hosts if hosts is None else hosts, types):
         chain, key = config.certificate_files(domain)
         try:
             warning = float(config.hosts[domain].certificate_warning)
@@ -251,7 +255,7 @@ def load_certificates(
 def certificate_problems(config: ServerConfig, path: Path) -> list[Problem]:
     """What `load_certificates` would find wrong; nothing is made."""
     problems = []
-    for domain in _with_certificates(config.hosts):
+    for domain in with_accounts(config.hosts):
         chain, key = config.certificate_files(domain)
         if config.self_signed(domain) and not chain.exists() and not key.exists():
             continue
@@ -260,10 +264,6 @@ def certificate_problems(config: ServerConfig, path: Path) -> list[Problem]:
         except CertificateError as error:
             problems.append(_certificate_problem(domain, error, path))
     return problems
-
-
-def _with_certificates(hosts: Mapping[str, HostConfig]) -> list[str]:
-    return [domain for domain, host in hosts.items() if host.has_accounts]
 
 
 def _certificate_problem(domain: str, error: CertificateError, path: Path | None) -> Problem:

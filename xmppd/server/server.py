@@ -18,13 +18,14 @@ from ..config import Problem, RawOptions, ServerConfig, options_path
 from ..contracts.sessions import RESTORED
 from ..errors import LocalError, MalformedJid, StorageUnavailable
 from ..hosts.host import Host
-from ..hosts.loader import Found, PluginError, choose, discover, what_failed
+from ..hosts.loader import Found, PluginError, choose, discover, host_types, what_failed
 from ..jid import prepare_domain
 from ..memory.budget import MemoryBudget
 from ..memory.heap import Trimmer
 from ..net.http_client import Poster
 from ..net.http_server import HttpServer
 from ..observe.metrics import Counts
+from ..plugin import CORE_TYPES, HostType
 from ..routing.answer_times import AnswerTimes
 from ..routing.router import Router
 from ..sessions.manager import SessionManager
@@ -93,17 +94,15 @@ class Server:
         self.http = HttpServer(clock, self.memory)
         self.http_routes = core_routes(self, self.numbers)
         self.found: dict[str, Found] = {}
+        self.host_types: dict[str, HostType] = dict(CORE_TYPES)
         for domain, host_config in config.hosts.items():
             host = Host(self, domain, host_config.type, storage, clock, host_config.admins, host_config.quarantine)
             self.hosts[host.domain] = host
-        self.default_host: Host = next(
-            (host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values()))
-        )
         self.accounts = Accounts(storage, clock, self.hosts, self.session_manager)
         homes = [host for host in self.hosts.values() if host.has_accounts]
         self.operations = Operations(host.domain for host in homes)
         for host in homes:
-            self.operations.add(AccountOperations(self.accounts, host.domain, host), host.domain)
+            self._add_account_operations(host)
         self.snapshots = SessionSnapshots(self)
         self._started: list[tuple[Host, str]] = []
         self._said_waiting: dict[str, float] = {}
@@ -111,18 +110,37 @@ class Server:
         """Called once, when a server that was started before its store answered is ready at last."""
         self.idle = IdleSweep(self)
 
+    @property
+    def default_host(self) -> Host:
+        """The first one with accounts, or the first of all."""
+        return next((host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values())))
+
     # ---- start and stop
 
     def load_plugins(self) -> None:
         """Find, check and make the plugins of all hosts. Raises PluginError, ConfigError, LocalError."""
         self.found = discover(self.config.plugin_path)
+        self.host_types = host_types(self.found)
         for domain, host_config in self.config.hosts.items():
             host = self.hosts[domain]
+            if host_config.type in self.host_types:
+                self._become(host, self.host_types[host_config.type])
             for found, options in choose(host_config, domain, self.found):
                 plugin = self._made(host, found, options)
                 host.add(found.name, plugin)
                 self.operations.add(plugin, host.domain)
             self._check_routes(host)
+
+    def _become(self, host: Host, kind: HostType) -> None:
+        """Give a host the abilities of its type, which a plugin may have brought."""
+        new_home = kind.has_accounts and not host.has_accounts
+        host.become(kind)
+        if new_home:
+            self.operations.domains |= {host.domain}
+            self._add_account_operations(host)
+
+    def _add_account_operations(self, host: Host) -> None:
+        self.operations.add(AccountOperations(self.accounts, host.domain, host), host.domain)
 
     def _check_routes(self, host: Host) -> None:
         """Raises LocalError: a plugin answers what the server itself does."""
