@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT
+from xmppd.contracts.sessions import BIND_FEATURES, FeatureAsk, InlineFeature
 from xmppd.errors import NotAllowed
 from xmppd.plugin import (
     Inbound,
     Kind,
     NoConfig,
+    Nonza,
     Outbound,
     Plugin,
     Request,
@@ -40,7 +44,16 @@ class Carbons(Plugin[NoConfig]):
 
     @iq("set", NS, "enable", To.SELF)
     async def enable(self, request: Request) -> None:
-        _session(request)[ENABLED] = True
+        self.switch_on(_session(request))
+
+    @on(BIND_FEATURES)
+    def inline(self, ask: FeatureAsk) -> Iterable[InlineFeature]:
+        """XEP-0386 section 3.2: there is no answer, since it does not fail."""
+        return (InlineFeature(NS, "enable", self.switch_on),)
+
+    def switch_on(self, session: Session, nonza: Nonza | None = None) -> None:
+        """From now on it gets copies."""
+        session[ENABLED] = True
 
     @iq("set", NS, "disable", To.SELF)
     async def disable(self, request: Request) -> None:

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from xmppd.config import Size, option
 from xmppd.contracts.messages import Idle
 from xmppd.contracts.routing import MESSAGE_RULES, MessageRules
-from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESUMED, FeatureAsk
+from xmppd.contracts.sessions import (
+    BIND_FEATURES,
+    FEATURES,
+    SESSION_ENDED,
+    SESSION_RESUMED,
+    FeatureAsk,
+    InlineFeature,
+)
 from xmppd.plugin import E, Kind, Nonza, Plugin, Session, Written, Xep, nonza, on
 from xmppd.stanza import Stanza, parse_stanza
 from xmppd.xml import written
@@ -134,6 +141,11 @@ class ClientState(Plugin[Config]):
     def active(self, session: Session, nonza: Nonza) -> None:
         """Section 5.1: delayed stanzas are sent before the next one of the client is handled."""
         self._open(session)
+
+    @on(BIND_FEATURES)
+    def inline(self, ask: FeatureAsk) -> Iterable[InlineFeature]:
+        """XEP-0386 section 3.2: a session may begin inactive."""
+        return InlineFeature(NS, "active", self.active), InlineFeature(NS, "inactive", self.inactive)
 
     @on(SESSION_RESUMED)
     def resumed(self, session: Session) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_urlsafe
@@ -12,7 +12,18 @@ from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.authentication import NegotiatingStream
 from xmppd.contracts.resends import RESENDS
-from xmppd.contracts.sessions import FEATURES, SESSION_ENDED, SESSION_RESTORED, STREAM_ENDING, FeatureAsk
+from xmppd.contracts.sessions import (
+    BIND_FEATURES,
+    FEATURES,
+    RESUMPTIONS,
+    SESSION_ENDED,
+    SESSION_RESTORED,
+    STREAM_ENDING,
+    FeatureAsk,
+    InlineFeature,
+    InlineResumption,
+    Resumption,
+)
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Nonza, Plugin, Session, SessionKey, Written, Xep, nonza, on
 from xmppd.protocol.ack_queue import WRAP, HandledTooHigh, OutboundQueue
@@ -105,21 +116,27 @@ class StreamManagement(Plugin[Config]):
 
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Written]:
-        """Section 2."""
-        return (FEATURE,) if ask.signed_in else ()
+        """Section 2. Not to who has it: some clients would ask again."""
+        return (FEATURE,) if ask.signed_in and (ask.session is None or ask.session[ENABLED] is None) else ()
+
+    @on(BIND_FEATURES)
+    def inline(self, ask: FeatureAsk) -> Iterable[InlineFeature]:
+        return (InlineFeature(NS, "enable", self.enable),)
+
+    @on(RESUMPTIONS)
+    def inline_resumption(self, ask: FeatureAsk) -> Iterable[InlineResumption]:
+        return (InlineResumption(FEATURE, NS, "resume", self.resume),)
 
     # ---- enabling (section 3)
 
     @nonza(NS, "enable")
-    def enable(self, session: Session, nonza: Nonza) -> None:
+    def enable(self, session: Session, nonza: Nonza) -> Written:
         if session[ENABLED] is not None:
-            session.nonza(failed("unexpected-request"))
-            return
+            return failed("unexpected-request")
         asked = nonza.attributes.get("max")
         wanted = unsigned(asked) if asked is not None else None
         if asked is not None and wanted is None:
-            session.nonza(failed("bad-request"))
-            return
+            return failed("bad-request")
         seconds = self.host.server.limits.resume_time
         if wanted is not None:
             seconds = min(seconds, float(wanted))
@@ -134,10 +151,10 @@ class StreamManagement(Plugin[Config]):
         more = f" id='{id}' resume='true' max='{int(seconds)}'" if id else ""
         if id and self.config.location:
             more += f" location='{quoted(self.config.location)}'"
-        # What goes out from here on is counted: both in one turn.
-        session.nonza(f"<enabled xmlns='{NS}'{more}/>".encode())
         session.tells_handled()  # what came before is not counted, so nobody can say that it was not told
+        # What goes out behind the answer is counted: both in one turn.
         session.channel.queue = OutboundQueue(session.channel.share)
+        return Written(f"{NS}|enabled", f"<enabled xmlns='{NS}'{more}/>".encode())
 
     @nonza(NS, "enable", state="stranger")
     @nonza(NS, "resume", state="stranger")
@@ -146,27 +163,26 @@ class StreamManagement(Plugin[Config]):
     @nonza(NS, "enable", state="signed-in")
     @nonza(NS, "r", state="signed-in")
     @nonza(NS, "a", state="signed-in")
-    def too_early(self, stream: NegotiatingStream, nonza: Nonza) -> None:
+    def too_early(self, stream: NegotiatingStream, nonza: Nonza) -> Written:
         """Before sign-in or binding (section 3); the stream goes on."""
-        stream.write(failed("unexpected-request"))
+        return failed("unexpected-request")
 
     # ---- acknowledgements (section 4)
 
     @nonza(NS, "r")
-    def asked(self, session: Session, nonza: Nonza) -> None:
+    def asked(self, session: Session, nonza: Nonza) -> Written | None:
         """Answered at once with what is durable; more follows when what waits has been committed."""
         if session[ENABLED] is None:
-            session.nonza(failed("unexpected-request"))
-            return
+            return failed("unexpected-request")
         session.nonza(acknowledgement(session))
         if not session.lane.idle and not session[FOLLOWED]:
             _FollowUp(self, session).wait()
+        return None
 
     @nonza(NS, "a")
-    def acknowledged(self, session: Session, nonza: Nonza) -> None:
+    def acknowledged(self, session: Session, nonza: Nonza) -> Written | None:
         if session[ENABLED] is None:
-            session.nonza(failed("unexpected-request"))
-            return
+            return failed("unexpected-request")
         h = unsigned(nonza.attributes.get("h", ""))
         if h is None:
             raise StreamError("bad-format", "h is a number from 0 to 4294967295")
@@ -174,6 +190,7 @@ class StreamManagement(Plugin[Config]):
             session.channel.acknowledge(h)
         except HandledTooHigh as error:
             raise too_high(h, error.sent) from None
+        return None
 
     @on(STREAM_ENDING)
     def last_word(self, session: Session) -> None:
@@ -184,53 +201,53 @@ class StreamManagement(Plugin[Config]):
     # ---- resumption (section 5)
 
     @nonza(NS, "resume")
-    def too_late(self, session: Session, nonza: Nonza) -> None:
-        session.nonza(failed("unexpected-request"))
+    def too_late(self, session: Session, nonza: Nonza) -> Written:
+        return failed("unexpected-request")
 
     @nonza(NS, "resume", state="signed-in")
-    def resume(self, stream: NegotiatingStream, nonza: Nonza) -> Awaitable[None] | None:
+    async def resume_and_answer(self, stream: NegotiatingStream, nonza: Nonza) -> None:
+        resumption = await self.resume(stream, nonza)
+        if resumption is not None:
+            stream.write(resumption.answer.data)
+            resumption.go_on()
+
+    async def resume(self, stream: NegotiatingStream, nonza: Nonza) -> Resumption | None:
+        """See `InlineResumption`. Raises StreamError for an `h` that is too high."""
+        account = stream.account
         id, h = nonza.attributes.get("previd", ""), unsigned(nonza.attributes.get("h", ""))
         if not id or h is None:
-            stream.write(failed("bad-request"))
-            return None
-        return self._resume(stream, id, h)
-
-    async def _resume(self, stream: NegotiatingStream, id: str, h: int) -> None:
-        """Raises StreamError for an `h` that is too high."""
-        account = stream.account
-        assert account is not None
+            return Resumption(failed("bad-request"))
         session = _find(account, id)
         if session is None:
-            handled = await self._handled(account, id)
+            count = await self._handled(account, id)
             if (account.bare, id) not in self.ended:
                 await self._take_over(account, id, h)
-            self._fail(stream, handled)
-            return
+            return self._gone(account, count)
         await self._stop_former(session)
-        if stream not in self.host.server.streams:
-            return  # the stream closed meanwhile: the session goes on waiting for its client
+        if stream.closed:
+            return None  # the session goes on waiting for its client
         queue = session.channel.queue
         if session.ended or queue is None:
-            self._fail(stream, accounted(session))
-            return
+            return self._gone(account, accounted(session))
         new = (h - queue.acknowledged) % WRAP
         if new > len(queue):
             if new < WRAP // 2:
                 raise too_high(h, queue.sent % WRAP)
             # It acknowledged more before than it remembers now. What lies between is not here any more, so going
             # on would leave a gap; a new session reads its archive.
-            self._fail(stream, accounted(session))
-            return
+            return self._gone(account, accounted(session))
         session.channel.acknowledge(h)
-        self._carry_on(session, stream, id)
+        self.host.server.session_manager.attach(session, stream)
+        stream.bound(session)
+        answer = f"<resumed xmlns='{NS}' previd='{quoted(id)}' h='{handled(session)}'/>".encode()
+        return Resumption(Written(f"{NS}|resumed", answer), session, partial(self._carry_on, session))
 
-    def _fail(self, stream: NegotiatingStream, h: int | None) -> None:
+    def _gone(self, account: Account, h: int | None) -> Resumption:
         """The session has ended. A client that gets the count knows what was stored: all that it sends now is new."""
-        assert stream.account is not None
         resends = self.host.find(RESENDS)
         if h is not None and resends is not None:
-            resends.all_acknowledged(stream.account.bare)
-        stream.write(failed("item-not-found", h))
+            resends.all_acknowledged(account.bare)
+        return Resumption(failed("item-not-found", h))
 
     async def _stop_former(self, session: Session) -> None:
         """Nothing more is taken from a stream that still holds the session; what was taken finds its end, so that
@@ -245,17 +262,15 @@ class StreamManagement(Plugin[Config]):
                 return
             await session.all_settled()
 
-    def _carry_on(self, session: Session, stream: NegotiatingStream, id: str) -> None:
-        session_manager, channel = self.host.server.session_manager, session.channel
-        assert channel.queue is not None
-        session_manager.attach(session, stream)
-        stream.bound(session)
-        stream.write(f"<resumed xmlns='{NS}' previd='{quoted(id)}' h='{handled(session)}'/>".encode())
+    def _carry_on(self, session: Session) -> None:
+        """Behind <resumed/>."""
+        stream, channel = session.stream, session.channel
+        assert stream is not None and channel.queue is not None
         for data in channel.unacknowledged():
             stream.write(data)
         channel.queue.asked = channel.queue.acknowledged  # what was asked on the former stream may be lost
         channel.ask()
-        session_manager.resumed(session)
+        self.host.server.session_manager.resumed(session)
         channel.go_on()
 
     @on(SESSION_RESTORED)
@@ -384,10 +399,11 @@ def acknowledgement(session: Session) -> bytes:
     return f"<a xmlns='{NS}' h='{handled(session)}'/>".encode()
 
 
-def failed(condition: str, h: int | None = None) -> bytes:
+def failed(condition: str, h: int | None = None) -> Written:
     """Section 6."""
     count = f" h='{h}'" if h is not None else ""
-    return f"<failed xmlns='{NS}'{count}><{condition} xmlns='{STANZAS_NS}'/></failed>".encode()
+    data = f"<failed xmlns='{NS}'{count}><{condition} xmlns='{STANZAS_NS}'/></failed>".encode()
+    return Written(f"{NS}|failed", data)
 
 
 def too_high(h: int, sent: int) -> StreamError:

@@ -150,7 +150,9 @@ def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
     """Handle a stream-level element in a state of the stream: "stranger" before sign-in, "signed-in" before binding,
     "bound".
 
-    The method gets (session, nonza) when bound and (stream, nonza) before; plain function.
+    The method gets (session, nonza) when bound and (stream, nonza) before; then the stream is a NegotiatingStream
+    (`xmppd.contracts.authentication`). Plain function; an element that it returns (`xml.written`) is the answer. Before
+    binding it may be a coroutine, which the stream waits for. Raises StreamError.
     """
     if state not in ("stranger", "signed-in", "bound"):
         raise ValueError(state)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..hooks import Collect, Notify
 from ..jid import JID
+from ..protocol.items import Nonza
 from ..service import Service
 from ..stanza import Stanza
 from ..xml import Element, Written
 from .core import Account, Session
 from .session_keys import SessionKey
+
+if TYPE_CHECKING:
+    from .authentication import NegotiatingStream
 
 FEATURES = Collect["FeatureAsk", Element | Written]("stream-features", plain=True)
 """Elements for <stream:features/>. What is always the same is written once (`xml.written`)."""
@@ -46,6 +50,52 @@ class FeatureAsk:
     signed_in: bool
     session: Session | None = None
     """None before a resource is bound. Only where the features are told again behind that (XEP-0386) there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class InlineFeature:
+    """What a client may ask for while its resource is bound (XEP-0386 section 3.2), or with the same element later.
+
+    `ns`, `name`: of the element. `enable`: does what it asks for, and returns the answer, None if there is none. Who
+    calls it writes the answer in the same turn of the loop: what is sent to the session from then on comes behind it.
+    """
+
+    ns: str
+    name: str
+    enable: Callable[[Session, Nonza], Written | None]
+
+
+BIND_FEATURES = Collect[FeatureAsk, InlineFeature]("bind-features", plain=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """How an attempt to resume a session ended: `session`, None if it failed (then the client may bind a resource).
+
+    Who has asked writes `answer`, and calls `go_on` behind it in the same turn of the loop: it sends what the client
+    has not got.
+    """
+
+    answer: Written
+    session: Session | None = None
+    go_on: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class InlineResumption:
+    """Resumes a session instead of binding a resource, as part of the sign-in (XEP-0388 section 2.7.1) or behind it.
+
+    `feature`: announces it. `ns`, `name`: of the element that asks for it. `resume`: gets the stream, which has signed
+    in; None: the stream has ended meanwhile. Raises StreamError.
+    """
+
+    feature: Written
+    ns: str
+    name: str
+    resume: Callable[[NegotiatingStream, Nonza], Awaitable[Resumption | None]]
+
+
+RESUMPTIONS = Collect[FeatureAsk, InlineResumption]("resumptions", plain=True)
 
 
 class PresenceRules(Protocol):

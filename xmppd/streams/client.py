@@ -228,11 +228,11 @@ class ClientStream(XmlStream):
             if answer is not None:
                 session.nonza(answer.data)
         else:
-            work = handler(self, nonza)
-            if isinstance(work, Written):
-                self.write(work.data)
-            elif work is not None:
-                self.wait(work)
+            answer = handler(self, nonza)
+            if isinstance(answer, Written):
+                self.write(answer.data)
+            elif answer is not None:
+                self.wait(answer)
         return not self.closed
 
     def _refused(self, nonza: Nonza) -> StreamError:
