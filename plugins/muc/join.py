@@ -52,8 +52,8 @@ async def handle_join(service: RoomService, slot: RoomSlot, room: RoomState, arr
     check_join(room, request)  # before anything is read for somebody who may not join
     archive = service.rooms.archive
     await expect_duplicates(service.host, slot, archive, room.jid, who)
-    range, count = history_range(room, request)
-    history = await archive.page(room.jid.bare, range, count, backwards=True) if count else []
+    wanted, count = history_range(room, request)
+    history = await archive.page(room.jid.bare, wanted, count, backwards=True) if count else []
     await service.carry_out(slot, join(room, request, within(history, PAGE_SIZE, True)))
 
 
