@@ -502,7 +502,7 @@ async def test_a_presence_is_kept_long_so_it_is_small(server: Harness) -> None:
 async def test_strangers_names_do_not_pile_up_behind_accounts_in_use(
     server: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xmppd.hosts.host.ACCOUNTS_KEPT", 30)
+    monkeypatch.setattr("xmppd.sessions.account_cache.BOUND", 30)
     romeo = await server.login("romeo")
     for number in range(10):
         await server.login(f"juliet{number}", presence=True)
