@@ -90,7 +90,7 @@ class Reports(Plugin[Config]):
             return ()
         home = self.host.router.where(peer)
         account = await home.open_account(peer) if home is not None and home.has_accounts and peer.local else None
-        since = account.since if account is not None else None
+        since = account.created_at if account is not None else None
         entries = await self.log.page(owner, Range(ids=numbers, peer=peer.bare, low=since), self.config.messages)
         return tuple(entry.body.decode() for entry in entries)
 

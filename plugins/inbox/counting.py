@@ -76,7 +76,7 @@ class UnreadCounter:
             buffer = self.store.buffer(account)
             with buffer.in_use():
                 # Activities from here on go into the emptied buffer: reading the log need not follow them.
-                incomplete, until = owner in self.incomplete, account.began
+                incomplete, until = owner in self.incomplete, account.last_id_at_load
                 if incomplete:
                     self.incomplete.discard(owner)
                     self.caught_up.pop(owner)

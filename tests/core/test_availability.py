@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.test_delivery import Reader, bodies, enable, say
-from tests.core.test_keeping import again, resume
+from tests.core.test_snapshots import again, resume
 from tests.harness import Client, Harness, condition
 from tests.plugins.contract import folder
 from xmppd.plugin import SessionKey

@@ -436,7 +436,7 @@ async def test_with_nothing_to_look_at_it_writes_at_once(core: Core) -> None:
     scene.channel.send(b"<presence/>", 0)
     assert scene.session.delivered == 2
     await scene.release("nobody is there")
-    assert scene.account.cursor.holders == {}
+    assert scene.account.cursor.in_flight == {}
 
 
 async def test_an_acknowledgement_is_asked_for(scene: Scene) -> None:
@@ -455,7 +455,7 @@ async def test_an_acknowledgement_is_asked_for(scene: Scene) -> None:
 async def test_an_acknowledged_entry_is_delivered(scene: Scene) -> None:
     scene.channel.start()
     id = await scene.release("one")
-    assert scene.channel.pending() == [id] and scene.account.cursor.holders == {id: 1}
+    assert scene.channel.pending() == [id] and scene.account.cursor.in_flight == {id: 1}
     scene.core.clock.time += 5
     scene.acknowledge()
     assert scene.channel.pending() == [] and scene.account.cursor.is_acknowledged(id)

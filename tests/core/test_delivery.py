@@ -370,7 +370,7 @@ async def test_who_gets_much_is_asked_now_and_then(server: Harness) -> None:
 
     assert await asked(1) == 1
     assert await asked(3) == 0
-    assert len(cursor.holders) == 3
+    assert len(cursor.in_flight) == 3
     await server.advance(PAUSE)
     assert phone.pings == 2
     assert await asked(server.server.limits.queue // 4 + 1) == 1
@@ -465,7 +465,7 @@ async def test_a_client_that_does_not_acknowledge_costs_bounded_memory(server: H
     await server.quiet()
     session = server.host.accounts["juliet@localhost"].sessions["phone"]
     assert len(session.channel.queue) <= 51
-    assert len(session.account.cursor.holders) <= 51
+    assert len(session.account.cursor.in_flight) <= 51
     got: list[str] = []
     for _ in range(120):
         got += await reader.read()
@@ -909,7 +909,7 @@ async def test_a_carbon_that_waits_for_room_delivers_too(server: Harness, restar
     reader.h += 1 + len(came)  # the answer about carbons
     found = [str(each.findtext(f".//{BODY}")) for each in came]
     if restart:
-        from tests.core.test_keeping import again, resume
+        from tests.core.test_snapshots import again, resume
 
         phone.cut()
         server = await again(server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.test_delivery import Reader, enable, say
-from tests.core.test_keeping import again, befriend, resume
+from tests.core.test_snapshots import again, befriend, resume
 from tests.harness import Client, Element, FakeClock, Harness
 from tests.plugins.muc.people import ROOM, tavern
 from xmppd.jid import JID

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.test_delivery import enable
-from tests.core.test_keeping import resume
+from tests.core.test_snapshots import resume
 from tests.harness import Client, Harness
 from tests.plugins.muc.people import ROOM, admin, configure, join, tavern
 from tests.plugins.test_push import NEVER, answer, bookmark, enabling, fields

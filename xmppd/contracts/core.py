@@ -52,7 +52,7 @@ class Account(Protocol):
         ...
 
     @property
-    def since(self) -> int:
+    def created_at(self) -> int:
         """When it was made, in microseconds since 1970 UTC. What is older and bears its name is somebody else's."""
         ...
 
@@ -67,7 +67,7 @@ class Account(Protocol):
         ...
 
     @property
-    def began(self) -> int:
+    def last_id_at_load(self) -> int:
         """The last id of its log before the account came into memory."""
         ...
 

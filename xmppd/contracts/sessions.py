@@ -102,8 +102,8 @@ class PresenceRules(Protocol):
     """RFC 6121 sections 3 and 4: who learns of whose presence. Provided by the presence plugin.
 
     The core does the rest, also for a provider that does nothing: it checks the priority, remembers presence and
-    priority in the session, tells AVAILABLE and SHOWN behind `broadcast`, and sends a session that has come what is
-    owed to its account (docs/explanation/delivery.md).
+    priority in the session, tells AVAILABLE and SHOWN behind `broadcast`, and starts the delivery of the account's
+    messages to the session (docs/explanation/delivery.md).
     """
 
     def broadcast(self, session: Session, stanza: Stanza, before: Stanza | None) -> None:

@@ -22,8 +22,10 @@ CURSOR: Final = "cursor"
 
 LONG: Final = 32
 """Stanzas of a queue that is written whenever one was added."""
+REFUSED: Final = 60.0
+"""Seconds until a cursor that the store has refused is written again."""
 MERGED: Final = 100
-"""Entries that are read at once to see which settled ones follow each other."""
+"""Entries that are read at once to see which acknowledged ones follow each other."""
 
 
 class CursorWriter:
@@ -39,7 +41,7 @@ class CursorWriter:
         self.log = host.storage.log(LOG)
         self.soon = host.storage.write_behind(self.QUIET)
         self.forgotten: dict[DeliveryCursor, set[int]] = {}
-        """Hidden entries that were delivered and are to be deleted."""
+        """Transient entries that are acknowledged and to be deleted."""
         self._late: set[DeliveryCursor] = set()
         self._merging: set[DeliveryCursor] = set()
 
@@ -48,12 +50,12 @@ class CursorWriter:
         self.soon.note(cursor, CursorMove(self, cursor))
 
     def forget(self, cursor: DeliveryCursor, id: int) -> None:
-        """A hidden entry was delivered: delete it."""
+        """A transient entry was acknowledged: delete it."""
         self.forgotten.setdefault(cursor, set()).add(id)
         self.touched(cursor)
 
     def merge(self, cursor: DeliveryCursor) -> None:
-        """Much of it is settled behind something that is not: the log says what follows each other."""
+        """Make ranges of what is acknowledged behind something that is not: the log says what follows each other."""
         if cursor not in self._merging and not self.host.server.stopping:
             self._merging.add(cursor)
             self.host.background.spawn(self._merge(cursor), f"merge {cursor.account.bare}")
@@ -61,7 +63,7 @@ class CursorWriter:
     async def _merge(self, cursor: DeliveryCursor) -> None:
         account = cursor.account
         after = cursor.unmerged()
-        until = min(account.released, max(cursor.settled, default=0))
+        until = min(account.released, max(cursor.acknowledged, default=0))
         try:
             while after < until:
                 wanted = Range(after=after, high=until, flags=Flags.INCOMING)
@@ -70,10 +72,10 @@ class CursorWriter:
                 cursor.merge(after, end, [entry.id for entry in page])
                 after = end
         except StorageUnavailable:
-            log.warning("cannot read what is settled for %s: the store is away", account.bare)
+            log.warning("cannot read the log of %s, to shorten its cursor: the store is away", account.bare)
         finally:
             self._merging.discard(cursor)
-            cursor.merge_at = max(MANY, 2 * len(cursor.settled))
+            cursor.merge_at = max(MANY, 2 * len(cursor.acknowledged))
 
     def later(self, cursor: DeliveryCursor) -> None:
         """Something of it is not worth being written now."""
@@ -94,36 +96,36 @@ class CursorWriter:
         await self.soon.flush()
 
     def overflow(self, session: Session) -> None:
-        """More than may be held for a client that does not read, and none of it can be dropped."""
+        """End a session: more waits for its client than may, and none of it can be dropped."""
         session.host.server.counts.overflows += 1
         log.warning("%s does not read: the session ends", session.jid)
         session.host.server.session_manager.end(session, "resource-constraint")
 
 
 class CursorMove:
-    """A `Note` of the store: one mailbox, as it is when it is written. Its records are absolute, so a lost one only
+    """A `Note` of the store: one cursor, as it is when it is written. Its records are absolute, so a lost one only
     repeats a delivery. Cursor and traces go together: what a newer trace does not name any more is in the cursor."""
 
-    __slots__ = ("cursor", "cursor_writer", "gone", "traced")
+    __slots__ = ("cursor", "cursor_writer", "deleted", "traced")
 
     def __init__(self, cursor_writer: CursorWriter, cursor: DeliveryCursor) -> None:
         self.cursor_writer = cursor_writer
         self.cursor = cursor
-        self.gone: tuple[int, ...] = ()
+        self.deleted: tuple[int, ...] = ()
         self.traced: list[Channel] = []
 
     def writes(self) -> list[Write]:
         cursor_writer, cursor = self.cursor_writer, self.cursor
         account = cursor.account
         moved, cursor.dirty = cursor.dirty, False
-        self.gone, self.traced = tuple(cursor_writer.forgotten.get(cursor, ())), []
+        self.deleted, self.traced = tuple(cursor_writer.forgotten.get(cursor, ())), []
         if not account.alive:
             return []
         writes: list[Write] = []
         if moved:
             writes.append(cursor_writer.cursors.put(account.bare, "", cursor.record()))
-        if self.gone:
-            writes.append(cursor_writer.log.delete(account.bare, self.gone))
+        if self.deleted:
+            writes.append(cursor_writer.log.delete(account.bare, self.deleted))
         for session in account.sessions.values():
             channel = session.channel
             if channel.untraced and channel.trace is not None and self._worth(channel):
@@ -144,13 +146,16 @@ class CursorMove:
         return True
 
     def stored(self) -> None:
-        left = self.cursor_writer.forgotten.get(self.cursor)  # the batch before may have deleted the same
-        if left is not None:
-            left.difference_update(self.gone)
-            if not left:
+        forgotten = self.cursor_writer.forgotten.get(self.cursor)  # the batch before may have deleted the same
+        if forgotten is not None:
+            forgotten.difference_update(self.deleted)
+            if not forgotten:
                 del self.cursor_writer.forgotten[self.cursor]
 
     def failed(self, again: bool) -> None:
-        self.cursor.dirty = True
+        cursor_writer, cursor = self.cursor_writer, self.cursor
+        cursor.dirty = True
         for channel in self.traced:
             channel.untraced = True
+        if not again:  # who is dirty notes nothing, so nobody else would
+            cursor_writer.host.clock.call_later(REFUSED, lambda: cursor_writer.touched(cursor))

@@ -137,7 +137,7 @@ class PingAcknowledger:
 
     def stream_closed(self) -> None:
         """It closes its stream. Who does takes what still comes until the other side has closed, too (RFC 6120
-        section 4.4), so this answers the ping. What the socket has not taken yet stays owed."""
+        section 4.4), so this answers the ping. What the socket has not taken yet is not acknowledged."""
         self._acknowledge(self._asked)
         self._asked = []
         self._acknowledge_taken()

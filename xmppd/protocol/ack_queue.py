@@ -58,16 +58,16 @@ class OutboundQueue:
             raise HandledTooHigh(h, self.sent % WRAP)
         self.acknowledged += new
         pop = self.items.popleft
-        stamps: list[int] = []
+        log_ids: list[int] = []
         freed = 0
         for _ in range(new):
             data, log_id, _ = pop()
             freed += len(data)
             if log_id:
-                stamps.append(log_id)
+                log_ids.append(log_id)
         self.size -= freed
         self.share.give(freed)
-        return stamps
+        return log_ids
 
     def unacknowledged(self) -> Iterator[tuple[bytes, int]]:
         """What is to be sent again, and when it was accepted."""

@@ -84,7 +84,7 @@ class Router:
         if host is None or not host.has_accounts or not sender.local:
             return 0
         account = host.account(sender.bare)
-        return account.since if account is not None else NEVER
+        return account.created_at if account is not None else NEVER
 
     # ---- from a client
 

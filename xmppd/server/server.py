@@ -249,7 +249,7 @@ class Server:
         await self.listeners.close(self.limits.stop_time)
         for host in self.hosts.values():
             await host.background.settle(ending.within)
-        await ending.step(self.snapshots.keep(), "the sessions that can be resumed")
+        await ending.step(self.snapshots.store(), "the sessions that can be resumed")
         for session in list(self.session_manager.detached):
             self.session_manager.end(session)
         for host, name in reversed(self._started):

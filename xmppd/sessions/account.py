@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 class Account:
-    """Loaded by `Host.open_account`, kept while a session is bound, otherwise as long as there is room."""
+    """Loaded by `Host.open_account`; stays in memory while a session is bound, else as long as there is room."""
 
     __slots__ = (
         "alive",
         "bare",
-        "began",
         "bucket",
+        "created_at",
         "cursor",
         "host",
         "incarnation",
         "jid",
         "last_id",
+        "last_id_at_load",
         "pool",
         "released",
         "sessions",
-        "since",
     )
 
     def __init__(self, host: Host, jid: JID, last_id: int, stored: StoredAccount) -> None:
         self.host = host
         self.jid = jid
         self.bare = jid.bare
-        self.since = int(stored.created * 1_000_000)
+        self.created_at = int(stored.created * 1_000_000)
         """When it was made, in microseconds since 1970 UTC. What is older and bears its name was said or made by
         somebody who had the name before."""
         self.incarnation = stored.incarnation
@@ -48,7 +48,7 @@ class Account:
         """Bound sessions by resource, attached or detached."""
         self.last_id = last_id
         """The last id that was given."""
-        self.began = last_id
+        self.last_id_at_load = last_id
         """The last id that was given before the account came into memory."""
         self.released = last_id
         """Up to this id the log is committed and released. What lies behind it is still on its way: it is not shown to
@@ -66,7 +66,7 @@ class Account:
         self.sessions[session.resource] = session
 
     def remove(self, session: Session) -> None:
-        """A session is gone."""
+        """A session has ended."""
         del self.sessions[session.resource]
 
     def next_id(self) -> int:

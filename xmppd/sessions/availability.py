@@ -1,6 +1,6 @@
 """When a session is there: its presence without `to` (RFC 6121 section 4), as far as it is the core's matter.
 
-The core remembers presence and priority and sends what is owed to a session that has come; who else learns of it is
+The core remembers presence and priority and starts the delivery to a session that has come; who else learns of it is
 for the provider of `contracts.sessions.PRESENCE`. So messages are delivered whatever that one does.
 """
 
@@ -36,7 +36,7 @@ def priority_of(stanza: Stanza) -> int:
 
 
 def appear(session: Session, stanza: Stanza) -> None:
-    """It has sent available presence (sections 4.2 and 4.4): others are told, then it is sent what is owed."""
+    """It has sent available presence (sections 4.2 and 4.4): others are told, then it catches up."""
     before, served = session.presence, session.served
     session.presence, session.priority = stanza, priority_of(stanza)
     host = session.host

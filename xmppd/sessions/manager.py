@@ -96,7 +96,7 @@ class SessionManager:
         session.host.tell(SESSION_RESTORED, session)
 
     def end(self, session: Session, condition: str = "", text: str = "") -> None:
-        """For good: tell who saw it, give back what it had not acknowledged."""
+        """End a session for good: tell who saw it, requeue what it had not acknowledged."""
         if session.ended:
             return
         account = session.account
@@ -115,11 +115,11 @@ class SessionManager:
                 stream.end(condition, text)
             else:
                 stream.close()
-        self._give_back(session)
+        self._requeue(session)
         account.host.tell(SESSION_ENDED, session)
         session.channel.share.close()
 
-    def _give_back(self, session: Session) -> None:
+    def _requeue(self, session: Session) -> None:
         """What it did not acknowledge waits, or goes to the sessions that have not got it (XEP-0198 section 4)."""
         account, channel = session.account, session.channel
         account.cursor.unmark_in_flight(channel.pending())
@@ -143,7 +143,7 @@ class SessionManager:
     def make_room(self, pool: Pool) -> None:
         """More waits in memory than the process may hold, or one account: the sessions that hold most and whose clients
         have not read for the longest time end, of the accounts that hold most, until a quarter is free. What is in a
-        log is owed as before; the others' clients start afresh."""
+        log is pending as before; the others' clients start afresh."""
         memory = self.server.memory
         whole = pool is memory
         pool.pressed = False

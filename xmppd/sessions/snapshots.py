@@ -1,4 +1,4 @@
-"""Sessions outlive their process: kept at a graceful stop, there again at the next start
+"""Sessions outlive their process: stored at a graceful stop, there again at the next start
 (docs/explanation/delivery.md).
 
 Nobody who sees such a session is told of either; its client resumes it as if only the connection had been lost.
@@ -44,45 +44,47 @@ class SessionSnapshot:
 class SessionSnapshots:
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.kept = server.storage.map("session", SessionSnapshot)
+        self.stored = server.storage.map("session", SessionSnapshot)
 
     # ---- at the stop
 
-    async def keep(self) -> None:
+    async def store(self) -> None:
         """Store all detached sessions; they end here without a word. Raises StorageUnavailable."""
         server = self.server
         sessions = list(server.session_manager.detached)
         for session in sessions:
             await server.router.until_idle(session.lane)
         for some in _chunks(sessions):
-            await self._keep(some)
+            await self._store(some)
         if sessions:
             log.info("%d sessions wait for their clients", len(sessions))
 
-    async def _keep(self, sessions: list[Session]) -> None:
-        """One that the store refuses is not kept; it ends like any other, and what it was owed is in the log."""
-        writes: list[Write] = [self.kept.put(each.account.bare, each.resource, self._record(each)) for each in sessions]
+    async def _store(self, sessions: list[Session]) -> None:
+        """Store some. One that the store refuses ends like any other: what it did not acknowledge is in the log."""
+        writes: list[Write] = [
+            self.stored.put(each.account.bare, each.resource, self._record(each)) for each in sessions
+        ]
         try:
             await self.server.storage.commit(writes)
         except DataError:
             if len(sessions) == 1:
-                log.exception("%r cannot be kept", sessions[0])
+                log.exception("%r cannot be stored", sessions[0])
                 return
             for session in sessions:
-                await self._keep([session])
+                await self._store([session])
             return
         for session in sessions:
             self.server.session_manager.leave(session)
 
     def _record(self, session: Session) -> SessionSnapshot:
-        left = self.server.session_manager.detached[session] - self.server.clock.monotonic()
+        remaining = self.server.session_manager.detached[session] - self.server.clock.monotonic()
         presence = session.presence
         keys = {name: SessionKey.known.get(name) for name in session.values or {}}
         values = {
             name: msgspec.to_builtins(session[key]) for name, key in keys.items() if key is not None and key.durable
         }
         return SessionSnapshot(
-            until=session.host.clock.now() + left,
+            until=session.host.clock.now() + remaining,
             resumable=session.resumable,
             received=session.received,
             priority=session.priority,
@@ -96,7 +98,7 @@ class SessionSnapshots:
     async def restore(self, host: Host) -> None:
         """Bring back the sessions of a host. Raises StorageUnavailable."""
         after, count = "", 0
-        while owners := await self.kept.owners(host.domain, after):
+        while owners := await self.stored.owners(host.domain, after):
             for owner in owners:
                 count += await self._restore_account(host, owner)
             after = owners[-1]
@@ -104,23 +106,23 @@ class SessionSnapshots:
             log.info("%d sessions of %s wait for their clients", count, host.domain)
 
     async def _restore_account(self, host: Host, owner: str) -> int:
-        found = await self.kept.read_all(owner)
+        found = await self.stored.read_all(owner)
         account = await host.open_account(JID.of(owner.rpartition("@")[0], host.domain))
         count = 0
         for resource, record in found.items():
-            left = min(record.until - host.clock.now(), float(record.resumable))  # the clock may have been set
-            if account is None or left <= 0 or resource in account.sessions:
+            remaining = min(record.until - host.clock.now(), float(record.resumable))  # the clock may have been set
+            if account is None or remaining <= 0 or resource in account.sessions:
                 continue
             try:
                 session = Session(account, account.jid.with_resource(resource))
                 _fill(session, record)
             except (MalformedJid, ValueError, msgspec.ValidationError):
-                log.exception("a kept session of %s cannot be read: its client signs in anew", owner)
+                log.exception("a stored session of %s cannot be read: its client signs in anew", owner)
                 continue
-            self.server.session_manager.restore(session, left)
+            self.server.session_manager.restore(session, remaining)
             count += 1
         # From here on a crash ends them; what a client then needs to know is in the counts of XEP-0198.
-        await self.server.storage.commit([self.kept.clear(owner)])
+        await self.server.storage.commit([self.stored.clear(owner)])
         return count
 
 

@@ -10,7 +10,7 @@ from plugins.muc.model import Affiliation, AffiliationRecord, Effect, Role
 from plugins.muc.occupancy import update_presence
 from plugins.muc.room import RoomState
 from tests.core.test_delivery import enable
-from tests.core.test_keeping import again
+from tests.core.test_snapshots import again
 from tests.harness import Harness
 from tests.plugins.muc.people import ROOM as TAVERN
 from tests.plugins.muc.people import join, tavern

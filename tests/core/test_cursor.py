@@ -1,4 +1,4 @@
-"""What is owed to an account, kept small whatever one device leaves behind (docs/explanation/delivery.md)."""
+"""The delivery cursor stays small whatever one device leaves behind (docs/explanation/delivery.md)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import xmppd.delivery.cursor as module
+from tests.core.test_budget import session
 from tests.core.test_delivery import Reader, bodies, enable, restarted, say
-from tests.core.test_memory import session
 from tests.harness import Harness
 from xmppd.delivery.cursor import CursorRecord, DeliveryCursor
 from xmppd.delivery.cursor_writer import LOG
@@ -109,7 +109,7 @@ def test_merging_changes_nothing_but_the_form(seed: int) -> None:
     for place, id in enumerate(order):
         cursor.acknowledge((id,))
         if place % 50 == 49:
-            after, until, step = cursor.unmerged(), max(cursor.settled, default=0), random.randrange(1, 60)
+            after, until, step = cursor.unmerged(), max(cursor.acknowledged, default=0), random.randrange(1, 60)
             while after < until:
                 page = [id for id in ids if after < id <= until][:step]
                 end = page[-1] if len(page) == step else until
@@ -135,6 +135,6 @@ def test_too_many_ranges_are_given_up_from_the_oldest(monkeypatch: pytest.Monkey
     cursor.restore(CursorRecord(0), 100)
     cursor.acknowledge(range(2, 101, 2))
     cursor.merge(0, 100, list(range(1, 101)))
-    assert len(cursor.ranges) == 10 and not cursor.settled
+    assert len(cursor.ranges) == 10 and not cursor.acknowledged
     assert cursor.first_pending == 1
     assert [id for id in range(1, 101) if not cursor.is_pending(id)] == list(range(82, 101, 2))
