@@ -104,10 +104,10 @@ class Stream:
     def close(self) -> None:
         self.closed = True
 
-    def relieved(self) -> None:
+    def read_on(self) -> None:
         self.reliefs += 1
 
-    def answered(self, size: int) -> None:
+    def count_unread(self, size: int) -> None:
         self.answered_size += size
 
 

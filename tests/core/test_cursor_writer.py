@@ -173,6 +173,6 @@ async def test_a_cursor_that_could_not_be_stored_is_stored_later(
     core.backend.fail(error)
     await core.advance(QUIET)
     account.cursor.reads_archive("tablet")
-    await core.advance(module.REFUSED)
+    await core.advance(module.REFUSED + 2 * QUIET)
     record = await stored(core, account)
     assert record is not None and record.readers == ("phone", "tablet")

@@ -1,5 +1,4 @@
-"""The handlers of a host's plugins: by hook, by payload of an IQ, by stream-level element, by route of HTTP; and how they
-are asked."""
+"""The handlers of a host: by hook, payload of an IQ, stream-level element and HTTP route; how they are asked."""
 
 from __future__ import annotations
 
