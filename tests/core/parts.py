@@ -72,7 +72,7 @@ class Stream:
     """A client's stream: `written` is what its session sent, until `taken`."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.secure, self.peer, self.piled = True, "127.0.0.1", 0
+        self.secure, self.peer, self.inbox_size = True, "127.0.0.1", 0
         self.last_read = clock.monotonic()
         self.written: list[bytes] = []
         self.ended: tuple[str, str] | None = None

@@ -101,7 +101,7 @@ def test_what_waits_for_its_commit_is_charged_to_the_account_and_the_process(bou
     session.taken = 1500
     session.weigh()
     assert memory.incoming == pool.incoming == 1500
-    bound.stream.piled = 7
+    bound.stream.inbox_size = 7
     session.settled()
     assert session.charged == memory.incoming == pool.incoming == 0
     assert session.taken == 7, "what is read and not even parsed counts on"
