@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -12,7 +14,7 @@ import pytest
 from xmppd.contracts.http import HttpError, HttpRequest, HttpResponse, HttpRoute
 from xmppd.errors import StorageUnavailable
 from xmppd.memory.budget import MemoryBudget
-from xmppd.net import http_server
+from xmppd.net import http_connection, http_server
 from xmppd.net.engine import Engine, Timing
 from xmppd.net.http_routes import Match, RouteTable, match, split_path
 from xmppd.net.http_server import HttpBounds, HttpServer
@@ -317,7 +319,7 @@ async def test_a_connection_without_requests_is_closed() -> None:
 
 
 async def test_a_client_that_does_not_take_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "TAKE_TIME", 0.2)
+    monkeypatch.setattr(http_connection, "TAKE_TIME", 0.2)
     async with running() as place:
         _, writer = await asyncio.open_connection("127.0.0.1", place.listener.port, limit=1000)
         writer.write(GET % b"/large")
@@ -374,3 +376,12 @@ async def test_a_client_that_leaves_in_the_middle_of_a_body(caplog: pytest.LogCa
         peer.writer.close()
         await until(lambda: not place.server.connections)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_aiohttp_is_loaded_by_who_listens_for_http() -> None:
+    """8 MiB, which a server without such a listener does not pay."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, xmppd.cli.run; print('aiohttp' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert told == "False\n"

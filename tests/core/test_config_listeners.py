@@ -1,0 +1,56 @@
+"""Listeners in the configuration: each kind has options of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from xmppd.config import ClientListenerConfig, ConfigError, HttpListenerConfig, ServerConfig, effective, parse_config
+from xmppd.config.doc import server_markdown
+
+
+def configured(listeners: str, more: str = "") -> ServerConfig:
+    return parse_config(f"hosts: {{example.org: {{}}, localhost: {{}}}}\nlisteners: {listeners}\n{more}", "c.yaml")
+
+
+def test_the_kind_chooses_the_options() -> None:
+    config = configured("[{}, {kind: client, port: 1}, {kind: http, hosts: [EXAMPLE.org], paths: [/a]}]")
+    assert [type(each) for each in config.listeners] == [ClientListenerConfig, ClientListenerConfig, HttpListenerConfig]
+    assert [(each.kind, each.port) for each in config.listeners] == [("client", 5222), ("client", 1), ("http", 5281)]
+    assert parse_config(effective(config)).listeners == config.listeners
+    assert "`listeners[]`, kind `http`" in server_markdown()
+
+
+@pytest.mark.parametrize(
+    ("listener", "said"),
+    [
+        ("{kind: htp}", "c.yaml:2: listeners[0].kind: unknown kind; did you mean 'http'?"),
+        ("{kind: [http]}", "c.yaml:2: listeners[0].kind: expected a word, got a list"),
+        ("{kind: http, tls: starttls}", "c.yaml:2: listeners[0].tls: expected 'direct' or 'none', got"),
+        ("{kind: http, channel_binding: any}", "c.yaml:2: listeners[0].channel_binding: unknown option; known here: "),
+        ("{paths: [/a]}", "c.yaml:2: listeners[0].paths: unknown option; known here: "),
+        ("{kind: http, tls: none, address: '::'}", "c.yaml:2: listeners[0].tls: 'none' is for loopback addresses"),
+        ("{kind: http, address: nowhere}", "c.yaml:2: listeners[0].address: expected an IP address"),
+        ("{kind: http, paths: [metrics]}", "c.yaml:2: listeners[0].paths[0]: expected a path such as '/metrics'"),
+        ("{kind: http, hosts: [exampel.org]}", "c.yaml:2: listeners[0].hosts[0]: unknown host; did you mean"),
+        ("{port: 5281}, {kind: http}", "c.yaml:2: listeners[1]: 127.0.0.1 port 5281 is taken by listeners[0]"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(listener: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configured(f"[{listener}]")
+    assert str(caught.value).startswith(said)
+
+
+def test_plain_http_elsewhere_is_said_in_words() -> None:
+    (listener,) = configured("[{kind: http, tls: none, address: '::', plain_anywhere: true}]").listeners
+    assert isinstance(listener, HttpListenerConfig)
+
+
+def test_the_option_metrics_is_such_a_listener() -> None:
+    config = configured("[{}]", "metrics: {address: 192.0.2.1, port: 9090}")
+    _, listener = config.every_listener
+    assert isinstance(listener, HttpListenerConfig)
+    assert (listener.address, listener.port, listener.tls) == ("192.0.2.1", 9090, "none")
+    assert listener.paths == ("/metrics",)
+    assert (config.listener_place(0), config.listener_place(1)) == (("listeners", 0), ("metrics", "port"))
+    assert configured("[{}]").every_listener == configured("[{}]").listeners
