@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import StorageUnavailable, StreamError
 from ..protocol.header import LANG, language, speaks_version_1
@@ -58,6 +58,9 @@ class XmlStream(ABC):
         "waiting",
         "write",
     )
+
+    version: ClassVar[str] = "1.0"
+    """Of XMPP. "": the streams of before there were versions, and so no features (XEP-0114)."""
 
     def __init__(self, runtime: StreamRuntime, framing: Framing, limits: Limits) -> None:
         self.runtime = runtime
@@ -298,6 +301,9 @@ class XmlStream(ABC):
     def _empty_inbox(self) -> None:
         inbox = self.inbox
         while inbox and not self.waiting:
+            if self.closed:
+                inbox.clear()
+                break
             item = inbox.popleft()
             if isinstance(item, StreamError):
                 self.fail(item)
@@ -342,18 +348,25 @@ class XmlStream(ABC):
         self.header_received(attributes)
         self.lang = language(attributes)
         self._write_header(attributes)
-        if not speaks_version_1(attributes):
-            raise StreamError("unsupported-version")
-        self.send_features()
+        if self.version:
+            if not speaks_version_1(attributes):
+                raise StreamError("unsupported-version")
+            self.send_features()
 
     def _write_header(self, attributes: Mapping[str, str]) -> None:
         """Answer a header with these attributes."""
-        answer = {"from": self.domain, "id": token_urlsafe(16), "version": "1.0", LANG: "en"}
+        answer = {"from": self.domain, "id": self.make_id(), "version": self.version, LANG: "en"}
+        if not self.version:
+            del answer["version"]
         claimed = attributes.get("from")
         if claimed:
             answer["to"] = claimed
         self.opened = True
         self.write(self.framing.header(answer))
+
+    def make_id(self) -> str:
+        """The id of a new stream (section 4.7.3)."""
+        return token_urlsafe(16)
 
     def send_features(self) -> None:
         """Tell what can be negotiated now."""

@@ -20,7 +20,7 @@ class State(enum.Enum):
     """Nobody else can read along; not signed in."""
     SIGNED_IN = "signed-in"
     BOUND = "bound"
-    """It has a session."""
+    """It has a session, and every stanza goes to the router."""
     CLOSED = "closed"
 
 
@@ -52,11 +52,9 @@ class Rules:
     elements: Mapping[str, Step] = field(default_factory=dict)
     """Elements that are no stanzas, by "namespace|name" or by namespace."""
     requests: Mapping[str, Step] = field(default_factory=dict)
-    """IQs by the "namespace|name" of their payload."""
+    """Before a session is bound: IQs by the "namespace|name" of their payload."""
     plugins: str = ""
     """The state by which plugins handle other elements (`xmppd.plugin.nonza`) and add features; "": none may."""
-    stanzas: bool = False
-    """Every stanza is taken."""
     otherwise: str = "not-authorized"
     """The stream error for other elements (RFC 6120 section 4.9.3); for other stanzas it is not-authorized."""
 
@@ -84,7 +82,6 @@ TABLE: Final[Mapping[State, Rules]] = {
     State.BOUND: Rules(
         next={Event.ENDED: State.CLOSED},
         plugins="bound",
-        stanzas=True,
         otherwise="unsupported-stanza-type",
     ),
     State.CLOSED: Rules(next={}),
