@@ -165,8 +165,7 @@ class Blocking(Plugin[Config]):
         blocked = self.blocked.get(owner)
         if not blocked or stanza.sender is None:
             return None
-        home = self.host.router.where(stanza.sender)
-        person = home is not None and home.has_accounts
+        person = self.host.router.routes.serves_accounts(stanza.sender.domain)
         speakers = (stanza.sender,) if person else _speakers(stanza)
         if not any(matches(blocked, each) and not self._never(owner, each) for each in speakers):
             return None

@@ -127,7 +127,7 @@ class ServiceDiscovery(Plugin[Config]):
         """The service hosts below this domain, and those below no domain with accounts."""
         if ask.node or ask.account is not None or not self.host.has_accounts:
             return
-        hosts = self.host.server.hosts.values()
+        hosts = list(self.host.router.routes.hosts())
         homes = [host.domain for host in hosts if host.has_accounts]
         for host in hosts:
             if not host.has_accounts:

@@ -69,8 +69,8 @@ class ExternalServices(Plugin[Config]):
 
     def _check(self, request: Request) -> None:
         """Traffic costs money: only for our own people."""
-        home = self.host.router.where(request.sender)
-        if home is None or not home.has_accounts or not request.sender.local:
+        sender = request.sender
+        if not sender.local or not self.host.router.routes.serves_accounts(sender.domain):
             raise ServiceUnavailable()
 
     def _shown(self, service: ServiceConfig) -> Element:

@@ -88,8 +88,7 @@ class Reports(Plugin[Config]):
         numbers = tuple(found for id in ids if (found := log_id(id)) is not None)[: self.config.messages]
         if not numbers:
             return ()
-        home = self.host.router.where(peer)
-        account = await home.open_account(peer) if home is not None and home.has_accounts and peer.local else None
+        account = await self.host.router.routes.open_account(peer)
         since = account.created_at if account is not None else None
         entries = await self.log.page(owner, Range(ids=numbers, peer=peer.bare, low=since), self.config.messages)
         return tuple(entry.body.decode() for entry in entries)

@@ -70,7 +70,7 @@ class Retraction(Plugin[NoConfig]):
         id, sender = retracted_id(stanza), stanza.sender
         if sender is None or not id or id == stanza.id:
             return None
-        since = self.host.router.since(sender)
+        since = self.host.router.routes.since(sender)
         return PendingRetraction(sender.bare, id, stanza.id, came=True, since=since, occupant=occupant_id(stanza))
 
     async def _find(self, owner: str, pending: PendingRetraction) -> Entry | None:

@@ -69,7 +69,7 @@ class StableIds(Plugin[NoConfig]):
             elements = stanza.xml.iterchildren(f"{{{SID_NS}}}stanza-id")
             found = [jid for element in elements if (jid := _parsed(element.get("by"))) is not None]
             names = frozenset(jid.bare for jid in found)
-            ours = frozenset(jid.bare for jid in found if self.host.router.where(jid) is not None)
+            ours = frozenset(jid.bare for jid in found if self.host.router.routes.is_local(jid.domain))
             self._read = (stanza, names, ours)
         return names, ours
 

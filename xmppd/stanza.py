@@ -24,6 +24,10 @@ class Kind(enum.IntEnum):
     IQ = 2
 
 
+SUBSCRIPTIONS: Final = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
+"""Types of presence that change a subscription (RFC 6121 section 3)."""
+
+
 NAMES = ("message", "presence", "iq")
 
 

@@ -85,10 +85,8 @@ def conversation_of(host: Host, stanza: Stanza, peer: str, resource: str) -> str
     """The conversation that a message belongs to: the bare address, in rooms the occupant's (private messages)."""
     if not resource or stanza.type != "chat":
         return peer
-    if ROOM_MARK not in stanza.tags:
-        home = host.router.hosts.get(peer.partition("@")[2])
-        if home is None or home.find(ROOMS) is None:
-            return peer
+    if ROOM_MARK not in stanza.tags and host.router.routes.service(peer.partition("@")[2], ROOMS) is None:
+        return peer
     return f"{peer}/{resource}"
 
 

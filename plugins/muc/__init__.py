@@ -18,7 +18,8 @@ from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.rooms import ROOMS
-from xmppd.contracts.routing import ENTITIES, Arrival
+from xmppd.contracts.routes import Arrival
+from xmppd.contracts.routing import ENTITIES
 from xmppd.contracts.sessions import RESTORED
 from xmppd.errors import StanzaError
 from xmppd.plugin import JID, HostType, Kind, Plugin, Stanza, Xep, on

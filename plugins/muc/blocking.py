@@ -13,28 +13,28 @@ from xmppd.jid import JID
 from xmppd.plugin import Host
 from xmppd.stanza import Stanza
 
-from .model import Occupant
 from .room import RoomState
 
 
-def _target(host: Host, room: RoomState, to: JID) -> tuple[Occupant, Host] | None:
-    """Finds the occupant that is addressed and its host; None if there is none, or none of this server."""
+def _target(host: Host, room: RoomState, to: JID) -> JID | None:
+    """Returns the address of the occupant that is addressed; None if there is none, or none of this server."""
     target = room.occupant_named(to.resource) if to.resource else None
-    home = host.router.where(target.latest.jid) if target is not None else None
-    return (target, home) if target is not None and home is not None else None
+    if target is None or not host.router.routes.serves_accounts(target.latest.jid.domain):
+        return None
+    return target.latest.jid
 
 
 def is_blocklist_loaded(host: Host, room: RoomState, to: JID) -> bool:
     """Whether the block list of the addressed occupant is in memory."""
     found = _target(host, room, to)
-    return found is None or found[1].ready(found[0].bare)
+    return found is None or host.router.routes.is_loaded(found)
 
 
 async def load_blocklist(host: Host, room: RoomState, to: JID) -> None:
     """Loads the block list of the addressed occupant. Raises StorageUnavailable."""
     found = _target(host, room, to)
     if found is not None:
-        await found[1].open_account(found[0].latest.jid)
+        await host.router.routes.open_account(found)
 
 
 def check_blocklists(host: Host, room: RoomState, who: JID, stanza: Stanza) -> None:
@@ -55,6 +55,6 @@ def check_blocklists(host: Host, room: RoomState, who: JID, stanza: Stanza) -> N
 
 def _blocks(host: Host, owner: JID, other: JID) -> bool:
     """Whether an account of this server, whose block list is in memory, blocks a JID."""
-    home = host.router.where(owner)
-    blocklist = home.find(BLOCKLIST) if home is not None and home.ready(owner.bare) else None
+    routes = host.router.routes
+    blocklist = routes.service(owner.domain, BLOCKLIST) if routes.is_loaded(owner) else None
     return blocklist is not None and blocklist.blocks(owner.bare, other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import ItemNotFound, JidMalformed, NotAllowed, ResourceConstraint
 from xmppd.jid import JID
 
@@ -40,7 +40,7 @@ def check_may_create(service: RoomService, who: JID) -> None:
     if who.bare in service.host.admins:
         return
     create = service.settings.create
-    is_local = service.host.router.where(who) is not None
+    is_local = service.host.router.routes.is_local(who.domain)
     if create == "admins" or (create == "local" and not is_local):
         raise NotAllowed("you may not make rooms here")
     if service.rooms.made_by[who.bare] >= service.settings.rooms_per_user:

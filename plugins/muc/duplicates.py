@@ -30,14 +30,13 @@ MOST: Final = 2000
 async def expect_duplicates(host: Host, slot: RoomSlot, archive: Log, room: JID, who: JID) -> None:
     """Loads what may come again of somebody who joins after its stream broke. Raises StorageUnavailable."""
     slot.resendable.pop(who.full, None)
-    home = host.router.where(who)
-    resends = home.find(RESENDS) if home is not None else None
+    resends = host.router.routes.service(who.domain, RESENDS)
     if resends is None or not resends.expects(who.bare):
         return
     last = await latest(archive, room.bare, Range(flags=int(Flags.GROUP)), LEAST, MINUTES * 60_000_000, MOST)
     author = f"jid='{quoted(who.bare)}/".encode()
     acknowledged = dict(resends.last_acknowledgements(who.bare))
-    since = host.router.since(who)
+    since = host.router.routes.since(who)
     own = (entry for entry in last if entry.id >= since and author in entry.body)
     found = RecentMessages(own, partial(_unacknowledged, acknowledged))
     if found:

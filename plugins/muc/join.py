@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, JidMalformed
 from xmppd.jid import JID
 from xmppd.stanza import Stanza, parse_stanza

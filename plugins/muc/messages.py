@@ -7,7 +7,7 @@ from typing import Final
 
 from xmppd.contracts.expiry import EPHEMERAL_TAG, EXPIRY
 from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, RoomSaid
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import BadRequest
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
@@ -94,7 +94,7 @@ def handle_groupchat(service: RoomService, slot: RoomSlot, room: RoomState, arri
     arrival.then(lambda: _tell_account_hosts(service, event))
     retracted = retracted_id(stanza)
     if retracted:
-        pending = PendingRetraction(who.bare, retracted, out.id, since=host.router.since(who))
+        pending = PendingRetraction(who.bare, retracted, out.id, since=host.router.routes.since(who))
         _retract(service, room.jid.bare, arrival, pending, event.id)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import BadRequest
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
@@ -43,8 +43,7 @@ async def _is_for_local_account(service: RoomService, effect: Effect) -> bool:
     to = effect.stanza.to
     if not isinstance(effect, Send) or effect.stanza.kind is not Kind.MESSAGE or to is None:
         return False
-    home = service.host.router.where(to)
-    return home is not None and await home.open_account(to) is not None
+    return await service.host.router.routes.open_account(to) is not None
 
 
 def decide_message(room: RoomState, who: JID, stanza: Stanza) -> Plan:

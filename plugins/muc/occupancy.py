@@ -5,7 +5,7 @@ How one gets in is in `join`.
 
 from __future__ import annotations
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import JidMalformed
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza

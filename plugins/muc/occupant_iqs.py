@@ -5,7 +5,7 @@ from __future__ import annotations
 from secrets import token_hex
 from typing import Final
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import BadRequest, Forbidden, ItemNotFound, NotAcceptable
 from xmppd.jid import JID
 from xmppd.stanza import Stanza

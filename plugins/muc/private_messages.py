@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import ItemNotFound
 from xmppd.jid import JID
 from xmppd.stanza import Stanza

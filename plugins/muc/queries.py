@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.contracts.search import SEARCH, Search
 from xmppd.errors import ItemNotFound, ServiceUnavailable
 from xmppd.jid import JID

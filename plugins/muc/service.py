@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.errors import ItemNotFound, NotAcceptable, StanzaError, StorageUnavailable
 from xmppd.jid import JID
@@ -63,17 +63,17 @@ class RoomService:
 
     def is_online(self, who: JID) -> bool | None:
         """Whether a full JID has a session here; None if that cannot be known."""
-        home = self.host.router.where(who)
-        return None if home is None else home.session_of(who) is not None
+        routes = self.host.router.routes
+        return routes.session(who) is not None if routes.is_local(who.domain) else None
 
     def incarnation(self, who: JID) -> str:
         """Returns the incarnation of an account of this server (StoredAccount), "" for others."""
-        account = self.host.router.account(who)
+        account = self.host.router.routes.account(who)
         return account.incarnation if account is not None else ""
 
     def account_hosts(self) -> Iterator[Host]:
         """Returns the hosts of this server that have accounts."""
-        return (host for host in self.host.server.hosts.values() if host.has_accounts)
+        return (host for host in self.host.router.routes.hosts() if host.has_accounts)
 
     def count_change(self, slot: RoomSlot, who: JID) -> None:
         """Counts a change by a user. Raises PolicyViolation if there are too many."""
@@ -92,10 +92,7 @@ class RoomService:
 
     def reply(self, arrival: Arrival, stanza: Stanza) -> None:
         """Sends the answer to a request."""
-        if arrival.session is None:
-            self.host.deliver(stanza)
-        elif not arrival.session.ended:
-            arrival.session.send(stanza)
+        arrival.reply(stanza)
 
     def forward(self, arrival: Arrival, stanza: Stanza) -> None:
         """Passes a stanza on in the sender's batch: acknowledged means that the recipient's archive has it, too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xmppd.contracts.routing import Arrival
+from xmppd.contracts.routes import Arrival
 from xmppd.errors import BadRequest
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, parse_stanza

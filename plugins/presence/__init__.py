@@ -91,8 +91,8 @@ class PresencePlugin(Plugin[Config]):
             session[DIRECTED] = (*rest, to.full)
 
     def _is_service(self, jid: JID) -> bool:
-        host = self.host.router.hosts.get(jid.domain)
-        return host is not None and not host.has_accounts
+        routes = self.host.router.routes
+        return routes.is_local(jid.domain) and not routes.serves_accounts(jid.domain)
 
     def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
         return self.subscriptions.send(session.account, stanza)

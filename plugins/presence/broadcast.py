@@ -186,15 +186,13 @@ class Broadcaster:
         """A local account that has sessions. One that is not in memory has none."""
         account = self.host.accounts.get(bare)
         if account is None and not bare.endswith(f"@{self.host.domain}"):
-            host = self.host.router.hosts.get(bare.rpartition("@")[2])
-            account = host.account(bare) if host is not None else None
+            account = self.host.router.routes.account_named(bare)
         return account if account is not None and account.sessions else None
 
     def _is_local(self, bare: str) -> bool:
         """The address is one of our accounts, so nothing is to be routed (services and others are routed to)."""
         local, _, domain = bare.rpartition("@")
-        host = self.host.router.hosts.get(domain)
-        return host is not None and host.has_accounts and bool(local)
+        return bool(local) and self.host.router.routes.serves_accounts(domain)
 
     # ---- presence as it is sent later
 

@@ -218,15 +218,12 @@ class Subscriptions:
     # ---- parts
 
     def _is_home(self, jid: JID) -> bool:
-        host = self.host.router.hosts.get(jid.domain)
-        return host is not None and host.has_accounts
+        return self.host.router.routes.serves_accounts(jid.domain)
 
     async def _open(self, jid: JID) -> Account | None:
         """The account of a local contact. Raises StorageUnavailable."""
-        host = self.host.router.hosts.get(jid.domain)
-        if host is None or not host.has_accounts or not jid.local or host.find(ROSTER) is None:
-            return None
-        return await host.open_account(jid)
+        routes = self.host.router.routes
+        return await routes.open_account(jid) if routes.service(jid.domain, ROSTER) is not None else None
 
     @asynccontextmanager
     async def _lock(self, account: Account, other: Account | None = None) -> AsyncIterator[None]:

@@ -69,6 +69,6 @@ class FileTransferProxy(Plugin[Config]):
 
     def _check(self, request: Request) -> None:
         """Traffic costs money: only for our own people (section 4, who is not permitted)."""
-        home = self.host.router.where(request.sender)
-        if home is None or not home.has_accounts or not request.sender.local:
+        sender = request.sender
+        if not sender.local or not self.host.router.routes.serves_accounts(sender.domain):
             raise Forbidden()

@@ -166,8 +166,7 @@ class PubSubPlugin(Plugin[Config]):
         if not self.personal:
             return None
         to = stanza.to or event.owner.jid
-        host = self.host.router.hosts.get(to.domain)
-        other = host.plugins.get(self.name) if host is not None else None
+        other = self.host.router.routes.service(to.domain, PUBSUB)
         if not isinstance(other, PubSubPlugin) or (bool(to.local) != other.personal):
             return None
         decision = subscribing.decision(stanza)

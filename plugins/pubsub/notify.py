@@ -8,7 +8,7 @@ from secrets import token_urlsafe
 from typing import Final
 
 from xmppd.contracts.caps import CAPS
-from xmppd.contracts.pubsub import Published
+from xmppd.contracts.pubsub import PUBSUB, Published
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.plugin import JID, E, Request, Session
 from xmppd.stanza import Kind, Stanza, message, tag
@@ -88,7 +88,7 @@ class Notifier:
             return []
         wants = caps.wants
         found = [session for session in account.sessions.values() if wants(session, name)]
-        hosts, home = self.host.router.hosts, self.host
+        routes, home = self.host.router.routes, self.host
         roster = home.find(ROSTER)
         # Who sees the account's presence may read such a node: nothing is left to decide for each.
         all_may = not node.affiliations and settings.text("access_model") in ("open", "presence")
@@ -98,14 +98,11 @@ class Notifier:
             other = home.accounts.get(contact)
             theirs = wants
             if other is None:
-                host = hosts.get(contact.rpartition("@")[2])
-                other = host.accounts.get(contact) if host is not None and host is not home else None
-                away = host.find(CAPS) if other is not None and host is not None else None
-                if away is None:
+                other = routes.account_named(contact)
+                away = other.host.find(CAPS) if other is not None else None
+                if other is None or away is None:
                     continue
                 theirs = away.wants
-            if other is None:
-                continue
             for session in other.sessions.values():
                 if theirs(session, name) and (all_may or self._may(node, settings, session.jid, item)):
                     found.append(session)
@@ -143,11 +140,11 @@ class Notifier:
         for contact in [jid for jid, item in roster.items(account.bare).items() if item.we_see]:
             if session.ended:
                 return
-            host = self.host.router.hosts.get(contact.rpartition("@")[2])
-            other = host.plugins.get(self.plugin.name) if host is not None else None
-            if host is None or not isinstance(other, type(self.plugin)):
+            routes = self.host.router.routes
+            other = routes.service(contact.rpartition("@")[2], PUBSUB)
+            if not isinstance(other, type(self.plugin)):
                 continue
-            if await host.open_account(JID.parse(contact)) is not None:
+            if await routes.open_account(JID.parse(contact)) is not None:
                 await other.notifier._greet(contact, session, names)
 
     async def _greet(self, owner: str, session: Session, names: frozenset[str]) -> None:

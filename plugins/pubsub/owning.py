@@ -48,8 +48,7 @@ def may_create(service: Service, jid: JID) -> bool:
     """On a service host."""
     if service.config.create == "anyone" or jid.bare in service.host.admins:
         return True
-    home = service.host.router.hosts.get(jid.domain)
-    return service.config.create == "local" and home is not None and home.has_accounts
+    return service.config.create == "local" and service.host.router.routes.serves_accounts(jid.domain)
 
 
 def new_node(service: Service, owner: str, name: str, creator: JID, options: dict[str, tuple[str, ...]]) -> Node:

@@ -126,7 +126,9 @@ async def _own_or_new(service: Service, ask: Ask, settings: Settings, id: str) -
 
 def _is_own(service: Service, ask: Ask, entry: Entry) -> bool:
     """What was published before the account was made is a former account's of that name."""
-    return published(entry).publisher.bare == ask.sender.bare and entry.id >= service.host.router.since(ask.sender)
+    return published(entry).publisher.bare == ask.sender.bare and entry.id >= service.host.router.routes.since(
+        ask.sender
+    )
 
 
 async def store(

@@ -98,7 +98,7 @@ class PushNotifications(Plugin[Config]):
         address, submitted = _address(request), read_form(payload, "submit")
         if submitted is not None and submitted.form_type not in ("", OPTIONS):
             raise BadRequest("not a form of publish options")
-        if self.host.router.where(address) is None:
+        if not self.host.router.routes.is_local(address.domain):
             raise RemoteServerNotFound(f"{address.domain} is another server, and this one does not talk to others yet")
         if address.full == self.host.domain:
             self.web.check(submitted)

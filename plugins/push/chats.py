@@ -104,8 +104,7 @@ class ChatSettings:
         knows; a message too many is better than one too few."""
         if not group:
             return When.ALWAYS
-        home = self.host.router.hosts.get(peer.rpartition("@")[2])
-        rooms = home.find(ROOMS) if home is not None else None
+        rooms = self.host.router.routes.service(peer.rpartition("@")[2], ROOMS)
         return When.ALWAYS if rooms is None or rooms.is_private_group(peer) else When.ON_MENTION
 
 

@@ -107,8 +107,7 @@ class RoomNotifications:
 
     async def _absent(self, stanza: Stanza) -> Iterable[Absent]:
         assert stanza.sender is not None
-        home = self.host.router.hosts.get(stanza.sender.domain)
-        rooms = home.find(ROOMS) if home is not None else None
+        rooms = self.host.router.routes.service(stanza.sender.domain, ROOMS)
         if rooms is None or not self._notifies(stanza):
             return ()
         return await rooms.absent(stanza.sender.to_bare(), self.plugin.owners)

@@ -16,7 +16,7 @@ from tests.plugins.test_reports import block, waiting
 from tests.plugins.test_retraction import archive, retract
 from xmppd.contracts.accounts import StoredAccount
 from xmppd.jid import JID
-from xmppd.routing.router import NEVER
+from xmppd.routing.routes import NEVER
 
 OCCUPANT_ID = "{urn:xmpp:occupant-id:0}occupant-id"
 STANZA_ID = "{urn:xmpp:sid:0}stanza-id"
@@ -247,8 +247,8 @@ async def test_a_report_shows_nothing_of_the_former(server: Harness) -> None:
 
 async def test_since_when_a_name_is_ones_own(server: Harness) -> None:
     await made(server)
-    router, now = server.server.router, int(server.clock.now() * 1_000_000)
-    assert router.since(ROMEO) == now
+    routes, now = server.server.router.routes, int(server.clock.now() * 1_000_000)
+    assert routes.since(ROMEO) == now
     for nobody in ("romeo@elsewhere.example", "localhost", f"{ROOM}/romeo"):
-        assert router.since(JID.parse(nobody)) == 0, "nothing is known of it"
-    assert router.since(JID.parse("nobody@localhost")) == NEVER, "it is gone, or going"
+        assert routes.since(JID.parse(nobody)) == 0, "nothing is known of it"
+    assert routes.since(JID.parse("nobody@localhost")) == NEVER, "it is gone, or going"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from xmppd.delivery.channel import DeliveryChannel
 from xmppd.net.loop import RealClock
-from xmppd.routing.router import StanzaTransaction
+from xmppd.routing.release import release_inbound
+from xmppd.routing.transaction import StanzaTransaction
 from xmppd.storage.api import Write
 from xmppd.storage.sqlite_write import Writer
 
@@ -47,15 +48,20 @@ def jumping_clock() -> None:
 
 def ack_before_commit() -> None:
     """A stanza counts as handled when it was read."""
-    finish = StanzaTransaction.finish
+    finish, committed = StanzaTransaction.finish, StanzaTransaction.committed
 
     def early(self: StanzaTransaction) -> None:
         if self.session is not None and self.writes:
             self.session.settled()
-            self.session = None
         finish(self)
 
+    def counted(self: StanzaTransaction) -> None:
+        if self.session is not None and self.writes:
+            self.session.handled -= 1  # the router counts it now
+        committed(self)
+
     StanzaTransaction.finish = early  # type: ignore[method-assign]
+    StanzaTransaction.committed = counted  # type: ignore[method-assign]
 
 
 def delivery_before_commit() -> None:
@@ -65,7 +71,7 @@ def delivery_before_commit() -> None:
     def early(self: StanzaTransaction) -> None:
         if self.writes:
             for event in self.inbound:
-                self.router.deliver_inbound(self, event)
+                release_inbound(event)
             self.inbound = []
         finish(self)
 

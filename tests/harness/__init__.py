@@ -203,7 +203,8 @@ class Harness:
         return backend_works or self.threads.active > 0
 
     def _working(self) -> bool:
-        return any(host.background._tasks for host in self.server.hosts.values())
+        hosts = self.server.hosts.values()
+        return bool(self.server.background._tasks) or any(host.background._tasks for host in hosts)
 
     async def quiet(self) -> None:
         await self.until(lambda: False)

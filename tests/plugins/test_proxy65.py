@@ -11,11 +11,7 @@ import pytest
 
 from plugins.proxy65.socks import Handshake, SocksError, success
 from tests.harness import Client, Harness, condition
-from xmppd.errors import Forbidden
-from xmppd.jid import JID
-from xmppd.plugin import Lane, Request
-from xmppd.stanza import iq
-from xmppd.xml import E
+from tests.harness.peer import Peer as Stranger
 
 NS = "http://jabber.org/protocol/bytestreams"
 PROXY = "proxy.localhost"
@@ -209,12 +205,10 @@ async def test_the_rate(server: Harness) -> None:
 
 @proxy()
 async def test_only_our_own_people(server: Harness) -> None:
-    plugin: Any = server.server.hosts[PROXY].plugins["proxy65"]
-    stranger = JID.parse("eve@elsewhere.example/x")
-    payload = E("query", NS)
-    stanza = iq("get", "1", payload, to=JID.parse(PROXY), sender=stranger)
-    with pytest.raises(Forbidden):
-        await plugin.where(Request(stanza, payload, stranger, None, None, Lane()))
+    peer = Stranger(server, "elsewhere.example")
+    peer.send(f"<iq from='eve@elsewhere.example/x' to='{PROXY}' type='get' id='1'><query xmlns='{NS}'/></iq>")
+    await server.quiet()
+    assert [stanza.type for stanza in peer.got] == ["error"] and b"<forbidden " in peer.got[0].data
 
 
 # ---- the handshake

@@ -143,7 +143,7 @@ class Remover:
         return True
 
     def _homes(self) -> list[Host]:
-        return [host for host in self.server.hosts.values() if host.has_accounts]
+        return [host for host in self.server.router.routes.hosts() if host.has_accounts]
 
     def _go_on(self) -> None:
         if self._ready and self.pending and not self._busy:
@@ -173,7 +173,7 @@ class Remover:
     async def _remove(self, names: frozenset[str]) -> bool:
         """Whether all is done."""
         complete = True
-        for host in list(self.server.hosts.values()):
+        for host in list(self.server.router.routes.hosts()):
             for error in await host.told(ACCOUNTS_REMOVED, names):
                 log.warning("%s still knows accounts that are being removed: tried again (%r)", host.domain, error)
                 complete = False
@@ -189,12 +189,12 @@ class Remover:
 
     async def _finish(self, bare: str) -> None:
         jid = JID.of(*bare.rsplit("@", 1))
-        home = self.server.hosts.get(jid.domain)
+        home = next((host for host in self._homes() if host.domain == jid.domain), None)
         await self.server.storage.commit(self.names.end(bare, home.quarantine if home is not None else 0.0))
         if home is not None:
             home.forget(bare)
         event = self.pending.pop(bare)
-        for host in list(self.server.hosts.values()):
+        for host in list(self.server.router.routes.hosts()):
             if host is home or not host.has_accounts:
                 await host.tell_and_wait(ACCOUNT_DELETED, jid)
         log.info("account %s is removed", bare)

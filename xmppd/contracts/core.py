@@ -17,12 +17,13 @@ from ..observe.metrics import Counts
 from ..protocol.token_bucket import TokenBucket
 from ..service import Service
 from ..stanza import Stanza
-from ..storage.api import Counter, Map, Storage
+from ..storage.api import Map, Storage
 from ..xml import Element, Written
 from .accounts import StoredAccount
 from .admin import OperationRegistry
 from .delivery import Channel, Cursor
 from .order import Lane
+from .routes import Destination, Origin
 from .runtime import RuntimeLimits
 from .session_keys import SessionKey
 
@@ -164,17 +165,13 @@ class Told:
     at: int
 
 
-class Session(Protocol):
+class Session(Origin, Protocol):
     """A bound resource (RFC 6120 section 7): one full JID, attached to a stream or detached."""
 
-    received: int
-    """Stanzas taken from the client."""
     handled: int
     """Stanzas of the client whose outcome is settled: durable where they are stored (the `h` of XEP-0198)."""
     delivered: int
     """Stanzas to the client that were sent, or queued for it."""
-    counter: Counter | None
-    """Makes the count of its stanzas durable, in the batches that hold them."""
     stream: ClientStreamHandle | None
     """None while detached."""
     presence: Stanza | None
@@ -212,8 +209,8 @@ class Session(Protocol):
     @property
     def ended(self) -> bool: ...
     @property
-    def lane(self) -> Lane:
-        """The order of what its client sends."""
+    def session(self) -> Session:
+        """Itself: it is an origin."""
         ...
 
     @property
@@ -232,24 +229,8 @@ class Session(Protocol):
         """Write a stream-level element, uncounted, behind all that was sent."""
         ...
 
-    def settled(self) -> None:
-        """One more stanza of this client has found its end."""
-        ...
-
-    def refusing(self, number: int) -> None:
-        """Its stanza of that number will be refused, when all before it is released."""
-        ...
-
-    def refuse(self, number: int, error: Stanza) -> None:
-        """Tell the client that its stanza of that number is refused."""
-        ...
-
     def tells_handled(self) -> None:
         """The client is told now what is handled."""
-        ...
-
-    def accounted(self, count: int) -> int:
-        """How many of the first `count` stanzas need not be sent again after the session is gone."""
         ...
 
     def all_settled(self) -> Awaitable[None]:
@@ -275,21 +256,31 @@ class To(enum.Enum):
 class Request:
     """An IQ get or set to be answered.
 
-    `owner`: the account that is asked, None when the host is. `session`: the sender's local session.
+    `owner`: the account that is asked, None when the host is. `origin`: who has sent it.
     """
 
     stanza: Stanza
     payload: Element
     sender: JID
     owner: Account | None
-    session: Session | None
-    lane: Lane
+    origin: Origin
     behind: list[Callable[[], object]] = field(default_factory=list)
     """What `then` has noted."""
 
     def then(self, action: Callable[[], object]) -> None:
         """Run `action` behind the result: what a request causes is seen after its answer. Not after an error."""
         self.behind.append(action)
+
+    @property
+    def session(self) -> Session | None:
+        """The sender's local session."""
+        session: Session | None = self.origin.session
+        return session
+
+    @property
+    def lane(self) -> Lane:
+        """The order of what the sender sends."""
+        return self.origin.lane
 
     @property
     def account(self) -> Account:
@@ -336,6 +327,62 @@ class Locks(Protocol):
         ...
 
 
+class Routes(Protocol):
+    """Where addresses live. Nobody else looks at the table of hosts."""
+
+    def find(self, jid: JID) -> Destination:
+        """Where stanzas to an address go."""
+        ...
+
+    def register(self, domain: str, destination: Destination) -> None:
+        """From now on stanzas to all addresses of a domain go there. Raises ValueError for a domain that has one."""
+        ...
+
+    def unregister(self, domain: str) -> None:
+        """Take back what `register` did."""
+        ...
+
+    def hosts(self) -> Iterable[Host]:
+        """The hosts of this server."""
+        ...
+
+    def is_local(self, domain: str) -> bool:
+        """Whether a host of this server serves a domain."""
+        ...
+
+    def serves_accounts(self, domain: str) -> bool:
+        """Whether a host of this server serves a domain, and people sign in there."""
+        ...
+
+    def service(self, domain: str, key: Service[T]) -> T | None:
+        """The provider of a service at the host of a domain; None if it has none, or is elsewhere."""
+        ...
+
+    def account(self, jid: JID) -> Account | None:
+        """The local account of an address, if it is in memory: that of a session is."""
+        ...
+
+    def account_named(self, bare: str) -> Account | None:
+        """The same, by the bare JID."""
+        ...
+
+    def session(self, jid: JID) -> Session | None:
+        """The local session of a full JID."""
+        ...
+
+    def is_loaded(self, jid: JID) -> bool:
+        """Whether `account` can answer without waiting."""
+        ...
+
+    def open_account(self, jid: JID) -> Awaitable[Account | None]:
+        """Load the local account of an address; None if there is none here. Raises StorageUnavailable."""
+        ...
+
+    def since(self, sender: JID) -> int:
+        """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC."""
+        ...
+
+
 class Router(Protocol):
     """The path of a stanza."""
 
@@ -345,21 +392,11 @@ class Router(Protocol):
     @property
     def locks(self) -> Locks: ...
     @property
-    def hosts(self) -> Mapping[str, Host]: ...
-    def where(self, jid: JID) -> Host | None:
-        """The home of an address: a local host, or None for elsewhere."""
-        ...
-
-    def account(self, jid: JID) -> Account | None:
-        """The local account of an address, if it is in memory: that of a session is."""
-        ...
-
-    def since(self, sender: JID) -> int:
-        """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC."""
-        ...
-
-    def receive(self, session: Any, stanza: Stanza) -> Awaitable[None] | None:
-        """Take a stanza of a bound session, `sender` stamped. An awaitable: the stream must wait for it."""
+    def routes(self) -> Routes: ...
+    @property
+    def storage(self) -> Storage: ...
+    def receive(self, origin: Origin, stanza: Stanza) -> Awaitable[None] | None:
+        """Take a stanza. An awaitable: the origin must wait for it before it gives another."""
         ...
 
     def until_idle(self, lane: Lane) -> Awaitable[None]:
@@ -463,8 +500,6 @@ class Server(Protocol):
     def limits(self) -> RuntimeLimits: ...
     @property
     def memory(self) -> MemoryBudget: ...
-    @property
-    def hosts(self) -> Mapping[str, Host]: ...
     @property
     def default_host(self) -> Host:
         """The first one with accounts."""

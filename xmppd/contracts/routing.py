@@ -11,7 +11,7 @@ from ..stanza import Stanza
 from ..storage.api import Entry, LogAppend, Map, Write
 from .core import Account, Session
 from .messages import MessagePolicy
-from .order import Lane
+from .routes import Arrival, Origin
 
 T = TypeVar("T")
 
@@ -22,22 +22,31 @@ class Event:
     A handler may put another stanza in `stanza`, call `write`, or refuse; it changes no memory and sends nothing
     (that is for the release). `targets`: at release, the (session, stanza) pairs that the core will send.
     `log_id`: the id of the owner's log entry for this stanza, 0 if it is not kept; it may still rise before the commit.
-    `kept`: that entry.
+    `entry`: that entry.
     """
 
-    __slots__ = ("after_id", "entry", "log_id", "owner", "session", "stanza", "targets", "undone", "writes")
+    __slots__ = ("after_id", "entry", "log_id", "origin", "owner", "stanza", "targets", "undone", "writes")
 
-    def __init__(self, stanza: Stanza, owner: Account, session: Session | None, writes: list[Write]) -> None:
+    def __init__(self, stanza: Stanza, owner: Account, origin: Origin | None, writes: list[Write]) -> None:
         self.stanza = stanza
         self.owner = owner
-        self.session = session
-        """The local session it was sent by, if any."""
+        self.origin = origin
+        """Who has sent it; None for what the server itself hands to sessions."""
         self.writes = writes
         self.targets: list[tuple[Session, Stanza]] = []
         self.log_id = 0
         self.entry: Entry | None = None
         self.after_id: list[Callable[[int], Iterable[Write]]] | None = None
         self.undone: list[Callable[[int], object]] | None = None
+
+    @property
+    def session(self) -> Session | None:
+        """The local session it was sent by, if any."""
+        origin = self.origin
+        if origin is None:
+            return None
+        session: Session | None = origin.session
+        return session
 
     def keep(self, log: str, entry: Entry) -> None:
         """Append the stanza's entry to a log of the owner's, before it is released."""
@@ -119,38 +128,6 @@ class Multicast(Protocol):
 
 
 MULTICAST = Service[Multicast]("multicast")
-
-
-class Arrival(Protocol):
-    """A stanza that came to a service host (rooms), with what its handler may do."""
-
-    stanza: Stanza
-
-    @property
-    def session(self) -> Session | None:
-        """The sender's local session, None for a remote sender."""
-        ...
-
-    @property
-    def lane(self) -> Lane:
-        """The sender's stream."""
-        ...
-
-    def write(self, write: Write) -> None:
-        """Commit this before the release."""
-        ...
-
-    def behind(self, lane: Lane) -> None:
-        """Take a place in another order too (the room's)."""
-        ...
-
-    def then(self, action: Callable[[], None]) -> None:
-        """Run at release, after the commit."""
-        ...
-
-    def forward(self, stanza: Stanza) -> None:
-        """Pass a stanza on to an account in the same batch, through its INBOUND chain."""
-        ...
 
 
 class Entities(Protocol):

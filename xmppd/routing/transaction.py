@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ..contracts.core import Session
+from ..contracts.core import Router, Session
 from ..contracts.order import Lane
+from ..contracts.routes import Origin
 from ..contracts.routing import Inbound, Outbound
 from ..errors import InternalServerError, ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..stanza import Kind, Stanza
 from ..storage.api import Batch, LogAppend, Write
-
-if TYPE_CHECKING:
-    from .router import Router
+from .release import release_inbound, release_outbound
 
 log = logging.getLogger("xmppd.routing")
 
 
 class StanzaTransaction:
-    """One stanza from decision to release. Implements `Arrival` for service hosts and `Release` for the store."""
+    """One stanza from decision to release. Implements `Arrival` for destinations and `Release` for the store."""
 
     __slots__ = (
         "actions",
         "inbound",
         "lane",
         "number",
+        "origin",
         "other",
         "outbound",
         "router",
@@ -38,13 +37,18 @@ class StanzaTransaction:
         "writes",
     )
 
-    def __init__(self, router: Router, stanza: Stanza, session: Session | None, lane: Lane) -> None:
+    own = False
+    """The server itself sends it."""
+
+    def __init__(self, router: Router, stanza: Stanza, origin: Origin) -> None:
         self.router = router
         self.stanza = stanza
-        self.session = session
-        self.lane = lane
-        self.number = session.received if session is not None else 0
-        """Its place among the stanzas of its session."""
+        self.origin = origin
+        self.session: Session | None = origin.session
+        """The local session that sends it."""
+        self.lane = origin.lane
+        self.number = origin.received
+        """Its place among the stanzas of its origin."""
         self.other: Lane | None = None
         self.telling = False
         """Its answer holds something."""
@@ -53,7 +57,7 @@ class StanzaTransaction:
         self.inbound: list[Inbound] = []
         self.actions: list[Callable[[], None]] = []
 
-    # ---- what a decider may do (contracts.routing.Arrival)
+    # ---- what a destination may do (contracts.routes.Arrival)
 
     def write(self, write: Write) -> None:
         self.writes.append(write)
@@ -67,19 +71,40 @@ class StanzaTransaction:
     def forward(self, stanza: Stanza) -> None:
         """Raises ServiceUnavailable if the recipient's account is not in memory. If its chain refuses the stanza, what
         it has written for it is forgotten, and whoever it comes from gets the error."""
-        assert stanza.to is not None
-        host = self.router.hosts.get(stanza.to.domain)
-        account = host.account(stanza.to.bare) if host is not None else None
-        if host is None or account is None:
+        assert stanza.to is not None and stanza.kind is Kind.MESSAGE  # which is decided at once
+        routes = self.router.routes
+        if routes.account(stanza.to) is None or not routes.is_loaded(stanza.to):
             raise ServiceUnavailable()
         writes, came = len(self.writes), len(self.inbound)
         try:
-            self.router.to_account(self, stanza, host, account)
+            routes.find(stanza.to).accept(self, stanza)
         except StanzaError as error:
             del self.writes[writes:], self.inbound[came:]
             if not stanza.answers:
                 answer = stanza.error(error)
                 self.then(lambda: self.router.deliver(answer))
+
+    async def barrier(self, work: Awaitable[None]) -> None:
+        """Decide when all before it in its order is released."""
+        await self.router.until_idle(self.lane)
+        await work
+
+    # ---- decide
+
+    async def finish_when(self, decided: Awaitable[None]) -> None:
+        """Finish when the decision, which takes time, is made."""
+        try:
+            await decided
+        except StanzaError as error:
+            self.refuse(error)
+        except StorageUnavailable:
+            self.refuse(ResourceConstraint("the store does not answer now"))
+        except Exception:
+            log.exception("%r could not be handled", self.stanza)
+            self.refuse(InternalServerError())
+        else:
+            self.restamp()
+            self.finish()
 
     def restamp(self) -> None:
         """The decision took time: the entry in the sender's log gets an id above all that were stored meanwhile, so
@@ -108,8 +133,9 @@ class StanzaTransaction:
             try:
                 batch = storage.join(self.writes, self)
                 self._took(batch)
-                if self.session is not None and self.session.counter is not None:
-                    batch.counts[self.session.counter] = self.session.accounted(self.number)
+                counter = self.origin.counter
+                if counter is not None:
+                    batch.counts[counter] = self.origin.accounted(self.number)
             except StorageUnavailable:
                 self.refuse(ResourceConstraint("the store does not answer now"))
             except Exception:  # an update's function
@@ -139,17 +165,24 @@ class StanzaTransaction:
     # ---- release (storage.api.Release)
 
     def committed(self) -> None:
-        router = self.router
         try:
             for event in self.inbound:
-                router.deliver_inbound(self, event)
+                error = release_inbound(event)
+                if error is not None:
+                    self._bounce(event, error)
             for sent in self.outbound:
-                router.deliver_outbound(sent)
+                release_outbound(sent)
             for action in self.actions:
                 action()
         finally:
-            if self.session is not None:
-                self.session.settled()
+            self.origin.settled()
+
+    def _bounce(self, event: Inbound, error: Stanza) -> None:
+        """To who sent it; of what a service has passed on that is the service, which alone may know the address."""
+        if event.stanza.sender == self.stanza.sender:
+            self.origin.refuse(self.number, error)
+        else:
+            self.router.deliver(error)
 
     def failed(self, error: Exception) -> None:
         self._undo()
@@ -158,8 +191,7 @@ class StanzaTransaction:
         else:
             log.error("the store refused what %r writes: %s", self.stanza, error)
             self._answer_error(InternalServerError())
-        if self.session is not None:
-            self.session.settled()
+        self.origin.settled()
 
     def refuse(self, error: StanzaError) -> None:
         """Not accepted: nothing is written, the sender is told in its place in the order."""
@@ -173,8 +205,8 @@ class StanzaTransaction:
         if tail is None:
             self.committed()
         else:
-            if self.session is not None and self.stanza.kind is Kind.MESSAGE and not self.stanza.answers:
-                self.session.refusing(self.number)  # before the counts of what follows
+            if self.stanza.kind is Kind.MESSAGE and not self.stanza.answers:
+                self.origin.refusing(self.number)  # before the counts of what follows
             self.router.storage.follow(tail, self)
             self._took(tail)
 
@@ -185,14 +217,8 @@ class StanzaTransaction:
 
     def _answer_error(self, error: StanzaError) -> None:
         if not self.stanza.answers:
-            self.reply(self.stanza.error(error))
+            self.origin.refuse(self.number, self.stanza.error(error))
 
     def reply(self, stanza: Stanza) -> None:
         """Answer the sender."""
-        if self.session is not None:
-            if stanza.kind is Kind.MESSAGE:
-                self.session.refuse(self.number, stanza)
-            elif not self.session.ended:
-                self.session.send(stanza)
-        elif stanza.to is not None and stanza.to.domain in self.router.hosts:
-            self.router.deliver(stanza)
+        self.origin.reply(stanza)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..admin.accounts import Accounts
 from ..admin.operations import AccountOperations
 from ..admin.registry import Operations
+from ..background import Background
 from ..clock import Clock
 from ..config import Problem, RawOptions, ServerConfig, options_path
 from ..contracts.sessions import RESTORED
@@ -28,6 +29,7 @@ from ..observe.metrics import Counts
 from ..plugin import CORE_TYPES, HostType
 from ..routing.answer_times import AnswerTimes
 from ..routing.router import Router
+from ..routing.routes import Routes
 from ..sessions.manager import SessionManager
 from ..sessions.snapshots import SessionSnapshots
 from ..storage.store import Store
@@ -83,7 +85,9 @@ class Server:
         self.counts = Counts()
         self.poster = Poster(config.outgoing.allowed, float(config.outgoing.timeout))
         self.hosts: dict[str, Host] = {}
-        self.router = Router(storage, self.hosts)
+        self.routes = Routes()
+        self.background = Background(clock)
+        self.router = Router(storage, self.routes, self.background)
         self.answer_times = AnswerTimes(clock)
         self.session_manager = SessionManager(self)
         self.memory.on_pressure = lambda pool: clock.call_soon(partial(self.session_manager.make_room, pool))
@@ -98,6 +102,7 @@ class Server:
         for domain, host_config in config.hosts.items():
             host = Host(self, domain, host_config.type, storage, clock, host_config.admins, host_config.quarantine)
             self.hosts[host.domain] = host
+            self.routes.add_host(host)
         self.accounts = Accounts(storage, clock, self.hosts, self.session_manager)
         homes = [host for host in self.hosts.values() if host.has_accounts]
         self.operations = Operations(host.domain for host in homes)
@@ -129,6 +134,7 @@ class Server:
                 plugin = self._made(host, found, options)
                 host.add(found.name, plugin)
                 self.operations.add(plugin, host.domain)
+            self.routes.add_host(host)
             self._check_routes(host)
 
     def _become(self, host: Host, kind: HostType) -> None:
@@ -247,20 +253,26 @@ class Server:
         await StreamShutdown(self).say()
         ending = _Ending()
         await self.listeners.close(self.limits.stop_time)
-        for host in self.hosts.values():
-            await host.background.settle(ending.within)
+        await self._settle(ending)
         await ending.step(self.snapshots.store(), "the sessions that can be resumed")
         for session in list(self.session_manager.detached):
             self.session_manager.end(session)
         for host, name in reversed(self._started):
             await ending.step(host.plugins[name].stop(), f"plugin {name} of {host.domain}")
         self._started.clear()
+        await self._settle(ending)
         for host in self.hosts.values():
-            await host.background.settle(ending.within)
             await ending.step(host.cursor_writer.flush(), f"the last positions of {host.domain}")
             await host.background.close()
+        await self.background.close()
         await self.poster.close()
         await self.storage.close(ending.within)
+
+    async def _settle(self, ending: _Ending) -> None:
+        """Wait for the work under way, and for the decisions about what that has sent."""
+        for host in self.hosts.values():
+            await host.background.settle(ending.within)
+        await self.background.settle(ending.within)
 
     # ---- for streams
 

@@ -154,7 +154,7 @@ class SessionManager:
             self.server.counts.memory_full += 1
         pools = [pool]
         if whole:
-            accounts = [account for host in self.server.hosts.values() for account in host.accounts.values()]
+            accounts = [account for host in self.server.router.routes.hosts() for account in host.accounts.values()]
             pools = [account.pool for account in accounts if account is not None and account.pool.used]
         holding = [each for some in pools for each in some.sessions.values() if each.channel.share.used]
         holding.sort(key=_weight, reverse=True)

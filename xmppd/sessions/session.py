@@ -11,7 +11,7 @@ from ..contracts.order import Lane
 from ..contracts.session_keys import SessionKey
 from ..delivery.channel import DeliveryChannel
 from ..jid import JID
-from ..stanza import Stanza
+from ..stanza import Kind, Stanza
 from ..storage.api import Counter
 from ..xml import quoted
 
@@ -26,7 +26,8 @@ not answer may refuse at once, and a few more. What the client sends again then 
 
 
 class Session:
-    """One full JID. Everything for a client passes `send`, in order."""
+    """One full JID. Everything for a client passes `send`, in order. As an origin (contracts.routes) it is who sends
+    what its client sends."""
 
     __slots__ = (
         "_waiting",
@@ -52,6 +53,8 @@ class Session:
         "told",
         "values",
     )
+
+    relays = True
 
     def __init__(self, account: Account, jid: JID) -> None:
         self.account = account
@@ -90,6 +93,10 @@ class Session:
         self._waiting: list[asyncio.Future[None]] | None = None
 
     @property
+    def session(self) -> Session:
+        return self
+
+    @property
     def host(self) -> Host:
         return self.account.host
 
@@ -125,6 +132,20 @@ class Session:
         """The client is told now what is handled. What it said until then it will not mean again."""
         host = self.account.host
         self.told = Told(self.account.released, max(microseconds(host.clock), host.router.newest))
+
+    def may_send_as(self, sender: JID) -> bool:
+        """Its stream has stamped the sender."""
+        return sender == self.jid
+
+    def reply(self, stanza: Stanza) -> None:
+        """Send its client an answer."""
+        if not self.ended:
+            self.send(stanza)
+
+    def charge(self, size: int, stanzas: int) -> None:
+        """The client has caused more work than it has sent."""
+        if self.stream is not None:
+            self.stream.charge(size, stanzas)
 
     def settled(self) -> None:
         """One more stanza of this client has found its end."""
@@ -168,8 +189,11 @@ class Session:
             self.refusals = [*(self.refusals or ()), (number, NEVER)]
 
     def refuse(self, number: int, error: Stanza) -> None:
-        """Tell the client that its stanza of that number is refused. Until it has acknowledged that, no count that is
-        told to a later stream covers the stanza: else nobody would ever hear of it."""
+        """Tell the client that its stanza of that number is refused. Until it has acknowledged that of a message, no
+        count that is told to a later stream covers the stanza: else nobody would ever hear of it."""
+        if error.kind is not Kind.MESSAGE:
+            self.reply(error)
+            return
         refusals = [entry for entry in self.refusals or () if entry[0] != number]
         if self.ended:
             refusals.append((number, NEVER))

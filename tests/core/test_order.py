@@ -9,7 +9,7 @@ import pytest
 from tests.harness import Client, Element, Harness
 from tests.plugins.contract import folder
 from xmppd.jid import JID
-from xmppd.routing import origins
+from xmppd.routing import order
 from xmppd.stanza import message, presence
 from xmppd.xml import E
 
@@ -74,7 +74,7 @@ async def test_what_is_not_stored_follows_what_is(server: Harness) -> None:
     server.backend.release()
     assert texts(await romeo.receive_all()) == ["stored", "news", "unavailable", "to both"]
     assert texts(await other.receive_all()) == ["another's", "stored", "news", "to both"]
-    assert not router.origins.pending and not router.origins.size, "an order that nothing waits for is forgotten"
+    assert not router.own_orders.pending and not router.own_orders.size, "an order that nothing waits for is forgotten"
 
 
 async def test_an_account_that_must_be_read_first(server: Harness) -> None:
@@ -90,7 +90,7 @@ async def test_an_account_that_must_be_read_first(server: Harness) -> None:
 
 async def test_an_order_has_bounds(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes beyond is refused to whom it comes from, and so is nothing of others."""
-    monkeypatch.setattr(origins, "WAITING", 3)
+    monkeypatch.setattr(order, "WAITING", 3)
     romeo = await server.login("romeo", presence=True)
     host, router = server.host, server.server.router
     sender = JID.parse("romeo@localhost/x")
@@ -100,13 +100,13 @@ async def test_an_order_has_bounds(server: Harness, monkeypatch: pytest.MonkeyPa
     host.deliver(message("chat", E("body", CLIENT, {}, "another's"), to=ROMEO, sender=sender))
     server.backend.release()
     assert texts(await romeo.receive_all()) == ["0", "1", "2", "another's"]
-    monkeypatch.setattr(origins, "BYTES", 100)
+    monkeypatch.setattr(order, "BYTES", 100)
     server.backend.hold()
     host.deliver(message("chat", E("body", CLIENT, {}, "l" * 200), to=ROMEO, sender=host.jid))
     host.deliver(message("chat", E("body", CLIENT, {}, "one too many"), to=ROMEO, sender=host.jid))
     server.backend.release()
     assert texts(await romeo.receive_all()) == ["l" * 200], "one alone may be long"
-    assert not router.origins.size
+    assert not router.own_orders.size
 
 
 async def joined(server: Harness, *names: str) -> list[Client]:

@@ -1,0 +1,46 @@
+"""IQ requests that this server answers: their handler decides behind all that came before on the same origin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..contracts.core import Account, Host, Request, To
+from ..contracts.routes import Arrival
+from ..stanza import Stanza
+from ..xml import Written
+from .transaction import StanzaTransaction
+
+log = logging.getLogger("xmppd.routing")
+
+
+def answer_iq(arrival: Arrival, stanza: Stanza, host: Host, account: Account | None, to: To) -> Awaitable[None] | None:
+    """Ask the handler of an IQ request; the answer to a request of the host's own goes to who has asked."""
+    if stanza.answers:
+        host.answered(stanza)
+        return None
+    return arrival.barrier(_answer(arrival, stanza, host, account, to))
+
+
+async def _answer(arrival: Arrival, stanza: Stanza, host: Host, account: Account | None, to: To) -> None:
+    if TYPE_CHECKING:
+        assert isinstance(arrival, StanzaTransaction)
+    payload, sender = stanza.payload, stanza.sender
+    assert payload is not None and sender is not None
+    request = Request(stanza, payload, sender, account, arrival.origin)
+    answer = await host.answer(request, to)
+    result = stanza.result(answer)
+    arrival.telling = answer is not None and (isinstance(answer, Written) or len(answer) > 0)
+    arrival.then(lambda: arrival.reply(result))
+    for action in request.behind:
+        arrival.then(partial(_run_after_answer, action))
+
+
+def _run_after_answer(action: Callable[[], object]) -> None:
+    """What an answered request causes; its answer has been sent."""
+    try:
+        action()
+    except Exception:
+        log.exception("what follows an answer failed")

@@ -1,0 +1,117 @@
+"""One stanza to many sessions, serialised once (XEP-0045 section 7.4, RFC 6121 section 4.4.2).
+
+What makes it cheap stays in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from ..contracts.core import Account, Concerned, Handler, Host, Session
+from ..contracts.routing import ARRIVED, INBOUND, Inbound
+from ..errors import StanzaError
+from ..jid import JID
+from ..stanza import Stanza
+from .order import OwnOrders
+from .release import is_late, with_delay
+from .routes import Routes
+
+
+class FanOut:
+    """Sends what the server itself has to say to many."""
+
+    def __init__(self, routes: Routes, orders: OwnOrders) -> None:
+        self.routes = routes
+        self.orders = orders
+
+    def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
+        """Send one stanza to many full JIDs; each gets its own `to`. `at`: when it was accepted (microseconds since
+        1970 UTC), if it may have waited for the store since; it is told then. An address that is not of this server
+        gets it by its destination; a session that is gone, not at all."""
+        found: list[Session] = []
+        elsewhere: list[JID] = []
+        domain, host = "", None
+        for to in addresses:
+            if to.domain != domain:
+                domain, host = to.domain, self.routes.host(to.domain)
+            if host is None:
+                elsewhere.append(to)
+                continue
+            account = host.accounts.get(to.bare)
+            session = account.sessions.get(to.resource) if account is not None else None
+            if session is not None:
+                found.append(session)
+        sender = stanza.sender
+        if at and sender is not None and (found or elsewhere):
+            home = self.routes.host(sender.domain)
+            if home is not None and is_late(home, at):
+                stanza = with_delay(stanza, sender.domain, at)
+        for to in elsewhere:
+            self.orders.deliver(stanza.stamped(to=to))
+        self.fan_to(stanza, found)
+
+    def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
+        """Send it to sessions, each through the chains of its account."""
+        host: Host | None = None
+        admit: tuple[Handler, ...] = ()
+        told: tuple[Handler, ...] = ()
+        concerned: Concerned | None = None
+        pending, speaker = self.orders.pending, stanza.sender.bare if stanza.sender is not None else ""
+        start, end = stanza.around_address
+        for session in sessions:
+            account = session.account
+            if pending and (speaker, account.bare) in pending:  # behind what was sent there before
+                self.orders.deliver(stanza.stamped(to=session.jid))
+                continue
+            if account.host is not host:
+                host = account.host
+                admit, told = host.chain(INBOUND, stanza), host.chain(ARRIVED, stanza)
+                concerned = host.concerned(stanza)
+            if concerned is not None and account.bare not in concerned.names:
+                for records in concerned.maps:
+                    if records.get(account.bare, True):
+                        break
+                else:  # no handler has anything to do with this account
+                    session.channel.send(b"".join((start, session.address, end)), 0, stanza)
+                    continue
+            event = Inbound(stanza.stamped(to=session.jid) if admit else stanza, account, None, [])
+            try:
+                verdict = host.run(admit, event)
+            except StanzaError:
+                continue
+            if event.writes:  # in order with what it writes
+                self.orders.deliver_decided(event, admitted=verdict is None)
+                continue
+            if verdict is not None:
+                continue
+            chosen = event.stanza
+            if not told:
+                session.channel.send(chosen.data_for(session.address), 0, chosen)
+                continue
+            event.targets = [(session, chosen)]
+            host.tell_these(told, event)
+            for target, chosen in event.targets:
+                data = chosen.data_for(target.address) if target is session else chosen.data
+                target.channel.send(data, 0, chosen)
+
+    def hand_over(self, stanza: Stanza, account: Account, sessions: list[Session]) -> None:
+        """Give a stanza to some of an account's sessions, through its INBOUND chain, under the address that it has.
+        If it is refused nobody is told."""
+        host = account.host
+        event = Inbound(stanza, account, None, [])
+        try:
+            verdict = host.run(host.chain(INBOUND, stanza), event)
+        except StanzaError:
+            return
+        if event.writes:
+            self.orders.deliver_decided(event, partial(self._release_to, event, sessions), verdict is None)
+        elif verdict is None:
+            self._release_to(event, sessions)
+
+    def _release_to(self, event: Inbound, sessions: list[Session]) -> None:
+        host, stanza = event.owner.host, event.stanza
+        event.targets = [(session, stanza) for session in sessions if not session.ended]
+        host.tell_these(host.chain(ARRIVED, stanza), event)
+        for session, chosen in event.targets:
+            session.channel.send(chosen.data, 0, chosen)

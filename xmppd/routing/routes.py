@@ -1,0 +1,166 @@
+"""Where addresses live: the table from an address to its destination. Only this looks at the table of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from typing import Final, TypeVar
+
+from ..contracts.core import Account, Host, Session, To
+from ..contracts.routes import Arrival, Destination
+from ..contracts.routing import ENTITIES, Entities
+from ..errors import RemoteServerNotFound, ResourceConstraint
+from ..jid import JID
+from ..service import Service
+from ..stanza import Kind, Stanza
+from .accounts import AccountsDestination
+from .answers import answer_iq
+
+T = TypeVar("T")
+NEVER: Final = 1 << 62
+"""Behind all ids of logs."""
+
+
+class NotHere:
+    """Addresses of servers that this one cannot reach (RFC 6120 section 10.4)."""
+
+    remote = True
+
+    def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
+        """Drops presence, as nobody waits for an answer to it. Raises RemoteServerNotFound for the rest."""
+        if stanza.kind is Kind.PRESENCE:
+            return None
+        raise RemoteServerNotFound()
+
+
+class HostDestination:
+    """A host itself: its domain, without a localpart."""
+
+    remote = False
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
+        _check_started(self.host)
+        return answer_iq(arrival, stanza, self.host, None, To.HOST) if stanza.kind is Kind.IQ else None
+
+
+class EntitiesDestination:
+    """What a plugin answers for: the rooms of a service, say."""
+
+    remote = False
+
+    def __init__(self, host: Host, entities: Entities) -> None:
+        self.host = host
+        self.entities = entities
+
+    def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
+        _check_started(self.host)
+        arrival.stanza = stanza
+        work = self.entities.receive(arrival)
+        return arrival.barrier(work) if work is not None else None
+
+
+def _check_started(host: Host) -> None:
+    """Raises ResourceConstraint."""
+    if not host.started:
+        raise ResourceConstraint("the store does not answer now")
+
+
+class Routes:
+    """Implements `contracts.core.Routes`.
+
+    For each domain two destinations: of the domain itself, and of the addresses with a localpart.
+    """
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, Host] = {}
+        self._destinations: dict[str, tuple[Destination, Destination]] = {}
+        self._not_here: Destination = NotHere()
+
+    # ---- destinations
+
+    def find(self, jid: JID) -> Destination:
+        """Where stanzas to an address go."""
+        found = self._destinations.get(jid.domain)
+        if found is None:
+            return self._not_here
+        return found[1] if jid.local else found[0]
+
+    def add_host(self, host: Host) -> None:
+        """A host serves its domain; to be called again when its plugins are there."""
+        entities = host.find(ENTITIES)
+        people = EntitiesDestination(host, entities) if entities is not None else AccountsDestination(host)
+        self._hosts[host.domain] = host
+        self._destinations[host.domain] = (HostDestination(host), people)
+
+    def register(self, domain: str, destination: Destination) -> None:
+        """From now on stanzas to all addresses of a domain go there. Raises ValueError for a domain that has one."""
+        if domain in self._destinations:
+            raise ValueError(f"{domain} is served already")
+        self._destinations[domain] = (destination, destination)
+
+    def unregister(self, domain: str) -> None:
+        """Take back what `register` did."""
+        if domain not in self._hosts:
+            self._destinations.pop(domain, None)
+
+    # ---- what lives here
+
+    def hosts(self) -> Iterable[Host]:
+        """The hosts of this server."""
+        return self._hosts.values()
+
+    def host(self, domain: str) -> Host | None:
+        """The host of this server that serves a domain."""
+        return self._hosts.get(domain)
+
+    def is_local(self, domain: str) -> bool:
+        """Whether a host of this server serves a domain."""
+        return domain in self._hosts
+
+    def serves_accounts(self, domain: str) -> bool:
+        """Whether a host of this server serves a domain, and people sign in there."""
+        host = self._hosts.get(domain)
+        return host is not None and host.has_accounts
+
+    def service(self, domain: str, key: Service[T]) -> T | None:
+        """The provider of a service at the host of a domain; None if it has none, or is elsewhere."""
+        host = self._hosts.get(domain)
+        return host.find(key) if host is not None else None
+
+    def account(self, jid: JID) -> Account | None:
+        """The local account of an address, if it is in memory: that of a session is."""
+        host = self._hosts.get(jid.domain)
+        return host.accounts.get(jid.bare) if host is not None else None
+
+    def account_named(self, bare: str) -> Account | None:
+        """The same, by the bare JID."""
+        host = self._hosts.get(bare.rpartition("@")[2])
+        return host.accounts.get(bare) if host is not None else None
+
+    def session(self, jid: JID) -> Session | None:
+        """The local session of a full JID."""
+        account = self.account(jid)
+        return account.sessions.get(jid.resource) if account is not None else None
+
+    def is_loaded(self, jid: JID) -> bool:
+        """Whether `account` can answer without waiting."""
+        host = self._hosts.get(jid.domain)
+        return host is not None and host.ready(jid.bare)
+
+    async def open_account(self, jid: JID) -> Account | None:
+        """Load the local account of an address; None if there is none here. Raises StorageUnavailable."""
+        host = self._hosts.get(jid.domain)
+        if host is None or not host.has_accounts or not jid.local:
+            return None
+        return await host.open_account(jid)
+
+    def since(self, sender: JID) -> int:
+        """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC: an account that was
+        made under a name that had been used before has not said what the former one has. 0 where nothing is known:
+        elsewhere, and for what is no account. An account that is just being removed has nothing any more."""
+        if not sender.local or not self.serves_accounts(sender.domain):
+            return 0
+        account = self.account(sender)
+        return account.created_at if account is not None else NEVER
