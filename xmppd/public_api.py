@@ -21,7 +21,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.jid": ("JID", "ascii_domain", "prepare_domain", "prepare_local", "prepare_nick"),
     "xmppd.stanza": (
         *("Kind", "Shape", "Stanza", "appended", "embedded", "error_bytes", "iq", "look_at", "message"),
-        *("parse_stanza", "presence", "tag"),
+        *("SUBSCRIPTIONS", "parse_stanza", "presence", "tag"),
     ),
     "xmppd.xml": (
         *("CLIENT_NS", "E", "Element", "LANG", "Written", "XML_NS", "alone", "children", "clean", "escape", "find"),
@@ -36,6 +36,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.clock": ALL,
     # the core, and hooks and services by subject
     "xmppd.contracts.core": ALL,
+    "xmppd.contracts.routes": ALL,
+    "xmppd.contracts.order": ("Lane",),
     "xmppd.contracts.routing": ALL,
     "xmppd.contracts.sessions": ALL,
     "xmppd.contracts.session_keys": ALL,
