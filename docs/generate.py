@@ -47,11 +47,13 @@ RFCS: Final = (
     Rfc(4013, "SASLprep", "`xmppd.protocol.sasl`", "user names and passwords in SASL (ADR 0005)"),
     Rfc(4616, "PLAIN", "`xmppd.protocol.sasl`", "behind TLS, or on a loopback address"),
     Rfc(5802, "SCRAM", "`xmppd.protocol.sasl`", "SHA-1, with and without channel binding"),
-    Rfc(5929, "Channel Bindings for TLS", "`xmppd.streams.authentication`", "`tls-unique`, `tls-server-end-point`"),
-    Rfc(9266, "Channel Bindings for TLS 1.3", "`xmppd.streams.authentication`", "`tls-exporter`"),
+    Rfc(5929, "Channel Bindings for TLS", "`xmppd.streams.channel_bindings`", "`tls-unique`, `tls-server-end-point`"),
+    Rfc(9266, "Channel Bindings for TLS 1.3", "`xmppd.streams.channel_bindings`", "`tls-exporter`"),
     Rfc(6120, "XMPP Core", "`xmppd`", "clients only: no other servers yet (sections 4.2 and 5 to 10 for them)"),
     Rfc(6121, "XMPP Instant Messaging and Presence", "`roster`, `presence`", "on one server"),
-    Rfc(7590, "Use of TLS in XMPP", "`xmppd.streams.client`", "encryption is required except on a loopback address"),
+    Rfc(
+        7590, "Use of TLS in XMPP", "`xmppd.streams.negotiation`", "encryption is required except on a loopback address"
+    ),
     Rfc(7622, "XMPP Address Format", "`xmppd.jid`"),
     Rfc(7677, "SCRAM-SHA-256", "`xmppd.protocol.sasl`"),
     Rfc(8266, "Nicknames", "`xmppd.jid`", "to compare them in rooms"),
