@@ -147,8 +147,8 @@ def iq(type: str, ns: str, name: str, *to: To) -> Callable[[_H], _H]:
 
 
 def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
-    """Handle a stream-level element in a state of the stream: "stranger" before sign-in, "signed-in" before binding,
-    "bound".
+    """Handle a stream-level element in a state of the stream: "stranger" before sign-in (and behind TLS, where that is
+    required), "signed-in" before binding, "bound".
 
     The method gets (session, nonza) when bound and (stream, nonza) before; then the stream is a NegotiatingStream
     (`xmppd.contracts.authentication`). Plain function; an element that it returns (`xml.written`) is the answer. Before

@@ -1,8 +1,7 @@
 """The pump of an XML stream (RFC 6120 section 4), whoever is at its other end.
 
-Bytes of a connection become items, one is handled after the other, and the peer is not read while too much waits. It
-counts bytes, answers the header, and ends with a closing tag or a stream error. What the elements mean is for the
-negotiation, which is a subclass: `client` for clients.
+Bytes of a connection become items, one is handled after the other, and the peer is not read while too much waits. What
+the elements mean is for the negotiation, which is a subclass: `client` for clients.
 """
 
 from __future__ import annotations
@@ -301,13 +300,10 @@ class XmlStream(ABC):
     def _empty_inbox(self) -> None:
         inbox = self.inbox
         while inbox and not self.waiting:
-            if self.closed:
-                inbox.clear()
-                break
             item = inbox.popleft()
             if isinstance(item, StreamError):
                 self.fail(item)
-            elif not self._handle(item):
+            elif self.closed or not self._handle(item):
                 inbox.clear()
         if not inbox:
             self.inbox = None
@@ -355,12 +351,11 @@ class XmlStream(ABC):
 
     def _write_header(self, attributes: Mapping[str, str]) -> None:
         """Answer a header with these attributes."""
-        answer = {"from": self.domain, "id": self.make_id(), "version": self.version, LANG: "en"}
-        if not self.version:
-            del answer["version"]
-        claimed = attributes.get("from")
-        if claimed:
-            answer["to"] = claimed
+        answer = {"from": self.domain, "id": self.make_id(), LANG: "en"}
+        if self.version:
+            answer["version"] = self.version
+        if attributes.get("from"):
+            answer["to"] = attributes["from"]
         self.opened = True
         self.write(self.framing.header(answer))
 

@@ -58,8 +58,6 @@ class RateLimiter:
 
     def __init__(self, clock: Clock, config: LimitsConfig) -> None:
         self.clock = clock
-        self.held_up = 0
-        """How often a connection had to wait."""
         self._waiting: list[tuple[float, int, RateLimited]] = []
         self._order = count()
         self._timer: Timer | None = None
@@ -82,10 +80,9 @@ class RateLimiter:
             more = bucket.use(self._account, now, size, stanzas)
             wait = more if more > wait else wait
         if wait > 0.0:
-            self._hold_up(stream, now + wait)
+            self._make_wait(stream, now + wait)
 
-    def _hold_up(self, stream: RateLimited, until: float) -> None:
-        self.held_up += 1
+    def _make_wait(self, stream: RateLimited, until: float) -> None:
         stream.limit_rate(True)
         heappush(self._waiting, (until, next(self._order), stream))
         if self._timer is None:
