@@ -31,8 +31,8 @@ HEAD: Final = """\
 This page is generated from the code. A plugin imports these modules and nothing else of `xmppd`: what is not here may
 change from one release to the next. `make lint` holds the plugins that come with the server to it.
 
-How a plugin is made stands in [Write a plugin](../howto/write-a-plugin.md), what the words mean in the
-[glossary](../explanation/glossary.md).
+[Your first plugin](../tutorial/first-plugin.md) is the way in, [Write a plugin](../howto/write-a-plugin.md) says what
+is right where, and the [glossary](../explanation/glossary.md) what the words mean.
 """
 HOOKS: Final = """\
 ## Hooks

@@ -71,4 +71,5 @@ def test_the_page_has_every_name() -> None:
 
 
 def test_the_page_of_plugin_authors_leads_there() -> None:
-    assert "(../reference/plugin-api.md)" in (DOCS / "howto/write-a-plugin.md").read_text("utf-8")
+    for each in ("howto/write-a-plugin.md", "tutorial/first-plugin.md"):
+        assert "(../reference/plugin-api.md)" in (DOCS / each).read_text("utf-8")

@@ -13,6 +13,7 @@ from lxml import etree
 
 from xmppd.config import parse_config
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
+from xmppd.contracts.admin import OWNER
 from xmppd.protocol.sasl import Credentials
 from xmppd.server.server import Server
 from xmppd.storage.memory import MemoryBackend
@@ -173,6 +174,10 @@ class Harness:
     ) -> HttpAnswer:
         """The answer to an HTTP request; `options`: of the listener (`paths`, `hosts`)."""
         return await ask(self, method, target, body, headers or {}, options)
+
+    async def operation(self, name: str, **arguments: Any) -> str:
+        """What an operation says to the administrator who runs it (`xmppd op`). Raises OperationError."""
+        return (await self.server.operations.run(name, arguments, OWNER)).text()
 
     # ---- time and quiet
 

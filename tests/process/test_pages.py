@@ -113,6 +113,48 @@ async def a_room(romeo: Person, juliet: Person) -> None:
     assert "What man art thou?" in await heard(romeo, 1)
 
 
+async def test_first_plugin(checkout: Checkout) -> None:
+    page = checkout.page("tutorial/first-plugin.md")
+    first, option, test = "One file", "An option", "Its test"
+    start = page.take("A server to try it on", "sh").text
+    server, _ = await checkout.serve(start)
+    added = await checkout.run(page.take("A server to try it on", "sh").text)
+    assert "Added romeo@localhost." in added and "Added juliet@localhost." in added
+    await server.interrupt()
+
+    checkout.write(page.take(first, "python"))
+    checkout.write(page.take(first, "yaml"))
+    assert "The configuration is valid." in await checkout.run(page.take(first, "sh").text)
+    assert page.take(first, "sh").text == start
+    server, _ = await checkout.serve(start)
+    assert await checkout.run(page.take(first, "sh").text) == page.take(first, "").text
+    (romeo,) = await signed_in(checkout, "romeo@localhost")
+    romeo.say("juliet@localhost", "Thanks!")
+    await romeo.settled()
+    assert await checkout.run(page.take(first, "sh").text) == page.take(first, "").text
+    romeo.leave()
+    await server.interrupt()
+
+    checkout.write(page.take(option, "python"))
+    checkout.write(page.take(option, "yaml"))
+    server, _ = await checkout.serve(page.take(option, "sh").text)
+    (romeo,) = await signed_in(checkout, "romeo@localhost")
+    romeo.say("juliet@localhost", "Merci")
+    await romeo.settled()
+    assert await checkout.run(page.take(option, "sh").text) == page.take(option, "").text
+    romeo.leave()
+    await server.interrupt()
+
+    checkout.write(page.take(test, "python"))
+    passed = page.take(test, "").text.strip()
+    assert passed in await checkout.run(page.take(test, "sh").text)
+    assert not page.pasted
+    plugin = checkout.folder / "my" / "plugins" / "thanks.py"
+    plugin.write_text(plugin.read_text().replace("stored.times + 1", "1"))
+    broken = await checkout.run(".venv/bin/python -m pytest -p tests.conftest my || true")
+    assert "2 failed" in broken
+
+
 async def ask(person: Person, payload: str, to: str = "", kind: str = "get") -> Any:
     """The payload of the result."""
     iq = person.make_iq(ito=to or None, itype=kind)
