@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT
-from xmppd.contracts.sessions import BIND_FEATURES, FeatureAsk, InlineFeature
+from xmppd.contracts.sessions import BIND_FEATURES, InlineFeature
+from xmppd.contracts.stream_features import FeatureAsk
 from xmppd.errors import NotAllowed
 from xmppd.plugin import (
     Inbound,

@@ -13,14 +13,8 @@ from dataclasses import dataclass
 from xmppd.config import Size, option
 from xmppd.contracts.messages import Idle
 from xmppd.contracts.routing import MESSAGE_RULES, MessageRules
-from xmppd.contracts.sessions import (
-    BIND_FEATURES,
-    FEATURES,
-    SESSION_ENDED,
-    SESSION_RESUMED,
-    FeatureAsk,
-    InlineFeature,
-)
+from xmppd.contracts.sessions import BIND_FEATURES, SESSION_ENDED, SESSION_RESUMED, InlineFeature
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.plugin import E, Kind, Nonza, Plugin, Session, Written, Xep, nonza, on
 from xmppd.stanza import Stanza, parse_stanza
 from xmppd.xml import written

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xmppd.cache import BESIDE, Cache
 from xmppd.config import Duration, option
 from xmppd.contracts.accounts import REGISTRATION, TAKEN
-from xmppd.contracts.sessions import FEATURES, FeatureAsk
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import (
     BadRequest,
     Conflict,

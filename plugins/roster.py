@@ -11,7 +11,8 @@ from xmppd.clock import microseconds
 from xmppd.config import option
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import INBOUND, Inbound
-from xmppd.contracts.sessions import FEATURES, PRESENCE, FeatureAsk
+from xmppd.contracts.sessions import PRESENCE
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import (
     BadRequest,
     Forbidden,

@@ -14,16 +14,15 @@ from xmppd.contracts.authentication import NegotiatingStream
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import (
     BIND_FEATURES,
-    FEATURES,
     RESUMPTIONS,
     SESSION_ENDED,
     SESSION_RESTORED,
     STREAM_ENDING,
-    FeatureAsk,
     InlineFeature,
     InlineResumption,
     Resumption,
 )
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Nonza, Plugin, Session, SessionKey, Written, Xep, nonza, on
 from xmppd.protocol.ack_queue import WRAP, HandledTooHigh, OutboundQueue

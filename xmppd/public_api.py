@@ -40,6 +40,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.order": ("Lane",),
     "xmppd.contracts.routing": ALL,
     "xmppd.contracts.sessions": ALL,
+    "xmppd.contracts.stream_features": ALL,
     "xmppd.contracts.session_keys": ALL,
     "xmppd.contracts.accounts": ALL,
     "xmppd.contracts.authentication": ALL,

@@ -11,7 +11,8 @@ from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.caps import CAPS, INTERESTED, Interest
 from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
-from xmppd.contracts.sessions import AVAILABLE, FEATURES, RESTORED, SHOWN, FeatureAsk
+from xmppd.contracts.sessions import AVAILABLE, RESTORED, SHOWN
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.plugin import JID, E, Plugin, Session, SessionKey, Stanza, Written, Xep, on
 from xmppd.storage.api import Write
 from xmppd.xml import written

@@ -21,7 +21,8 @@ from xmppd.contracts.authentication import (
     decode,
     encode,
 )
-from xmppd.contracts.sessions import BIND_FEATURES, FEATURES, RESUMPTIONS, FeatureAsk
+from xmppd.contracts.sessions import BIND_FEATURES, RESUMPTIONS
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.jid import JID
 from xmppd.plugin import NO_CONFIG, Account, E, NoConfig, Nonza, Plugin, nonza, on
 from xmppd.protocol.sasl import NeedCredentials, Step, Success

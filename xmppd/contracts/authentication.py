@@ -13,7 +13,7 @@ from ..errors import StreamError
 from ..hooks import Collect
 from ..protocol.sasl import SASL, Exchange, Mechanism, SaslContext, SaslFailure, decode, encode
 from .core import Account, Host, Session
-from .sessions import FeatureAsk
+from .stream_features import FeatureAsk
 
 __all__ = [
     "MECHANISMS",

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..hooks import Collect, Notify
 from ..jid import JID
 from ..protocol.items import Nonza
 from ..service import Service
 from ..stanza import Stanza
-from ..xml import Element, Written
+from ..xml import Written
+from .authentication import NegotiatingStream
 from .core import Account, Session
 from .session_keys import SessionKey
-
-if TYPE_CHECKING:
-    from .authentication import NegotiatingStream
-
-FEATURES = Collect["FeatureAsk", Element | Written]("stream-features", plain=True)
-"""Elements for <stream:features/>. What is always the same is written once (`xml.written`)."""
+from .stream_features import FeatureAsk
 
 ACCOUNT_LOADED = Notify["Account"]("account-loaded")
 """It comes into memory; handlers may be coroutines, and what is for it waits for them, so they are quick."""
@@ -40,16 +36,6 @@ RESTORED = Notify[JID]("restored")
 """All sessions of the server that outlived a restart are there again; told to every host, with its address."""
 SESSION_RESUMED = Notify["Session"]("session-resumed", plain=True)
 """A client has resumed its session on another stream (XEP-0198 section 5)."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureAsk:
-    """Who gets the features."""
-
-    secure: bool
-    signed_in: bool
-    session: Session | None = None
-    """None before a resource is bound. Only where the features are told again behind that (XEP-0386) there is one."""
 
 
 @dataclass(frozen=True, slots=True)

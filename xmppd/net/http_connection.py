@@ -18,11 +18,11 @@ from aiohttp.web_protocol import RequestHandler
 
 from ..contracts.http import HttpError, HttpRequest, HttpResponse
 from ..errors import StorageUnavailable
-from .http_server import SLOWEST
+from .http_bounds import SLOWEST
 
 if TYPE_CHECKING:
     from ..contracts.link import Link
-    from .http_server import HttpBounds, HttpServer, Site
+    from .http_bounds import Connections, HttpBounds, Site
 
 log = logging.getLogger("xmppd.net.http")
 
@@ -131,7 +131,7 @@ async def _answered(raw: web.BaseRequest) -> web.StreamResponse:
 class HttpConnection:
     """One connection (`link.Receiver`). It has a deadline while a header is awaited or an answer is not taken."""
 
-    def __init__(self, server: HttpServer, site: Site) -> None:
+    def __init__(self, server: Connections, site: Site) -> None:
         self.server = server
         self.site = site
         self.link: Link

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from .engine import Engine
+from .http_bounds import HttpBounds, Site
 
 if TYPE_CHECKING:
     from ..clock import Clock
     from ..memory.budget import MemoryBudget
     from .http_connection import HttpConnection
-    from .http_routes import Match
 
 ALPN: Final = b"http/1.1"
 """RFC 7301 section 6."""
-SLOWEST: Final = 1024
-"""Bytes per second of a body, on the average."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpBounds:
-    """Seconds and bytes that a client may take. `header_time`: to a request's header; `body_time`: for its body, beside
-    a second for each `SLOWEST` bytes; `keep_alive`: between an answer and the next request."""
-
-    header_size: int = 16 << 10
-    header_time: float = 10.0
-    body_time: float = 30.0
-    keep_alive: float = 75.0
-
-
-class Site(Protocol):
-    """What a listener serves."""
-
-    def find(self, method: str, host: str, path: str) -> tuple[Match, str]:
-        """The route for a request, and the domain that answers; `host` is "" where the client names none. Raises
-        HttpError."""
-        ...
 
 
 class HttpServer:

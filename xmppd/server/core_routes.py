@@ -9,10 +9,10 @@ from ..net.http_routes import RouteTable
 from .exposition import CONTENT_TYPE, Exposition
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .runtime import RunningServer
 
 
-def core_routes(server: Server, numbers: Exposition) -> RouteTable:
+def core_routes(server: RunningServer, numbers: Exposition) -> RouteTable:
     """The routes that every HTTP listener has, whatever the host."""
 
     async def metrics(request: HttpRequest) -> HttpResponse:

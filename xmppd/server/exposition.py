@@ -22,7 +22,7 @@ from ..observe.metrics import SECONDS, Histogram
 from ..stanza import NAMES
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .runtime import RunningServer
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -30,7 +30,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 class ServerCollector(Collector):
     """Reads the attributes of a server and its store."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self.server = server
 
     def collect(self) -> Iterator[Metric]:
@@ -140,7 +140,7 @@ class Numbers(Result, frozen=True):
 class Exposition:
     """One server's numbers and its process's, in a registry of their own."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ServerCollector(server))
         ProcessCollector(registry=self._registry)

@@ -13,13 +13,13 @@ from ..net.http_routes import Match, below, match, split_path
 if TYPE_CHECKING:
     from ..config import HttpListenerConfig
     from ..hosts.host import Host
-    from .server import Server
+    from .runtime import RunningServer
 
 
 class HttpSite:
     """Finds the route of a request by host, path and method (`http_server.Site`)."""
 
-    def __init__(self, server: Server, config: HttpListenerConfig) -> None:
+    def __init__(self, server: RunningServer, config: HttpListenerConfig) -> None:
         self.server = server
         self.paths = config.paths
         names = [prepare_domain(domain) for domain in config.hosts]

@@ -15,7 +15,7 @@ from ..streams.negotiation import State
 from ..xml import E
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .runtime import RunningServer
 
 log = logging.getLogger("xmppd.server")
 
@@ -28,7 +28,7 @@ REST_AFTER: Final = 10.0
 class IdleSweep:
     """Looks at every client stream of a server each `SWEEP` seconds."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self.server = server
         self._timer: Timer | None = None
 

@@ -13,13 +13,14 @@ from ..config import ClientListenerConfig, HttpListenerConfig, LimitsConfig, Lis
 from ..net import http_server
 from ..net.connection import ALPN
 from ..net.engine import Engine, Timing
+from ..net.http_bounds import HttpBounds
 from ..net.listen import Listener
 from ..streams.client import ClientStream
 from .http_site import HttpSite
 
 if TYPE_CHECKING:
     from ..contracts.link import Port, Receiver
-    from .server import Server
+    from .runtime import RunningServer
 
 log = logging.getLogger("xmppd")
 
@@ -29,15 +30,15 @@ class ListenerKind:
     """What a kind of listener does with its connections. `receivers`: from the server and the listener's options to
     what makes the receiver of each connection. `alpn`: the protocol's name within TLS (RFC 7301)."""
 
-    receivers: Callable[[Server, Any], Callable[[], Receiver]]
+    receivers: Callable[[RunningServer, Any], Callable[[], Receiver]]
     alpn: bytes
 
 
-def _client_receivers(server: Server, config: ClientListenerConfig) -> Callable[[], Receiver]:
+def _client_receivers(server: RunningServer, config: ClientListenerConfig) -> Callable[[], Receiver]:
     return lambda: ClientStream(server, config.tls, config.channel_binding)
 
 
-def _http_receivers(server: Server, config: HttpListenerConfig) -> Callable[[], Receiver]:
+def _http_receivers(server: RunningServer, config: HttpListenerConfig) -> Callable[[], Receiver]:
     return server.http.receiver(HttpSite(server, config))
 
 
@@ -64,7 +65,7 @@ def reason(error: OSError) -> str:
 class Listeners:
     """Everything that one server listens on."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self.server = server
         self.configured: list[tuple[ListenerConfig, Listener]] = []
         self.ports: list[Listener] = []
@@ -112,7 +113,7 @@ class Listeners:
         Engine.of(self.server.clock).timing = Timing(
             handshake=float(config.handshake_time), handshakes=config.handshakes, close=float(config.close_time)
         )
-        self.server.http.bounds = http_server.HttpBounds(
+        self.server.http.bounds = HttpBounds(
             config.http.header_size,
             float(config.header_time),
             float(config.http.body_time),

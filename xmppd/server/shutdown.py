@@ -17,7 +17,7 @@ from ..errors import StreamError
 
 if TYPE_CHECKING:
     from ..streams.client import ClientStream
-    from .server import Server
+    from .runtime import RunningServer
 
 log = logging.getLogger("xmppd.server")
 
@@ -28,7 +28,7 @@ LOOK: Final = 0.005
 
 
 class StreamShutdown:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: RunningServer) -> None:
         self.server = server
 
     async def say(self) -> None:

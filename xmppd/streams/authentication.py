@@ -13,7 +13,7 @@ import msgspec
 
 from ..contracts.accounts import StoredAccount
 from ..contracts.authentication import MECHANISMS, SaslProfile
-from ..contracts.sessions import FeatureAsk
+from ..contracts.stream_features import FeatureAsk
 from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..jid import JID
 from ..net.address import network

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ..contracts.core import Host
-from ..contracts.sessions import FEATURES, STREAM_LOST, FeatureAsk
+from ..contracts.sessions import STREAM_LOST
+from ..contracts.stream_features import FEATURES, FeatureAsk
 from ..errors import LocalError, MalformedJid, StreamError
 from ..jid import JID
 from ..protocol.framing import ByteStream, Framing

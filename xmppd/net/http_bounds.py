@@ -1,0 +1,51 @@
+"""What an HTTP connection may take, and what it needs of the server that has it."""
+
+from __future__ import annotations
+
+from collections.abc import MutableSet
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from ..memory.budget import MemoryBudget
+from .engine import Engine
+from .http_routes import Match
+
+SLOWEST: Final = 1024
+"""Bytes per second of a body, on the average."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBounds:
+    """Seconds and bytes that a client may take. `header_time`: to a request's header; `body_time`: for its body, beside
+    a second for each `SLOWEST` bytes; `keep_alive`: between an answer and the next request."""
+
+    header_size: int = 16 << 10
+    header_time: float = 10.0
+    body_time: float = 30.0
+    keep_alive: float = 75.0
+
+
+class Site(Protocol):
+    """What a listener serves."""
+
+    def find(self, method: str, host: str, path: str) -> tuple[Match, str]:
+        """The route for a request, and the domain that answers; `host` is "" where the client names none. Raises
+        HttpError."""
+        ...
+
+
+class Connections(Protocol):
+    """All HTTP connections of a process."""
+
+    engine: Engine
+    memory: MemoryBudget
+    bounds: HttpBounds
+    stopping: bool
+    manager: Any
+    """What aiohttp wants all connections to share (`web.Server`)."""
+
+    @property
+    def connections(self) -> MutableSet[Any]: ...
+    def begins(self) -> None:
+        """The current task answers a request."""
+        ...

@@ -1,0 +1,49 @@
+"""The running server, as its parts see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from ..config import ServerConfig
+from ..hosts.host import Host
+from ..memory.heap import Trimmer
+from ..net.http_routes import RouteTable
+from ..net.http_server import HttpServer
+from ..net.listen import Listener
+from ..net.tls import Certificates
+from ..sessions.manager import SessionManager
+from ..storage.store import Store
+from ..streams.client import ClientStream
+from ..streams.runtime import StreamServer
+
+
+class RunningServer(StreamServer, Protocol):
+    """Everything that runs in one process."""
+
+    limits: Any
+    stopping: bool
+    certificates: Certificates | None
+    http_routes: RouteTable
+    streams: set[ClientStream]
+
+    @property
+    def hosts(self) -> Mapping[str, Host]: ...
+    @property
+    def default_host(self) -> Host: ...
+    @property
+    def config(self) -> ServerConfig: ...
+    @property
+    def storage(self) -> Store: ...
+    @property
+    def listeners(self) -> Iterable[Listener]: ...
+    @property
+    def session_manager(self) -> SessionManager: ...
+    @property
+    def http(self) -> HttpServer: ...
+    @property
+    def trimmer(self) -> Trimmer: ...
+    @property
+    def ready(self) -> bool:
+        """All hosts have started."""
+        ...
