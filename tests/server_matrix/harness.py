@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.harness import Harness
-from tests.storage.clocks import LoopClock
+from xmppd.net.loop import RealClock
 from xmppd.storage import open_storage
 from xmppd.storage.group_commit import Limits
 
@@ -24,7 +24,7 @@ class RealHarness(Harness):
     @classmethod
     async def on(cls, url: str, limits: Limits | None = None, **options: Any) -> RealHarness:
         """A running server on the store of that URL. `limits`: of the store."""
-        clock = LoopClock()
+        clock = RealClock()
         harness = cls(store=await open_storage(url, clock, limits), clock=clock, **options)  # type: ignore[arg-type]
         await harness.start()
         return harness
