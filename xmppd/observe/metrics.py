@@ -51,7 +51,7 @@ class StoreCounts:
         """Items whose writes were refused: by the backend for what they hold, or because it did not answer."""
         self.rows = 0
         self.entries = 0
-        """Rows that are log entries: messages archived, or owed to somebody."""
+        """Rows that are log entries: messages archived, or transient."""
         self.seconds = Histogram()
 
 

@@ -22,7 +22,7 @@ class Flags(IntFlag):
     """What the server must know of a log entry without reading its body."""
 
     INCOMING = 1
-    """Came to the owner (for an account: is owed to its devices)."""
+    """Came to the owner (to an account: is delivered to its devices)."""
     HIDDEN = 2
     """Not part of the archive that people read; kept only until it is delivered."""
     GROUP = 4
