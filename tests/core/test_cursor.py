@@ -138,3 +138,137 @@ def test_too_many_ranges_are_given_up_from_the_oldest(monkeypatch: pytest.Monkey
     assert len(cursor.ranges) == 10 and not cursor.acknowledged
     assert cursor.first_pending == 1
     assert [id for id in range(1, 101) if not cursor.is_pending(id)] == list(range(82, 101, 2))
+
+
+# ---- the life of an entry
+
+
+class Known:
+    """A cursor of an account whose log has entries 1 to 10."""
+
+    def __init__(self) -> None:
+        self.touched = 0
+        self.forgotten: list[int] = []
+        self.account: Any = SimpleNamespace(released=10)
+        self.account.host = SimpleNamespace(cursor_writer=self)
+        self.cursor = DeliveryCursor(self.account)
+        self.cursor.restore(None, 0)
+
+    def moved(self, cursor: DeliveryCursor) -> None:
+        self.touched += 1
+
+    def forget(self, cursor: DeliveryCursor, id: int) -> None:
+        self.forgotten.append(id)
+
+    def merge(self, cursor: DeliveryCursor) -> None:
+        raise AssertionError("so few are not merged")
+
+
+@pytest.fixture
+def known() -> Known:
+    made = Known()
+    made.account.host.cursor_writer = SimpleNamespace(touched=made.moved, forget=made.forget, merge=made.merge)
+    return made
+
+
+def test_what_is_acknowledged_in_order_is_one_position(known: Known) -> None:
+    cursor = known.cursor
+    for id in (1, 2, 3):
+        cursor.mark_in_flight(id)
+    cursor.acknowledge([1])
+    assert (cursor.position, cursor.acknowledged, cursor.in_flight) == (1, set(), {2: 1, 3: 1})
+    cursor.acknowledge([3])
+    assert (cursor.position, cursor.acknowledged) == (1, {3}), "2 is in flight"
+    assert cursor.taken() == 2
+    cursor.acknowledge([2])
+    assert (cursor.position, cursor.acknowledged, cursor.taken()) == (3, set(), 0)
+    assert known.touched == 1 and cursor.dirty, "noted once until it is stored"
+    assert cursor.record() == CursorRecord(3)
+
+
+def test_an_entry_that_two_sessions_have_is_pending_when_both_gave_it_up(known: Known) -> None:
+    cursor = known.cursor
+    cursor.mark_in_flight(1)
+    cursor.mark_in_flight(1)
+    cursor.unmark_in_flight([1, 7])
+    assert not cursor.is_pending(1) and cursor.first_pending == 0
+    cursor.unmark_in_flight([1])
+    assert cursor.is_pending(1) and cursor.first_pending == 1
+
+
+def test_what_is_acknowledged_does_not_go_in_flight_again(known: Known) -> None:
+    cursor = known.cursor
+    cursor.mark_in_flight(2)
+    cursor.acknowledge([1, 3])
+    for id in (1, 3):
+        cursor.mark_in_flight(id)
+        assert cursor.is_acknowledged(id) and not cursor.is_pending(id)
+    assert cursor.in_flight == {2: 1}
+
+
+def test_the_first_pending_entry_holds_the_position_back(known: Known) -> None:
+    cursor = known.cursor
+    cursor.mark_pending(4)
+    cursor.mark_pending(2)
+    cursor.mark_pending(3)
+    assert cursor.first_pending == 2
+    cursor.acknowledge([1, 5])
+    assert (cursor.position, cursor.acknowledged) == (1, {5})
+    cursor.read(1, 6)
+    assert cursor.first_pending == 7 and cursor.position == 5
+    cursor.read(6, 10)
+    assert cursor.first_pending == 0, "the log is read to its end"
+
+
+def test_a_page_that_begins_behind_the_first_pending_entry_says_nothing_of_it(known: Known) -> None:
+    known.cursor.mark_pending(2)
+    known.cursor.read(2, 10)
+    assert known.cursor.first_pending == 2
+
+
+def test_a_transient_entry_is_deleted_once(known: Known) -> None:
+    known.cursor.transient.update((1, 2))
+    known.cursor.acknowledge([1])
+    known.cursor.acknowledge([1])
+    assert known.forgotten == [1] and known.cursor.transient == {2}
+
+
+def test_a_device_has_read_its_archive_up_to_there(known: Known) -> None:
+    cursor = known.cursor
+    cursor.mark_pending(2)
+    cursor.mark_in_flight(7)
+    cursor.acknowledge([4, 9])
+    cursor.acknowledge_until(5)
+    assert (cursor.position, cursor.acknowledged, cursor.first_pending) == (5, {9}, 6)
+    cursor.acknowledge_until(3)
+    assert cursor.position == 5, "it does not go back"
+
+
+def test_ranges_before_the_position_go(known: Known) -> None:
+    cursor = known.cursor
+    cursor.restore(CursorRecord(0, (), (), ((2, 3, 2), (6, 8, 3))), 10)
+    cursor.acknowledge_until(4)
+    assert cursor.ranges == [(6, 8, 3)] and cursor.taken() == 3
+    assert cursor.is_acknowledged(7) and not cursor.is_acknowledged(9)
+    assert cursor.record().last == 8
+
+
+def test_resources_that_read_the_archive_are_remembered_and_bounded(known: Known) -> None:
+    cursor = known.cursor
+    for number in range(module.READERS + 3):
+        cursor.reads_archive(f"device{number}")
+        cursor.reads_archive(f"device{number}")
+    assert len(cursor.readers) == module.READERS and "device0" not in cursor.readers
+    cursor.dirty = False
+    cursor.reads_no_archive("device0")
+    assert not cursor.dirty
+    cursor.reads_no_archive("device5")
+    assert "device5" not in cursor.readers and cursor.dirty
+
+
+@pytest.mark.parametrize(("last_id", "first_pending"), [(5, 0), (9, 6)])
+def test_after_loading_what_lies_behind_the_position_may_be_pending(
+    known: Known, last_id: int, first_pending: int
+) -> None:
+    known.cursor.restore(CursorRecord(5, readers=("phone",)), last_id)
+    assert known.cursor.first_pending == first_pending and known.cursor.readers == ("phone",)
