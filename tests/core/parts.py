@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.harness import FakeClock
+from xmppd.background import Background
 from xmppd.config.schema import LimitsConfig
 from xmppd.contracts.accounts import ACCOUNT_MAP, StoredAccount
 from xmppd.contracts.archive import LOG
@@ -18,7 +19,8 @@ from xmppd.memory.budget import MemoryBudget
 from xmppd.observe.metrics import Counts
 from xmppd.protocol.ack_queue import OutboundQueue
 from xmppd.protocol.sasl import Credentials
-from xmppd.routing.locks import OwnerLocks
+from xmppd.routing.router import Router as RealRouter
+from xmppd.routing.routes import Routes
 from xmppd.server.limits import runtime_limits
 from xmppd.sessions.account import Account
 from xmppd.sessions.manager import SessionManager
@@ -56,12 +58,11 @@ class HeldReads(MemoryBackend):
         return found
 
 
-class Router:
-    """What hosts and sessions use of a router; remembers what was delivered."""
+class Router(RealRouter):
+    """Remembers what was delivered, and goes no further."""
 
-    def __init__(self) -> None:
-        self.locks = OwnerLocks()
-        self.newest = 0
+    def __init__(self, storage: Store, clock: FakeClock) -> None:
+        super().__init__(storage, Routes(), Background(clock))
         self.delivered: list[Stanza] = []
 
     def deliver(self, stanza: Stanza) -> None:
@@ -122,7 +123,7 @@ class Core:
         self.memory = MemoryBudget()
         self.limits = replace(runtime_limits(LimitsConfig()), queue=4, ask_every=100)
         self.stopping = False
-        self.router = Router()
+        self.router = Router(self.storage, self.clock)
         self.streams: set[Any] = set()
         self.hosts: dict[str, Host] = {}
         server: Any = self
@@ -132,6 +133,7 @@ class Core:
     def add_host(self, domain: str, type: str = "accounts") -> Host:
         server: Any = self
         host = self.hosts[domain] = Host(server, domain, type, self.storage, self.clock)
+        self.router.routes.add_host(host)
         return host
 
     async def open(self) -> Core:

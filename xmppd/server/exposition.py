@@ -54,9 +54,7 @@ class ServerCollector(Collector):
         )
         yield counter("xmppd_store_writes_refused", "Items that were answered with an error.", counts.refused)
         yield counter("xmppd_store_rows", "Writes that were committed.", counts.rows)
-        yield counter(
-            "xmppd_messages_stored", "Of them entries in logs: archived, or transient.", counts.entries
-        )
+        yield counter("xmppd_messages_stored", "Of them entries in logs: archived, or transient.", counts.entries)
         yield histogram("xmppd_store_commit_seconds", "Time until a commit was on disk.", counts.seconds)
 
     def _sessions(self) -> Iterator[Metric]:
