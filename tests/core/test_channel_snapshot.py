@@ -139,6 +139,8 @@ async def test_a_record_of_an_older_version(core: Core, account: Account) -> Non
 
 
 async def test_a_record_that_does_not_fit_together(core: Core, account: Account) -> None:
+    """Nothing of it is taken: an entry that is in flight to nobody would never be delivered."""
     session = Session(account, account.jid.with_resource("phone"))
     with pytest.raises(ValueError, match="zip"):
-        restore(session.channel, ChannelSnapshot(0, queue=("<message/>",), stamps=()))
+        restore(session.channel, ChannelSnapshot(0, queue=("<message/>", "<message/>"), stamps=(5,)))
+    assert account.cursor.in_flight == {} and session.channel.share.used == 0

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import xmppd.sessions.snapshots as module
+from tests.core.parts import Core, body
 from tests.core.test_delivery import SM, Reader, acked, bodies, enable, say
 from tests.harness import Client, Element, FakeClock, Harness, xml
+from xmppd.contracts.session_keys import SessionKey
+from xmppd.sessions.session import Session
+from xmppd.sessions.snapshots import SessionSnapshots
+from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
 ROOM = "garden@conference.localhost"
+NICK: SessionKey[str] = SessionKey("test-snapshot-nick", "", durable=True)
+TYPING: SessionKey[bool] = SessionKey("test-snapshot-typing", False)
 CARBONS = "<enable xmlns='urn:xmpp:carbons:2'/>"
 
 
@@ -219,3 +233,100 @@ async def test_a_clock_that_was_set_back_keeps_no_session_for_ever(server: Harne
         assert not second.host.accounts["juliet@localhost"].sessions
     finally:
         await second.stop()
+
+
+# ---- the store alone
+
+
+@pytest.fixture
+async def core() -> AsyncIterator[Core]:
+    core = await Core().open()
+    yield core
+    await core.close()
+
+
+async def detached(core: Core, *resources: str) -> list[Session]:
+    account = await core.account()
+    made = []
+    for resource in resources:
+        session, _ = core.session(account, resource, acks=True)
+        session.resumable = 60.0
+        session.channel.send(body(resource), 0)
+        core.session_manager.detach(session)
+        made.append(session)
+    return made
+
+
+async def after_restart(core: Core) -> Core:
+    backend = core.backend
+    assert isinstance(backend, MemoryBackend)
+    return await Core(core.clock, backend.survivor()).open()
+
+
+def snapshots(core: Any) -> SessionSnapshots:
+    return SessionSnapshots(core)
+
+
+async def test_durable_values_outlive_the_process(core: Core) -> None:
+    """Those that are not durable do not, nor those of a plugin that is not there any more."""
+    (session,) = await detached(core, "phone")
+    session[NICK], session[TYPING] = "Juliet", True
+    session.values["of-nobody"] = 3  # type: ignore[index]
+    await snapshots(core).store()
+    assert session.ended and core.host.account("juliet@localhost").sessions == {}  # type: ignore[union-attr]
+    after = await after_restart(core)
+    await snapshots(after).restore(after.host)
+    again = after.host.session_of(session.jid)
+    assert again[NICK] == "Juliet" and again[TYPING] is False and again.resumable == 60.0
+    assert again.channel.queue.sent == 1
+    assert await snapshots(after).stored.read_all("juliet@localhost") == {}, "they are there once"
+    await after.close()
+
+
+async def test_one_that_the_store_refuses_takes_no_other_with_it(core: Core, caplog: pytest.LogCaptureFixture) -> None:
+    good, bad = await detached(core, "good", "bad")
+    good.lane = bad.lane
+    bad.values = {}
+    bad[NICK] = 1 << 80  # type: ignore[assignment]
+    await snapshots(core).store()
+    assert good.ended and not bad.ended and "cannot be stored" in caplog.text
+    after = await after_restart(core)
+    await snapshots(after).restore(after.host)
+    assert set(after.host.account("juliet@localhost").sessions) == {"good"}  # type: ignore[union-attr]
+    await after.close()
+
+
+async def test_one_that_cannot_be_read_is_left_out(core: Core, caplog: pytest.LogCaptureFixture) -> None:
+    await detached(core, "good", "bad")
+    await snapshots(core).store()
+    stored = snapshots(core).stored
+    record = await stored.read("juliet@localhost", "bad")
+    assert record is not None
+    await core.storage.commit([stored.put("juliet@localhost", "bad", replace(record, presence="<not-xml"))])
+    after = await after_restart(core)
+    await snapshots(after).restore(after.host)
+    account = after.host.account("juliet@localhost")
+    assert account is not None and set(account.sessions) == {"good"}
+    assert "cannot be read" in caplog.text
+    await after.close()
+
+
+async def test_time_goes_on_while_the_server_is_down(core: Core) -> None:
+    await detached(core, "phone")
+    await snapshots(core).store()
+    core.clock.step(61)
+    after = await after_restart(core)
+    await snapshots(after).restore(after.host)
+    assert after.host.account("juliet@localhost").sessions == {}  # type: ignore[union-attr]
+    await after.close()
+
+
+async def test_they_are_stored_in_batches_with_a_bound(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = await detached(core, *"abcde")
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    assert [len(some) for some in module._chunks(sessions)] == [2, 2, 1]
+    monkeypatch.setattr(module, "AT_ONCE_BYTES", 1)
+    assert [len(some) for some in module._chunks(sessions)] == [1] * 5
+    commits = core.backend.commits
+    await snapshots(core).store()
+    assert core.backend.commits == commits + 5

@@ -71,19 +71,23 @@ def restore(channel: DeliveryChannel, stored: ChannelSnapshot) -> None:
     Nothing could come meanwhile; one that lagged, or for which something waits, goes on when it is resumed.
     """
     cursor = channel.session.account.cursor
+    # Read all before anything changes: a record that is refused leaves no entry in flight.
+    parts = zip(stored.queue, stored.stamps, stored.times or stored.stamps, strict=True)
+    queued = [(text.encode(), log_id, at) for text, log_id, at in parts]
+    none = (0,) * len(stored.held)
+    parts = zip(stored.held, (*stored.held_stamps, *none), stored.held_times or none, strict=False)
+    waiting = [(text.encode(), log_id, at) for text, log_id, at in parts]
     queue = channel.queue = OutboundQueue(channel.share)
     queue.acknowledged = queue.asked = stored.acknowledged
-    for text, log_id, at in zip(stored.queue, stored.stamps, stored.times or stored.stamps, strict=True):
-        queue.append(text.encode(), log_id, at)
+    for data, log_id, at in queued:
+        queue.append(data, log_id, at)
         if log_id:
             cursor.mark_in_flight(log_id)
     cursor.transient.update(stored.hidden)
-    none = (0,) * len(stored.held)
-    parts = zip(stored.held, stored.held_times or none, (*stored.held_stamps, *none), strict=False)
-    if stored.held:
+    if waiting:
         channel.unlogged = UnloggedQueue(channel.session, channel.share)
-        for text, at, log_id in parts:
-            channel.unlogged.add(text.encode(), None, at, log_id)
+        for data, log_id, at in waiting:
+            channel.unlogged.add(data, None, at, log_id)
     channel.position, channel.high_water = stored.position, stored.reached
     channel.due_after, channel.archive_read = stored.since or stored.left, stored.archive_read
     channel.already_sent = set(stored.copies) or None
