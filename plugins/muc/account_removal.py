@@ -43,7 +43,7 @@ def forget_account(room: RoomState, bare: str) -> Plan | None:
     A room that nobody is left to join (members only, and the last of them is removed) is destroyed.
     """
     for pair in [pair for pair in room.invitations if bare in pair]:
-        del room.invitations[pair]
+        room.invitations.pop(pair)
     known = room.affiliations.get(bare)
     if known is not None and known.affiliation == "outcast":
         known = None

@@ -108,7 +108,7 @@ def decline(room: RoomState, who: JID, decline: Element, id: str = "") -> Plan:
     out = message("normal", x, to=next(present, to.to_bare()), sender=room.jid).stamped(id=id or token_hex(8))
 
     def apply() -> list[Effect]:
-        room.invitations.pop((who.bare, to.bare), None)
+        room.invitations.pop((who.bare, to.bare))
         return [Send(out)]
 
     return Plan(apply=apply)

@@ -15,6 +15,7 @@ from xmppd.stanza import Stanza, parse_stanza
 from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep.elements import DELAY_NS, delay_bytes, parse_time
 from xmppd.xep.mam import PAGE_SIZE, within
+from xmppd.xep.numbers import unsigned
 from xmppd.xml import Element, find, text_of
 
 from .duplicates import expect_duplicates
@@ -92,9 +93,10 @@ def read_history_limits(x: Element, now: int) -> HistoryLimits:
 def _number(text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 12:
+    number = unsigned(text)
+    if number is None:
         raise BadRequest("not a number")
-    return int(text)
+    return number
 
 
 def history_range(room: RoomState, request: JoinRequest) -> tuple[Range, int]:

@@ -81,7 +81,7 @@ def forward_answer(room: RoomState, who: JID, stanza: Stanza) -> list[Effect]:
     asked = room.forwarded_iqs.get(stanza.id)
     if asked is None or asked[2] != who.full:
         return []
-    del room.forwarded_iqs[stanza.id]
+    room.forwarded_iqs.pop(stanza.id)
     asker, id, _ = asked
     answering = room.sessions.get(who.full) or next(
         (each for each in room.occupants.values() if each.bare == who.bare), None

@@ -4,13 +4,13 @@ named by their subjects."""
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from secrets import token_hex
 from typing import Final, Self
 
+from xmppd.cache import Cache
 from xmppd.errors import MalformedJid, NotAcceptable
 from xmppd.jid import JID
 from xmppd.stanza import parse_stanza
@@ -36,8 +36,10 @@ from .options.base import Option
 
 FORWARDED_IQS: Final = 500
 """So many IQs between occupants wait for an answer."""
+FORWARDED_IQ_BYTES: Final = 256 << 10
 INVITATIONS: Final = 500
 """So many invitations can be declined."""
+INVITATION_BYTES: Final = 256 << 10
 
 
 class RoomState:
@@ -63,9 +65,9 @@ class RoomState:
         self.affiliations = AffiliationList(affiliations)
         self.occupants: dict[str, Occupant] = {}
         self.sessions: dict[str, Occupant] = {}
-        self.forwarded_iqs: OrderedDict[str, tuple[JID, str, str]] = OrderedDict()
+        self.forwarded_iqs: Cache[str, tuple[JID, str, str]] = Cache(FORWARDED_IQS, FORWARDED_IQ_BYTES)
         """IQs between occupants by the id they were forwarded with: the asker, its own id, who must answer."""
-        self.invitations: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.invitations: Cache[tuple[str, str], bool] = Cache(INVITATIONS, INVITATION_BYTES)
         """(invited, inviter): those who may decline, so that a room is no way to write to anybody."""
         self._all_jids: tuple[JID, ...] | None = None
         self._bare_jids: frozenset[str] | None = None
@@ -232,12 +234,8 @@ class RoomState:
 
     def allow_decline(self, bare: str, inviter: str) -> None:
         """Remembers that an invited user may decline to its inviter (section 7.8.2)."""
-        self.invitations[(bare, inviter)] = None
-        if len(self.invitations) > INVITATIONS:
-            self.invitations.popitem(last=False)
+        self.invitations.put((bare, inviter), True)
 
     def forward_iq(self, id: str, asker: JID, own_id: str, answerer: str) -> None:
         """Remembers an IQ between occupants that is forwarded with another id, so that its answer finds the asker."""
-        self.forwarded_iqs[id] = (asker, own_id, answerer)
-        if len(self.forwarded_iqs) > FORWARDED_IQS:
-            self.forwarded_iqs.popitem(last=False)
+        self.forwarded_iqs.put(id, (asker, own_id, answerer))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from xmppd.clock import microseconds
 from xmppd.contracts.routes import Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.errors import ItemNotFound, NotAcceptable, StanzaError, StorageUnavailable
@@ -59,7 +60,7 @@ class RoomService:
 
     def now(self) -> int:
         """Microseconds since 1970."""
-        return int(self.host.clock.now() * 1_000_000)
+        return microseconds(self.host.clock)
 
     def is_online(self, who: JID) -> bool | None:
         """Whether a full JID has a session here; None if that cannot be known."""
