@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from xmppd.delivery.channel import DeliveryChannel
 from xmppd.delivery.states import AVAILABLE, SENDING, TRANSITIONS, Action, Event, State
 from xmppd.sessions.account import Account
 from xmppd.sessions.session import Session
-from xmppd.stanza import parse_stanza
+from xmppd.stanza import iq, parse_stanza
 
 
 class Scene:
@@ -520,3 +521,50 @@ async def test_a_gate_is_told_first(scene: Scene) -> None:
     scene.channel.send(body("through"), 0)
     assert scene.sent() == ["through"]
     assert scene.channel.waiting() == [(b"<presence/>", 7)]
+
+
+async def test_a_carbon_that_waited_while_it_was_unavailable_is_remembered(scene: Scene) -> None:
+    await scene.enter(State.UNAVAILABLE_LAGGING)
+    (id,) = await scene.core.archive(scene.account, "carbon")
+    scene.account.cursor.mark_in_flight(id)  # the laptop, whose message it is
+    scene.channel.copy(body("carbon"), id, parse_stanza(body("carbon")))
+    scene.channel.resume_writing()
+    assert scene.sent() == ["waiting", "carbon"]
+    assert scene.channel.already_sent == {id} and scene.account.cursor.in_flight == {id: 2}
+
+
+async def test_a_stop_asks_clients_without_acknowledgements(core: Core) -> None:
+    scene = Scene(core, await core.account(), acks=False)
+    core.limits = replace(core.limits, queue=100)
+    scene.channel.ask_before_stop()
+    scene.channel.stream_closed()
+    scene.channel.start()
+    await scene.release("one")
+    scene.stream.drain()
+    (ping,) = [data for data in scene.stream.taken() if b"urn:xmpp:ping" in data]
+    core.host.answered(iq("result", parse_stanza(ping).id, sender=scene.session.jid))
+    await scene.release("two")
+    scene.stream.drain()
+    assert texts(scene.stream.taken()) == ["two"], "it pauses between two pings"
+    scene.channel.ask_before_stop()
+    assert b"urn:xmpp:ping" in scene.stream.taken()[-1]
+
+
+async def test_what_its_socket_did_not_take_fills_the_queue_of_a_client_without_acknowledgements(core: Core) -> None:
+    scene = Scene(core, await core.account(), acks=False)
+    scene.channel.start()
+    for text in "abcdef":
+        await scene.release(text)
+    assert scene.channel.state is State.LAGGING
+    assert scene.sent() == ["a", "b", "c", "d"]
+
+
+async def test_a_second_start_changes_nothing(scene: Scene) -> None:
+    await scene.enter(State.LIVE)
+    due_after = scene.channel.due_after
+    await scene.core.archive(scene.account, "later")
+    scene.channel.start()
+    assert scene.channel.state is State.LIVE and scene.channel.due_after == due_after
+    scene.channel.leave()
+    scene.channel.catch_up()
+    assert scene.channel.state is State.UNAVAILABLE

@@ -10,9 +10,17 @@ from typing import Any
 import pytest
 
 from tests.harness import Harness, condition, configuration
-from xmppd.config import LogConfig
+from xmppd.config import ConfigError, LogConfig, ServerConfig, parse_config
 from xmppd.net.engine import Engine
-from xmppd.server.reload import Outcome, Reloader, ReloadError, use_log
+from xmppd.server.reload import (
+    NO_CERTIFICATE,
+    Outcome,
+    Reloader,
+    ReloadError,
+    certificate_problems,
+    load_certificates,
+    use_log,
+)
 
 VERSION = "<query xmlns='jabber:iq:version'/>"
 
@@ -237,3 +245,94 @@ async def test_a_quota_that_is_lowered_counts_at_once(site: Site) -> None:
     assert (await romeo.iq(add.format("a"), "set")).get("type") == "result"
     await site.reload({"roster": {"contacts": 1}})
     assert condition(await romeo.iq(add.format("b"), "set")) == "resource-constraint"
+
+
+def test_the_outcome_in_words() -> None:
+    assert Outcome().text() == "changed: nothing"
+    assert Outcome(("log", "limits"), ("storage",)).text() == "changed: log, limits\nneeds a restart: storage"
+
+
+async def test_the_quarantine_of_names(site: Site) -> None:
+    outcome = await site.reload(
+        {}, "", **{"admins: [admin@localhost]": "quarantine: 3 days, admins: [admin@localhost]"}
+    )
+    assert outcome.changed == ("hosts.localhost.quarantine",)
+    assert site.server.host.quarantine == 3 * 86_400.0
+
+
+async def test_a_signal_that_finds_a_broken_file(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has it; the next signal is heard."""
+    site.path.write_text("hosts: [")
+    site.reloader.soon()
+    await site.reloader._task  # type: ignore[misc]
+    assert "not reloaded" in caplog.text
+    site.write({"version": {"os": True}})
+    site.reloader.soon()
+    await site.reloader._task  # type: ignore[misc]
+    assert site.server.host.plugins["version"].config.os
+
+
+async def test_a_signal_while_something_is_broken(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write()
+    monkeypatch.setattr(site.reloader, "_use", lambda read: 1 / 0)
+    site.reloader.soon()
+    await site.reloader._task  # type: ignore[misc]
+    assert "reloading failed" in caplog.text
+
+
+async def test_folders_of_plugins_wait_for_a_restart(site: Site, tmp_path: Path) -> None:
+    """And so do the options of plugins that may come from them."""
+    (tmp_path / "more").mkdir()
+    outcome = await site.reload({"version": {"os": True}}, f"plugin_path: ['{tmp_path}/more']")
+    assert outcome == Outcome((), ("plugin_path",))
+
+
+# ---- certificates
+
+
+def config(folder: Path, options: str = "") -> ServerConfig:
+    text = configuration().replace("admins: [admin@localhost]", f"admins: []{options}")
+    return replace(parse_config(text, "xmppd.yaml"), var=folder)
+
+
+def test_certificates_of_hosts_with_accounts(tmp_path: Path) -> None:
+    """Made where that is allowed; checking makes nothing."""
+    made = config(tmp_path, ", self_signed: true")
+    assert certificate_problems(made, tmp_path / "xmppd.yaml") == []
+    assert not list(tmp_path.iterdir())
+    load_certificates(made)
+    chain, key = made.certificate_files("localhost")
+    assert chain.exists() and key.exists() and "conference" not in str(list(tmp_path.rglob("*")))
+    assert certificate_problems(made, tmp_path / "xmppd.yaml") == []
+    load_certificates(config(tmp_path))
+
+
+def test_a_certificate_that_is_missing_or_broken_is_told_with_its_host(tmp_path: Path) -> None:
+    (tmp_path / "xmppd.yaml").write_text(configuration())
+    missing = config(tmp_path, ", self_signed: false")
+    (problem,) = certificate_problems(missing, tmp_path / "xmppd.yaml")
+    assert NO_CERTIFICATE in problem.message
+    with pytest.raises(ConfigError) as raised:
+        load_certificates(missing)
+    assert raised.value.problems[0].path == "localhost"
+    chain, key = missing.certificate_files("localhost")
+    chain.parent.mkdir(parents=True, exist_ok=True)
+    for file in (chain, key):
+        file.write_text("no certificate")
+    (problem,) = certificate_problems(missing, tmp_path / "xmppd.yaml")
+    assert NO_CERTIFICATE not in problem.message
+
+
+async def test_a_new_certificate(site: Site, tmp_path: Path) -> None:
+    server = site.server.server
+    server.config = replace(server.config, var=tmp_path)
+    more = f"var: '{tmp_path}'"
+    signed = {"admins: [admin@localhost]": "self_signed: true, admins: [admin@localhost]"}
+    site.write({}, more, **signed)
+    server.certificates = load_certificates(parse_config(site.path.read_text(), "xmppd.yaml"))
+    assert "the certificate of localhost" not in (await site.reloader.reload()).changed
+    for file in server.config.certificate_files("localhost"):
+        file.unlink()
+    assert "the certificate of localhost" in (await site.reloader.reload()).changed

@@ -95,31 +95,31 @@ async def test_all_settled_waits_for_every_stanza(bound: Bound) -> None:
 
 def test_what_waits_for_its_commit_is_charged_to_the_account_and_the_process(bound: Bound) -> None:
     session, memory, pool = bound.session, bound.core.memory, bound.session.account.pool
-    session.received, session.taken = 1, 1000
-    session.weigh()
-    assert session.charged == memory.incoming == pool.incoming == 1000
-    session.taken = 1500
-    session.weigh()
+    session.received, session.incoming_size = 1, 1000
+    session.charge_incoming()
+    assert session.incoming_charged == memory.incoming == pool.incoming == 1000
+    session.incoming_size = 1500
+    session.charge_incoming()
     assert memory.incoming == pool.incoming == 1500
     bound.stream.inbox_size = 7
     session.settled()
-    assert session.charged == memory.incoming == pool.incoming == 0
-    assert session.taken == 7, "what is read and not even parsed counts on"
+    assert session.incoming_charged == memory.incoming == pool.incoming == 0
+    assert session.incoming_size == 7, "what is read and not even parsed counts on"
 
 
 def test_a_session_is_heavy_while_many_of_its_bytes_wait(bound: Bound) -> None:
     session = bound.session
-    session.taken = bound.core.limits.incoming_size + 1
-    assert not session.heavy, "all of it is handled"
+    session.incoming_size = bound.core.limits.incoming_size + 1
+    assert not session.incoming_full, "all of it is handled"
     session.received = 1
-    assert session.heavy
-    session.taken = 1
-    assert not session.heavy
+    assert session.incoming_full
+    session.incoming_size = 1
+    assert not session.incoming_full
     bound.core.memory.configure(400, 400)
-    session.weigh()
-    session.taken = 201
-    session.weigh()
-    assert session.heavy, "of all together too much waits"
+    session.charge_incoming()
+    session.incoming_size = 201
+    session.charge_incoming()
+    assert session.incoming_full, "of all together too much waits"
 
 
 def test_a_throttled_stream_is_read_again_when_half_of_the_lane_is_free(bound: Bound) -> None:
@@ -168,6 +168,6 @@ def test_a_refusal_without_acknowledgements_is_only_sent(bound: Bound) -> None:
 
 def test_limits_are_those_of_now(bound: Bound) -> None:
     session = bound.session
-    session.received, session.taken = 1, 100
+    session.received, session.incoming_size = 1, 100
     bound.core.limits = replace(bound.core.limits, incoming_size=50)
-    assert session.heavy
+    assert session.incoming_full

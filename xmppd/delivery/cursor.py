@@ -171,7 +171,7 @@ class DeliveryCursor:
         """
         ranges: list[AcknowledgedRange] = []
         low = high = count = 0
-        waits = 0
+        pending = 0
         place = self._in_range(after)
         joined = set[int]()
         if place >= 0:
@@ -190,8 +190,8 @@ class DeliveryCursor:
             if count:
                 ranges.append((low, high, count))
                 count = 0
-            if not waits and self.first_pending <= id and id not in self.in_flight:
-                waits = id
+            if not pending and self.first_pending <= id and id not in self.in_flight:
+                pending = id
         if count:
             ranges.append((low, high, count))
         ranges += [each for each in self.ranges if each[0] not in joined]
@@ -200,7 +200,7 @@ class DeliveryCursor:
         while len(self.ranges) > RANGES:
             self.mark_pending(self.ranges.pop(0)[0])
         if after < self.first_pending <= end:
-            self.first_pending = waits or (end + 1 if end < self.account.released else 0)
+            self.first_pending = pending or (end + 1 if end < self.account.released else 0)
         self._advance()
         self._touch()
 

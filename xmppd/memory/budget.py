@@ -57,8 +57,8 @@ class MemoryBudget(Pool):
         self.spill, self.account_spill = limit * 3 // 4, account_limit * 3 // 4
         self.incoming_limit, self.account_incoming = limit // 4, account_limit // 4
 
-    def flooded(self, account: Pool | None) -> bool:
-        """So much came and is not handled yet that a stream is read again only when what it has sent is handled."""
+    def incoming_full(self, account: Pool | None) -> bool:
+        """Whether so much came and is not handled that a stream is read again only when all it has sent is handled."""
         if self.incoming > self.incoming_limit:
             return True
         return account is not None and account.incoming > self.account_incoming

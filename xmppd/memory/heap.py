@@ -1,4 +1,4 @@
-"""Memory that a flood has left free in this process, given back to the system.
+"""Memory that is free in this process after much was in use, given back to the system.
 
 The C library keeps what is freed in the middle of its heap: after thousands of half handshakes, or a queue that was
 large once, the process stays as large as it was then. glibc gives such pages back when it is asked (malloc_trim).

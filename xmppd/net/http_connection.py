@@ -317,7 +317,7 @@ class _Body:
         async for piece in self:
             self._held += len(piece)
             memory.incoming += len(piece)
-            if memory.flooded(None):
+            if memory.incoming_full(None):
                 raise self._fails(_later())
             pieces.append(piece)
         return b"".join(pieces)

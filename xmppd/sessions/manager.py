@@ -58,7 +58,7 @@ class SessionManager:
         return session
 
     def detach(self, session: Session) -> None:
-        """The connection is gone without a goodbye: keep the session if its client may resume it."""
+        """The connection is lost: the session waits for its client if that may resume it, else it ends."""
         session.stream = None
         session.channel.paused = False
         session.host.tell(STREAM_LOST, session)
@@ -120,7 +120,8 @@ class SessionManager:
         session.channel.share.close()
 
     def _requeue(self, session: Session) -> None:
-        """What it did not acknowledge waits, or goes to the sessions that have not got it (XEP-0198 section 4)."""
+        """Requeue what it did not acknowledge: for the sessions that have not got it, else in the log (XEP-0198 section
+        4)."""
         account, channel = session.account, session.channel
         account.cursor.unmark_in_flight(channel.pending())
         for other in account.available():

@@ -34,11 +34,12 @@ class Session:
         "account",
         "address",
         "channel",
-        "charged",
         "counter",
         "delivered",
         "ended",
         "handled",
+        "incoming_charged",
+        "incoming_size",
         "jid",
         "lane",
         "presence",
@@ -48,7 +49,6 @@ class Session:
         "resource",
         "resumable",
         "stream",
-        "taken",
         "throttled",
         "told",
         "values",
@@ -74,10 +74,10 @@ class Session:
         """Makes the count of its stanzas durable, in the batches that hold them (docs/explanation/delivery.md)."""
         self.delivered = 0
         """Stanzas to the client that were sent, or queued for it."""
-        self.taken = 0
-        """Bytes read from the client since all that it had sent was settled."""
-        self.charged = 0
-        """So many of them count for the account and the process: something of them is not handled."""
+        self.incoming_size = 0
+        """Bytes read from the client since all that it had sent was handled."""
+        self.incoming_charged = 0
+        """How many of them count for the account and the process."""
         self.throttled = False
         self.resumable = 0.0
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
@@ -151,13 +151,13 @@ class Session:
         """One more stanza of this client has found its end."""
         self.handled += 1
         if self.handled == self.received:
-            charged, self.charged = self.charged, 0
+            charged, self.incoming_charged = self.incoming_charged, 0
             if charged:
                 account = self.account
                 account.pool.incoming -= charged
                 account.host.server.memory.incoming -= charged
-            self.taken = self.stream.inbox_size if self.stream is not None else 0
-        if self.throttled and self.received - self.handled < LANE_BOUND // 2 and not self.heavy:
+            self.incoming_size = self.stream.inbox_size if self.stream is not None else 0
+        if self.throttled and self.received - self.handled < LANE_BOUND // 2 and not self.incoming_full:
             self.throttled = False
             if self.stream is not None:
                 self.stream.read_on()
@@ -168,17 +168,18 @@ class Session:
                     future.set_result(None)
 
     @property
-    def heavy(self) -> bool:
-        """Many bytes of this client wait until they are settled, or some, and of all together there are too many."""
+    def incoming_full(self) -> bool:
+        """More bytes of this client are not handled than may be (`limits.incoming_size`), or some, and of all clients
+        together too many."""
         if self.received == self.handled:
             return False
         server = self.account.host.server
-        return self.taken > server.limits.incoming_size or server.memory.flooded(self.account.pool)
+        return self.incoming_size > server.limits.incoming_size or server.memory.incoming_full(self.account.pool)
 
-    def weigh(self) -> None:
-        """Some of what was read is not handled."""
-        more = self.taken - self.charged
-        self.charged = self.taken
+    def charge_incoming(self) -> None:
+        """Count what was read and is not handled for the account and the process."""
+        more = self.incoming_size - self.incoming_charged
+        self.incoming_charged = self.incoming_size
         account = self.account
         account.pool.incoming += more
         account.host.server.memory.incoming += more
@@ -205,7 +206,7 @@ class Session:
         self.refusals = refusals or None
 
     def accounted(self, count: int) -> int:
-        """How many of the first `count` stanzas need not be sent again after the session is gone."""
+        """How many of the first `count` stanzas need not be sent again after the end of the session."""
         refusals, queue = self.refusals, self.channel.queue
         if not refusals:
             return count

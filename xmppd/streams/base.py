@@ -149,7 +149,7 @@ class XmlStream(ABC):
         memory = self.runtime.memory
         self.inbox_charged += size
         memory.incoming += size
-        return memory.flooded(None)
+        return memory.incoming_full(None)
 
     @property
     def peer_name(self) -> str:
@@ -256,7 +256,7 @@ class XmlStream(ABC):
         runtime = self.runtime
         busy = runtime.stopping or self.over_rate or self.reads_too_slowly or self.throttled
         busy = busy or self.inbox_size > runtime.limits.incoming_size or len(self.inbox or ()) > INBOX // 2
-        busy = busy or (self.inbox_charged > 0 and runtime.memory.flooded(None))
+        busy = busy or (self.inbox_charged > 0 and runtime.memory.incoming_full(None))
         if self._reading_paused and not busy and not runtime.storage.congested:
             self.read_regardless()
 

@@ -134,9 +134,9 @@ class ClientStream(XmlStream):
     def was_read(self, size: int) -> None:
         session = self.session
         if session is not None:
-            session.taken += size
+            session.incoming_size += size
             unhandled = session.received - session.handled
-            if unhandled and (unhandled > LANE_BOUND or session.taken - session.charged > UNCHARGED):
+            if unhandled and (unhandled > LANE_BOUND or session.incoming_size - session.incoming_charged > UNCHARGED):
                 self._charge_session(session)
 
     def work_done(self) -> None:
@@ -146,8 +146,8 @@ class ClientStream(XmlStream):
 
     def _charge_session(self, session: Session) -> None:
         """Some of what it has sent is not handled."""
-        session.weigh()
-        if session.received - session.handled > LANE_BOUND or session.heavy:
+        session.charge_incoming()
+        if session.received - session.handled > LANE_BOUND or session.incoming_full:
             session.throttled = True
             self.pause_reading()
 
@@ -306,7 +306,7 @@ class ClientStream(XmlStream):
         """This stream carries `session` now (bound, or resumed)."""
         self._move(Event.BOUND)
         self.session = session
-        session.taken += self.inbox_size
+        session.incoming_size += self.inbox_size
         self.uncharge_inbox()
         if self.reads_too_slowly:
             session.channel.paused = True
