@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.roster import ROSTER
-from xmppd.contracts.routing import OUTBOUND, Inbound, Outbound
+from xmppd.contracts.routing import OUTBOUND, Outbound
 from xmppd.contracts.sessions import DIRECTED, PRESENCE
 from xmppd.errors import ResourceConstraint
 from xmppd.hooks import Stage, Verdict, on
@@ -21,7 +21,7 @@ from xmppd.jid import JID
 from xmppd.plugin import Plugin, Xep
 from xmppd.stanza import Kind, Stanza
 
-from .broadcast import Broadcaster, admitted, item_of
+from .broadcast import Broadcaster, item_of
 from .subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class PresencePlugin(Plugin[Config]):
             own = sender.bare == account.bare
             contact = own or (item is not None and item.sees_us)
             if contact or self.broadcaster.may_see(account, sender.bare, contact=False):
-                if own or admitted(Inbound(stanza, account, None, [])):
+                if own or self.host.router.admit(stanza, account) is not None:
                     for answer in self.broadcaster.answers(account, to.resource, sender.bare, contact):
                         self.host.deliver(answer.stamped(to=sender))
                     return

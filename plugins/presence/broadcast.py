@@ -9,9 +9,7 @@ from xmppd.clock import microseconds
 from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, SEES_US, WE_SEE, RosterItem
-from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
 from xmppd.contracts.sessions import DIRECTED, SHOWING, Showing
-from xmppd.errors import StanzaError
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
 from xmppd.stanza import Kind, Stanza, tag
@@ -206,11 +204,8 @@ class Broadcaster:
 
     def _said(self, session: Session, stanza: Stanza) -> Stanza:
         """With what the server says in it now."""
-        host = session.account.host
-        if not host.handlers(SHOWING):
-            return stanza
         event = Showing(session, stanza)
-        host.tell(SHOWING, event)
+        session.account.host.tell(SHOWING, event)
         return event.stanza
 
     def answers(self, account: Account, resource: str, viewer: str, contact: bool) -> Iterator[Stanza]:
@@ -252,21 +247,3 @@ def subscribed(viewer: Account, owner: Account) -> bool:
     """The viewer's roster says that it sees the owner."""
     mine = item_of(viewer, owner.bare)
     return mine is not None and mine.we_see
-
-
-def admitted(event: Inbound) -> bool:
-    """The account's chain lets it in; a refusal of presence is not told to anyone (XEP-0191 section 3.4)."""
-    try:
-        host = event.owner.host
-        return host.run(host.chain(INBOUND, event.stanza), event) is None
-    except StanzaError:
-        return False
-
-
-def release(event: Inbound, sessions: list[Session]) -> None:
-    """Send what was admitted, as the router does at release."""
-    event.targets = [(session, event.stanza) for session in sessions]
-    host = event.owner.host
-    host.tell_these(host.chain(ARRIVED, event.stanza), event)
-    for session, stanza in event.targets:
-        session.channel.send(stanza.data, 0, stanza)

@@ -17,7 +17,7 @@ from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 from xmppd.storage.api import Write
 
-from .broadcast import Broadcaster, admitted, release
+from .broadcast import Broadcaster
 from .rules import arriving, leaving, removed
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ class Side:
         What the chain refuses (a block list) asks for and grants nothing; that a subscription ends is still
         noted, unseen, or the two rosters would disagree for ever.
         """
-        event = Inbound(stanza, self.account, None, [])
-        welcome = admitted(event)
-        if not welcome and stanza.type in ("subscribe", "subscribed"):
+        event: Inbound | None = self.account.host.router.admit(stanza, self.account)
+        if event is None and stanza.type in ("subscribe", "subscribed"):
             return ""
         request = stanza.inside.decode() if len(stanza.inside) <= request_bytes else ""
         change = arriving(self.after, stanza.type, request)
@@ -54,7 +53,7 @@ class Side:
             self.becomes(change.item)
         except ResourceConstraint:
             return ""  # more requests than are stored: as if it had not come
-        if welcome and change.passes:
+        if event is not None and change.passes:
             self.news.append(event)
             self._writes += event.writes
         return change.reply
@@ -88,7 +87,8 @@ class Side:
             self.roster.push(self.account.bare, self.contact.bare, self.passing)
         for event in self.news:
             asked = event.stanza.type == "subscribe"
-            release(event, self.account.available() if asked else self.roster.interested(self.account))
+            hearing = self.account.available() if asked else self.roster.interested(self.account)
+            self.account.host.router.release_to(event, hearing)
         if _shown(self.before) != _shown(self.after):
             self.roster.push(self.account.bare, self.contact.bare)
 

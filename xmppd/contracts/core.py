@@ -415,6 +415,15 @@ class Router(Protocol):
         """One stanza to many sessions, each through its account's chains."""
         ...
 
+    def admit(self, stanza: Stanza, account: Any) -> Any:
+        """Run the INBOUND chain of an account; the event (contracts.routing.Inbound), whose writes the caller commits.
+        None: it is refused, and nobody is told."""
+        ...
+
+    def release_to(self, event: Any, sessions: list[Any]) -> None:
+        """Give what was admitted to some of the account's sessions, after the commit."""
+        ...
+
     def hand_over(self, stanza: Stanza, account: Any, sessions: list[Any]) -> None:
         """One stanza to sessions of one account, through its chains."""
         ...

@@ -105,11 +105,22 @@ class FanOut:
         except StanzaError:
             return
         if event.writes:
-            self.orders.deliver_decided(event, partial(self._release_to, event, sessions), verdict is None)
+            self.orders.deliver_decided(event, partial(self.release_to, event, sessions), verdict is None)
         elif verdict is None:
-            self._release_to(event, sessions)
+            self.release_to(event, sessions)
 
-    def _release_to(self, event: Inbound, sessions: list[Session]) -> None:
+    def admit(self, stanza: Stanza, account: Account) -> Inbound | None:
+        """Run the INBOUND chain of an account, for who commits what it writes and calls `release_to` behind that. None:
+        it is refused, and nobody is told (XEP-0191 section 3.4)."""
+        host = account.host
+        event = Inbound(stanza, account, None, [])
+        try:
+            return event if host.run(host.chain(INBOUND, stanza), event) is None else None
+        except StanzaError:
+            return None
+
+    def release_to(self, event: Inbound, sessions: list[Session]) -> None:
+        """Give what was admitted to some of the account's sessions, under the address that it has."""
         host, stanza = event.owner.host, event.stanza
         event.targets = [(session, stanza) for session in sessions if not session.ended]
         host.tell_these(host.chain(ARRIVED, stanza), event)

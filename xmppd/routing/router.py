@@ -13,7 +13,7 @@ from ..background import Background
 from ..contracts.core import Account, Session, To
 from ..contracts.order import Lane
 from ..contracts.routes import Origin
-from ..contracts.routing import ADDRESSES_NS, ENTITIES, MULTICAST, OUTBOUND, Outbound
+from ..contracts.routing import ADDRESSES_NS, ENTITIES, MULTICAST, OUTBOUND, Inbound, Outbound
 from ..contracts.sessions import PRESENCE
 from ..errors import (
     BadRequest,
@@ -192,6 +192,14 @@ class Router:
     def hand_over(self, stanza: Stanza, account: Account, sessions: list[Session]) -> None:
         """Give a stanza to some of an account's sessions (`FanOut.hand_over`)."""
         self._fan.hand_over(stanza, account, sessions)
+
+    def admit(self, stanza: Stanza, account: Account) -> Inbound | None:
+        """Run the INBOUND chain of an account (`FanOut.admit`)."""
+        return self._fan.admit(stanza, account)
+
+    def release_to(self, event: Inbound, sessions: list[Session]) -> None:
+        """Give what was admitted to some of the account's sessions (`FanOut.release_to`)."""
+        self._fan.release_to(event, sessions)
 
 
 def _check_fault(stanza: Stanza) -> None:
