@@ -219,19 +219,11 @@ class Limits(Plugin[Config]):
         if over <= 0:
             return False
         oldest = await self.log.page(owner, Range(), over)
-        acknowledged = await self._acknowledged(owner)
+        acknowledged = await self.host.delivered_until(owner)
         surplus = list(takewhile(lambda entry: entry.id <= acknowledged or not entry.flags & INCOMING, oldest))
         if surplus:
             await self.host.storage.commit([self.log.trim(owner, surplus[-1].id + 1)])
         return len(surplus) == TRIM
-
-    async def _acknowledged(self, owner: str) -> int:
-        """Up to there some device has acknowledged everything."""
-        account = self.host.account(owner)
-        if account is not None:
-            return account.cursor.position
-        cursor = await self.host.cursor_writer.cursors.read(owner, "")
-        return cursor.position if cursor is not None else 0
 
 
 def _somebody_there(event: Inbound) -> bool:

@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 from docs.generate import DOCS, plugin_api_page
-from docs.plugin_api import ROOT, SHAPES, keys, members, names, refused, tellers
+from docs.plugin_api import ROOT, SHAPES, described, keys, members, names, refused, tellers, tree
 from tests.public_imports import private_imports
 from xmppd.public_api import MODULES
 
@@ -56,6 +56,44 @@ def test_what_is_public_is_described(module: str) -> None:
         is_error = isinstance(each.node, ast.ClassDef) and "StanzaError" in map(ast.unparse, each.node.bases)
         if each.name in names(module) and ((isinstance(each.node, kinds) and not is_error) or each.name in hooks):
             assert each.doc, f"{module}.{each.name} has no docstring"
+
+
+INTERNALS = {
+    "HostInternals": {"host", "home"},
+    "AccountInternals": {"account", "owner", "other"},
+    "ServerInternals": {"server"},
+    "StreamInternals": {"stream"},
+}
+"""The protocols of `contracts.internal`, and what plugins call the objects that have them."""
+
+
+def used_internals(source: str) -> list[str]:
+    """What a plugin takes from a host, account, server or stream that is there for the core only."""
+    internal = {each.name: each for each in described(tree("xmppd.contracts.internal").body)}
+    found = []
+    for protocol, spoken in INTERNALS.items():
+        node = internal[protocol].node
+        assert isinstance(node, ast.ClassDef)
+        private = {each.name for each in described(node.body)} - {"add", "remove"}  # any collection has them
+        for each in ast.walk(ast.parse(source)):
+            if isinstance(each, ast.Attribute) and each.attr in private and last_word(each.value) in spoken:
+                found.append(ast.unparse(each))
+    return found
+
+
+def last_word(node: ast.expr) -> str:
+    return ast.unparse(node).rpartition(".")[2]
+
+
+def test_plugins_use_nothing_that_is_the_cores() -> None:
+    assert used_internals("self.host.run(account.host.chain(INBOUND, stanza), event)\nself.server.memory") == [
+        "self.host.run",
+        "account.host.chain",
+        "self.server.memory",
+    ]
+    for folder in ("plugins", "tests/third_party"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert used_internals(path.read_text("utf-8")) == [], path
 
 
 COMING = {"BIND_FEATURES", "RESUMPTIONS"}

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from .contracts.core import Account, Host, Request, Session, To
+from .contracts.core import Account, Host, Session
 from .contracts.http import METHODS, HttpRequest, HttpResponse, parse_path
 from .contracts.order import Lane
+from .contracts.requests import Request
+from .contracts.routes import To
 from .contracts.routing import Inbound, Outbound
 from .contracts.session_keys import SessionKey
 from .hooks import Chain, Collect, Notify, Stage, Verdict, on

@@ -36,6 +36,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.clock": ALL,
     # the core, and hooks and services by subject
     "xmppd.contracts.core": ALL,
+    "xmppd.contracts.parts": ALL,
+    "xmppd.contracts.requests": ALL,
     "xmppd.contracts.routes": ALL,
     "xmppd.contracts.order": ("Lane",),
     "xmppd.contracts.routing": ALL,

@@ -12,7 +12,7 @@ import pytest
 
 import xmppd.hosts.handlers as module
 from tests.core.parts import Core
-from xmppd.contracts.core import Concerned
+from xmppd.contracts.internal import Concerned
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, Inbound, Outbound
 from xmppd.errors import (
     Forbidden,

@@ -1,47 +1,39 @@
-"""The core as plugins, and the parts of the core below, see it: server, host, account, session."""
+"""The core as plugins see it: server, host, account, session. What only the core uses of them is in `internal`."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from ..background import Background
 from ..clock import Clock
-from ..hooks import Collect, Hook, Notify, Verdict
+from ..hooks import Collect, Notify
 from ..jid import JID
-from ..memory.budget import MemoryBudget, Pool
 from ..observe.metrics import Counts
-from ..protocol.token_bucket import TokenBucket
 from ..service import Service
 from ..stanza import Stanza
 from ..storage.api import Map, Storage
-from ..xml import Element, Written
+from ..xml import Element
 from .accounts import StoredAccount
 from .admin import OperationRegistry
 from .delivery import Channel, Cursor
+from .internal import AccountInternals, HostInternals, ServerInternals
 from .order import Lane
+from .parts import Accounts, ClientStreamHandle, Locks, Poster, SessionManager
 from .routes import Destination, Origin
 from .runtime import RuntimeLimits
 from .session_keys import SessionKey
 
 E = TypeVar("E")
 T = TypeVar("T")
-Handler = tuple[str, Callable[..., Any]]
-"""Its name ("plugin.method"), and the bound method."""
 
 
-class Account(Protocol):
+class Account(AccountInternals, Protocol):
     """A local account while it is in memory."""
 
-    last_id: int
-    """The last id that its log gave."""
     released: int
     """Up to this id the log is committed and released."""
-    bucket: TokenBucket | None
-    """What its connections have sent (streams.rate_limits)."""
 
     @property
     def host(self) -> Host: ...
@@ -82,19 +74,6 @@ class Account(Protocol):
         """What of its log is delivered."""
         ...
 
-    @property
-    def pool(self) -> Pool:
-        """Bytes that wait for its sessions."""
-        ...
-
-    def add(self, session: Any) -> None:
-        """A session is bound."""
-        ...
-
-    def remove(self, session: Any) -> None:
-        """A session is gone."""
-        ...
-
     def next_id(self) -> int:
         """An id for the owner's log: microseconds, strictly rising even if the clock is set back."""
         ...
@@ -102,57 +81,6 @@ class Account(Protocol):
     def available(self) -> list[Any]:
         """Its sessions that have sent available presence."""
         ...
-
-
-class ClientStreamHandle(Protocol):
-    """The stream that a session is attached to."""
-
-    @property
-    def secure(self) -> bool: ...
-
-    @property
-    def peer(self) -> str:
-        """IP address."""
-        ...
-
-    @property
-    def last_read(self) -> float:
-        """When the client was last heard (monotonic)."""
-        ...
-
-    inbox_size: int
-    """Bytes that came and wait behind something that takes its time."""
-
-    @property
-    def write(self) -> Callable[[bytes], None]: ...
-    def on_drained(self, callback: Any) -> None: ...
-    def end(self, condition: str, text: str = "") -> None:
-        """Send a stream error and close."""
-        ...
-
-    def close(self) -> None: ...
-
-    def read_on(self) -> None:
-        """Fewer stanzas wait: read again, unless there is another reason not to."""
-        ...
-
-    def count_unread(self, size: int) -> None:
-        """So many bytes were written because the client has asked, and it does not read."""
-        ...
-
-    def charge(self, size: int, stanzas: int) -> None:
-        """The client has caused more work than it has sent: bytes and stanzas count against its limits."""
-        ...
-
-
-Maps = tuple[Mapping[str, Mapping[str, Any]], ...]
-
-
-class Concerned(NamedTuple):
-    """Accounts by bare JID: those in `names`, and those with something in one of the `maps`."""
-
-    maps: Maps
-    names: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,95 +163,6 @@ class Session(Origin, Protocol):
 
     def all_settled(self) -> Awaitable[None]:
         """Wait until everything taken from the client has found its end."""
-        ...
-
-
-class To(enum.Enum):
-    """Which addresses an IQ handler answers for."""
-
-    SELF = "self"
-    """The sender's own account: no `to`, or the own bare JID."""
-    ACCOUNT = "account"
-    """The bare JID of any account of this host (the sender's too): the handler looks at the rights."""
-    HOST = "host"
-    """The domain."""
-    ABSENT = "absent"
-    """The bare JID of an account that is not there, or that lets nothing of the sender in (which must look the same):
-    where a specification names an answer other than <service-unavailable/>. `Request.owner` is None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """An IQ get or set to be answered.
-
-    `owner`: the account that is asked, None when the host is. `origin`: who has sent it.
-    """
-
-    stanza: Stanza
-    payload: Element
-    sender: JID
-    owner: Account | None
-    origin: Origin
-    behind: list[Callable[[], object]] = field(default_factory=list)
-    """What `then` has noted."""
-
-    def then(self, action: Callable[[], object]) -> None:
-        """Run `action` behind the result: what a request causes is seen after its answer. Not after an error."""
-        self.behind.append(action)
-
-    @property
-    def session(self) -> Session | None:
-        """The sender's local session."""
-        session: Session | None = self.origin.session
-        return session
-
-    @property
-    def lane(self) -> Lane:
-        """The order of what the sender sends."""
-        return self.origin.lane
-
-    @property
-    def account(self) -> Account:
-        """The owner, where there must be one (To.SELF, To.ACCOUNT)."""
-        assert self.owner is not None
-        return self.owner
-
-    @property
-    def is_own(self) -> bool:
-        """The sender asks for its own account."""
-        return self.owner is not None and self.owner.bare == self.sender.bare
-
-
-class CursorWriter(Protocol):
-    """Moves the cursors of a host's accounts to the disk."""
-
-    @property
-    def cursors(self) -> Map[Any]:
-        """The stored positions; key "": one for each account."""
-        ...
-
-    def touched(self, cursor: Any) -> None:
-        """A cursor has moved."""
-        ...
-
-    def forget(self, cursor: Any, id: int) -> None:
-        """Delete a transient entry that a device has acknowledged."""
-        ...
-
-    def merge(self, cursor: Any) -> None:
-        """Make fewer ranges of what is acknowledged."""
-        ...
-
-    def overflow(self, session: Any) -> None:
-        """End a session for which too much waits."""
-        ...
-
-
-class Locks(Protocol):
-    """One at a time per owner, for what reads records, decides and commits."""
-
-    def hold(self, *names: str) -> AbstractAsyncContextManager[None]:
-        """Hold the locks of all `names`."""
         ...
 
 
@@ -429,76 +268,7 @@ class Router(Protocol):
         ...
 
 
-class SessionManager(Protocol):
-    """Sessions come and go."""
-
-    @property
-    def detached(self) -> Mapping[Any, float]:
-        """Until when (monotonic) a detached session waits for its client."""
-        ...
-
-    def bind(self, account: Any, wanted: str, stream: Any) -> Any:
-        """A new session. Raises BadRequest, ResourceConstraint."""
-        ...
-
-    def attach(self, session: Any, stream: Any) -> None: ...
-    def resumed(self, session: Any) -> None: ...
-    def end(self, session: Any, condition: str = "", text: str = "") -> None: ...
-    def detach(self, session: Any) -> None: ...
-    def leave(self, session: Any) -> None:
-        """The process ends; the session may be resumed in the next one."""
-        ...
-
-    def restore(self, session: Any, until: float) -> None:
-        """A session that outlived the last process is there again, detached."""
-        ...
-
-
-class Accounts(Protocol):
-    """Accounts are made, changed and deleted here."""
-
-    def exists(self, jid: JID) -> Awaitable[bool]: ...
-    def create(self, jid: JID, password: str, stranger: bool = False) -> Awaitable[None]:
-        """Make an account. `stranger`: it registers itself. Raises StanzaError."""
-        ...
-
-    def set_password(self, jid: JID, password: str, keep: Any = None) -> Awaitable[None]:
-        """Change a password and end all sessions but `keep`."""
-        ...
-
-    def set_disabled(self, jid: JID, disabled: bool) -> Awaitable[None]: ...
-    def is_disabled(self, jid: JID) -> Awaitable[bool]: ...
-    def delete(self, jid: JID, keep: Any = None) -> Awaitable[None]: ...
-    def release(self, jid: JID) -> Awaitable[None]:
-        """The name of a removed account may be taken again."""
-        ...
-
-    def reserved(self) -> Collection[str]:
-        """Bare JIDs that nobody may register."""
-        ...
-
-    def list(self, domain: str, after: str = "") -> Awaitable[list[str]]:
-        """A page of bare JIDs behind `after`."""
-        ...
-
-
-class Poster(Protocol):
-    """Requests to the web, guarded against our own network."""
-
-    def may_reach(self, host: str) -> bool: ...
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False) -> Awaitable[int]:
-        """POST; the status. Raises OSError."""
-        ...
-
-
-class AnswerTimes(Protocol):
-    """Answers that must not tell by their time whether an account exists (ADR 0007)."""
-
-    def next(self, step: float) -> float: ...
-    def come(self, at: float, step: float) -> Awaitable[None]: ...
-
-
-class Server(Protocol):
+class Server(ServerInternals, Protocol):
     """What of the process hosts, sessions and plugins use."""
 
     @property
@@ -507,12 +277,6 @@ class Server(Protocol):
     def counts(self) -> Counts: ...
     @property
     def limits(self) -> RuntimeLimits: ...
-    @property
-    def memory(self) -> MemoryBudget: ...
-    @property
-    def default_host(self) -> Host:
-        """The first one with accounts."""
-        ...
 
     @property
     def router(self) -> Router: ...
@@ -527,8 +291,7 @@ class Server(Protocol):
     def accounts(self) -> Accounts: ...
     @property
     def operations(self) -> OperationRegistry: ...
-    @property
-    def answer_times(self) -> AnswerTimes: ...
+
     @property
     def poster(self) -> Poster: ...
     @property
@@ -541,12 +304,10 @@ class Server(Protocol):
         ...
 
     @property
-    def stopping(self) -> bool: ...
-    @property
     def storage(self) -> Storage: ...
 
 
-class Host(Protocol):
+class Host(HostInternals, Protocol):
     """One domain."""
 
     @property
@@ -569,11 +330,6 @@ class Host(Protocol):
         ...
 
     @property
-    def quarantine(self) -> float:
-        """Seconds for which nobody can take the name of an account that was removed."""
-        ...
-
-    @property
     def background(self) -> Background: ...
     @property
     def locks(self) -> Locks: ...
@@ -588,8 +344,7 @@ class Host(Protocol):
 
     @property
     def stored_accounts(self) -> Map[StoredAccount]: ...
-    @property
-    def cursor_writer(self) -> CursorWriter: ...
+
     def service(self, key: Service[T]) -> T:
         """The provider of a service. Raises LookupError."""
         ...
@@ -601,22 +356,6 @@ class Host(Protocol):
     @property
     def plugins(self) -> Mapping[str, Any]:
         """By name."""
-        ...
-
-    def handlers(self, hook: Hook) -> tuple[Handler, ...]:
-        """The handlers of a hook in order."""
-        ...
-
-    def chain(self, hook: Hook, stanza: Stanza) -> tuple[Handler, ...]:
-        """The handlers of a hook on the path of a stanza that have to do with this one, in order."""
-        ...
-
-    def run(self, handlers: tuple[Handler, ...], event: Any) -> Verdict | None:
-        """Ask a chain. Raises StanzaError."""
-        ...
-
-    def tell_these(self, handlers: tuple[Handler, ...], event: Any) -> None:
-        """Notify handlers that were looked up already."""
         ...
 
     def tell(self, hook: Notify[E], event: E) -> None:
@@ -631,26 +370,6 @@ class Host(Protocol):
         """The same; returns what the handlers raised."""
         ...
 
-    def concerned(self, stanza: Stanza) -> Concerned | None:
-        """The accounts for which a handler may have to do with a stanza that comes to them. None: all."""
-        ...
-
-    def nonza_handler(self, tag: str, state: str) -> Callable[..., Any] | None:
-        """The handler of a stream-level element in a state of the stream."""
-        ...
-
-    def answers(self, stanza: Stanza, to: To) -> bool:
-        """Whether a stanza is an IQ get or set for which there is a handler."""
-        ...
-
-    def answer(self, request: Request, to: To) -> Awaitable[Element | Written | None]:
-        """Ask the handler of the payload. Raises StanzaError."""
-        ...
-
-    def answered(self, stanza: Stanza) -> None:
-        """The answer to an IQ of the host's own has come."""
-        ...
-
     def collect(self, hook: Collect[E, T], event: E) -> Awaitable[list[T]]:
         """All that the handlers give. Raises what they raise."""
         ...
@@ -663,24 +382,13 @@ class Host(Protocol):
         """Send an IQ of the host's own; `answered` gets the answer, None if none comes."""
         ...
 
-    def expect(self, to: JID, answered: Callable[[Stanza | None], None], within: float) -> str:
-        """The id for an IQ that the caller sends; `answered` gets the answer, None if none comes `within` seconds."""
-        ...
-
     def account(self, bare: str) -> Account | None:
         """A loaded account."""
         ...
 
-    def forget(self, bare: str) -> None:
-        """Take an account out of memory."""
-        ...
-
-    def ready(self, bare: str) -> bool:
-        """Whether `account` can answer without waiting."""
-        ...
-
-    def session_of(self, jid: JID) -> Any:
-        """The local session of a full JID, or None."""
+    def delivered_until(self, owner: str) -> Awaitable[int]:
+        """Up to which id of an account's log some device has acknowledged everything; it need not be in memory. Raises
+        StorageUnavailable."""
         ...
 
     def open_account(self, jid: JID) -> Awaitable[Account | None]:

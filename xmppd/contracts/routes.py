@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -9,6 +10,20 @@ from ..jid import JID
 from ..stanza import Stanza
 from ..storage.api import Counter, Write
 from .order import Lane
+
+
+class To(enum.Enum):
+    """Which addresses an IQ handler answers for."""
+
+    SELF = "self"
+    """The sender's own account: no `to`, or the own bare JID."""
+    ACCOUNT = "account"
+    """The bare JID of any account of this host (the sender's too): the handler looks at the rights."""
+    HOST = "host"
+    """The domain."""
+    ABSENT = "absent"
+    """The bare JID of an account that is not there, or that lets nothing of the sender in (which must look the same):
+    where a specification names an answer other than <service-unavailable/>. `Request.owner` is None."""
 
 
 class Origin(Protocol):

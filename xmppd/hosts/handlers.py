@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..background import Background
-from ..contracts.core import Concerned, Maps
 from ..contracts.http import HttpRoute
+from ..contracts.internal import Concerned, Maps
 from ..contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
 from ..errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..hooks import Collect, Hook, Notify, Registration, Verdict

@@ -7,7 +7,8 @@ from typing import Any, TypeVar, cast
 
 from ..background import Background
 from ..clock import Clock
-from ..contracts.core import Locks, Router, Server
+from ..contracts.core import Router, Server
+from ..contracts.parts import Locks
 from ..delivery.cursor_writer import CursorWriter
 from ..errors import LocalError
 from ..jid import JID
@@ -111,6 +112,15 @@ class Host:
         """The provider, if there is one (a soft need)."""
         found = self._services.get(key.name)
         return cast("T", found[1]) if found is not None else None
+
+    async def delivered_until(self, owner: str) -> int:
+        """Up to which id of an account's log some device has acknowledged everything; it need not be in memory. Raises
+        StorageUnavailable."""
+        account = self.account(owner)
+        if account is not None:
+            return account.cursor.position
+        cursor = await self.cursor_writer.cursors.read(owner, "")
+        return cursor.position if cursor is not None else 0
 
     def deliver(self, stanza: Stanza) -> None:
         """Send a stanza of the host's own to where its `to` says (no OUTBOUND chain)."""

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..contracts.core import Account, Host, To
-from ..contracts.routes import Arrival
+from ..contracts.core import Account, Host
+from ..contracts.routes import Arrival, To
 from ..contracts.routing import INBOUND, Inbound
 from ..contracts.sessions import PRESENCE
 from ..errors import ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..contracts.core import Account, Host, Request, To
-from ..contracts.routes import Arrival
+from ..contracts.core import Account, Host
+from ..contracts.requests import Request
+from ..contracts.routes import Arrival, To
 from ..stanza import Stanza
 from ..xml import Written
 from .transaction import StanzaTransaction

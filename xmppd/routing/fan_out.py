@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from ..contracts.core import Account, Concerned, Handler, Host, Session
+from ..contracts.core import Account, Host, Session
+from ..contracts.internal import Concerned, Handler
 from ..contracts.routing import ARRIVED, INBOUND, Inbound
 from ..errors import StanzaError
 from ..jid import JID

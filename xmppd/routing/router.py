@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Iterable
 from functools import partial
 
 from ..background import Background
-from ..contracts.core import Account, Session, To
+from ..contracts.core import Account, Session
 from ..contracts.order import Lane
-from ..contracts.routes import Origin
+from ..contracts.routes import Origin, To
 from ..contracts.routing import ADDRESSES_NS, ENTITIES, MULTICAST, OUTBOUND, Inbound, Outbound
 from ..contracts.sessions import PRESENCE
 from ..errors import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 from typing import Final, TypeVar
 
-from ..contracts.core import Account, Host, Session, To
-from ..contracts.routes import Arrival, Destination
+from ..contracts.core import Account, Host, Session
+from ..contracts.routes import Arrival, Destination, To
 from ..contracts.routing import ENTITIES, Entities
 from ..errors import RemoteServerNotFound, ResourceConstraint
 from ..jid import JID

@@ -6,7 +6,8 @@ import logging
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from ..contracts.core import ClientStreamHandle, Server
+from ..contracts.core import Server
+from ..contracts.parts import ClientStreamHandle
 from ..contracts.sessions import SESSION_BOUND, SESSION_ENDED, SESSION_RESTORED, SESSION_RESUMED, STREAM_LOST
 from ..errors import BadRequest, MalformedJid, ResourceConstraint, ServiceUnavailable
 from ..stanza import parse_stanza

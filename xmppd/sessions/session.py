@@ -6,8 +6,9 @@ import asyncio
 from typing import Any, TypeVar
 
 from ..clock import microseconds
-from ..contracts.core import Account, ClientStreamHandle, Host, Told
+from ..contracts.core import Account, Host, Told
 from ..contracts.order import Lane
+from ..contracts.parts import ClientStreamHandle
 from ..contracts.session_keys import SessionKey
 from ..delivery.channel import DeliveryChannel
 from ..jid import JID

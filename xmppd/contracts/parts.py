@@ -1,0 +1,101 @@
+"""Parts of the server that plugins call: locks, accounts, sessions and their streams, requests to the web."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from ..jid import JID
+from .internal import StreamInternals
+
+
+class Locks(Protocol):
+    """One at a time per owner, for what reads records, decides and commits."""
+
+    def hold(self, *names: str) -> AbstractAsyncContextManager[None]:
+        """Hold the locks of all `names`."""
+        ...
+
+
+class Accounts(Protocol):
+    """Accounts are made, changed and deleted here."""
+
+    def exists(self, jid: JID) -> Awaitable[bool]: ...
+    def create(self, jid: JID, password: str, stranger: bool = False) -> Awaitable[None]:
+        """Make an account. `stranger`: it registers itself. Raises StanzaError."""
+        ...
+
+    def set_password(self, jid: JID, password: str, keep: Any = None) -> Awaitable[None]:
+        """Change a password and end all sessions but `keep`."""
+        ...
+
+    def set_disabled(self, jid: JID, disabled: bool) -> Awaitable[None]: ...
+    def is_disabled(self, jid: JID) -> Awaitable[bool]: ...
+    def delete(self, jid: JID, keep: Any = None) -> Awaitable[None]: ...
+    def release(self, jid: JID) -> Awaitable[None]:
+        """The name of a removed account may be taken again."""
+        ...
+
+    def reserved(self) -> Collection[str]:
+        """Bare JIDs that nobody may register."""
+        ...
+
+    def list(self, domain: str, after: str = "") -> Awaitable[list[str]]:
+        """A page of bare JIDs behind `after`."""
+        ...
+
+
+class SessionManager(Protocol):
+    """Sessions come and go."""
+
+    @property
+    def detached(self) -> Mapping[Any, float]:
+        """Until when (monotonic) a detached session waits for its client."""
+        ...
+
+    def bind(self, account: Any, wanted: str, stream: Any) -> Any:
+        """A new session. Raises BadRequest, ResourceConstraint."""
+        ...
+
+    def attach(self, session: Any, stream: Any) -> None: ...
+    def resumed(self, session: Any) -> None: ...
+    def end(self, session: Any, condition: str = "", text: str = "") -> None: ...
+    def detach(self, session: Any) -> None: ...
+    def leave(self, session: Any) -> None:
+        """The process ends; the session may be resumed in the next one."""
+        ...
+
+    def restore(self, session: Any, until: float) -> None:
+        """A session that outlived the last process is there again, detached."""
+        ...
+
+
+class Poster(Protocol):
+    """Requests to the web, guarded against our own network."""
+
+    def may_reach(self, host: str) -> bool: ...
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False) -> Awaitable[int]:
+        """POST; the status. Raises OSError."""
+        ...
+
+
+class ClientStreamHandle(StreamInternals, Protocol):
+    """The stream that a session is attached to."""
+
+    @property
+    def secure(self) -> bool: ...
+
+    @property
+    def peer(self) -> str:
+        """IP address."""
+        ...
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+
+    def end(self, condition: str, text: str = "") -> None:
+        """Send a stream error and close."""
+        ...
+
+    def close(self) -> None: ...
