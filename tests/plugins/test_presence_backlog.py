@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.harness import Client, Harness
 from xmppd.contracts.sessions import AVAILABLE
 from xmppd.delivery.cursor_writer import LOG
-from xmppd.hooks import Registration, Stage
-from xmppd.stanza import Kind
+from xmppd.plugin import NO_CONFIG, NoConfig, Plugin, Session, on
 from xmppd.storage.api import Entry, Flags, Range
 
 JULIET = "juliet@localhost"
@@ -157,10 +154,12 @@ async def test_the_hook_is_told_once_per_appearance(server: Harness) -> None:
     seen: list[tuple[str, int]] = []
     juliet = await server.login("juliet", "balcony")
 
-    def told(session: Any) -> None:
-        seen.append((session.resource, len(juliet.inbox)))
+    class Watching(Plugin[NoConfig]):
+        @on(AVAILABLE)
+        def appears(self, session: Session) -> None:
+            seen.append((session.resource, len(juliet.inbox)))
 
-    server.host._register(Registration(AVAILABLE, Stage.GUARD, tuple(Kind)), ("test", told))
+    server.host.add("watching", Watching(server.host, NO_CONFIG))
     juliet.send("<presence/>")
     await juliet.receive_all()
     juliet.send("<presence><show>away</show></presence>")
