@@ -95,7 +95,7 @@ class RosterPlugin(Plugin[Config]):
     async def stored(self, owner: str) -> Mapping[str, RosterItem]:
         return await self._items.read_all(owner)
 
-    def write(self, owner: str, contact: str, item: RosterItem | None, pushes: int = 1) -> list[Write]:
+    def write(self, owner: str, contact: str, item: RosterItem | None) -> list[Write]:
         old = self.item(owner, contact)
         if item is None:
             writes: list[Write] = [self._items.delete(owner, contact)]
@@ -104,7 +104,7 @@ class RosterPlugin(Plugin[Config]):
                 self._check_room(owner, item.listed)
             writes = [self._items.put(owner, contact, item)]
         if (old.shown if old else None) != (item.shown if item else None):
-            writes.append(self._versions.put(owner, "", Version(self._next_version(owner, pushes))))
+            writes.append(self._versions.put(owner, "", Version(self._next_version(owner))))
         return writes
 
     def _check_room(self, owner: str, listed: bool) -> None:
@@ -112,9 +112,9 @@ class RosterPlugin(Plugin[Config]):
         if sum(item.listed is listed for item in self.items(owner).values()) >= limit:
             raise ResourceConstraint("the contact list is full")
 
-    def _next_version(self, owner: str, pushes: int) -> int:
+    def _next_version(self, owner: str) -> int:
         """Above all that were given, even after the store was set back to an older copy (so it is the time)."""
-        return max(microseconds(self.host.clock), self.version(owner) + pushes)
+        return max(microseconds(self.host.clock), self.version(owner) + 1)
 
     def version(self, owner: str) -> int:
         """The version of the list as it is committed."""
@@ -124,12 +124,12 @@ class RosterPlugin(Plugin[Config]):
     def interested(self, account: Account) -> list[Session]:
         return [session for session in account.sessions.values() if session[INTERESTED]]
 
-    def push(self, owner: str, contact: str, passing: RosterItem | None = None) -> None:
+    def push(self, owner: str, contact: str) -> None:
         account = self.host.account(owner)
         sessions = self.interested(account) if account is not None else []
         if not sessions:
             return
-        item, version = passing or self.item(owner, contact), self.version(owner) - (passing is not None)
+        item, version = self.item(owner, contact), self.version(owner)
         for session in sessions:
             query = E("query", NS, {"ver": str(version)})  # section 2.6.3: also for who never sent one
             query.append(item_element(contact, item))

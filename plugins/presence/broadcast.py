@@ -60,7 +60,7 @@ class Broadcaster:
         less = stanza if last_seen.all_contacts else without_idle_time(stanza)
         blocklist = self._blocklist(account)
         bare, everyone, same = account.bare, online.all_contacts, less is stanza
-        neighbours, lists = self.host.accounts, self.roster.lists
+        neighbours, lists, under_way = self.host.accounts, self.roster.lists, self.host.router.is_under_way
         for contact, item in self.roster.items(bare).items():
             if item.subscription not in SEES_US or not (everyone or online.admits(contact, True)):
                 continue
@@ -68,8 +68,8 @@ class Broadcaster:
             other = neighbours.get(contact)
             if other is not None and other.sessions:  # the usual case, without a call
                 mine = lists[contact].get(bare)
-                if mine is None or mine.subscription not in WE_SEE:
-                    continue
+                if (mine is None or mine.subscription not in WE_SEE) and not under_way(bare, contact):
+                    continue  # behind a "subscribed" that has not arrived it is seen
                 for session in other.sessions.values():
                     if session.presence is not None and (blocklist is None or not blocklist.blocks(bare, session.jid)):
                         found.append(session)
@@ -91,9 +91,12 @@ class Broadcaster:
             if own is not session:
                 self.host.router.fan_to(self.current(own), (session,))
         waiting: list[tuple[str, RosterItem]] = []
+        anew = len(account.available()) == 1
         for contact, item in self.roster.items(account.bare).items():
             if item.we_see:
                 self._probe(account, contact, session)
+            elif item.ask and anew:  # section 3.1.2: lest it was lost
+                self.host.deliver(Stanza(Kind.PRESENCE, "subscribe", JID.parse(contact), account.jid))
             if item.pending_in:
                 waiting.append((contact, item))
         for contact, item in waiting:
@@ -105,11 +108,11 @@ class Broadcaster:
     def _probe(self, account: Account, contact: str, session: Session) -> None:
         """Gets the presence of one contact, as a probe does (section 4.3)."""
         other = self._present(contact)
-        if other is not None:
-            if agreed(account, other) and self.may_see(other, account.bare) and not self.blocked(other, session.jid):
+        if other is not None and agreed(account, other):
+            if self.may_see(other, account.bare) and not self.blocked(other, session.jid):
                 for each in other.available():
                     self.host.router.fan_to(self.view(each, account.bare), (session,))
-        elif not self._is_local(contact):
+        elif other is not None or not self._is_local(contact):  # which the contact's host answers: we may be wrong
             self.host.deliver(Stanza(Kind.PRESENCE, "probe", JID.parse(contact), account.jid))
 
     # ---- one account to one contact

@@ -1,11 +1,14 @@
-"""RFC 6121 section 3, and 2.5.2: subscriptions between a local account and a contact, local or not.
+"""RFC 6121 section 3, and 2.5.2: the subscriptions of an account of this host.
 
-Where both are local, both sides are decided together and written in one commit, so they never disagree.
+Each account's side is decided and committed by itself, at its own host; what the other has to know goes there as a
+stanza, by the routes, wherever that is. Should it get lost between two commits (the process was killed), the next
+sign-in puts it right: a request that is not answered is sent again (section 3.1.2), and a probe is answered by who does
+not know of the subscription (section 4.3.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 class Side:
     """One account's view of one contact while a stanza changes it: what it was, what it becomes, what it hears."""
 
-    __slots__ = ("_passing", "_writes", "account", "after", "before", "contact", "news", "roster")
+    __slots__ = ("_writes", "account", "after", "before", "contact", "news", "roster")
 
     def __init__(self, account: Account, contact: JID) -> None:
         self.account = account
@@ -35,7 +38,6 @@ class Side:
         self.roster = account.host.service(ROSTER)
         self.before = self.after = self.roster.item(account.bare, contact.bare)
         self.news: list[Inbound] = []
-        self._passing: RosterItem | None = None
         self._writes: list[Write] = []
 
     def takes(self, stanza: Stanza, request_bytes: int = 0) -> str:
@@ -64,27 +66,15 @@ class Side:
             self.roster.write(self.account.bare, self.contact.bare, item)
             self.after = item
 
-    def passes(self) -> None:
-        """What comes now answers what it became: clients are pushed both, in order (section 3.1.2)."""
-        if _shown(self.before) != _shown(self.after):
-            self._passing = self.after
-
-    @property
-    def passing(self) -> RosterItem | None:
-        return self._passing if _shown(self._passing) != _shown(self.after) else None
-
     def writes(self) -> list[Write]:
         found = list(self._writes)
         if self.after != self.before:
-            pushes = 1 if self.passing is None else 2
-            found += self.roster.write(self.account.bare, self.contact.bare, self.after, pushes)
+            found += self.roster.write(self.account.bare, self.contact.bare, self.after)
         return found
 
     def deliver(self) -> None:
         """Delivers the stanzas after the commit, and then the roster push, so that a client knows what the push means
         (section 3.1.6)."""
-        if self.passing is not None:
-            self.roster.push(self.account.bare, self.contact.bare, self.passing)
         for event in self.news:
             asked = event.stanza.type == "subscribe"
             hearing = self.account.available() if asked else self.roster.interested(self.account)
@@ -115,39 +105,23 @@ class Subscriptions:
         self.request_bytes = request_bytes
 
     async def send(self, account: Account, stanza: Stanza) -> None:
-        """A local user's stanza: the user's side, and the contact's if it is local.
-
-        A contact that does not exist answers like one that is silent (T33). Raises ResourceConstraint,
-        StorageUnavailable.
-        """
+        """A local user's stanza. A contact that does not exist answers like one that is silent (T33). Raises
+        ResourceConstraint, StorageUnavailable."""
         assert stanza.to is not None
         to = stanza.to.to_bare()
         if to.bare == account.bare:
             return  # everyone sees their own presence as it is (section 4.2.2)
-        stanza = stanza.stamped(to=to, sender=account.jid)  # section 3.1.2
-        other = await self._open(to)
-        async with self._lock(account, other):
+        async with self._lock(account):
             if not account.alive:
                 return  # deleted while this waited
-            mine = Side(account, to)
-            change = leaving(mine.before, stanza.type)
-            mine.becomes(change.item)
-            theirs = Side(other, account.jid) if other is not None and other.alive else None
-            if theirs is not None and change.passes:
-                reply = theirs.takes(stanza, self.request_bytes)
-                if reply:
-                    mine.passes()
-                    mine.takes(Stanza(Kind.PRESENCE, reply, account.jid, to))
-            await self._commit(mine, theirs)
-            if theirs is not None:
-                theirs.deliver()
-            elif change.passes:
-                self.host.deliver(stanza)
-            mine.deliver()
-            self._show(mine, theirs)
+            side = Side(account, to)
+            change = leaving(side.before, stanza.type)
+            side.becomes(change.item)
+            said = (stanza.stamped(to=to, sender=account.jid),) if change.passes else ()  # section 3.1.2
+            await self._carry_out(side, said)
 
     async def arrive(self, account: Account, stanza: Stanza) -> None:
-        """A stanza from elsewhere, to a local account. Raises StorageUnavailable."""
+        """A contact's stanza, to an account of this host. Raises StorageUnavailable."""
         assert stanza.sender is not None
         sender = stanza.sender.to_bare()
         if sender.bare == account.bare:
@@ -155,36 +129,20 @@ class Subscriptions:
         async with self._lock(account):
             if not account.alive:
                 return
-            mine = Side(account, sender)
-            reply = mine.takes(stanza.stamped(to=account.jid, sender=sender), self.request_bytes)
-            await self._commit(mine)
-            mine.deliver()
-            if reply:
-                self.host.deliver(Stanza(Kind.PRESENCE, reply, sender, account.jid))
-            mine.update_presence(self.broadcaster)
+            side = Side(account, sender)
+            reply = side.takes(stanza.stamped(to=account.jid, sender=sender), self.request_bytes)
+            await self._carry_out(side, (Stanza(Kind.PRESENCE, reply, sender, account.jid),) if reply else ())
 
     async def remove(self, account: Account, contact: JID) -> None:
         """Section 2.5.2. Raises ItemNotFound, StorageUnavailable."""
         contact = contact.to_bare()
-        other = await self._open(contact) if contact.bare != account.bare else None
-        async with self._lock(account, other):
-            mine = Side(account, contact)
-            if mine.before is None or not mine.before.listed or not account.alive:
+        async with self._lock(account):
+            side = Side(account, contact)
+            if side.before is None or not side.before.listed or not account.alive:
                 raise ItemNotFound()
-            mine.becomes(None)
-            theirs = Side(other, account.jid) if other is not None and other.alive else None
-            last_words = [Stanza(Kind.PRESENCE, type, contact, account.jid) for type in removed(mine.before)]
-            if theirs is not None:
-                for stanza in last_words:
-                    theirs.takes(stanza)
-            await self._commit(mine, theirs)
-            mine.deliver()
-            if theirs is not None:
-                theirs.deliver()
-            else:
-                for stanza in last_words:
-                    self.host.deliver(stanza)
-            self._show(mine, theirs)
+            side.becomes(None)
+            last_words = [Stanza(Kind.PRESENCE, type, contact, account.jid) for type in removed(side.before)]
+            await self._carry_out(side, last_words)
 
     async def forget(self, names: Collection[str]) -> None:
         """Accounts that are being removed: all subscriptions from and to them end (XEP-0077 section 3.2), and
@@ -206,45 +164,35 @@ class Subscriptions:
         async with self._lock(account):
             if not account.alive:
                 return
-            mine = Side(account, former)
+            side = Side(account, former)
             for type in ("unsubscribe", "unsubscribed"):
-                mine.takes(Stanza(Kind.PRESENCE, type, account.jid, former))
-            if mine.after is not None and mine.after.approved:
-                mine.becomes(replace(mine.after, approved=False))
-            await self._commit(mine)
-            mine.deliver()
-            mine.update_presence(self.broadcaster)
+                side.takes(Stanza(Kind.PRESENCE, type, account.jid, former))
+            if side.after is not None and side.after.approved:
+                side.becomes(replace(side.after, approved=False))
+            await self._carry_out(side)
 
     # ---- parts
 
     def _is_home(self, jid: JID) -> bool:
         return self.host.router.routes.serves_accounts(jid.domain)
 
-    async def _open(self, jid: JID) -> Account | None:
-        """The account of a local contact. Raises StorageUnavailable."""
-        routes = self.host.router.routes
-        return await routes.open_account(jid) if routes.service(jid.domain, ROSTER) is not None else None
-
     @asynccontextmanager
-    async def _lock(self, account: Account, other: Account | None = None) -> AsyncIterator[None]:
-        """Nobody else changes their rosters, which stay in memory."""
-        owners = [each.bare for each in (account, other) if each is not None]
-        storage = self.host.storage
-        for owner in owners:
-            storage.pin(owner)
+    async def _lock(self, account: Account) -> AsyncIterator[None]:
+        """Nobody else changes the account's roster, which stays in memory."""
+        owner, storage = account.bare, self.host.storage
+        storage.pin(owner)
         try:
-            async with self.host.locks.hold(*owners):
+            async with self.host.locks.hold(owner):
                 yield
         finally:
-            for owner in owners:
-                storage.unpin(owner)
+            storage.unpin(owner)
 
-    async def _commit(self, *sides: Side | None) -> None:
-        writes = [write for side in sides if side is not None for write in side.writes()]
+    async def _carry_out(self, side: Side, said: Iterable[Stanza] = ()) -> None:
+        """Commits a side, tells the contact what it has to know, then the account's own clients; presence follows."""
+        writes = side.writes()
         if writes:
             await self.host.storage.commit(writes)
-
-    def _show(self, mine: Side, theirs: Side | None) -> None:
-        if theirs is not None:
-            theirs.update_presence(self.broadcaster)
-        mine.update_presence(self.broadcaster)
+        for stanza in said:
+            self.host.deliver(stanza)
+        side.deliver()
+        side.update_presence(self.broadcaster)

@@ -70,17 +70,15 @@ class Roster(Protocol):
 
     def item(self, owner: str, contact: str) -> RosterItem | None: ...
 
-    def write(self, owner: str, contact: str, item: RosterItem | None, pushes: int = 1) -> list[Write]:
-        """The writes that put (or delete) an item and raise the roster's version. `pushes`: the number of
-        roster pushes for it.
+    def write(self, owner: str, contact: str, item: RosterItem | None) -> list[Write]:
+        """The writes that put (or delete) an item and raise the roster's version.
 
         Raises ResourceConstraint when the owner has as many contacts, or strangers' requests, as it may have.
         """
         ...
 
-    def push(self, owner: str, contact: str, passing: RosterItem | None = None) -> None:
-        """After the commit: send the roster push (section 2.1.6) to the interested resources. `passing`: what the item
-        was on the way to what is committed, with a version of its own just before it (section 2.6.3)."""
+    def push(self, owner: str, contact: str) -> None:
+        """After the commit: send the roster push (section 2.1.6) to the interested resources."""
         ...
 
     def naming(self, names: Collection[str]) -> AsyncIterator[tuple[str, str]]:

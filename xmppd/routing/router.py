@@ -181,6 +181,10 @@ class Router:
         order of calls, also where one thing is stored before it is released and the next one is not."""
         self.own_orders.deliver(stanza)
 
+    def is_under_way(self, sender: str, to: str) -> bool:
+        """Whether something that the server sends from one bare JID to another is not released yet."""
+        return (sender, to) in self.own_orders.pending
+
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """Send one stanza to many addresses (`FanOut.fan_out`)."""
         self._fan.fan_out(stanza, addresses, at)
