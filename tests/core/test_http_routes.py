@@ -75,6 +75,8 @@ def test_found(method: str, path: str, expected: tuple[str, dict[str, str]]) -> 
         ("GET", "*", 400, None),
         ("GET", "/files/7/%ff", 400, None),
         ("GET", "/files/7/%00", 400, None),
+        ("GET", "/files/7/%zz", 400, None),
+        ("GET", "/files/7/%4", 400, None),
     ],
 )
 def test_refused(method: str, path: str, status: int, allow: str | None) -> None:

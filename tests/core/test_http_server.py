@@ -197,6 +197,30 @@ async def test_requests_one_behind_the_other_on_one_connection() -> None:
         (b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, {"connection": "close"}),
         (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx", 415, {}),
         (b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: money\r\nContent-Length: 2\r\n\r\nxx", 417, {}),
+        (
+            b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            501,
+            {"connection": "close"},
+        ),
+        (b"POST /echo HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, {}),
+        (b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n1", 400, {}),
+        (
+            b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            {},
+        ),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\nHost: a\n\n", 400, {}),
+        (b"GET /hello/x\r\n\r\n", 505, {"connection": "close"}),
+        (b"GET /hello/x HTTP/2.0\r\nHost: a\r\n\r\n", 505, {"connection": "close"}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: me@a\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a:b\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a, b\r\n\r\n", 400, {}),
+        (b"GET /hello/x HTTP/1.1\r\nHost: a\xff\r\n\r\n", 400, {}),
+        (b"GET http://me@a/hello/x HTTP/1.1\r\nHost: a\r\n\r\n", 400, {}),
+        (b"GET http://a?/hello/x HTTP/1.1\r\nHost: a\r\n\r\n", 404, {}),
+        (GET % b"/hello/x#y", 400, {}),
         (GET % b"/broken", 500, {}),
         (GET % b"/no-store", 503, {"retry-after": "30"}),
     ],
@@ -214,6 +238,75 @@ async def test_refused(request_: bytes, status: int, more: dict[str, str]) -> No
         assert b"Traceback" not in body
         assert b"disk" not in body
         assert (await place.ask(GET % b"/hello/x"))[0] == 200
+
+
+@pytest.mark.parametrize("value", [b"[::1]:80", b"a:", "bücher.example".encode(), b""])
+async def test_names_of_hosts(value: bytes) -> None:
+    async with running() as place:
+        assert (await place.ask(b"GET /hello/x HTTP/1.1\r\nHost: %s\r\n\r\n" % value))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: HttpResponse(101),
+        lambda: HttpResponse(999),
+        lambda: HttpResponse(200, b"abc", headers={"Content-Length": "1"}),
+        lambda: HttpResponse(200, b"abc", headers={"transfer-encoding": "chunked"}),
+        lambda: HttpResponse(200, b"abc", headers={"Connection": "keep-alive"}),
+        lambda: HttpResponse(200, headers={"X": "a\r\nSet-Cookie: b"}),
+        lambda: HttpResponse(200, headers={"X": "a\0"}),
+        lambda: HttpResponse(200, headers={"X": "\udcff"}),
+        lambda: HttpResponse(200, headers={"X\r\nY": "a"}),
+        lambda: HttpResponse(200, headers={"X": 1}),  # type: ignore[dict-item]
+        lambda: HttpResponse(200, b"", "text/plain\r\nX: y"),
+        lambda: HttpResponse(200, "abc"),  # type: ignore[arg-type]
+        lambda: HttpError(200, headers={"X": "a\nb"}),
+        lambda: HttpError(777),
+    ],
+)
+async def test_what_a_handler_may_not_answer(
+    answer: Callable[[], HttpResponse | HttpError], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its author is told where the answer is made; the client gets no second header or answer."""
+    with pytest.raises(ValueError):
+        answer()
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        found = answer()
+        raise found if isinstance(found, HttpError) else AssertionError
+
+    async with running() as place:
+        place.table.add(HttpRoute("GET", "/wrong", handler))
+        peer = await place.connect()
+        peer.write(GET % b"/wrong" + GET % b"/hello/x")
+        assert (await peer.answer())[0] == 500
+        assert (await peer.answer())[2] == b"x"
+    assert "the answer to GET /wrong failed" in caplog.text
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ConnectionResetError("of a backend"), TimeoutError()])
+async def test_a_handler_that_fails_is_answered_for(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: HttpRequest) -> HttpResponse:
+        raise error
+
+    async with running() as place:
+        place.table.add(HttpRoute("GET", "/wrong", handler))
+        peer = await place.connect()
+        peer.write(GET % b"/wrong" + GET % b"/hello/x")
+        assert (await peer.answer())[0] == 500
+        assert (await peer.answer())[2] == b"x"
+    assert "the answer to GET /wrong" in caplog.text
+
+
+async def test_an_error_repeats_bytes_that_are_no_text() -> None:
+    async def handler(request: HttpRequest) -> HttpResponse:
+        raise HttpError(400, f"what is {request.headers['x']}, \udcff?")
+
+    async with running() as place:
+        place.table.add(HttpRoute("GET", "/wrong", handler))
+        found = await place.ask(b"GET /wrong HTTP/1.1\r\nHost: a\r\nX: \xff\r\n\r\n")
+        assert (found[0], found[2]) == (400, "what is \ufffd, ??\n".encode())
 
 
 async def test_a_crash_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -326,6 +419,40 @@ async def test_a_client_that_does_not_take_its_answer(monkeypatch: pytest.Monkey
         await until(lambda: bool(place.server.connections))
         await until(lambda: not place.server.connections)
         writer.close()
+
+
+async def test_a_client_that_asks_on_and_does_not_take_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next request does not take back the deadline for what is written already."""
+    monkeypatch.setattr(http_connection, "TAKE_TIME", 0.5)
+    async with running() as place:
+        _, writer = await asyncio.open_connection("127.0.0.1", place.listener.port, limit=1000)
+        while not place.server.connections or not any(each._untaken for each in place.server.connections):
+            writer.write((GET % b"/hello/x") * 1000)
+            await asyncio.sleep(0)
+        await until(lambda: not place.server.connections)
+        writer.close()
+
+
+async def test_who_has_left_is_answered_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "LEFT_TIME", 0.1)
+    async with running() as place:
+        peer = await place.connect()
+        peer.write(GET % b"/wait")
+        await place.waiting.wait()
+        peer.writer.close()
+        await until(lambda: not place.server.connections)
+        await until(lambda: not place.server._tasks)
+
+
+async def test_a_body_that_turns_out_to_be_none() -> None:
+    """Whoever reads it is told at once."""
+    async with running(HttpBounds(body_time=60)) as place:
+        peer = await place.connect()
+        peer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await until(lambda: place.memory.incoming == 3)
+        peer.write(b"x\r\n")
+        status, headers, _ = await asyncio.wait_for(peer.answer(), 5)
+        assert (status, headers["connection"]) == (400, "close")
 
 
 async def until(true: Callable[[], bool]) -> None:

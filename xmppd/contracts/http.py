@@ -17,13 +17,40 @@ _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]*")
 
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
+FRAMING: Final = frozenset(("connection", "content-length", "keep-alive", "trailer", "transfer-encoding", "upgrade"))
+"""Header fields that say where an answer ends and what becomes of the connection: those are the server's."""
+
+
+_STATUSES: Final = frozenset(HTTPStatus)
+
+
+def check_answer(status: int, headers: Mapping[str, str]) -> None:
+    """Raises ValueError for a status or headers that cannot be sent: a line break in them would begin another header,
+    or another answer."""
+    if not (isinstance(status, int) and 200 <= status <= 599):
+        raise ValueError(f"{status!r} is no status from 200 to 599")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and _TOKEN.fullmatch(name)):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in FRAMING:
+            raise ValueError(f"the header {name} is the server's")
+        if not (isinstance(value, str) and _VALUE.fullmatch(value)):
+            raise ValueError(f"the header {name} has a value that cannot be sent: {value!r}")
+
+
 class HttpError(Exception):
-    """An answer that is an error: `raise HttpError(404)`. `text` is for people; nothing of the server's inside."""
+    """An answer that is an error: `raise HttpError(404)`. `text` is for people; nothing of the server's inside.
+
+    Raises ValueError for what cannot be sent, as `HttpResponse` does.
+    """
 
     def __init__(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, text)
+        check_answer(status, headers or {})
         self.status = status
-        self.text = text or HTTPStatus(status).phrase
+        self.text = text or (HTTPStatus(status).phrase if status in _STATUSES else f"Error {status}")
         self.headers = dict(headers or {})
 
 
@@ -65,13 +92,19 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer. The server adds Content-Length, Date and Server."""
+    """An answer. The server adds Content-Length, Date and Server. Raises ValueError for a status, or headers, that
+    cannot be sent."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = ""
     """With its parameters: `text/plain; charset=utf-8`."""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_answer(self.status, {"Content-Type": self.content_type, **self.headers})
+        if not isinstance(self.body, bytes):
+            raise ValueError(f"the body of an answer is bytes, not {type(self.body).__name__}")
 
 
 HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse]]

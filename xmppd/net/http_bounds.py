@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableSet
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -46,6 +47,6 @@ class Connections(Protocol):
 
     @property
     def connections(self) -> MutableSet[Any]: ...
-    def begins(self) -> None:
-        """The current task answers a request."""
+    def begins(self) -> asyncio.Task[Any] | None:
+        """The current task, which answers a request."""
         ...

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -18,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from ..contracts.http import HttpError, HttpRequest, HttpResponse
 from ..errors import StorageUnavailable
-from .http_bounds import SLOWEST
+from .http_message import FIELDS, NAME, Body, failed, final, later, made, misframed, readable, target_of
 
 if TYPE_CHECKING:
     from ..contracts.link import Link
@@ -26,16 +24,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.net.http")
 
-NAME: Final = "xmppd"
-"""The Server header: without a version (RFC 9110 section 10.2.4)."""
 READ_SIZE: Final = 32 << 10
 """Of a request's body, twice that waits for its handler; then the connection is not read."""
-FIELDS: Final = 100
-"""Header fields of a request, and parameters of its query."""
 TAKE_TIME: Final = 30.0
 """Seconds for a client to take what waits for it in this process, 64 KiB or more."""
-TELL_AGAIN: Final = 30
-"""Seconds after which a client may ask again when there is no room, or no store."""
+LEFT_TIME: Final = 30.0
+"""Seconds that a handler may go on when its client has left."""
+VERSIONS: Final = frozenset(((1, 0), (1, 1)))
 
 
 class _LinkTransport(asyncio.Transport):
@@ -102,6 +97,11 @@ class _Requests(RequestHandler):
         """No request is being answered or waits for that: the next bytes are of a header."""
         return self._request_count == self.answered
 
+    @property
+    def waiting(self) -> bool:
+        """Behind the request that is being answered there is another, or what cannot be parsed."""
+        return self._request_count > self.answered + 1
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -112,8 +112,10 @@ class _Requests(RequestHandler):
         """What cannot be parsed."""
         if isinstance(exc, LineTooLong):
             status = 431
+        if status >= 500 and not isinstance(exc, ConnectionError):
+            log.error("an answer to %s failed", self.connection.link.peer, exc_info=exc)
         self.connection.closing = True
-        return _final(HttpError(status))
+        return final(HttpError(status))
 
 
 def _requests_of(connection: HttpConnection) -> _Requests:
@@ -139,8 +141,12 @@ class HttpConnection:
         self._requests: _Requests | None = None
         self._header = 0
         """Bytes of a header that is not complete."""
-        self._body: _Body | None = None
+        self._body: Body | None = None
         """Of the request that is being answered."""
+        self._task: asyncio.Task[Any] | None = None
+        """That answers it."""
+        self._untaken = False
+        """The client does not take what was written, and the deadline is about that."""
 
     # ---- the link's side
 
@@ -162,20 +168,27 @@ class HttpConnection:
         requests.data_received(data)
         if not requests.in_header:
             self._header = 0
+            if self._body is not None and requests.waiting:
+                self._body.cut()
             return
-        if self._header == 0:
+        if self._header == 0 and not self._untaken:
             self.server.engine.watch(self, self.server.bounds.header_time)
         self._header += len(data)
         if self._header > self.server.bounds.header_size:
             self._refuse(431)
 
     def pause_writing(self) -> None:
+        self._untaken = True
         self.server.engine.watch(self, TAKE_TIME)
         if self._requests is not None:
             self._requests.pause_writing()
 
     def resume_writing(self) -> None:
-        self.server.engine.forget(self)
+        self._untaken = False
+        if self._header:
+            self.server.engine.watch(self, self.server.bounds.header_time)
+        else:
+            self.server.engine.forget(self)
         if self._requests is not None:
             self._requests.resume_writing()
 
@@ -183,6 +196,8 @@ class HttpConnection:
         self.closing = True
         self.server.engine.forget(self)
         self.server.connections.discard(self)
+        if self._task is not None:
+            self.server.engine.watch(self, LEFT_TIME)
         if self._requests is not None:
             self._requests.connection_lost(error)
 
@@ -192,8 +207,13 @@ class HttpConnection:
         """Nothing waits for the end of a turn here."""
 
     def overdue(self) -> None:
-        """A header does not come (408 where it has begun, RFC 9110 section 15.5.9), or an answer is not taken."""
-        if self._body is not None:
+        """A header does not come (408 where it has begun, RFC 9110 section 15.5.9), an answer is not taken, or nobody
+        is there to take it."""
+        if self not in self.server.connections:
+            if self._task is not None:
+                log.info("%s has left: its request is broken off", self.link.peer)
+                self._task.cancel()
+        elif self._untaken:
             log.info("%s does not take its answer", self.link.peer)
             self.link.abort()
         elif self._header:
@@ -229,19 +249,25 @@ class HttpConnection:
         """Have a request answered, and the answer written."""
         server, requests = self.server, self._requests
         assert requests is not None
-        server.begins()
-        server.engine.forget(self)
+        if raw.version not in VERSIONS:
+            self._refuse(505)  # behind it nothing is written
+            return final(HttpError(505))
+        self._task = server.begins()
+        if not self._untaken:
+            server.engine.forget(self)
         begun = server.engine.clock.monotonic()
-        body = self._body = _Body(self, raw)
+        body = self._body = Body(self, raw)
         try:
             response = await self._response(raw, body)
-            if server.stopping or not raw.content.is_eof():
+            if server.stopping or not raw.content.is_eof() or misframed(raw):
                 response.force_close()  # what is left of the body is not read
             await response.prepare(raw)
             await response.write_eof()
         finally:
             body.release()
-            self._body = None
+            self._body = self._task = None
+            if self not in server.connections:
+                server.engine.forget(self)
             requests.answered += 1
         took = (server.engine.clock.monotonic() - begun) * 1000
         path = raw.raw_path.partition("?")[0]
@@ -250,32 +276,38 @@ class HttpConnection:
             self.closing = True
         return response
 
-    async def _response(self, raw: web.BaseRequest, body: _Body) -> web.Response:
+    async def _response(self, raw: web.BaseRequest, body: Body) -> web.Response:
         try:
-            return _made(await self._asked(raw, body))
+            return made(await self._asked(raw, body))
         except HttpError as error:
-            return _failed(error)
+            return failed(error)
         except StorageUnavailable:
-            return _failed(_later())
-        except ConnectionError:
-            raise
+            return failed(later())
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            log.error("the answer to %s %s was broken off", raw.method, raw.raw_path.partition("?")[0], exc_info=error)
+            return failed(HttpError(500))
         except Exception:
             log.exception("the answer to %s %s failed", raw.method, raw.raw_path.partition("?")[0])
-            return _failed(HttpError(500))
+            return failed(HttpError(500))
 
-    async def _asked(self, raw: web.BaseRequest, body: _Body) -> HttpResponse:
+    async def _asked(self, raw: web.BaseRequest, body: Body) -> HttpResponse:
         """Raises HttpError."""
         bounds = self.server.bounds
         if sum(len(name) + len(value) + 4 for name, value in raw.raw_headers) > bounds.header_size:
             raise HttpError(431)
-        host, path, query = _target(raw)
+        if misframed(raw):
+            raise HttpError(400 if raw.version < (1, 1) else 501)
+        host, path, query = target_of(raw)
         match, domain = self.site.find(raw.method, host, path)
         body.most = match.route.max_body
         if (raw.content_length or 0) > body.most:
             raise HttpError(413)
         if raw.body_exists and raw.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise HttpError(415, headers={"Accept-Encoding": "identity"})
-        headers = {name.lower(): ", ".join(raw.headers.getall(name)) for name in raw.headers}
+        headers = {name.lower(): readable(", ".join(raw.headers.getall(name))) for name in raw.headers}
         if headers.get("expect", "100-continue").lower() != "100-continue":
             raise HttpError(417)
         request = HttpRequest(
@@ -285,105 +317,3 @@ class HttpConnection:
         if body.failed is not None:  # whatever the handler made of it
             raise body.failed
         return response
-
-
-class _Body:
-    """The body of a request (`contracts.http.Body`)."""
-
-    def __init__(self, connection: HttpConnection, raw: web.BaseRequest) -> None:
-        self.most = 0
-        self.failed: HttpError | None = None
-        self._connection = connection
-        self._raw = raw
-        self._size = 0
-        self._held = 0
-        """Bytes that are counted as memory of the process."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._go_on()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._connection.server.bounds.body_time
-        while not self._raw.content.at_eof():
-            piece = await self._piece(end + self._size / SLOWEST)
-            self._size += len(piece)
-            if self._size > self.most:
-                raise self._fails(HttpError(413))
-            if piece:
-                yield piece
-
-    async def read(self) -> bytes:
-        memory = self._connection.server.memory
-        pieces = []
-        async for piece in self:
-            self._held += len(piece)
-            memory.incoming += len(piece)
-            if memory.incoming_full(None):
-                raise self._fails(_later())
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    def release(self) -> None:
-        """The request is over."""
-        self._connection.server.memory.incoming -= self._held
-        self._held = 0
-
-    async def _piece(self, end: float) -> bytes:
-        """Raises HttpError."""
-        try:
-            async with asyncio.timeout_at(end):
-                return await self._raw.content.readany()
-        except TimeoutError:
-            raise self._fails(HttpError(408)) from None
-        except (web.RequestPayloadError, ConnectionError) as error:
-            raise self._fails(HttpError(400)) from error
-
-    def _fails(self, error: HttpError) -> HttpError:
-        self.failed = error
-        return error
-
-    def _go_on(self) -> None:
-        """RFC 9110 section 10.1.1: the client may wait with the body until it is asked for it."""
-        raw = self._raw
-        waits = raw.headers.get("Expect", "").lower() == "100-continue" and raw.version >= (1, 1)
-        if waits and not self._size and not raw.content.at_eof():
-            self._connection.link.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-def _target(raw: web.BaseRequest) -> tuple[str, str, dict[str, str]]:
-    """Host (lower case, without a port), path (as it came) and query of a request. Raises HttpError."""
-    named = raw.headers.getall("Host", [])
-    if len(named) > 1 or (not named and raw.version >= (1, 1)):
-        raise HttpError(400, "A request names one host.")  # RFC 9112 section 3.2
-    host, target = named[0] if named else "", raw.raw_path
-    try:
-        if target.lower().startswith(("http://", "https://")):  # RFC 9112 section 3.2.2
-            parts = urlsplit(target)
-            host, target = parts.netloc or host, target[len(f"{parts.scheme}://{parts.netloc}") :] or "/"
-        name = urlsplit(f"//{host}").hostname or ""
-        path, _, query = target.partition("?")
-        return name, path, dict(parse_qsl(query, keep_blank_values=True, max_num_fields=FIELDS))
-    except ValueError:
-        raise HttpError(400) from None
-
-
-def _later() -> HttpError:
-    return HttpError(503, headers={"Retry-After": str(TELL_AGAIN)})
-
-
-def _made(response: HttpResponse) -> web.Response:
-    headers = {"Server": NAME, **response.headers}
-    if response.content_type:
-        headers["Content-Type"] = response.content_type
-    return web.Response(status=response.status, body=response.body, headers=headers)
-
-
-def _failed(error: HttpError) -> web.Response:
-    text = HttpResponse(error.status, f"{error.text}\n".encode(), "text/plain; charset=utf-8", error.headers)
-    return _made(text)
-
-
-def _final(error: HttpError) -> web.Response:
-    response = _failed(error)
-    response.force_close()
-    response.headers["Connection"] = "close"  # aiohttp says nothing where it could not read the version
-    return response

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ..contracts.http import HttpError, HttpRoute
+
+_BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Match(NamedTuple):
@@ -94,6 +97,8 @@ def split_path(path: str) -> tuple[str, ...]:
     """The segments of a request's path, decoded after they are split: `%2F` separates nothing. Raises HttpError."""
     if not path.startswith("/"):
         raise HttpError(400, "The path of the request does not begin with '/'.")
+    if _BROKEN.search(path):
+        raise HttpError(400, "The path of the request has a '%' that encodes nothing.")
     try:
         segments = tuple(unquote_to_bytes(segment).decode() for segment in path[1:].split("/"))
     except UnicodeDecodeError:

@@ -52,9 +52,10 @@ class HttpServer:
             if late:
                 await asyncio.wait(late, timeout=1.0)
 
-    def begins(self) -> None:
-        """The current task answers a request."""
+    def begins(self) -> asyncio.Task[Any] | None:
+        """The current task, which answers a request."""
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,149 @@
+"""A request of HTTP/1.1 as aiohttp has parsed it: where it goes, its body; and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
+
+from ..contracts.http import HttpError, HttpResponse
+from .http_bounds import SLOWEST
+
+if TYPE_CHECKING:
+    from .http_connection import HttpConnection
+
+NAME: Final = "xmppd"
+"""The Server header: without a version (RFC 9110 section 10.2.4)."""
+FIELDS: Final = 100
+"""Header fields of a request, and parameters of its query."""
+TELL_AGAIN: Final = 30
+"""Seconds after which a client may ask again when there is no room, or no store."""
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\0-\x20\x7f\ud800-\udfff\"#/:<>?@\[\\\]^`{|}]*)(:[0-9]*)?")
+"""RFC 3986 section 3.2, without user information (RFC 9110 section 4.2.4); not only ASCII."""
+
+
+class Body:
+    """The body of a request (`contracts.http.Body`)."""
+
+    def __init__(self, connection: HttpConnection, raw: web.BaseRequest) -> None:
+        self.most = 0
+        self.failed: HttpError | None = None
+        self._connection = connection
+        self._raw = raw
+        self._size = 0
+        self._held = 0
+        """Bytes that are counted as memory of the process."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._go_on()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._connection.server.bounds.body_time
+        while not self._raw.content.at_eof():
+            piece = await self._piece(end + self._size / SLOWEST)
+            self._size += len(piece)
+            if self._size > self.most:
+                raise self._fails(HttpError(413))
+            if piece:
+                yield piece
+
+    async def read(self) -> bytes:
+        memory = self._connection.server.memory
+        pieces = []
+        async for piece in self:
+            self._held += len(piece)
+            memory.incoming += len(piece)
+            if memory.incoming_full(None):
+                raise self._fails(later())
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def cut(self) -> None:
+        """What came is no body: who reads it need not wait for more."""
+        if not self._raw.content.is_eof():
+            self._raw.content.set_exception(web.RequestPayloadError("not as its header said"))
+
+    def release(self) -> None:
+        """The request is over."""
+        self._connection.server.memory.incoming -= self._held
+        self._held = 0
+
+    async def _piece(self, end: float) -> bytes:
+        """Raises HttpError."""
+        try:
+            async with asyncio.timeout_at(end):
+                return await self._raw.content.readany()
+        except TimeoutError:
+            raise self._fails(HttpError(408)) from None
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise self._fails(HttpError(400)) from error
+
+    def _fails(self, error: HttpError) -> HttpError:
+        self.failed = error
+        return error
+
+    def _go_on(self) -> None:
+        """RFC 9110 section 10.1.1: the client may wait with the body until it is asked for it."""
+        raw = self._raw
+        waits = raw.headers.get("Expect", "").lower() == "100-continue" and raw.version >= (1, 1)
+        if waits and not self._size and not raw.content.at_eof():
+            self._connection.link.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def target_of(raw: web.BaseRequest) -> tuple[str, str, dict[str, str]]:
+    """Host (lower case, without a port), path (as it came) and query of a request. Raises HttpError."""
+    named = raw.headers.getall("Host", [])
+    if len(named) > 1 or (not named and raw.version >= (1, 1)):
+        raise HttpError(400, "A request names one host.")  # RFC 9112 section 3.2
+    host, target = named[0] if named else "", raw.raw_path
+    try:
+        if target.lower().startswith(("http://", "https://")):  # RFC 9112 section 3.2.2
+            parts = urlsplit(target)
+            host, target = parts.netloc or host, target[len(f"{parts.scheme}://{parts.netloc}") :]
+            target = target if target.startswith("/") else f"/{target}"
+        found = _HOST.fullmatch(host)
+        if found is None or "#" in target:
+            raise HttpError(400)  # RFC 9112 section 3.2
+        name = found[1].strip("[]").lower()
+        path, _, query = target.partition("?")
+        return name, path, dict(parse_qsl(query, keep_blank_values=True, max_num_fields=FIELDS))
+    except ValueError:
+        raise HttpError(400) from None
+
+
+def misframed(raw: web.BaseRequest) -> bool:
+    """Where its body ends is not said in the one way that everybody understands (RFC 9112 section 6.1): the connection
+    ends with the answer."""
+    codings = raw.headers.getall("Transfer-Encoding", [])
+    return bool(codings) and (raw.version < (1, 1) or [each.lower() for each in codings] != ["chunked"])
+
+
+def readable(value: str) -> str:
+    """A value of a header as text: bytes that are no UTF-8 are replaced."""
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def later() -> HttpError:
+    return HttpError(503, headers={"Retry-After": str(TELL_AGAIN)})
+
+
+def made(response: HttpResponse) -> web.Response:
+    headers = {"Server": NAME, **response.headers}
+    if response.content_type:
+        headers["Content-Type"] = response.content_type
+    return web.Response(status=response.status, body=response.body, headers=headers)
+
+
+def failed(error: HttpError) -> web.Response:
+    text = f"{error.text}\n".encode("utf-8", "replace")
+    return made(HttpResponse(error.status, text, "text/plain; charset=utf-8", error.headers))
+
+
+def final(error: HttpError) -> web.Response:
+    response = failed(error)
+    response.force_close()
+    response.headers["Connection"] = "close"  # aiohttp says nothing where it could not read the version
+    return response
