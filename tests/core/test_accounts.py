@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode, b64encode
 
 import pytest
 
+from tests.core.test_sasl_scram import ScramClient
 from tests.harness import FakeClock, Harness
 from xmppd.admin.accounts import AccountExists, Accounts, BadPassword, NoSuchAccount
 from xmppd.errors import BadRequest
@@ -13,6 +15,7 @@ from xmppd.jid import JID
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 ROMEO = JID.parse("romeo@localhost")
 
 
@@ -65,6 +68,33 @@ async def test_an_account_made_while_somebody_asks_for_it(server: Harness) -> No
     await juliet.iq("<ping xmlns='urn:xmpp:ping'/>", to="romeo@localhost")
     await server.server.accounts.create(ROMEO, "wherefore")
     await server.connect().sign_in("romeo", "wherefore")
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("what", ["password", "disabled", "deleted"])
+async def test_who_signs_in_with_what_has_changed_meanwhile(server: Harness, what: str, in_memory: bool) -> None:
+    """An exchange that has begun with the old password ends as one with a wrong password does."""
+    await server.register("romeo")
+    if in_memory:
+        await server.login("romeo")
+    client, scram = server.connect(), ScramClient("romeo", "pencil", "SHA-256")
+    client.open()
+    await client.receive()
+    first = b64encode(scram.first()).decode()
+    client.send(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{first}</auth>")
+    challenge = b64decode((await client.receive()).text or "")
+    accounts = server.server.accounts
+    if what == "password":
+        await accounts.set_password(ROMEO, "another")
+    elif what == "disabled":
+        await accounts.set_disabled(ROMEO, True)
+    else:
+        await accounts.delete(ROMEO)
+    client.send(f"<response xmlns='{SASL}'>{b64encode(scram.final(challenge)).decode()}</response>")
+    answer = await client.receive()
+    assert (answer.tag, answer[0].tag) == (f"{{{SASL}}}failure", f"{{{SASL}}}not-authorized")
+    if what == "password":  # the same stream, with the new one
+        await client.authenticate("romeo", "another")
 
 
 async def test_what_comes_while_an_account_is_deleted_is_refused(server: Harness) -> None:

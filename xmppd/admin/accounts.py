@@ -188,6 +188,9 @@ class Accounts:
     # ---- a running server
 
     def _end_sessions(self, jid: JID, keep: Session | None, text: str) -> None:
+        if self.session_manager is not None:
+            for stream in self.session_manager.server.streams:
+                stream.revoke(jid.bare)  # who is about to sign in has shown what holds no more
         host = self.hosts.get(jid.domain)
         account = host.account(jid.bare) if host is not None else None
         if host is None or account is None:

@@ -66,6 +66,8 @@ class SaslDriver:
         self.account: Account | None = None
         self.claimed = ""
         """The bare JID that the exchange is about, once it is known; it may not exist."""
+        self._revoked = False
+        """What was looked up for the exchange holds no more."""
         self._binding = ChannelBindings(stream.link, stream.channel_binding)
         self._announced: dict[str, tuple[Mechanism, ...]] = {}
         """By the name of the list: what a client has seen, or could have."""
@@ -139,6 +141,7 @@ class SaslDriver:
         mechanism = next((each for each in announced if each.name == name), None)
         if mechanism is None:
             raise SaslFailure("invalid-mechanism")
+        self._revoked = False
         server, host = self.stream.server, self.stream.host
         context = SaslContext(
             domain=host.domain,
@@ -261,6 +264,12 @@ class SaslDriver:
 
     # ---- its end
 
+    def revoke(self, bare: str) -> None:
+        """The credentials of an account have changed, or nobody may sign in to it: an exchange that has looked them up
+        before fails at its end, as one with wrong credentials does."""
+        if self.claimed == bare:
+            self._revoked = True
+
     def _proven(self, success: Success) -> Awaitable[None] | None:
         """The exchange has succeeded: load the account, if it is not in memory."""
         host, jid = self.stream.host, self.jid
@@ -289,7 +298,7 @@ class SaslDriver:
     def _succeed(self, success: Success) -> Awaitable[None] | None:
         self._guard()
         account, stream, profile = self.account, self.stream, self.profile
-        if account is None or account.host is not stream.host or not account.alive:
+        if account is None or account.host is not stream.host or not account.alive or self._revoked:
             raise SaslFailure("not-authorized")
         assert profile is not None
         log.info("%s signed in from %s by %s", account.bare, stream.peer, self.mechanism.name)

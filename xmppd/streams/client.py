@@ -256,6 +256,11 @@ class ClientStream(XmlStream):
             self.wait(work)
         return True
 
+    def revoke(self, bare: str) -> None:
+        """See `SaslDriver.revoke`."""
+        if self._authentication is not None:
+            self._authentication.revoke(bare)
+
     @property
     def authentication(self) -> SaslDriver:
         """Signs the stream in. Raises StreamError where it cannot."""
