@@ -143,3 +143,33 @@ def test_a_decision_has_its_parts(page: Path) -> None:
     assert re.match(rf"# {page.name[:4]}: .+\n", text), f"{name(page)} begins with its number"
     assert [part for part in HEADING.findall(text)[1:]][:3] == ["Context", "Decision", "Consequences"]
     assert f"({page.name})" in (DOCS / "adr/README.md").read_text("utf-8"), "docs/adr/README.md lists it"
+
+
+# ---- paths of modules
+
+MODULES = re.compile(r"^(?:xmppd|plugins)/[\w./*-]+$")
+
+
+def modules_named(page: Path) -> Iterator[tuple[int, str]]:
+    """Line number and path of each module or folder that a page names. In a row of a table or a sentence a name without
+    a folder (`manager.py`) is in the folder of the path before it."""
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+        folder = ""
+        for word in (found[1:-1] for found in INLINE.findall(line)):
+            if MODULES.match(word):
+                folder = word if word.endswith("/") else f"{word.rpartition('/')[0]}/"
+                yield number, word
+            elif folder and re.fullmatch(r"[\w*]+\.py", word):
+                yield number, folder + word
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "explanation").glob("*.md")), ids=name)
+def test_modules_that_are_named_exist(page: Path) -> None:
+    missing = [f"{number}: {path}" for number, path in modules_named(page) if not any(ROOT.glob(path))]
+    assert not missing, f"{name(page)} names what is not there: {missing}"
+
+
+def test_every_folder_of_the_core_is_explained() -> None:
+    text = (DOCS / "explanation/architecture.md").read_text("utf-8")
+    folders = [each.parent.name for each in (ROOT / "xmppd").glob("*/__init__.py")]
+    assert [each for each in sorted(folders) if f"\n| `{each}` |" not in text] == []
