@@ -1,4 +1,4 @@
-"""What was made on the server and must go again, whatever happens meanwhile."""
+"""What the checks have made on the server and must be deleted again, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -7,51 +7,53 @@ from contextlib import asynccontextmanager
 
 from .client import Refused, Visitor
 
-Payment = Callable[[Visitor], Awaitable[object]]
+Deletion = Callable[[Visitor], Awaitable[object]]
 
 
-class Debts:
-    """Written down before the server is asked to make anything; crossed out when it is known to be gone."""
+class Cleanup:
+    """Noted before the server is asked to make anything; dropped when that is known to be deleted."""
 
     def __init__(self) -> None:
-        self._owed: dict[str, Payment] = {}
+        self._deletions: dict[str, Deletion] = {}
 
     @property
-    def owed(self) -> list[str]:
-        return list(self._owed)
+    def remaining(self) -> list[str]:
+        """What is not known to be deleted."""
+        return list(self._deletions)
 
-    def owe(self, what: str, payment: Payment) -> None:
-        """Taking it away twice must do no harm: it is tried again when the answer was lost."""
-        self._owed[what] = payment
+    def add(self, what: str, deletion: Deletion) -> None:
+        """Deleting it twice must do no harm: it is tried again when the answer was lost."""
+        self._deletions[what] = deletion
 
-    def forgive(self, what: str) -> None:
+    def discard(self, what: str) -> None:
         """The server has refused to make it."""
-        self._owed.pop(what, None)
+        self._deletions.pop(what, None)
 
-    async def settle(self, client: Visitor, what: str) -> bool:
-        """Take one thing away. False: it is still owed."""
-        payment = self._owed.get(what)
-        if payment is None:
+    async def delete(self, client: Visitor, what: str) -> bool:
+        """Delete one thing. False: it may still be there."""
+        deletion = self._deletions.get(what)
+        if deletion is None:
             return True
         try:
-            await payment(client)
+            await deletion(client)
         except Refused as refused:
             if refused.condition not in ("item-not-found", "gone"):
                 return False
         except (TimeoutError, ConnectionError):
             return False
-        del self._owed[what]
+        del self._deletions[what]
         return True
 
-    async def settle_all(self, client: Visitor) -> None:
-        for what in reversed(self.owed):
-            await self.settle(client, what)
+    async def delete_all(self, client: Visitor) -> None:
+        """Delete all that remains, the newest first."""
+        for what in reversed(self.remaining):
+            await self.delete(client, what)
 
     @asynccontextmanager
-    async def owing(self, client: Visitor, what: str, payment: Payment) -> AsyncIterator[None]:
-        """Owe it within the block, and pay at its end."""
-        self.owe(what, payment)
+    async def after(self, client: Visitor, what: str, deletion: Deletion) -> AsyncIterator[None]:
+        """Delete it after the block, in which it is made."""
+        self.add(what, deletion)
         try:
             yield
         finally:
-            await self.settle(client, what)
+            await self.delete(client, what)

@@ -11,23 +11,23 @@ from .model import Check, Report, Row, Verdict, failed, skipped
 from .probe import ProbeError
 from .visit import Options, Visit, reached
 
-OWED_TIME = 30.0
-"""Seconds for taking away what was made, at the end."""
+CLEANUP_TIME = 30.0
+"""Seconds for deleting what was made, at the end."""
 
 
 async def examine(
-    options: Options, told: Callable[[Check], None] = lambda check: None, report: Report | None = None
+    options: Options, started: Callable[[Check], None] = lambda check: None, report: Report | None = None
 ) -> Report:
-    """Never leaves anything behind without saying so. `told`: which row is at work.
+    """Never leaves anything behind without saying so. `started`: called with each check before it runs.
 
-    A cancelled run (CancelledError goes on to the caller) takes away what it made, too, and fills in `report`.
+    A cancelled run (CancelledError goes on to the caller) deletes what it made, too, and fills in `report`.
     """
     visit = Visit(options)
     report = report or Report(options.bare)
     try:
         await _enter(visit, report)
         for check in CHECKS.values():
-            told(check)
+            started(check)
             report.rows.append(Row(check, await _row(visit, check, report)))
     finally:
         report.left_behind = await _tidy(visit)
@@ -45,12 +45,12 @@ async def _enter(visit: Visit, report: Report) -> None:
 
 async def _tidy(visit: Visit) -> list[str]:
     try:
-        async with asyncio.timeout(OWED_TIME):
-            left = await visit.pay()
+        async with asyncio.timeout(CLEANUP_TIME):
+            left = await visit.clean_up()
             await visit.depart()
             return left
     except TimeoutError:
-        return visit.debts.owed
+        return visit.cleanup.remaining
 
 
 async def _row(visit: Visit, check: Check, report: Report) -> Verdict:

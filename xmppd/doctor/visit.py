@@ -13,8 +13,8 @@ from xml.etree import ElementTree as ET
 from slixmpp import JID
 
 from . import names
+from .cleanup import Cleanup
 from .client import Address, NoSignIn, Refused, Visitor
-from .debts import Debts
 from .probe import Probe, ProbeError, context, probe
 from .trees import INFO, ITEMS, Info, info, payload
 
@@ -50,14 +50,14 @@ class Options:
 
 
 class Visit:
-    """The connection, what is owed to the server, and what has been seen."""
+    """The connection, what is to be deleted on the server, and what has been seen."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.domain, self.bare, self.timeout = options.domain, options.bare, options.timeout
         self.token = token_hex(4)
         """In the names of all that is made."""
-        self.debts = Debts()
+        self.cleanup = Cleanup()
         self.address: Address | None = None
         self._client: Visitor | None = None
         self._seen: dict[Any, asyncio.Future[Any]] = {}
@@ -109,17 +109,17 @@ class Visit:
             client, self._client = self._client, None
             await client.leave()
 
-    async def pay(self) -> list[str]:
-        """Take away what was made, over a new connection if need be; what could not be taken away."""
-        if self.debts.owed and self.connected:
-            await self.debts.settle_all(self.client)
-        if self.debts.owed and self.address is not None:
+    async def clean_up(self) -> list[str]:
+        """Delete what was made, over a new connection if need be. Returns what could not be deleted."""
+        if self.cleanup.remaining and self.connected:
+            await self.cleanup.delete_all(self.client)
+        if self.cleanup.remaining and self.address is not None:
             try:
                 await self.arrive()
-                await self.debts.settle_all(self.client)
+                await self.cleanup.delete_all(self.client)
             except (NoSignIn, ConnectionError):
-                pass  # what is left is told
-        return self.debts.owed
+                pass  # what remains is reported
+        return self.cleanup.remaining
 
     # ---- asking
 

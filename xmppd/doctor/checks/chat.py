@@ -121,7 +121,7 @@ async def blocking(visit: Visit) -> Verdict:
         return jid in {each.get("jid") for each in await visit.get(f"<blocklist xmlns='{BLOCKING}'/>")}
 
     before = await listed()
-    async with visit.debts.owing(visit.client, f"{jid} on the block list of {visit.bare}", unblock):
+    async with visit.cleanup.after(visit.client, f"{jid} on the block list of {visit.bare}", unblock):
         await visit.set(f"<block xmlns='{BLOCKING}'>{item}</block>")
         meanwhile = await listed()
     verdict = judge_blocking(Blocked(before, meanwhile, await listed()))
@@ -160,7 +160,7 @@ async def storage(visit: Visit) -> Verdict:
     async def clear(client: Visitor) -> None:
         await client.ask("set", f"<query xmlns='{PRIVATE}'>{empty}</query>")
 
-    async with visit.debts.owing(visit.client, f"private storage of {visit.bare}: doctor", clear):
+    async with visit.cleanup.after(visit.client, f"private storage of {visit.bare}: doctor", clear):
         full = f"<doctor xmlns='urn:xmppd:doctor'><token>{visit.token}</token></doctor>"
         await visit.set(f"<query xmlns='{PRIVATE}'>{full}</query>")
         found = await visit.get(f"<query xmlns='{PRIVATE}'>{empty}</query>")

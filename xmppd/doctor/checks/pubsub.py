@@ -82,8 +82,8 @@ async def _publish(visit: Visit, name: str, access: str) -> Published:
         await client.ask("set", f"<pubsub xmlns='{OWNER}'><delete node='{node}'/></pubsub>")
 
     options = submit(OPTIONS, [("pubsub#persist_items", "1"), ("pubsub#access_model", access)])
-    debt = f"PubSub node {node} of {visit.bare}"
-    async with visit.debts.owing(visit.client, debt, delete):
+    made = f"PubSub node {node} of {visit.bare}"
+    async with visit.cleanup.after(visit.client, made, delete):
         step = "publishing"
         try:
             await visit.set(
@@ -101,7 +101,7 @@ async def _publish(visit: Visit, name: str, access: str) -> Published:
             await delete(visit.client)
         except Refused as refused:
             if step == "publishing":
-                visit.debts.forgive(debt)
+                visit.cleanup.discard(made)
             return Published(f"{step} was refused: {refused}")
         return Published("", config)
 

@@ -89,7 +89,7 @@ async def room(visit: Visit) -> Room:
             if refused.condition != "forbidden":  # it is gone, and such an address is not for everybody
                 raise
 
-    async with visit.debts.owing(visit.client, f"room {address}", destroy):
+    async with visit.cleanup.after(visit.client, f"room {address}", destroy):
         seen = Room(service)
         try:
             await _enter(visit, f"{address}/{nick}")
