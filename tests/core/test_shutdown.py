@@ -29,7 +29,7 @@ class LastWords(Plugin[NoConfig]):
 
 async def stop(server: Harness, stop_time: float = 2.0) -> None:
     server.server.limits = replace(server.server.limits, stop_time=stop_time)
-    await StreamShutdown(server.server).say()
+    await StreamShutdown(server.server).run()
 
 
 async def test_all_streams_end_and_plugins_have_the_last_word(server: Harness) -> None:

@@ -69,8 +69,8 @@ class ServerCollector(Collector):
         everybody = [*attached, *detached]
         behind = sum(not session.channel.live for session in everybody)
         yield gauge("xmppd_sessions_behind", "Sessions for which messages wait in the log.", behind)
-        held = sum(len(session.channel.queue or ()) for session in everybody)
-        yield gauge("xmppd_queued_stanzas", "Stanzas sent and not acknowledged (XEP-0198).", held)
+        unacknowledged = sum(len(session.channel.queue or ()) for session in everybody)
+        yield gauge("xmppd_queued_stanzas", "Stanzas sent and not acknowledged (XEP-0198).", unacknowledged)
         memory = server.memory
         yield gauge("xmppd_waiting_bytes", "Bytes of stanzas that wait in memory for clients.", memory.used)
         yield gauge("xmppd_waiting_bytes_limit", "Their limit (limits.memory).", memory.limit)

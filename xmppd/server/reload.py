@@ -44,10 +44,10 @@ class Outcome(Result, frozen=True):
     restart: tuple[str, ...] = ()
 
     def text(self) -> str:
-        told = [f"changed: {', '.join(self.changed) or 'nothing'}"]
+        lines = [f"changed: {', '.join(self.changed) or 'nothing'}"]
         if self.restart:
-            told.append(f"needs a restart: {', '.join(self.restart)}")
-        return "\n".join(told)
+            lines.append(f"needs a restart: {', '.join(self.restart)}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

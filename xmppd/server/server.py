@@ -56,7 +56,7 @@ START_AGAIN = 1.0
 STOP_WITHIN = 5.0
 """Seconds that work under way may take at a stop."""
 STOP_ALL_WITHIN = 12.0
-"""Seconds for all of a stop behind the farewell to the clients, then each step has LAST_STEP seconds."""
+"""Seconds for all steps of a stop after the streams are closed; then each step has LAST_STEP seconds."""
 LAST_STEP = 0.3
 
 
@@ -250,7 +250,7 @@ class Server:
         self.listeners.stop_accepting()
         self.idle.stop()
         self.rate_limiter.stop()
-        await StreamShutdown(self).say()
+        await StreamShutdown(self).run()
         ending = _Ending()
         await self.listeners.close(self.limits.stop_time)
         await self._settle(ending)

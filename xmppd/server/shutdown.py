@@ -1,7 +1,7 @@
 """The end of all streams at a stop: it waits for the disk, and not for who is silent (docs/explanation/delivery.md).
 
-Nothing more is read; what was read finds its end and is acknowledged; clients without a session that is kept are asked
-what they have; then all streams are closed in one turn. Only the asking depends on clients, and it has a limit for all
+Nothing more is read; what was read is settled and acknowledged; clients that cannot resume their session are asked
+what they have; then all streams are closed at once. Only the asking depends on clients, and it has a limit for all
 of them together (`limits.stop_time`).
 """
 
@@ -31,7 +31,7 @@ class StreamShutdown:
     def __init__(self, server: RunningServer) -> None:
         self.server = server
 
-    async def say(self) -> None:
+    async def run(self) -> None:
         """End all streams. Those whose session waits for its client are detached, the others end."""
         server = self.server
         server.stopping = True
@@ -50,15 +50,15 @@ class StreamShutdown:
 
     async def _confirm(self) -> None:
         """Who cannot resume its session says what it has, so that it is not sent again. What else it says counts."""
-        asked = [stream for stream in self.server.streams if _owes(stream)]
+        asked = [stream for stream in self.server.streams if _is_unconfirmed(stream)]
         if not asked:
             return
         for stream in asked:
             assert stream.session is not None
             stream.session.channel.ask_before_stop()
             stream.read_regardless()
-        if not await _until(lambda: not any(map(_owes, asked)), self.server.limits.stop_time):
-            left = sum(map(_owes, asked))
+        if not await _until(lambda: not any(map(_is_unconfirmed, asked)), self.server.limits.stop_time):
+            left = sum(map(_is_unconfirmed, asked))
             log.info("%d clients have not said what they have: they are sent it again", left)
         for stream in asked:
             stream.pause_reading()
@@ -70,8 +70,8 @@ def _busy(stream: ClientStream) -> bool:
     return session is not None and (stream.waiting or session.handled < session.received)
 
 
-def _owes(stream: ClientStream) -> bool:
-    """It was sent what it has not confirmed, and its session ends with the stream."""
+def _is_unconfirmed(stream: ClientStream) -> bool:
+    """It was sent entries that its client has not acknowledged, and its session ends with the stream."""
     session = stream.session
     return session is not None and not stream.closed and session.resumable <= 0 and bool(session.channel.pending())
 
