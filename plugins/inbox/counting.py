@@ -33,8 +33,8 @@ class UnreadCounter:
         self.caught_up: Cache[str, Summary] = Cache(
             CAUGHT_UP_ACCOUNTS, CAUGHT_UP_BYTES, lambda owner, summary: 400 + len(owner)
         )
-        """The sums of accounts of which everything is counted that was in the log before `record` got its first
-        activity."""
+        """The sums of accounts whose log is counted up to the first activity that `record` got of them; the activities
+        bring the rest."""
         self.incomplete: set[str] = set()
         """Accounts of which activities were dropped since the last count: the archive must be read."""
 
@@ -94,14 +94,14 @@ class UnreadCounter:
                     if isinstance(error, StorageUnavailable) or not isinstance(error, Exception):  # or cancelled
                         buffer.requeue(activities, size)
                     else:
-                        self.store.soon.release(size)
+                        self.store.soon.free(size)
                         incomplete = True
                     if incomplete:
                         self.incomplete.add(owner)
                     raise
                 summary = count.summary(summary)
                 if buffer.deleted or not account.alive:
-                    self.store.soon.release(size)
+                    self.store.soon.free(size)
                     return summary
                 rejected = buffer.rejections != rejections
                 if rejected:  # the conversations that this count began with were never stored

@@ -79,7 +79,7 @@ class WriteBehindBuffer:
             self._drop_archived()
             complete, activities = False, self.activities.get(peer)
         try:
-            self.store.soon.hold(size)
+            self.store.soon.reserve(size)
         except ResourceConstraint:
             self._drop_archived()
             return False
@@ -105,7 +105,7 @@ class WriteBehindBuffer:
                 left.setdefault(peer, []).append(activity)
                 size += added
         self.activities = {peer: activities[::-1] for peer, activities in reversed(left.items())}
-        self.store.soon.release(self.size - size)
+        self.store.soon.free(self.size - size)
         self.size = size
 
     def drain(self) -> tuple[dict[str, list[Activity]], int]:
@@ -116,7 +116,7 @@ class WriteBehindBuffer:
     def requeue(self, activities: dict[str, list[Activity]], size: int) -> None:
         """Puts activities back that could not be counted."""
         if self.deleted:
-            self.store.soon.release(size)
+            self.store.soon.free(size)
             return
         for peer, later in self.activities.items():
             activities.setdefault(peer, []).extend(later)
@@ -141,7 +141,7 @@ class WriteBehindBuffer:
         self.counted.update(changed)
         self.summary = summary
         more = max(0, found * CONVERSATION_BYTES - size)  # for those that were found in the archive
-        self.store.soon.hold(more, anyway=True)
+        self.store.soon.reserve(more, anyway=True)
         self._reserved += size + more
 
     def remove(self, peers: Iterable[str], summary: Summary) -> None:
@@ -152,7 +152,7 @@ class WriteBehindBuffer:
     def discard(self) -> None:
         """Drops everything: the account was deleted."""
         self.deleted = True
-        self.store.soon.release(self.size + self._reserved)
+        self.store.soon.free(self.size + self._reserved)
         self.activities, self.size, self.counted, self._reserved = {}, 0, {}, 0
         self.summary = self._summary_in_flight = None
 
@@ -204,13 +204,13 @@ class WriteBehindBuffer:
         self._summary_in_flight = None
         self.rejections += 1
         if not self.deleted:
-            self.store.soon.release(self._reserved)
+            self.store.soon.free(self._reserved)
             self.counted, self._reserved, self.summary = {}, 0, None
             self.store.rejected(self.account.bare)
         self._remove_if_empty()
 
     def _release_in_flight(self) -> None:
-        self.store.soon.release(self._reserved_in_flight)
+        self.store.soon.free(self._reserved_in_flight)
         self._in_flight, self._reserved_in_flight = {}, 0
 
 

@@ -130,7 +130,7 @@ async def test_one_that_the_store_refuses_is_given_up(memory: Store, backend: Me
     await clock.advance(5)
     assert set(await counts.read_all(A)) == {"one", "two"}
     assert not len(notes.soon)
-    assert notes.soon.held == 0
+    assert notes.soon.reserved == 0
 
 
 class Position:
@@ -306,17 +306,17 @@ async def test_a_newer_value_on_its_way_is_seen_and_waited_for(
     backend.release()
     await flushing
     assert await counts.read(A, "k") == Count(2)
-    assert notes.soon.held == 0
+    assert notes.soon.reserved == 0
 
 
 async def test_bytes_are_held_up_to_the_bound(memory: Store) -> None:
     soon = memory.write_behind(limit=100)
-    soon.hold(90)
+    soon.reserve(90)
     with pytest.raises(ResourceConstraint):
-        soon.hold(20)
-    soon.hold(20, anyway=True)
-    soon.release(110)
-    assert soon.held == 0
+        soon.reserve(20)
+    soon.reserve(20, anyway=True)
+    soon.free(110)
+    assert soon.reserved == 0
 
 
 async def test_an_older_value_that_is_refused_does_not_follow_a_newer_one(
@@ -339,4 +339,4 @@ async def test_an_older_value_that_is_refused_does_not_follow_a_newer_one(
     await clock.advance(5)
     await notes.flush()
     assert await counts.read_all(A) == {"k": Count(2), "z": Count(1)}
-    assert (notes.soon.held, len(notes.soon)) == (0, 0)
+    assert (notes.soon.reserved, len(notes.soon)) == (0, 0)

@@ -24,7 +24,7 @@ class Flags(IntFlag):
     INCOMING = 1
     """Came to the owner (to an account: is delivered to its devices)."""
     HIDDEN = 2
-    """Not part of the archive that people read; kept only until it is delivered."""
+    """A transient entry: not part of the archive that people read, deleted once it is acknowledged."""
     GROUP = 4
     """A groupchat message."""
 
@@ -160,7 +160,7 @@ class Map(Protocol[T]):
     name: str
     cached: bool
     in_memory: Mapping[str, Mapping[str, T]]
-    """Of a resident map the records of all owners that are loaded, by owner, as `get` gives them: to look at, in loops
+    """Of a cached map the records of all owners that are loaded, by owner, as `get` gives them: to look at, in loops
     over many owners."""
 
     def put(self, owner: str, key: str, value: T) -> MapPut: ...
@@ -305,22 +305,24 @@ class WriteBehind(Protocol):
     """Notes by key: stored with the next batch that is committed anyway, or after a delay. A crash may take what is not
     stored yet; while the store is away it is tried again, and at the stop it is stored.
 
-    Who notes says what that needs in memory: `hold`, and `release` when it is stored or given up.
+    Who notes reserves the bytes that a note needs in memory (`reserve`), and frees them when it is stored or given up.
     """
 
-    held: int
+    reserved: int
     """Bytes."""
 
     def note(self, key: Hashable, note: Note) -> None:
         """Store what it writes. One of the same key that waits is replaced, in its place."""
         ...
 
-    def hold(self, size: int, anyway: bool = False) -> None:
+    def reserve(self, size: int, anyway: bool = False) -> None:
         """So many bytes more wait. Raises ResourceConstraint when that is too much, unless `anyway` (for what is there
         and cannot be refused any more)."""
         ...
 
-    def release(self, size: int) -> None: ...
+    def free(self, size: int) -> None:
+        """So many bytes wait no more."""
+        ...
 
     async def flush(self) -> None:
         """Store all that is noted. Raises StorageUnavailable."""
@@ -369,7 +371,7 @@ class Storage(Protocol):
     def map(self, name: str, record: type[T], cached: bool = False) -> Map[T]: ...
 
     def in_memory(self, name: str) -> Mapping[str, Mapping[str, Any]]:
-        """`Map.in_memory` of the resident map of that name. Raises LocalError if there is none."""
+        """`Map.in_memory` of the cached map of that name. Raises LocalError if there is none."""
         ...
 
     def log(self, name: str) -> Log: ...
@@ -418,11 +420,11 @@ class Storage(Protocol):
         ...
 
     def loaded(self, owner: str) -> bool:
-        """Whether the owner's resident maps are in memory. Counts as a use, which keeps them there longer."""
+        """Whether the owner's cached maps are in memory. Counts as a use, which keeps them there longer."""
         ...
 
     async def load(self, owner: str) -> None:
-        """Read all resident maps of an owner at once; "nothing stored" is remembered too.
+        """Read all cached maps of an owner at once; "nothing stored" is remembered too.
 
         Raises StorageUnavailable.
         """

@@ -28,7 +28,7 @@ AGAIN = 1.0
 BOUND = 4 << 20
 """Bytes that may wait, if nothing else is said."""
 IN_ONE_TURN = 8
-"""So many notes are prepared before others have the loop: some 0.3 ms."""
+"""So many notes are prepared before the loop runs something else: some 0.3 ms."""
 
 
 class Committing(Protocol):
@@ -51,11 +51,11 @@ class WriteBehind:
         prepare: Callable[[Any], Awaitable[object]] | None = None,
     ) -> None:
         """`delay`: seconds after which what is noted is stored even if nothing else is; 0: at the next turn of the
-        loop. `limit`: bytes that `hold` gives. `prepare`: what a note needs before it can be written."""
+        loop. `limit`: bytes that can be reserved. `prepare`: what a note needs before it can be written."""
         self._storage = storage
         self._delay = delay
         self._limit = limit
-        self.held = 0
+        self.reserved = 0
         """Bytes."""
         self._prepare = prepare
         self._raw: dict[Hashable, Note] = {}
@@ -63,9 +63,9 @@ class WriteBehind:
         self._preparing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._noted: dict[Hashable, Note] = {}
-        self._rode = 0
-        """So many have gone along with a batch."""
-        self._flying: dict[Hashable, _Ride] = {}
+        self._taken_in_all = 0
+        """How many notes were put into a batch so far."""
+        self._in_flight: dict[Hashable, _Ride] = {}
         self._alone: set[Hashable] = set()
         """Of a batch that the store has refused for what it holds: one of them is the reason."""
         self._armed = False
@@ -73,7 +73,7 @@ class WriteBehind:
         storage.add_rider(self)
 
     def __len__(self) -> int:
-        return len(self._raw) + len(self._noted) + len(self._flying)
+        return len(self._raw) + len(self._noted) + len(self._in_flight)
 
     def note(self, key: Hashable, note: Note) -> None:
         """Store what `note` writes. One of the same key that waits is replaced, in its place."""
@@ -87,22 +87,22 @@ class WriteBehind:
     def noted(self, key: Hashable) -> Note | None:
         """What waits, or is being stored."""
         found = self._noted.get(key)
-        if found is None and key in self._flying:
-            return self._flying[key].taken[key]
+        if found is None and key in self._in_flight:
+            return self._in_flight[key].taken[key]
         return found
 
     def waiting(self, key: Hashable) -> Note | None:
         """What waits, and would be replaced by a newer one."""
         return self._noted.get(key)
 
-    def hold(self, size: int, anyway: bool = False) -> None:
-        """What is noted needs so many bytes, until `release`. Raises ResourceConstraint when too much waits."""
-        if self.held + size > self._limit and not anyway:
+    def reserve(self, size: int, anyway: bool = False) -> None:
+        """What is noted needs so many bytes, until `free`. Raises ResourceConstraint when too much waits."""
+        if self.reserved + size > self._limit and not anyway:
             raise ResourceConstraint("too much waits for the store")
-        self.held += size
+        self.reserved += size
 
-    def release(self, size: int) -> None:
-        self.held -= size
+    def free(self, size: int) -> None:
+        self.reserved -= size
 
     # ---- going along (api.Rider)
 
@@ -114,8 +114,8 @@ class WriteBehind:
         for key, note in self._noted.items():
             if len(writes) >= rows or (taken and key in self._alone):
                 break
-            if self._prepare is not None and key in self._flying:
-                continue  # decided, and not told yet
+            if self._prepare is not None and key in self._in_flight:
+                continue  # decided, and its release was not called yet
             taken[key] = note
             writes += note.writes()
             if key in self._alone:
@@ -125,16 +125,16 @@ class WriteBehind:
         ride = _Ride(self, taken)
         for key in taken:
             del self._noted[key]
-            self._flying[key] = ride
-        self._rode += len(taken)
+            self._in_flight[key] = ride
+        self._taken_in_all += len(taken)
         return (writes, ride)
 
-    def landed(self, ride: _Ride, error: Exception | None) -> None:
-        """They are decided. Of the same keys, newer ones may be on their way already."""
+    def decided(self, ride: _Ride, error: Exception | None) -> None:
+        """The batch of these notes is committed, or failed. Newer notes of the same keys may be in a batch already."""
         taken = ride.taken
         for key, note in taken.items():
-            if self._flying.get(key) is ride:
-                del self._flying[key]
+            if self._in_flight.get(key) is ride:
+                del self._in_flight[key]
             if error is None:
                 self._away = False
                 self._alone.discard(key)
@@ -142,7 +142,7 @@ class WriteBehind:
                 continue
             refused = not isinstance(error, StorageUnavailable)
             self._away = not refused
-            newer = self._noted.get(key, note) is not note or (isinstance(note, _Value) and key in self._flying)
+            newer = self._noted.get(key, note) is not note or (isinstance(note, _Value) and key in self._in_flight)
             again = not newer and not (refused and len(taken) == 1)
             note.failed(again)
             if again:
@@ -155,7 +155,7 @@ class WriteBehind:
         if self._noted:
             self._arm()
 
-    # ---- in quiet times
+    # ---- when no batch comes by
 
     def _arm(self) -> None:
         if self._armed:
@@ -177,7 +177,7 @@ class WriteBehind:
 
     def _send(self) -> None:
         """Ask for a batch for all that is noted now."""
-        until = self._rode + len(self._noted)
+        until = self._taken_in_all + len(self._noted)
         try:
             self._storage.send_riders(_Waiting(lambda: self._sent(until)))
         except StorageUnavailable:
@@ -188,7 +188,7 @@ class WriteBehind:
 
     def _sent(self, until: int) -> None:
         """Where a batch had no room for all, the next one is not waited for."""
-        if self._noted and self._rode < until and not self._away:
+        if self._noted and self._taken_in_all < until and not self._away:
             self._send()
         elif self._noted:
             self._arm()
@@ -240,7 +240,7 @@ class WriteBehind:
 
 
 class _Ride:
-    """A `Release`: what has gone along with one batch."""
+    """A `Release`: the notes that were put into one batch."""
 
     __slots__ = ("soon", "taken")
 
@@ -248,14 +248,14 @@ class _Ride:
         self.soon, self.taken = soon, taken
 
     def committed(self) -> None:
-        self.soon.landed(self, None)
+        self.soon.decided(self, None)
 
     def failed(self, error: Exception) -> None:
-        self.soon.landed(self, error)
+        self.soon.decided(self, error)
 
 
 class _Waiting:
-    """A `Release` that is told in any case."""
+    """A `Release` that makes one call, whether the batch is committed or fails."""
 
     __slots__ = ("call", "error")
 
@@ -284,11 +284,11 @@ class _Value(Generic[T]):
         return (map.delete(owner, key) if self.value is None else map.put(owner, key, self.value),)
 
     def stored(self) -> None:
-        self.notes.soon.release(self.size)
+        self.notes.soon.free(self.size)
 
     def failed(self, again: bool) -> None:
         if not again:
-            self.notes.soon.release(self.size)
+            self.notes.soon.free(self.size)
 
 
 class Notes(Generic[T]):
@@ -303,7 +303,7 @@ class Notes(Generic[T]):
         place = (owner, key)
         size = NOTE_BYTES + len(owner) + (self._weigh(key, value) if value is not None else 0)
         waiting = self.soon.waiting(place)
-        self.soon.hold(size - (waiting.size if isinstance(waiting, _Value) else 0))
+        self.soon.reserve(size - (waiting.size if isinstance(waiting, _Value) else 0))
         self.soon.note(place, _Value(self, place, value, size))
 
     def update(self, owner: str, key: str, function: Callable[[T | None], T | None]) -> None:

@@ -469,14 +469,14 @@ async def test_a_question_while_the_store_is_away(server: Harness) -> None:
     await server.advance(1.2)
     await server.advance(30)
     assert not server.storage.available
-    assert counter.store.soon.held > 0
+    assert counter.store.soon.reserved > 0
     assert (await counter.count(server.host.accounts["romeo@localhost"])).unread == 2
     server.backend.release()
     await server.advance(5)
     assert await talks(romeo) == [("juliet@localhost", 2)]
     await counter.store.flush()
     assert (await counter.store.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
-    assert (counter.store.soon.held, len(counter.store.soon), counter.store.buffers) == (0, 0, {})
+    assert (counter.store.soon.reserved, len(counter.store.soon), counter.store.buffers) == (0, 0, {})
     assert nurse is not None
 
 
@@ -494,7 +494,7 @@ async def test_what_the_store_refuses_is_counted_anew(server: Harness) -> None:
     for _ in range(3):  # the batch, then each of the two alone
         server.backend.fail(DataError("poison"))
     await server.advance(5)
-    assert (counter.store.soon.held, len(counter.store.soon), counter.store.buffers) == (0, 0, {})
+    assert (counter.store.soon.reserved, len(counter.store.soon), counter.store.buffers) == (0, 0, {})
     assert (await counter.store.conversations.read_all("romeo@localhost"))["juliet@localhost"].unread == 2
     say(nurse, "romeo@localhost", "four")
     await server.quiet()
@@ -515,10 +515,10 @@ async def test_what_waits_of_all_accounts_is_bounded(server: Harness, monkeypatc
         say(juliet, "romeo@localhost", f"j{number}")
         say(nurse, "romeo@localhost", f"n{number}")
         await server.quiet()
-        assert counter.store.soon.held <= 3000
+        assert counter.store.soon.reserved <= 3000
     assert dict(await talks(romeo)) == {"juliet@localhost": 31, "nurse@localhost": 30}
     await counter.store.flush()
-    assert counter.store.soon.held == 0
+    assert counter.store.soon.reserved == 0
 
 
 async def test_a_name_that_is_used_again_begins_with_nothing(server: Harness) -> None:
@@ -534,7 +534,7 @@ async def test_a_name_that_is_used_again_begins_with_nothing(server: Harness) ->
     await counter.store.flush()
     assert "romeo@localhost" not in counter.store.buffers
     assert counter.store.cache.get_all("romeo@localhost") is None
-    assert counter.store.soon.held == 0
+    assert counter.store.soon.reserved == 0
     assert await counter.store.conversations.read_all("romeo@localhost") == {}
     assert romeo is not None
 
