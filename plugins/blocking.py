@@ -80,13 +80,13 @@ class Blocking(Plugin[Config]):
     def blocks(self, owner: str, other: JID) -> bool:
         """See contracts.blocking."""
         blocked = self.blocked.get(owner)
-        return bool(blocked) and matches(blocked, other) and not self._never(owner, other)
+        return bool(blocked) and matches(blocked, other) and not self._is_exempt(owner, other)
 
     def has_blocked(self, owner: str) -> bool:
         return bool(self.blocked.get(owner))
 
-    def _never(self, owner: str, jid: JID) -> bool:
-        """The own account (section 5: one resource must not block another) and the own server."""
+    def _is_exempt(self, owner: str, jid: JID) -> bool:
+        """The own account (section 5: one resource must not block another) and the own server cannot be blocked."""
         return jid.bare in (owner, self.host.domain)
 
     # ---- commands
@@ -105,7 +105,7 @@ class Blocking(Plugin[Config]):
         asked = _items(request.payload)
         if not asked:
             raise BadRequest("nothing to block")
-        if any(self._never(account.bare, jid) for jid in asked.values()):
+        if any(self._is_exempt(account.bare, jid) for jid in asked.values()):
             raise NotAllowed("neither your own account nor your own server")
         before = self.blocked.get(account.bare)
         new = [name for name in asked if name not in before]
@@ -155,7 +155,7 @@ class Blocking(Plugin[Config]):
 
     @on(INBOUND, Stage.BLOCK, if_stored_in=BLOCKED_MAP)
     def incoming(self, event: Inbound) -> Verdict | None:
-        """Section 3.3: presence gets silence, a message or request what is said for an account that is not there.
+        """Section 3.3: presence is dropped, a message or request gets the error for an account that does not exist.
 
         A room would throw out an occupant whose copy of a message bounces, so that is dropped silently, too. What an
         account of this server sends is from no room: it bounces as everybody's, and for whom it claims to speak is not
@@ -167,7 +167,7 @@ class Blocking(Plugin[Config]):
             return None
         person = self.host.router.routes.serves_accounts(stanza.sender.domain)
         speakers = (stanza.sender,) if person else _speakers(stanza)
-        if not any(matches(blocked, each) and not self._never(owner, each) for each in speakers):
+        if not any(matches(blocked, each) and not self._is_exempt(owner, each) for each in speakers):
             return None
         if stanza.kind is Kind.PRESENCE or stanza.answers or (stanza.type == "groupchat" and not person):
             return Verdict.DROP
@@ -178,7 +178,7 @@ class Blocking(Plugin[Config]):
         """Section 3.3: nothing goes to a blocked address, and the user is told why."""
         stanza, owner = event.stanza, event.owner.bare
         blocked = self.blocked.get(owner)
-        if not blocked or stanza.to is None or not matches(blocked, stanza.to) or self._never(owner, stanza.to):
+        if not blocked or stanza.to is None or not matches(blocked, stanza.to) or self._is_exempt(owner, stanza.to):
             return None
         if stanza.answers:
             return Verdict.DROP

@@ -137,7 +137,7 @@ class ServiceDiscovery(Plugin[Config]):
 
     @on(RESERVED_ADDRESSES)
     def reserved(self, domain: JID) -> Iterable[JID]:
-        """Who is told to write there must not meet whoever came first."""
+        """Nobody may register an address that users are told to contact."""
         for kind in CONTACTS:
             for address in getattr(self.config, kind):
                 with suppress(MalformedJid):

@@ -199,7 +199,7 @@ class PubSubPlugin(Plugin[Config]):
         async with self.host.locks.hold(owner.bare):
             found = self.nodes.get(owner.bare).get(node)
             if found is not None:
-                await publishing.take_away(self, owner.bare, node, found, ids, owner, None, True)
+                await publishing.delete_items(self, owner.bare, node, found, ids, owner, None, True)
 
     async def items(self, owner: JID, node: str, limit: int = 0) -> list[Published]:
         if not await self.opened(owner):

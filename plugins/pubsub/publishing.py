@@ -185,10 +185,10 @@ async def retract(service: Service, ask: Ask) -> None:
     if who.affiliation < Affiliation.PUBLISHER and not _is_own(service, ask, entry):
         raise Forbidden("it is another's item")
     wanted = str(ask.verb.get("notify", "")).lower() in ("1", "true")
-    await take_away(service, ask.owner, ask.name, node, ids, ask.sender, ask.request, wanted)
+    await delete_items(service, ask.owner, ask.name, node, ids, ask.sender, ask.request, wanted)
 
 
-async def take_away(
+async def delete_items(
     service: Service, owner: str, name: str, node: Node, ids: tuple[str, ...], by: JID,
     request: Request | None, notify: bool,
 ) -> None:  # fmt: skip

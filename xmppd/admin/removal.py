@@ -77,9 +77,9 @@ class Names:
             raise NameHeld(
                 "the account of that name is still being removed (which needs the server to run): try again later"
             )
-        held = await self.quarantines.read(jid.bare, "")
-        if held is not None and held.until > self.clock.now():
-            until = datetime.fromtimestamp(held.until, UTC).strftime("%d %B %Y")
+        quarantine = await self.quarantines.read(jid.bare, "")
+        if quarantine is not None and quarantine.until > self.clock.now():
+            until = datetime.fromtimestamp(quarantine.until, UTC).strftime("%d %B %Y")
             raise NameHeld(
                 f"an account of that name was removed, and the name is kept free until {until}; "
                 f"`xmppd user release {jid.bare}` gives it free now"
@@ -207,7 +207,7 @@ class Remover:
             for host in self._homes():
                 place = ("", "")
                 while page := await quarantines.scan(host.domain, place):
-                    over = [owner for owner, _, held in page if held is not None and held.until <= now]
+                    over = [owner for owner, _, each in page if each is not None and each.until <= now]
                     await self.server.storage.commit([quarantines.delete(owner, "") for owner in over])
                     place = page[-1][:2]
         except StorageUnavailable as error:

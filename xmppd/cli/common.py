@@ -33,7 +33,7 @@ class Exit(enum.IntEnum):
     WRONG = 2
     """The command line or the configuration is wrong."""
     UNREACHABLE = 3
-    """The server, its store or the network does not answer, or the store is another one's."""
+    """The server, its store or the network does not answer, or another process uses the store."""
     INTERRUPTED = 130
 
 

@@ -49,9 +49,9 @@ async def runner(config: ServerConfig, needs: Needs) -> AsyncIterator[Runner]:
         raise OperationError("the store is in memory and the server does not run: there is nothing to change")
     clock = RealClock()
     if needs is Needs.NOTHING or not _is_new(config):
-        told = _which_store(config)
+        which = _which_store(config)
         storage = await open_storage(config.storage, clock)
-        complaints.print(f"The server does not run; {told}.", markup=False)
+        complaints.print(f"The server does not run; {which}.", markup=False)
     else:
         storage = await open_storage("memory:", clock)
         where = without_password(config.storage)

@@ -13,7 +13,7 @@ from ..service import Service
 from ..stanza import Stanza
 
 ACCOUNT_MAP: Final = "account"
-"""The resident map that makes an account exist: its key "" holds a StoredAccount."""
+"""The cached map that makes an account exist: its key "" holds a StoredAccount."""
 
 
 TAKEN: Final = "this name, or one that looks like it, is taken"

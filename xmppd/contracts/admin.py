@@ -174,7 +174,7 @@ class Needs(enum.StrEnum):
     STORE = "store"
     """The store: the command line can do it while the server does not run."""
     NOTHING = "nothing"
-    """The same, and a store that is not there yet is made."""
+    """Not even a store: one that does not exist yet is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One order of stanzas: what its place is told by (RFC 6120 section 10.1)."""
+"""One order of stanzas, and the batch that its next stanza must follow (RFC 6120 section 10.1)."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from typing import Any, Final
 NOBODY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 FREE: Final = 64 << 10
-"""A session that holds no more than so many bytes is never held up for what others hold."""
+"""A session in whose queues no more than so many bytes wait does not lag because of what waits for others."""
 
 
 class Pool:
-    """Bytes in use: of an account, or of the process. `pressed`: they are too many, and room will be made at the end of
-    this turn: who passes the bound is in the middle of something. `sessions`: the account's. `incoming`: bytes that
-    its streams have sent and that are not handled yet."""
+    """Bytes in use: of an account, or of the process. `pressed`: they are too many, and room is made at the end of this
+    turn of the event loop, not at once: the caller that passes the bound is still sending. `sessions`: the account's.
+    `incoming`: bytes that its streams have sent and that are not handled yet."""
 
     __slots__ = ("incoming", "pressed", "sessions", "used")
 

@@ -1,4 +1,4 @@
-"""One TCP connection, plain or TLS: bytes between a transport and a `Receiver` (see `link` for the contract).
+"""One TCP connection, plain or TLS: bytes between a transport and a `Receiver` (see `contracts.link`).
 
 Works on uvloop and on asyncio's own loop. It has no task and no timer, and while nothing happens no buffer.
 The transport's water marks are both zero, so `pause_writing` means "the kernel did not take all" and `resume_writing`

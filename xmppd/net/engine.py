@@ -72,7 +72,7 @@ class Engine:
         return engine
 
     def turn_soon(self, connection: Turned) -> None:
-        """Call `turn` at the end of this turn. The caller takes care not to ask twice."""
+        """Call the connection's `turn` at the end of this turn of the event loop. The caller does not ask twice."""
         if not self._dirty:
             self.clock.call_soon(self._turn)
         self._dirty.append(connection)

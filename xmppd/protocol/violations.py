@@ -1,4 +1,4 @@
-"""What a peer may not send, and how it is told (RFC 6120 sections 4.9.3 and 11)."""
+"""What a peer may not send, and the stream error for it (RFC 6120 sections 4.9.3 and 11)."""
 
 from __future__ import annotations
 

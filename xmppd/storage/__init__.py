@@ -1,4 +1,4 @@
-"""Where everything durable is: see `api` for the shapes, `open_storage` for the kinds of store."""
+"""Where everything durable is: `api` is what others see of it, `make_backend` knows the kinds of store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit: one batch per loop turn, one in flight, none abandoned, nothing reordered."""
+"""Group commit: writes that come together share a batch; one is in flight, none is abandoned, nothing reordered."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class GroupCommit:
         self._rows, self._size = limits.rows, limits.size
         self._open: Batch | None = None
         self._waiting: deque[Batch] = deque()
-        self._flying: Batch | None = None
+        self._in_flight: Batch | None = None
         self._parts: list[tuple[int, int]] = []
         self._turn_asked = False
         self._since = 0.0
@@ -173,7 +173,7 @@ class GroupCommit:
         self._number += 1
         batch = self._open = Batch(self._number)
         self._waiting.append(batch)
-        if self._flying is None and not self._turn_asked:
+        if self._in_flight is None and not self._turn_asked:
             self._ask_turn()
         return batch
 
@@ -187,8 +187,8 @@ class GroupCommit:
     def queued(self) -> tuple[int, int]:
         """Rows and bytes of all that is not decided."""
         batches = list(self._waiting)
-        if self._flying is not None:
-            batches.append(self._flying)
+        if self._in_flight is not None:
+            batches.append(self._in_flight)
         return sum(batch.rows for batch in batches), sum(batch.size for batch in batches)
 
     # --- one batch in flight ---
@@ -199,9 +199,9 @@ class GroupCommit:
 
     def _start_next(self) -> None:
         """Submit the oldest waiting batch if none is in flight."""
-        if self._flying is not None or not self._waiting:
+        if self._in_flight is not None or not self._waiting:
             return
-        batch = self._flying = self._waiting.popleft()
+        batch = self._in_flight = self._waiting.popleft()
         if batch is self._open:
             self._open = None
         if self._riders:
@@ -231,7 +231,7 @@ class GroupCommit:
     def _submit(self) -> None:
         """Hand the leftmost undecided part of the batch to the backend."""
         self._retry_timer = None
-        batch = self._flying
+        batch = self._in_flight
         assert batch is not None
         start, end = self._parts[-1]
         if batch.resolved is not None:  # again, as it was
@@ -253,7 +253,7 @@ class GroupCommit:
 
     def _hand_over(self, part: Iterable[Any]) -> None:
         """The absolute writes of the leftmost part, and the counts behind the last one, to the backend."""
-        batch = self._flying
+        batch = self._in_flight
         assert batch is not None
         end = self._parts[-1][1]
         writes = list(part)
@@ -292,7 +292,7 @@ class GroupCommit:
 
     def _settle(self, failure: Exception | None) -> None:
         """The leftmost part is decided: caches first, then the next commit (the disk works), releases."""
-        batch = self._flying
+        batch = self._in_flight
         assert batch is not None
         start, end = self._parts.pop()
         items = batch.items
@@ -309,7 +309,7 @@ class GroupCommit:
             self._release(batch, start, end, failure)
             self._submit()
             return
-        self._flying = None
+        self._in_flight = None
         if self._waiting and not self._gathers() and any(writes for writes, _ in self._waiting[0].items):
             self._start_next()
         self._release(batch, start, end, failure)
@@ -347,7 +347,7 @@ class GroupCommit:
         batch.close()
 
     def _relieve(self) -> None:
-        if self._idle is not None and self._flying is None and not self._waiting and not self._idle.done():
+        if self._idle is not None and self._in_flight is None and not self._waiting and not self._idle.done():
             self._idle.set_result(None)
         if not self.congested:
             return
@@ -365,7 +365,7 @@ class GroupCommit:
 
     def _split(self, error: Exception) -> None:
         """Halve the part until the item that the store refuses is alone; it fails, the others commit."""
-        batch = self._flying
+        batch = self._in_flight
         assert batch is not None
         start, end = self._parts[-1]
         bearing = [index for index in range(start, end) if batch.items[index][0]]
@@ -394,7 +394,7 @@ class GroupCommit:
     def _watch(self) -> None:
         """Runs every `commit_timeout` seconds while there is work: is the part in flight as old?"""
         self._watch_timer = None
-        if self._flying is None:
+        if self._in_flight is None:
             return
         left = self._since + self.limits.commit_timeout - self.clock.monotonic()
         if left > 0.001:
@@ -449,7 +449,7 @@ class GroupCommit:
     @property
     def busy(self) -> bool:
         """Whether anything is not decided yet."""
-        return self._flying is not None or bool(self._waiting)
+        return self._in_flight is not None or bool(self._waiting)
 
     async def drain(self, within: float) -> None:
         """Refuse new writes, wait at most `within` seconds for all batches, then stop trying.
@@ -460,7 +460,7 @@ class GroupCommit:
             with suppress(StorageUnavailable):
                 self.send_riders(_Nobody())  # what was noted, and nobody has stored
         self._closing, self._open = True, None
-        if self._flying is not None or self._waiting:
+        if self._in_flight is not None or self._waiting:
             self._idle = asyncio.get_running_loop().create_future()
             timer = self.clock.call_later(within, self._out_of_time)
             await self._idle
@@ -471,7 +471,7 @@ class GroupCommit:
         self._retry_timer = self._watch_timer = None
 
     def _out_of_time(self) -> None:
-        left = sum(len(batch.items) for batch in self._waiting) + (len(self._flying.items) if self._flying else 0)
+        left = sum(len(batch.items) for batch in self._waiting) + (len(self._in_flight.items) if self._in_flight else 0)
         log.error("the store closes with %d items not decided: they were not acknowledged", left)
         idle, self._idle = self._idle, None
         self._waiting.clear()

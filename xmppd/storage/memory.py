@@ -60,7 +60,7 @@ class MemoryLog:
 
 
 class MemoryBackend:
-    """`api.Backend` in memory.
+    """`backend.Backend` in memory.
 
     The seam for crash tests: `hold()` and `release()` decide when a commit is in, `fail()` what becomes of
     the next ones, `survivor()` is what a crash at this moment leaves behind.

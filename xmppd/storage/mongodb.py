@@ -105,7 +105,7 @@ def make_client(uri: str, **more: Any) -> Any:
 
 
 class MongoBackend:
-    """`api.Backend` over the database that the URI names (`xmppd` if it names none)."""
+    """`backend.Backend` over the database that the URI names (`xmppd` if it names none)."""
 
     atomic = False
 

@@ -32,7 +32,7 @@ Job = tuple[Sequence[AbsoluteWrite], Done]
 
 
 class SqliteBackend:
-    """`api.Backend` over the file `path`. One process at a time: a lock file beside it sees to that."""
+    """`backend.Backend` over the file `path`. One process at a time: a lock file beside it sees to that."""
 
     atomic = True
 

@@ -69,7 +69,7 @@ class StoredMap(Generic[T]):
         try:
             records = self._cache[owner]
         except KeyError:
-            why = "the owner is not loaded" if self.cached else "the map is not resident"
+            why = "the owner is not loaded" if self.cached else "the map is not cached"
             raise LocalError(f"map {self.name!r} of {owner!r}: {why}") from None
         if self._pending and owner in self._pending:
             return shown(records, self._pending[owner])
@@ -233,7 +233,7 @@ class Store(GroupCommit):
     def in_memory(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         known = self._maps.get(name)
         if known is None or not known.cached:
-            raise LocalError(f"there is no resident map {name!r}")
+            raise LocalError(f"there is no cached map {name!r}")
         return known.in_memory
 
     def log(self, name: str) -> StoredLog:

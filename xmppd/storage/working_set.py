@@ -1,4 +1,4 @@
-"""Working sets: the resident maps of an owner in memory, read at once, brought up to date by every commit."""
+"""Working sets: the cached maps of an owner in memory, read at once, brought up to date by every commit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class WorkingSet:
         self._loading: dict[str, Loading] = {}
 
     def add(self, name: str, record: Any) -> dict[str, Mapping[str, Any]]:
-        """Declare a resident map. What was loaded before lacks it: it is forgotten and loaded anew."""
+        """Declare a cached map. What was loaded before lacks it: it is forgotten and loaded anew."""
         self.records[name] = record
         cache = self.caches[name] = {}
         for owner in [*self._idle, *self._kept]:
