@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +24,9 @@ from xmppd.contracts.sessions import (
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import STANZAS_NS, StreamError
 from xmppd.plugin import Account, E, Nonza, Plugin, Session, SessionKey, Written, Xep, nonza, on
-from xmppd.protocol.ack_queue import WRAP, HandledTooHigh, OutboundQueue
+from xmppd.protocol.ack_queue import WRAP, HandledTooHigh
 from xmppd.storage.api import Write
+from xmppd.xep import numbers
 from xmppd.xml import quoted, written
 
 NS = "urn:xmpp:sm:3"
@@ -34,7 +34,6 @@ FEATURE = written(E("sm", NS))
 ENDED_KEPT = 10_000
 ENDED_BYTES = 4 << 20
 DAY = 86_400.0
-_UNSIGNED = re.compile(r"[0-9]{1,10}", re.ASCII).fullmatch
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,10 @@ class _Counter:
         return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
 
     def trace(self, session: Session) -> Write:
-        queue, hidden = session.channel.queue, session.account.cursor.transient
-        assert queue is not None
-        stamps = tuple(stamp for _, stamp, _ in queue.items)
+        hidden = session.account.cursor.transient
+        acknowledged, stamps = session.channel.sent_log_ids()
         hidden_stamps = tuple(stamp for stamp in stamps if stamp in hidden)
-        sent = Sent(queue.acknowledged, stamps, hidden_stamps, self.plugin.host.clock.now())
+        sent = Sent(acknowledged, stamps, hidden_stamps, self.plugin.host.clock.now())
         return self.plugin.sent.put(self.owner, self.id, sent)
 
     def follow(self, session: Session) -> None:
@@ -152,7 +150,7 @@ class StreamManagement(Plugin[Config]):
             more += f" location='{quoted(self.config.location)}'"
         session.tells_handled()  # what came before is not counted, so nobody can say that it was not told
         # What goes out behind the answer is counted: both in one turn.
-        session.channel.queue = OutboundQueue(session.channel.share)
+        session.channel.enable_acknowledgements()
         return Written(f"{NS}|enabled", f"<enabled xmlns='{NS}'{more}/>".encode())
 
     @nonza(NS, "enable", state="stranger")
@@ -225,17 +223,12 @@ class StreamManagement(Plugin[Config]):
         await self._stop_former(session)
         if stream.closed:
             return None  # the session goes on waiting for its client
-        queue = session.channel.queue
-        if session.ended or queue is None:
+        try:
+            goes_on = not session.ended and session.channel.resume(h)
+        except HandledTooHigh as error:
+            raise too_high(h, error.sent) from None
+        if not goes_on:  # a client that had acknowledged more than it remembers would miss something: it begins anew
             return self._gone(account, accounted(session))
-        new = (h - queue.acknowledged) % WRAP
-        if new > len(queue):
-            if new < WRAP // 2:
-                raise too_high(h, queue.sent % WRAP)
-            # It acknowledged more before than it remembers now. What lies between is not here any more, so going
-            # on would leave a gap; a new session reads its archive.
-            return self._gone(account, accounted(session))
-        session.channel.acknowledge(h)
         self.host.server.session_manager.attach(session, stream)
         stream.bound(session)
         answer = f"<resumed xmlns='{NS}' previd='{quoted(id)}' h='{handled(session)}'/>".encode()
@@ -263,14 +256,9 @@ class StreamManagement(Plugin[Config]):
 
     def _carry_on(self, session: Session) -> None:
         """Behind <resumed/>."""
-        stream, channel = session.stream, session.channel
-        assert stream is not None and channel.queue is not None
-        for data in channel.unacknowledged():
-            stream.write(data)
-        channel.queue.asked = channel.queue.acknowledged  # what was asked on the former stream may be lost
-        channel.ask()
+        session.channel.send_again()
         self.host.server.session_manager.resumed(session)
-        channel.go_on()
+        session.channel.go_on()
 
     @on(SESSION_RESTORED)
     def restored(self, session: Session) -> None:
@@ -373,10 +361,8 @@ class _FollowUp:
 
 def unsigned(text: str) -> int | None:
     """An xs:unsignedInt without sign, space or other scripts' digits (section 13); None for anything else."""
-    if not _UNSIGNED(text):
-        return None
-    number = int(text)
-    return number if number < WRAP else None
+    number = numbers.unsigned(text, WRAP)
+    return number if number is not None and number < WRAP else None
 
 
 def handled(session: Session) -> int:

@@ -63,6 +63,8 @@ INTERNALS = {
     "AccountInternals": {"account", "owner", "other"},
     "ServerInternals": {"server"},
     "StreamInternals": {"stream"},
+    "ChannelInternals": {"channel"},
+    "CursorInternals": {"cursor"},
 }
 """The protocols of `contracts.internal`, and what plugins call the objects that have them."""
 

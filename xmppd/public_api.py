@@ -66,7 +66,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.roster": ALL,
     "xmppd.contracts.search": ALL,
     "xmppd.contracts.vcard": ALL,
-    "xmppd.protocol.ack_queue": ("WRAP", "HandledTooHigh", "OutboundQueue"),
+    "xmppd.protocol.ack_queue": ("WRAP", "HandledTooHigh"),
     # parts of XEPs
     "xmppd.xep.confusables": ALL,
     "xmppd.xep.duplicates": ALL,

@@ -42,8 +42,8 @@ class UnacknowledgedMessages:
         log_id, at = session[NOTIFIED]
         self.mark_notified(session)
         ids = sorted(stamp for stamp in channel.pending() if stamp > log_id)[-MOST:]
-        queued = channel.queue.unacknowledged() if channel.queue is not None else ()
-        heard = [parse_stanza(data) for data, when in (*queued, *channel.waiting()) if when > at and _in_room(data)]
+        unheard = (*channel.sent(), *channel.waiting())
+        heard = [parse_stanza(data) for data, when in unheard if when > at and _in_room(data)]
         said = [
             (stanza, nicks) for stanza in heard if stanza.sender and (nicks := own_nicks(account, stanza.sender.bare))
         ]

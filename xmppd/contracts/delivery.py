@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..memory.budget import Share
-from ..protocol.ack_queue import OutboundQueue
 from ..stanza import Stanza
 from ..storage.api import Write
+from .internal import ChannelInternals, CursorInternals
 
 Waiting = tuple[bytes, int]
 """A stanza, and when it was accepted: microseconds since 1970 UTC, 0 for not known."""
@@ -31,26 +31,17 @@ class Gate(Protocol):
         ...
 
 
-class Channel(Protocol):
+class Channel(ChannelInternals, Protocol):
     """Sends to one client, and counts, remembers and repeats what needs an acknowledgement."""
 
-    queue: OutboundQueue | None
-    """Set once the client has enabled acknowledgements."""
     gate: Gate | None
     """Set while the client is inactive (XEP-0352)."""
     trace: Callable[[], Write] | None
     """Makes durable what the client was sent and has not acknowledged."""
-    traced: int
-    untraced: bool
 
     @property
     def share(self) -> Share:
         """The bytes that wait here."""
-        ...
-
-    @property
-    def paused(self) -> bool:
-        """The connection does not take more now."""
         ...
 
     def send(self, data: bytes, log_id: int, stanza: Stanza | None = None) -> None:
@@ -99,6 +90,27 @@ class Channel(Protocol):
         """Microseconds since 1970 UTC."""
         ...
 
+    def enable_acknowledgements(self) -> None:
+        """From here on what is sent is counted, and sent again on the next stream (XEP-0198 section 3)."""
+        ...
+
+    def resume(self, h: int) -> bool:
+        """A client that comes back has `h` stanzas. False: it cannot go on. Raises HandledTooHigh."""
+        ...
+
+    def send_again(self) -> None:
+        """Write what is not acknowledged on the stream of the client that is back."""
+        ...
+
+    def sent_log_ids(self) -> tuple[int, tuple[int, ...]]:
+        """How many stanzas the client has acknowledged, and of those that it was sent behind them the log ids, 0 for
+        none."""
+        ...
+
+    def sent(self) -> list[Waiting]:
+        """What the client was sent and has not acknowledged."""
+        ...
+
     def acknowledge(self, h: int) -> None:
         """The client has `h` stanzas (XEP-0198 section 4). Raises HandledTooHigh."""
         ...
@@ -116,7 +128,7 @@ class Channel(Protocol):
         ...
 
 
-class Cursor(Protocol):
+class Cursor(CursorInternals, Protocol):
     """What of an account's log is acknowledged."""
 
     transient: set[int]
@@ -132,11 +144,6 @@ class Cursor(Protocol):
         """The first entry that waits in the log; 0: none does."""
         ...
 
-    @property
-    def readers(self) -> Collection[str]:
-        """Resources that read the archive themselves."""
-        ...
-
     def taken(self) -> int:
         """How many entries behind the position are acknowledged or in flight."""
         ...
@@ -147,17 +154,6 @@ class Cursor(Protocol):
 
     def is_acknowledged(self, id: int) -> bool: ...
     def is_pending(self, id: int) -> bool: ...
-    def mark_in_flight(self, id: int) -> None:
-        """It is on its way to a device."""
-        ...
-
-    def mark_pending(self, id: int) -> None:
-        """It waits in the log."""
-        ...
-
-    def unmark_in_flight(self, ids: Iterable[int]) -> None:
-        """They are on their way to one device less."""
-        ...
 
     def acknowledge(self, ids: Iterable[int]) -> None: ...
     def acknowledge_until(self, id: int) -> None: ...

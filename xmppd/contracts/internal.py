@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..hooks import Hook, Verdict
 from ..jid import JID
 from ..memory.budget import MemoryBudget, Pool
+from ..protocol.ack_queue import OutboundQueue
 from ..protocol.token_bucket import TokenBucket
 from ..stanza import Stanza
 from ..storage.api import Map
@@ -105,6 +106,43 @@ class StreamInternals(Protocol):
 
     def charge(self, size: int, stanzas: int) -> None:
         """The client has caused more work than it has sent: bytes and stanzas count against its limits."""
+        ...
+
+
+class ChannelInternals(Protocol):
+    """Of the way to one client."""
+
+    queue: OutboundQueue | None
+    """Set once the client has enabled acknowledgements."""
+
+    traced: int
+
+    untraced: bool
+
+    @property
+    def paused(self) -> bool:
+        """The connection does not take more now."""
+        ...
+
+
+class CursorInternals(Protocol):
+    """Of what an account's devices have acknowledged."""
+
+    @property
+    def readers(self) -> Collection[str]:
+        """Resources that read the archive themselves."""
+        ...
+
+    def mark_in_flight(self, id: int) -> None:
+        """It is on its way to a device."""
+        ...
+
+    def mark_pending(self, id: int) -> None:
+        """It waits in the log."""
+        ...
+
+    def unmark_in_flight(self, ids: Iterable[int]) -> None:
+        """They are on their way to one device less."""
         ...
 
 

@@ -289,6 +289,38 @@ class DeliveryChannel:
             queue.asked, queue.unasked = queue.sent, 0
             stream.write(b"<r xmlns='urn:xmpp:sm:3'/>")
 
+    def enable_acknowledgements(self) -> None:
+        """From here on what is sent is counted, and sent again on the next stream (XEP-0198 section 3)."""
+        self.queue = OutboundQueue(self.share)
+
+    def resume(self, h: int) -> bool:
+        """A client that comes back has handled `h` stanzas. False: it cannot go on, for nothing is counted, or it had
+        acknowledged more before and what lies between is not here any more. Raises HandledTooHigh."""
+        if self.queue is None or self.queue.is_outdated(h):
+            return False
+        self.acknowledge(h)
+        return True
+
+    def send_again(self) -> None:
+        """Write what is not acknowledged on the stream of the client that is back, and ask (XEP-0198 section 5)."""
+        queue, stream = self.queue, self.session.stream
+        assert queue is not None and stream is not None
+        for data in self.unacknowledged():
+            stream.write(data)
+        queue.asked = queue.acknowledged  # what was asked on the former stream may be lost
+        self.ask()
+
+    def sent_log_ids(self) -> tuple[int, tuple[int, ...]]:
+        """How many stanzas the client has acknowledged, and of those that it was sent behind them the log ids, 0 for
+        none."""
+        queue = self.queue
+        assert queue is not None
+        return queue.acknowledged, tuple(log_id for _, log_id, _ in queue.items)
+
+    def sent(self) -> list[Waiting]:
+        """What the client was sent and has not acknowledged, with the time when it was accepted."""
+        return list(self.queue.unacknowledged()) if self.queue is not None else []
+
     def acknowledge(self, h: int) -> None:
         """The client has handled `h` stanzas. Raises HandledTooHigh."""
         queue = self.queue

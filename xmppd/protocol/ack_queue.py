@@ -49,12 +49,16 @@ class OutboundQueue:
         self.unasked += size
         self.share.take(size)
 
+    def is_outdated(self, h: int) -> bool:
+        """`h` is less than what was acknowledged before (modulo 2^32)."""
+        return len(self.items) < (h - self.acknowledged) % WRAP >= WRAP // 2
+
     def acknowledge(self, h: int) -> list[int]:
         """The log ids that `h` covers anew. Raises HandledTooHigh."""
         new = (h - self.acknowledged) % WRAP
         if new > len(self.items):
-            if (self.acknowledged - h) % WRAP < WRAP // 2:
-                return []  # an old count, overtaken by a newer one: harmless
+            if self.is_outdated(h):
+                return []  # overtaken by a newer count: harmless
             raise HandledTooHigh(h, self.sent % WRAP)
         self.acknowledged += new
         pop = self.items.popleft
