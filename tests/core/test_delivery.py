@@ -857,13 +857,14 @@ async def test_what_waits_for_another_account_is_stored_behind_what_came_meanwhi
     juliet = await server.login("juliet")
     romeo = await server.login("romeo", "phone", presence=True)
     server.host.forget("nurse@localhost")
-    opened, wait = server.host._open, asyncio.Event()
+    cache = server.host.open_account.__self__
+    opened, wait = cache._load, asyncio.Event()
 
     async def slowly(jid: object) -> object:
         await wait.wait()
         return await opened(jid)
 
-    server.host._open = slowly
+    cache._load = slowly
     say(romeo, "nurse@localhost", "sent")
     await server.quiet()
     say(juliet, "romeo@localhost", "came")
