@@ -4,10 +4,10 @@ what is said to the client is its profile's matter (`sasl_profile`, or a plugin'
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -46,9 +46,23 @@ GUESSES: Final = frozenset(("not-authorized", "invalid-authzid", "account-disabl
 """Ends of an exchange that may have been a guess."""
 
 
+class Announced(NamedTuple):
+    """A list of mechanisms that a client has seen, or could have. `plus`: some of them bind to the channel."""
+
+    names: tuple[str, ...]
+    mechanisms: Mapping[str, Mechanism]
+    plus: bool
+
+    @classmethod
+    def of(cls, mechanisms: tuple[Mechanism, ...]) -> Announced:
+        """Strongest first."""
+        by_name = {each.name: each for each in mechanisms}
+        return cls(tuple(by_name), by_name, any(each.binds for each in mechanisms))
+
+
 @lru_cache(64)
-def _built_in(secure: bool, bindings: tuple[str, ...], listed_in: str) -> tuple[Mechanism, ...]:
-    return offered(BUILT_IN, secure, bindings, listed_in)
+def _built_in(secure: bool, bindings: tuple[str, ...], listed_in: str) -> Announced:
+    return Announced.of(offered(BUILT_IN, secure, bindings, listed_in))
 
 
 class SaslDriver:
@@ -69,8 +83,8 @@ class SaslDriver:
         self._revoked = False
         """What was looked up for the exchange holds no more."""
         self._binding = ChannelBindings(stream.link, stream.channel_binding)
-        self._announced: dict[str, tuple[Mechanism, ...]] = {}
-        """By the name of the list: what a client has seen, or could have."""
+        self._announced: dict[str, Announced] = {}
+        """By the name of the list."""
         self._period = 0.0
         self._tick = 0.0
         """When the exchange that is under way may answer (`AnswerTimes`); 0: at once."""
@@ -83,16 +97,16 @@ class SaslDriver:
 
     def mechanisms(self, listed_in: str = SASL) -> tuple[str, ...]:
         """See `Authentication.mechanisms`."""
-        return tuple(each.name for each in self._list(listed_in))
+        return self._list(listed_in).names
 
-    def _list(self, listed_in: str) -> tuple[Mechanism, ...]:
+    def _list(self, listed_in: str) -> Announced:
         found = self._announced.get(listed_in)
         if found is None:
             stream, bindings = self.stream, self._binding.names
             found = _built_in(stream.safe, bindings, listed_in)
             more = stream.host.gather(MECHANISMS, FeatureAsk(stream.safe, signed_in=False))
             if more:
-                found = offered((*BUILT_IN, *more), stream.safe, bindings, listed_in)
+                found = Announced.of(offered((*BUILT_IN, *more), stream.safe, bindings, listed_in))
             self._announced[listed_in] = found
         return found
 
@@ -138,7 +152,7 @@ class SaslDriver:
 
     def _begin(self, name: str, initial: bytes | None, listed_in: str) -> Awaitable[None] | None:
         announced = self._list(listed_in)
-        mechanism = next((each for each in announced if each.name == name), None)
+        mechanism = announced.mechanisms.get(name)
         if mechanism is None:
             raise SaslFailure("invalid-mechanism")
         self._revoked = False
@@ -147,7 +161,7 @@ class SaslDriver:
             domain=host.domain,
             secret=server.secret,
             channel_binding=self._binding,
-            plus_offered=any(each.binds for each in announced),
+            plus_offered=announced.plus,
             nonce=server.nonce,
         )
         self.mechanism = mechanism
