@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
-from xmppd.contracts.roster import ROSTER
+from xmppd.contracts.roster import ROSTER, WE_SEE
 from xmppd.contracts.routing import OUTBOUND, Outbound
 from xmppd.contracts.sessions import DIRECTED, PRESENCE
 from xmppd.errors import ResourceConstraint
@@ -49,6 +49,7 @@ class PresencePlugin(Plugin[Config]):
 
     async def start(self) -> None:
         self.broadcaster = Broadcaster(self.host)
+        self.lists = self.host.service(ROSTER).lists
         self.subscriptions = Subscriptions(self.host, self.broadcaster, self.config.request_bytes)
 
     def reconfigured(self) -> None:
@@ -129,6 +130,10 @@ class PresencePlugin(Plugin[Config]):
             session.send(answer)  # it answers the client; what the rosters say stays as it is
         else:
             self.host.deliver(answer)
+
+    def accepts_presence(self, account: Account, sender: str) -> bool:
+        item = self.lists[account.bare].get(sender)
+        return item is not None and item.subscription in WE_SEE
 
     def became_unavailable(self, session: Session, before: Stanza | None) -> None:
         """Section 4.5.2: the server says it for a client that could not."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from xmppd.clock import microseconds
 from xmppd.contracts.blocking import BLOCKLIST, Blocklist
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
-from xmppd.contracts.roster import ROSTER, SEES_US, WE_SEE, RosterItem
+from xmppd.contracts.roster import ROSTER, SEES_US, RosterItem
 from xmppd.contracts.sessions import DIRECTED, SHOWING, Showing
 from xmppd.jid import JID
 from xmppd.plugin import SessionKey
@@ -54,35 +55,20 @@ class Broadcaster:
 
     def _tell_all(self, account: Account, stanza: Stanza) -> None:
         """The account's own available resources (sections 4.2.2, 4.4.2, 4.5.2), then all who may see it."""
-        here = account.available()
-        partly: list[Session] = []
         online, last_seen = self._audiences(account)
         less = stanza if last_seen.all_contacts else without_idle_time(stanza)
+        everyone, same = online.all_contacts, less is stanza
+        fully: list[str] = []
+        partly: list[str] = []
+        for contact, item in self.roster.items(account.bare).items():
+            if item.subscription in SEES_US and (everyone or online.admits(contact, True)):
+                (fully if same or last_seen.admits(contact, True) else partly).append(contact)
         blocklist = self._blocklist(account)
-        bare, everyone, same = account.bare, online.all_contacts, less is stanza
-        neighbours, lists, under_way = self.host.accounts, self.roster.lists, self.host.router.is_under_way
-        for contact, item in self.roster.items(bare).items():
-            if item.subscription not in SEES_US or not (everyone or online.admits(contact, True)):
-                continue
-            found = here if same or last_seen.admits(contact, True) else partly
-            other = neighbours.get(contact)
-            if other is not None and other.sessions:  # the usual case, without a call
-                mine = lists[contact].get(bare)
-                if (mine is None or mine.subscription not in WE_SEE) and not under_way(bare, contact):
-                    continue  # behind a "subscribed" that has not arrived it is seen
-                for session in other.sessions.values():
-                    if session.presence is not None and (blocklist is None or not blocklist.blocks(bare, session.jid)):
-                        found.append(session)
-                continue
-            other = self._present(contact)
-            if other is not None:
-                if subscribed(other, account):
-                    found.extend(_seeing(account, other, blocklist))
-            elif not self._is_local(contact):
-                self.host.deliver((less if found is partly else stanza).stamped(to=JID.parse(contact)))
-        self.host.router.fan_to(stanza, here)
+        blocks = partial(blocklist.blocks, account.bare) if blocklist is not None else None
+        fan_out = self.host.router.fan_to_contacts
+        fan_out(stanza, account, fully, blocks, account.available())
         if partly:
-            self.host.router.fan_to(less, partly)
+            fan_out(less, account, partly, blocks)
 
     def _greet(self, session: Session) -> None:
         """Its initial presence: show who is there (section 4.2.2), and what waits for an answer (3.1.3)."""

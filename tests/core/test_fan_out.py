@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Client, Element, Harness
+from tests.harness.peer import Peer
 from tests.plugins.contract import folder
+from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.jid import JID
 from xmppd.stanza import Stanza, message, presence
 from xmppd.xml import E
@@ -77,6 +79,23 @@ async def test_what_waited_for_the_store_says_since_when(server: Harness, people
         for client in people:
             [element] = [each for each in await client.receive_all() if each.tag.endswith("message")]
             assert (element.find(delay) is not None) is late
+
+
+async def test_presence_to_contacts(server: Harness, people: list[Client]) -> None:
+    """To those whose own list says that they see the account, in what it does not block; elsewhere by the routes."""
+    peer = Peer(server, "elsewhere.example")
+    server.server.router.routes.register(peer.domain, peer)
+    lists, romeo = server.host.service(ROSTER), server.host.account("romeo@localhost")
+    second = await server.login("juliet", "second", presence=True)
+    await server.storage.commit(lists.write("juliet@localhost", romeo.bare, RosterItem(subscription="to")))
+    await server.storage.commit(lists.write("nurse@localhost", romeo.bare, RosterItem(subscription="from")))
+    await people[1].receive_all()
+    contacts = ["juliet@localhost", "nurse@localhost", "nobody@localhost", "a@elsewhere.example", "elsewhere.example"]
+    session = romeo.sessions["x"]
+    router, stanza = server.server.router, presence(sender=session.jid)
+    router.fan_to_contacts(stanza, romeo, contacts, lambda jid: jid.resource == "second", [session])
+    assert [len(await client.receive_all()) for client in (*people, second)] == [1, 1, 0, 0]
+    assert [str(each.to) for each in peer.got] == ["a@elsewhere.example", "elsewhere.example"]
 
 
 HANDLERS = """

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.harness import Client, Element, Harness, condition
+from tests.harness.peer import Peer
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.sessions import DIRECTED, PRESENCE
 from xmppd.jid import JID
@@ -386,20 +387,20 @@ async def test_contacts_that_are_away_cost_a_look_up(server: Harness, monkeypatc
     assert set(server.host.accounts) == known
 
 
-async def test_remote_contacts_are_routed_to(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_remote_contacts_are_routed_to(server: Harness) -> None:
     romeo = await server.login("romeo", "r")
     item = RosterItem(subscription="both")
     remote = "juliet@capulet.example"
     roster = server.host.service(ROSTER)
     await server.storage.commit(roster.write(ROMEO, remote, item))
     await server.storage.commit(roster.write(ROMEO, "nurse@capulet.example", RosterItem(subscription="none")))
-    routed: list[Stanza] = []
-    monkeypatch.setattr(server.host.router, "deliver", routed.append)
+    peer = Peer(server, "capulet.example")
+    server.server.router.routes.register(peer.domain, peer)
     romeo.send("<presence/>")
     await romeo.receive_all()
     romeo.cut()
     await server.quiet()
-    assert [(stanza.type, str(stanza.sender), str(stanza.to)) for stanza in routed] == [
+    assert [(stanza.type, str(stanza.sender), str(stanza.to)) for stanza in peer.got] == [
         ("", romeo.jid, remote),
         ("probe", ROMEO, remote),
         ("unavailable", romeo.jid, remote),

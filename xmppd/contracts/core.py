@@ -193,6 +193,10 @@ class Routes(Protocol):
         """Whether a host of this server serves a domain, and people sign in there."""
         ...
 
+    def is_account(self, bare: str) -> bool:
+        """Whether a bare JID is that of an account of this server, or would be if there were one."""
+        ...
+
     def service(self, domain: str, key: Service[T]) -> T | None:
         """The provider of a service at the host of a domain; None if it has none, or is elsewhere."""
         ...
@@ -253,6 +257,18 @@ class Router(Protocol):
 
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """One stanza to many addresses, each through its chains."""
+        ...
+
+    def fan_to_contacts(
+        self,
+        stanza: Stanza,
+        account: Any,
+        contacts: Iterable[str],
+        blocks: Callable[[JID], bool] | None = None,
+        own: Iterable[Any] = (),
+    ) -> None:
+        """An account's presence to its contacts (bare JIDs), wherever they live, but for the addresses that it blocks;
+        to its `own` sessions first."""
         ...
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Any]) -> None:

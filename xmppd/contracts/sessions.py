@@ -116,6 +116,11 @@ class PresenceRules(Protocol):
         one that sent it."""
         ...
 
+    def accepts_presence(self, account: Account, sender: str) -> bool:
+        """Whether an account of this host gets the presence that a contact (a bare JID) broadcasts: its own contact
+        list says so. Asked for each contact of a broadcast, so it must be quick."""
+        ...
+
     def became_unavailable(self, session: Session, before: Stanza | None) -> None:
         """A session ends without unavailable presence: send it (section 4.5.2) to who has seen `before`, and to whom
         presence was sent directly. A room learns by this alone that its occupant is gone."""

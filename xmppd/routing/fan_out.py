@@ -5,12 +5,13 @@ What makes it cheap stays in here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..contracts.core import Account, Host, Session
 from ..contracts.internal import Concerned, Handler
 from ..contracts.routing import ARRIVED, INBOUND, Inbound
+from ..contracts.sessions import PRESENCE
 from ..errors import StanzaError
 from ..jid import JID
 from ..stanza import Stanza
@@ -50,6 +51,40 @@ class FanOut:
                 stanza = with_delay(stanza, sender.domain, at)
         for to in elsewhere:
             self.orders.deliver(stanza.stamped(to=to))
+        self.fan_to(stanza, found)
+
+    def fan_to_contacts(
+        self,
+        stanza: Stanza,
+        account: Account,
+        contacts: Iterable[str],
+        blocks: Callable[[JID], bool] | None = None,
+        own: Iterable[Session] = (),
+    ) -> None:
+        """Send an account's presence to its `own` sessions and to contacts (bare JIDs): to those of this server whose
+        host says that they accept it, in all available sessions that the account does not block; to the others by the
+        routes."""
+        found = list(own)
+        routes, pending, bare = self.routes, self.orders.pending, account.bare
+        home = host = account.host
+        neighbours, ours = home.accounts, f"@{home.domain}"
+        accepts = _accepting(home)
+        for contact in contacts:
+            other = neighbours.get(contact)
+            if other is None and not contact.endswith(ours):
+                other = routes.account_named(contact)
+                if other is None and not routes.is_account(contact):
+                    self.orders.deliver(stanza.stamped(to=JID.parse(contact)))
+            if other is None or not other.sessions:
+                continue
+            if other.host is not host:
+                host = other.host
+                accepts = _accepting(host)
+            if not accepts(other, bare) and (bare, contact) not in pending:
+                continue  # behind a "subscribed" that has not arrived it is accepted
+            for session in other.sessions.values():
+                if session.presence is not None and (blocks is None or not blocks(session.jid)):
+                    found.append(session)
         self.fan_to(stanza, found)
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
@@ -127,3 +162,13 @@ class FanOut:
         host.tell_these(host.chain(ARRIVED, stanza), event)
         for session, chosen in event.targets:
             session.channel.send(chosen.data, 0, chosen)
+
+
+def _accepting(host: Host) -> Callable[[Account, str], bool]:
+    """Whether an account of a host gets the presence of a contact."""
+    rules = host.find(PRESENCE)
+    return rules.accepts_presence if rules is not None else _nobody
+
+
+def _nobody(account: Account, sender: str) -> bool:
+    return False

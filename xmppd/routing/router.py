@@ -6,7 +6,7 @@ Who sends is an origin, where it goes is a destination (contracts.routes): betwe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from ..background import Background
@@ -188,6 +188,17 @@ class Router:
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """Send one stanza to many addresses (`FanOut.fan_out`)."""
         self._fan.fan_out(stanza, addresses, at)
+
+    def fan_to_contacts(
+        self,
+        stanza: Stanza,
+        account: Account,
+        contacts: Iterable[str],
+        blocks: Callable[[JID], bool] | None = None,
+        own: Iterable[Session] = (),
+    ) -> None:
+        """Send an account's presence to its contacts (`FanOut.fan_to_contacts`)."""
+        self._fan.fan_to_contacts(stanza, account, contacts, blocks, own)
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
         """Send one stanza to many sessions, each through the chains of its account."""

@@ -129,6 +129,11 @@ class Routes:
         host = self._hosts.get(domain)
         return host.find(key) if host is not None else None
 
+    def is_account(self, bare: str) -> bool:
+        """Whether a bare JID is that of an account of this server, or would be if there were one."""
+        local, _, domain = bare.rpartition("@")
+        return bool(local) and self.serves_accounts(domain)
+
     def account(self, jid: JID) -> Account | None:
         """The local account of an address, if it is in memory: that of a session is."""
         host = self._hosts.get(jid.domain)
