@@ -57,14 +57,16 @@ class Host:
         """All plugins run. Until then nobody signs in here and nothing is taken."""
         self._services: dict[str, tuple[str, Any]] = {}
         self.cursor_writer = CursorWriter(self)
+        self._assemble()
 
-        # What the parts of a host can do, it can do itself, without a call in between.
+    def _assemble(self) -> None:
+        """Take over the methods of its parts: what they can do, a host can do itself, without a call in between."""
         cache = AccountCache(self, self.cursor_writer)
         self.accounts = cache.accounts
         self.stored_accounts = cache.stored
         self.account, self.open_account, self.ready = cache.get, cache.load, cache.ready
         self.forget, self.session_of = cache.forget, cache.session_of
-        handlers = Handlers(storage, self.background)
+        handlers = Handlers(self.storage, self.background)
         self._register, self.times = handlers.register, handlers.times
         self.http_routes = handlers.http_routes
         self.handlers, self.chain, self.concerned = handlers.handlers, handlers.chain, handlers.concerned
@@ -72,7 +74,7 @@ class Host:
         self.tell_and_wait, self.told = handlers.tell_and_wait, handlers.told
         self.collect, self.gather = handlers.collect, handlers.gather
         self.answers, self.answer, self.nonza_handler = handlers.answers, handlers.answer, handlers.nonza_handler
-        requests = HostRequests(self.jid, clock, self.deliver)
+        requests = HostRequests(self.jid, self.clock, self.deliver)
         self.ask, self.expect, self.answered = requests.ask, requests.expect, requests.answered
 
     def become(self, kind: HostType) -> None:
