@@ -11,7 +11,10 @@ from tests.core.test_delivery import Reader, bodies, enable, say
 from tests.core.test_snapshots import again, resume
 from tests.harness import Client, Harness, condition
 from tests.plugins.contract import folder
+from xmppd.errors import BadRequest
 from xmppd.plugin import SessionKey
+from xmppd.sessions.availability import priority_of
+from xmppd.stanza import parse_stanza
 
 __all__ = ["folder"]
 
@@ -235,3 +238,31 @@ async def test_a_device_that_goes_and_comes_again_on_its_stream(
     finally:
         if server is not first:
             await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("children", "priority"),
+    [
+        ("", 0),
+        ("<priority>5</priority>", 5),
+        ("<priority> -128\n</priority>", -128),
+        ("<priority>+127</priority>", 127),
+        ("<priority xmlns='urn:x'>9</priority>", 0),
+        ("<priority>128</priority>", None),
+        ("<priority>-129</priority>", None),
+        ("<priority></priority>", None),
+        ("<priority>1.5</priority>", None),
+        ("<priority>٣</priority>", None),
+        ("<priority>12345678901</priority>", None),
+        ("<priority>1<x/></priority>", None),
+        ("<priority>1</priority><priority>1</priority>", None),
+    ],
+)
+def test_a_priority_is_one_integer(children: str, priority: int | None) -> None:
+    """RFC 6121 section 4.7.2.3."""
+    stanza = parse_stanza(f"<presence>{children}</presence>".encode())
+    if priority is not None:
+        assert priority_of(stanza) == priority
+    else:
+        with pytest.raises(BadRequest):
+            priority_of(stanza)

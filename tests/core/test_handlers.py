@@ -22,7 +22,7 @@ from xmppd.errors import (
     StorageUnavailable,
 )
 from xmppd.hooks import Collect, Notify, Stage, Verdict, on
-from xmppd.plugin import NoConfig, Plugin, Request, To, iq, nonza
+from xmppd.plugin import NoConfig, Plugin, Request, To, http, iq, nonza
 from xmppd.stanza import Stanza, parse_stanza
 from xmppd.xml import E, Element
 
@@ -125,6 +125,28 @@ class TestRefused:
 
         add(One)
         with pytest.raises(LocalError, match="both handle"):
+            add(Two)
+
+    def test_a_plain_handler_of_http(self, add: Add) -> None:
+        class Plain(Plugin[NoConfig]):
+            @http("GET", "/x")  # type: ignore[type-var]
+            def answer(self, request: Any) -> None:
+                """Not awaitable."""
+
+        with pytest.raises(LocalError, match=r"plain\.answer: a handler of HTTP requests is an async function"):
+            add(Plain)
+
+    def test_two_answers_at_one_path(self, add: Add) -> None:
+        class One(Plugin[NoConfig]):
+            @http("GET", "/x")
+            async def answer(self, request: Any) -> Any:
+                """The first."""
+
+        class Two(One):
+            pass
+
+        add(One)
+        with pytest.raises(LocalError, match="/x"):
             add(Two)
 
 
