@@ -170,14 +170,16 @@ class Administration(Plugin[NoConfig]):
         operations = self.host.server.operations
         name = operation.name
         result = await operations.run(name, given, caller, host)
-        items = list(result.items) if isinstance(result, Page) else []
-        while isinstance(result, Page) and result.next:
-            result = await operations.run(name, {**given, "after": result.next}, caller, host)
-            items += result.items if isinstance(result, Page) else ()
         if not isinstance(result, Page):
             return result, ""
-        note = f"the first {LISTED} of {len(items)}" if len(items) > LISTED else ""
-        return Page(tuple(items[:LISTED])), note
+        shown, number, page = result.items[:LISTED], len(result.items), result
+        while page.next:
+            following = await operations.run(name, {**given, "after": page.next}, caller, host)
+            if not isinstance(following, Page) or following.next == page.next:
+                break
+            page, number = following, number + len(following.items)
+            shown += page.items[: LISTED - len(shown)]
+        return Page(shown), f"the first {LISTED} of {number}" if number > LISTED else ""
 
     # ---- operations of our own
 
@@ -220,7 +222,7 @@ class Administration(Plugin[NoConfig]):
     ) -> Told:
         """Section 4.23: a headline, so that it waits for nobody."""
         if not text.strip():
-            raise NotAcceptable("what?")
+            raise NotAcceptable("the announcement is empty")
         accounts = self.host.accounts.items()
         online = [account.jid for _, account in accounts if account is not None and account.available()]
         for jid in online:

@@ -21,6 +21,15 @@ def test_the_kind_chooses_the_options() -> None:
 
 
 @pytest.mark.parametrize(
+    "listener", ["{port: 9090}", "{kind: http, tls: none, port: 9090}", "{address: 0.0.0.0, port: 9090}"]
+)
+def test_the_port_of_the_metrics_is_a_port_like_others(listener: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configured(f"[{listener}]", "metrics: {port: 9090}\n")
+    assert str(caught.value) == "c.yaml:3: metrics.port: 127.0.0.1 port 9090 is taken by listeners[0]"
+
+
+@pytest.mark.parametrize(
     ("listener", "said"),
     [
         ("{kind: htp}", "c.yaml:2: listeners[0].kind: unknown kind; did you mean 'http'?"),

@@ -136,13 +136,39 @@ async def test_arguments_are_typed() -> None:
         ({"wet": "perhaps"}, "true or false"),
         ({"dry": "long"}, "long: "),
         ({"more": "x"}, "has no argument 'more'"),
+        ({"x" * 1_000_000: "x"}, "has no argument 'xxx"),
+        ({"jid": "x" * 1_000_000 + "@localhost"}, "jid: too long"),
+        ({"key": "x" * 1_000_000}, "key: too long"),
+        ({"colours": ["x" * 1_000_000]}, "colours: too long"),
+        ({"number": "9" * 1_000_000}, "number: too long"),
+        ({"dry": "9" * 1_000_000}, "dry: too long"),
+        ({"text": "x" * 1_000_000}, "text: too long"),
+        ({"text": "a\0b"}, "text: has control characters"),
+        ({"text": "a\x1b[2Jb"}, "text: has control characters"),
+        ({"text": "a\ufffe"}, "text: has control characters"),
     ],
 )
 async def test_wrong_arguments(wrong: dict[str, Any], said: str) -> None:
     operations, paint = made()
     code, text = await refused(operations, "paint.house", HOUSE | wrong)
-    assert code is Code.INVALID and said in text
+    assert code is Code.INVALID and said in text and len(text) < 10_000
     assert not paint.given
+
+
+async def test_what_is_unknown_is_repeated_in_part() -> None:
+    operations, _ = made()
+    for name, host in (("x" * 1_000_000, ""), ("paint.fail", "x" * 1_000_000), ("paint.fail", "a." * 500_000)):
+        _, text = await refused(operations, name, {}, host=host)
+        assert len(text) < 1000
+
+
+async def test_an_address_twice_is_one(server: Harness) -> None:
+    await server.register("romeo")
+    await server.register("juliet")
+    jids = ["romeo@localhost", "ROMEO@localhost", "juliet@localhost"]
+    answer = await server.server.operations.answer("user.del", {"jids": jids, "wait": "0"})
+    assert list(answer.result["jids"]) == ["romeo@localhost", "juliet@localhost"]
+    assert not await server.server.accounts.exists(JID.parse("juliet@localhost"))
 
 
 async def test_a_secret_is_in_no_message() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Client, Element, Harness, condition, xml
+from xmppd.jid import JID
 
 NS = "http://jabber.org/protocol/commands"
 ADMIN = "http://jabber.org/protocol/admin"
@@ -114,6 +116,30 @@ async def test_announcements(server: Harness) -> None:
     told = await romeo.receive()
     assert (told.get("from"), told.get("type")) == ("localhost", "headline")
     assert told.findtext("{jabber:client}body") == "down at noon\nback at one"
+
+
+async def test_a_long_list_is_told_in_part(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = await server.login("admin")
+    for number in range(7):
+        await server.register(f"romeo{number}")
+    monkeypatch.setattr("xmppd.admin.accounts.PAGE", 2)
+    monkeypatch.setattr("xmppd.admin.operations.PAGE", 2)
+    monkeypatch.setattr(sys.modules[type(server.host.plugins["administration"]).__module__], "LISTED", 5)
+    answer = await run(admin, "get-registered-users-list")
+    assert len(values(answer)["registereduserjids"]) == 5
+    assert "the first 5 of 8" in xml(answer)
+
+
+async def test_who_is_no_administrator_any_more_ends_no_command(server: Harness) -> None:
+    admin = await server.login("admin")
+    await server.register("romeo")
+    node = f"{ADMIN}#delete-user"
+    first = await admin.iq(f"<command xmlns='{NS}' node='{node}'/>", "set", to="localhost")
+    server.host.admins = frozenset()
+    form = submitted(accountjids=("romeo@localhost",))
+    command = f"<command xmlns='{NS}' node='{node}' sessionid='{first[0].get('sessionid')}'>{form}</command>"
+    assert condition(await admin.iq(command, "set", to="localhost")) == "forbidden"
+    assert await server.server.accounts.exists(JID.parse("romeo@localhost"))
 
 
 async def test_only_administrators(server: Harness) -> None:

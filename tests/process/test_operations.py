@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server import ROOT, ServerProcess, configuration, environment, invoke
+from tests.process.server import ROOT, ServerProcess, configuration, environment, invoke, xmppd
 
 PLUGINS = str(ROOT / "tests" / "third_party" / "folder" / "plugins")
 
@@ -43,6 +44,24 @@ async def test_an_operation_of_a_third_party(counting: ServerProcess) -> None:
     ):
         outcome = await counting.cli("op", *arguments)
         assert outcome.status == status and said in outcome.err, (arguments, outcome)
+
+
+async def test_what_is_behind_two_dashes_is_no_option(counting: ServerProcess) -> None:
+    for text in ("-c", "--config=none", "--json"):
+        done = await xmppd("op", "announce", "--", text, cwd=counting.folder)
+        assert (done.status, done.out) == (0, "told 0\n"), done
+
+
+async def test_who_reads_the_output_may_stop(counting: ServerProcess) -> None:
+    """As `| head` does."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "xmppd", "metrics", "--config", str(counting.config)]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=environment(), stdout=writing, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(writing)
+    assert await process.communicate() == (None, b"")
 
 
 async def test_for_programs(counting: ServerProcess) -> None:

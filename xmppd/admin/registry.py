@@ -27,7 +27,7 @@ from ..contracts.admin import (
 )
 from ..errors import LocalError, MalformedJid, StanzaError, StorageUnavailable
 from ..jid import JID, prepare_domain
-from .signature import operations_of, read_arguments
+from .signature import operations_of, read_arguments, shortened
 
 log = logging.getLogger("xmppd.admin")
 Work = Callable[..., Awaitable[Result]]
@@ -90,7 +90,7 @@ class Operations:
         """`given`: texts, or what JSON has. `host`: the domain, where no argument says it. Raises OperationError."""
         entry = self._entries.get(name)
         if entry is None:
-            raise OperationError(f"there is no operation {name!r}", Code.UNKNOWN)
+            raise OperationError(f"there is no operation {shortened(name)!r}", Code.UNKNOWN)
         operation = entry.operation
         arguments = read_arguments(operation, given)
         place = self._place(entry, arguments, host)
@@ -144,11 +144,11 @@ class Operations:
         try:
             domain = prepare_domain(text)
         except MalformedJid as error:
-            raise OperationError(f"{text}: {error}", Code.INVALID) from None
+            raise OperationError(f"{shortened(text)}: {error}", Code.INVALID) from None
         if domain not in entry.work:
             known = _listed(entry.work)
             there = f"this server has accounts at {known}" if entry.work.keys() <= self.domains else f"known: {known}"
-            raise OperationError(f"{what or text}: {there}", Code.INVALID)
+            raise OperationError(f"{what or shortened(text)}: {there}", Code.INVALID)
         return domain
 
 

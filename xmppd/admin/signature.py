@@ -28,13 +28,17 @@ from ..contracts.admin import (
 )
 from ..errors import LocalError, MalformedJid
 from ..jid import JID, prepare_domain
+from ..xml import clean
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)?")
 RESERVED: Final = frozenset(("config", "host", "json", "yes", "help"))
 """Options that every command has."""
 MOST: Final = 200
 """So many values may an argument have."""
-
+LONGEST: Final = 4096
+"""Characters of a value; `LONGEST_TEXT`: of one that is a text of several lines."""
+LONGEST_TEXT: Final = 64 << 10
+ADDRESSES: Final = frozenset((Kind.ACCOUNT, Kind.DEVICE, Kind.ADDRESS, Kind.DOMAIN))
 
 _KINDS: Final[Mapping[type, Kind]] = {
     JID: Kind.ADDRESS,
@@ -75,14 +79,15 @@ _READ: Final[Mapping[Kind, Callable[[str], Any]]] = {
 
 
 def read_arguments(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, typed; those that are left out have their defaults. `given`: texts, or what JSON has.
+    """The arguments, typed; those that are left out have their defaults, and an address that is there twice counts
+    once. `given`: texts, or what JSON has.
 
     Raises OperationError.
     """
     known = {each.name: each for each in operation.description.parameters}
     for name in given:
         if name not in known:
-            raise OperationError(f"{operation.name} has no argument {name!r}", Code.INVALID)
+            raise OperationError(f"{operation.name} has no argument {shortened(name)!r}", Code.INVALID)
     found: dict[str, Any] = {}
     for name, parameter in known.items():
         value = given.get(name)
@@ -97,8 +102,14 @@ def read_arguments(operation: Operation, given: Mapping[str, Any]) -> dict[str, 
         values = value if isinstance(value, list | tuple) else (value,)
         if not 0 < len(values) <= MOST:
             raise OperationError(f"{name}: one at least, {MOST} at most", Code.INVALID)
-        found[name] = tuple(_value(parameter, chosen, each) for each in values)
+        several = tuple(_value(parameter, chosen, each) for each in values)
+        found[name] = tuple(dict.fromkeys(several)) if parameter.kind in ADDRESSES else several
     return found
+
+
+def shortened(text: str) -> str:
+    """For a message about it."""
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _value(parameter: Parameter, chosen: type[enum.Enum] | None, value: Any) -> Any:
@@ -108,6 +119,10 @@ def _value(parameter: Parameter, chosen: type[enum.Enum] | None, value: Any) -> 
         value = str(value)
     if not isinstance(value, str):
         raise OperationError(f"{parameter.name}: not a text", Code.INVALID)
+    if len(value) > (LONGEST_TEXT if parameter.kind is Kind.TEXT else LONGEST):
+        raise OperationError(f"{parameter.name}: too long", Code.INVALID)
+    if parameter.kind in (Kind.TEXT, Kind.LINE) and clean(value) != value:
+        raise OperationError(f"{parameter.name}: has control characters", Code.INVALID)
     if chosen is not None and value not in parameter.choices:
         raise OperationError(f"{value}: {parameter.name} is one of {', '.join(parameter.choices)}", Code.INVALID)
     try:

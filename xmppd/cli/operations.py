@@ -150,7 +150,7 @@ def op(context: typer.Context, config: ConfigOption = None) -> None:
     """
     words, named = _without_config(context.args)
     loaded = configuration(named if named is not None else config)
-    json = "--json" in words
+    json = "--json" in words[: words.index("--") if "--" in words else None]
     found = {each.name: each for each in _descriptions(loaded, json)}
     if not words or words[0] in ("list", "--json"):
         _list(list(found.values()), json)
@@ -163,7 +163,7 @@ def op(context: typer.Context, config: ConfigOption = None) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command(found[name]))
     more = ["--config", str(named or config)] if named or config else []
-    app(args=[*rest, *more], prog_name=f"xmppd op {name}")
+    app(args=[*more, *rest], prog_name=f"xmppd op {name}")
 
 
 def _without_config(words: list[str]) -> tuple[list[str], Path | None]:
@@ -172,6 +172,8 @@ def _without_config(words: list[str]) -> tuple[list[str], Path | None]:
     named: Path | None = None
     each = iter(words)
     for word in each:
+        if word == "--":  # no options behind it
+            return [*rest, word, *each], named
         if word in ("--config", "-c"):
             file = next(each, None)
             if file is None:

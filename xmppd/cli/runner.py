@@ -87,6 +87,8 @@ def do(config: ServerConfig, needs: Needs, work: Callable[[Runner], Awaitable[T]
         refuse(error, json)
     except StoreError as error:
         refuse(OperationError(str(error), Code.UNAVAILABLE), json)
+    except BrokenPipeError:
+        raise  # who reads what is printed has seen enough; Typer ends the program
     except OSError as error:
         refuse(OperationError(f"cannot be done: {error}"), json)
 

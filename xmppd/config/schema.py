@@ -223,11 +223,11 @@ class ServerConfig:
         return is_local(domain) if wanted is None else wanted
 
     def check(self) -> Iterable[tuple[Where, str]]:
-        for at, listener in enumerate(self.listeners):
+        for at, listener in enumerate(self.every_listener):
             for before, other in enumerate(self.listeners[:at]):
                 if listener.overlaps(other):
                     yield (
-                        ("listeners", at),
+                        self.listener_place(at),
                         f"{listener.address} port {listener.port} is taken by listeners[{before}]",
                     )
             if isinstance(listener, HttpListenerConfig):
