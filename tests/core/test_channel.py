@@ -12,6 +12,7 @@ import pytest
 from tests.core.parts import Core, Stream, body, presence, texts
 from xmppd.delivery.channel import DeliveryChannel
 from xmppd.delivery.states import AVAILABLE, SENDING, TRANSITIONS, Action, Event, State
+from xmppd.protocol.ack_queue import HandledTooHigh
 from xmppd.sessions.account import Account
 from xmppd.sessions.session import Session
 from xmppd.stanza import iq, parse_stanza
@@ -461,6 +462,34 @@ async def test_an_acknowledged_entry_is_delivered(scene: Scene) -> None:
     scene.acknowledge()
     assert scene.channel.pending() == [] and scene.account.cursor.is_acknowledged(id)
     assert scene.channel.last_progress == scene.core.clock.time
+
+
+async def test_a_client_that_comes_back_goes_on_where_it_was(scene: Scene) -> None:
+    """XEP-0198 section 5: what it has not acknowledged is sent again. It cannot go back behind what it acknowledged,
+    and it cannot have what was never sent."""
+    channel, stream = scene.channel, scene.stream
+    await scene.enter(State.LIVE)
+    for text in ("one", "two", "three"):
+        channel.send(body(text), 0)
+    assert channel.resume(2)
+    stream.taken()
+    channel.send_again()
+    written = b"".join(stream.taken())
+    assert b"three" in written and b"two" not in written
+    assert written.endswith(b"<r xmlns='urn:xmpp:sm:3'/>")
+    assert (channel.sent_log_ids(), [data for data, _ in channel.sent()]) == ((2, (0,)), [body("three")])
+    assert not channel.resume(1)
+    with pytest.raises(HandledTooHigh) as raised:
+        channel.resume(4)
+    assert (raised.value.h, raised.value.sent) == (4, 3)
+
+
+async def test_nobody_comes_back_who_did_not_acknowledge(core: Core) -> None:
+    session, _ = core.session(await core.account("romeo"), "tablet", acks=False)
+    assert not session.channel.resume(0)
+    assert session.channel.sent() == []
+    session.channel.enable_acknowledgements()
+    assert session.channel.resume(0)
 
 
 async def test_what_comes_again_says_how_late_it_is(scene: Scene) -> None:
