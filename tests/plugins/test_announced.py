@@ -40,7 +40,7 @@ KINDS = {
 def handled(host: Any, account: bool) -> set[str]:
     """Namespaces of the payloads that are answered."""
     places = (To.SELF, To.ACCOUNT) if account else (To.HOST, To.SELF)
-    return {tag.rpartition("|")[0] for _, tag, to in host._iqs if to in places}
+    return {tag.rpartition("|")[0] for _, tag, to in host.answers.__self__._iqs if to in places}
 
 
 @pytest.mark.server(hosts=HOSTS)
