@@ -107,8 +107,14 @@ async def test_over_http(server: Harness) -> None:
         await server.http("GET", "/healthz", paths=("/metrics",)),
         await server.http("POST", "/metrics", b"x", paths=("/metrics",)),
         await server.http("GET", "/metrics"),
+        await server.http("GET", "/metrics", paths=("/",)),
+        await server.http("GET", "/metrics", paths=("/healthz", "//")),
     ]
-    assert [each.status for each in others] == [404, 404, 405, 404], "what is not for everybody is named"
+    assert [each.status for each in others] == [404, 404, 405, 404, 404, 404], "what is not for everybody is named"
+
+
+async def test_all_that_is_for_everybody(server: Harness) -> None:
+    assert (await server.http("GET", "/healthz", paths=("/",))).status == 200
 
 
 async def test_health_is_that_of_the_store_and_of_the_hosts(server: Harness) -> None:

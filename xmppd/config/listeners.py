@@ -108,8 +108,8 @@ class HttpListenerConfig(ListenerConfig):
     )
     paths: tuple[str, ...] = option(
         (),
-        "Paths that are served here, each with all below it. None: all that are for everybody; `/metrics` is served "
-        "only where it is named.",
+        "Paths that are served here, each with all below it. None, or `/`: all that are for everybody; `/metrics` is "
+        "served only where it is named.",
     )
 
     @property

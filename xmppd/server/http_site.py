@@ -30,9 +30,9 @@ class HttpSite:
     def find(self, method: str, host: str, path: str) -> tuple[Match, str]:
         """The route for a request, and the domain that answers. Raises HttpError."""
         segments = split_path(path)
-        named = bool(self.paths)
-        if named and not below(segments, self.paths):
+        if self.paths and not below(segments, self.paths):
             raise HttpError(404)
+        named = below(segments, (path for path in self.paths if path.strip("/")))  # "/" names nothing
         home = self._host(host)
         routes = _served(self.server.http_routes.routes(segments), named)
         if not routes:
