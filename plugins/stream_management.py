@@ -84,9 +84,8 @@ class _Counter:
         return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
 
     def trace(self, session: Session) -> Write:
-        hidden = session.account.cursor.transient
         acknowledged, stamps = session.channel.sent_log_ids()
-        hidden_stamps = tuple(stamp for stamp in stamps if stamp in hidden)
+        hidden_stamps = tuple(filter(session.account.cursor.transient.__contains__, stamps))
         sent = Sent(acknowledged, stamps, hidden_stamps, self.plugin.host.clock.now())
         return self.plugin.sent.put(self.owner, self.id, sent)
 
@@ -130,12 +129,11 @@ class StreamManagement(Plugin[Config]):
     def enable(self, session: Session, nonza: Nonza) -> Written:
         if session[ENABLED] is not None:
             return failed("unexpected-request")
-        asked = nonza.attributes.get("max")
-        wanted = unsigned(asked) if asked is not None else None
-        if asked is not None and wanted is None:
-            return failed("bad-request")
         seconds = self.host.server.limits.resume_time
-        if wanted is not None:
+        if "max" in nonza.attributes:
+            wanted = unsigned(nonza.attributes["max"])
+            if wanted is None:
+                return failed("bad-request")
             seconds = min(seconds, float(wanted))
         if nonza.attributes.get("resume") not in ("true", "1"):
             seconds = 0.0
@@ -392,15 +390,11 @@ def failed(condition: str, h: int | None = None) -> Written:
 
 
 def too_high(h: int, sent: int) -> StreamError:
-    text = f"You acknowledged {h} stanzas, but I only sent you {sent} so far."
     extra = (NS, "handled-count-too-high", {"h": str(h), "send-count": str(sent)})
-    return StreamError("undefined-condition", text, extra)
+    return StreamError("undefined-condition", f"You acknowledged {h} stanzas, but I only sent you {sent}.", extra)
 
 
 def _find(account: Account, id: str) -> Session | None:
     """Only among the account's own: another's id is as unknown as any other."""
-    for session in account.sessions.values():
-        enabled = session[ENABLED]
-        if enabled is not None and enabled.id == id:
-            return session
-    return None
+    sessions = account.sessions.values()
+    return next((each for each in sessions if (enabled := each[ENABLED]) is not None and enabled.id == id), None)
