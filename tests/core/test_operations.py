@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 
 from tests.harness import Harness
+from xmppd.admin.control import ControlClient, ControlServer
 from xmppd.admin.registry import Operations
 from xmppd.config import Duration
 from xmppd.contracts.admin import (
@@ -160,6 +164,58 @@ async def test_what_is_unknown_is_repeated_in_part() -> None:
     for name, host in (("x" * 1_000_000, ""), ("paint.fail", "x" * 1_000_000), ("paint.fail", "a." * 500_000)):
         _, text = await refused(operations, name, {}, host=host)
         assert len(text) < 1000
+
+
+class Wrong:
+    """What a plugin may get wrong."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    @operation("wrong.text", "Tell what cannot be sent.")
+    async def text(self) -> Note:
+        return Note("\udcff")
+
+    @operation("wrong.type", "Tell what is no text.")
+    async def type(self) -> Note:
+        return Note(object())  # type: ignore[arg-type]
+
+    @operation("wrong.error", "Fail with what cannot be sent.")
+    async def error(self) -> Note:
+        raise OperationError("no \udcff")
+
+    @operation("wrong.end", "Do not end, whatever happens.")
+    async def end(self) -> Note:
+        self.begun.set()
+        while not self.go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.go_on.wait()
+        return Note("at last")
+
+
+async def test_the_control_socket_outlives_what_plugins_get_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xmppd.admin.control.STOP_TIME", 0.05)
+    operations, wrong = Operations(["localhost"]), Wrong()
+    operations.add(wrong, "localhost")
+    server = ControlServer(tmp_path / "socket", operations)
+    await server.start()
+    client = await ControlClient.connect(tmp_path / "socket")
+    assert client is not None
+    for name, said in (("text", "could not do it"), ("type", "could not do it"), ("error", "no ?")):
+        with pytest.raises(OperationError) as caught:
+            await client.answer(f"wrong.{name}", {})
+        assert said in str(caught.value), "on the same connection"
+    endless = asyncio.ensure_future(client.answer("wrong.end", {}))
+    await wrong.begun.wait()
+    await server.stop()
+    assert server._connections, "it is left alone"
+    wrong.go_on.set()
+    with suppress(OperationError):
+        await endless
+    client.close()
 
 
 async def test_an_address_twice_is_one(server: Harness) -> None:

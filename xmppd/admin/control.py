@@ -22,6 +22,8 @@ from .registry import Answer, Operations
 
 log = logging.getLogger("xmppd.admin")
 LINE = 16 << 20
+STOP_TIME = 5.0
+"""Seconds for operations that are broken off, whatever they make of it."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +72,8 @@ class ControlServer:
             self.path.unlink(missing_ok=True)
         for task in self._connections:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=STOP_TIME)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._talk(reader, writer), name="control")
@@ -80,22 +83,28 @@ class ControlServer:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+                writer.write(await self._answer(line) + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError) as error:
             log.info("control connection ended: %s", error)
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> Answer | Refused:
+    async def _answer(self, line: bytes) -> bytes:
         try:
             asked = _asked(line)
-            return await self.operations.answer(asked.operation, asked.arguments, asked.host)
+            answer = await self.operations.answer(asked.operation, asked.arguments, asked.host)
+            return msgspec.json.encode(answer)
         except OperationError as error:
-            return Refused(Failure(error.code, str(error)))
+            text = str(error).encode("utf-8", "replace").decode()
+            return _refusal(error.code, text)
         except Exception:
             log.exception("an operation failed")
-            return Refused(Failure(Code.FAILED, "the server could not do it; its log says why"))
+            return _refusal(Code.FAILED, "the server could not do it; its log says why")
+
+
+def _refusal(code: Code, text: str) -> bytes:
+    return msgspec.json.encode(Refused(Failure(code, text)))
 
 
 def _asked(line: bytes) -> Asked:
