@@ -256,7 +256,7 @@ class HttpConnection:
         if not self._untaken:
             server.engine.forget(self)
         begun = server.engine.clock.monotonic()
-        body = self._body = Body(self, raw)
+        body = self._body = Body(self.link, self.server, raw)
         try:
             response = await self._response(raw, body)
             if server.stopping or not raw.content.is_eof() or misframed(raw):

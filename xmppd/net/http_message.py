@@ -14,7 +14,8 @@ from ..contracts.http import HttpError, HttpResponse
 from .http_bounds import SLOWEST
 
 if TYPE_CHECKING:
-    from .http_connection import HttpConnection
+    from ..contracts.link import Link
+    from .http_bounds import Connections
 
 NAME: Final = "xmppd"
 """The Server header: without a version (RFC 9110 section 10.2.4)."""
@@ -29,10 +30,10 @@ _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\0-\x20\x7f\ud800-\udfff\"#/
 class Body:
     """The body of a request (`contracts.http.Body`)."""
 
-    def __init__(self, connection: HttpConnection, raw: web.BaseRequest) -> None:
+    def __init__(self, link: Link, connections: Connections, raw: web.BaseRequest) -> None:
         self.most = 0
         self.failed: HttpError | None = None
-        self._connection = connection
+        self._link, self._connections = link, connections
         self._raw = raw
         self._size = 0
         self._held = 0
@@ -41,7 +42,7 @@ class Body:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._go_on()
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._connection.server.bounds.body_time
+        end = loop.time() + self._connections.bounds.body_time
         while not self._raw.content.at_eof():
             piece = await self._piece(end + self._size / SLOWEST)
             self._size += len(piece)
@@ -51,7 +52,7 @@ class Body:
                 yield piece
 
     async def read(self) -> bytes:
-        memory = self._connection.server.memory
+        memory = self._connections.memory
         pieces = []
         async for piece in self:
             self._held += len(piece)
@@ -68,7 +69,7 @@ class Body:
 
     def release(self) -> None:
         """The request is over."""
-        self._connection.server.memory.incoming -= self._held
+        self._connections.memory.incoming -= self._held
         self._held = 0
 
     async def _piece(self, end: float) -> bytes:
@@ -90,7 +91,7 @@ class Body:
         raw = self._raw
         waits = raw.headers.get("Expect", "").lower() == "100-continue" and raw.version >= (1, 1)
         if waits and not self._size and not raw.content.at_eof():
-            self._connection.link.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._link.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def target_of(raw: web.BaseRequest) -> tuple[str, str, dict[str, str]]:

@@ -38,7 +38,7 @@ from .channel_bindings import ChannelBindings
 
 if TYPE_CHECKING:
     from ..contracts.core import Account
-    from .client import ClientStream
+    from .runtime import NegotiatingClient
 
 log = logging.getLogger("xmppd.streams")
 
@@ -68,7 +68,7 @@ def _built_in(secure: bool, bindings: tuple[str, ...], listed_in: str) -> Announ
 class SaslDriver:
     """The exchanges on one stream until one succeeds (`contracts.authentication.Authentication`)."""
 
-    def __init__(self, stream: ClientStream) -> None:
+    def __init__(self, stream: NegotiatingClient) -> None:
         self.stream = stream
         self.profile: SaslProfile | None = None
         self.exchange: Exchange | None = None

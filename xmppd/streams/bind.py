@@ -12,7 +12,7 @@ from .negotiation import BIND_NS
 
 if TYPE_CHECKING:
     from ..sessions.session import Session
-    from .client import ClientStream
+    from .runtime import NegotiatingClient
 
 FEATURES: Final = (
     f"<bind xmlns='{BIND_NS}'/><session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>".encode()
@@ -21,7 +21,7 @@ FEATURES: Final = (
 BIND_TAG: Final = f"{BIND_NS}|bind"
 
 
-async def bind(stream: ClientStream, resource: str) -> Session | None:
+async def bind(stream: NegotiatingClient, resource: str) -> Session | None:
     """A new session for the account that has signed in; "": a resource of the server's choice. None: the stream has
     ended meanwhile. Raises StanzaError."""
     account = stream.account
@@ -39,7 +39,7 @@ async def bind(stream: ClientStream, resource: str) -> Session | None:
     return session
 
 
-async def answer(stream: ClientStream, stanza: Stanza) -> None:
+async def answer(stream: NegotiatingClient, stanza: Stanza) -> None:
     """The client's request (section 7.6, 7.7)."""
     try:
         if stanza.type != "set" or not stanza.id:

@@ -10,10 +10,10 @@ from ..errors import ResourceConstraint, StanzaError, StorageUnavailable, Stream
 
 if TYPE_CHECKING:
     from ..stanza import Stanza
-    from .client import ClientStream
+    from .runtime import NegotiatingClient
 
 
-def received(stream: ClientStream, stanza: Stanza) -> Awaitable[None]:
+def received(stream: NegotiatingClient, stanza: Stanza) -> Awaitable[None]:
     """A request of a stranger. Raises StreamError where registration is closed."""
     registration = stream.host.find(REGISTRATION)
     if registration is None or not registration.open:
@@ -21,7 +21,7 @@ def received(stream: ClientStream, stanza: Stanza) -> Awaitable[None]:
     return _answer(stream, stanza, registration.before_sign_in(stanza, stream.peer))
 
 
-async def _answer(stream: ClientStream, stanza: Stanza, work: Awaitable[Stanza]) -> None:
+async def _answer(stream: NegotiatingClient, stanza: Stanza, work: Awaitable[Stanza]) -> None:
     try:
         answer = await work
     except StanzaError as error:

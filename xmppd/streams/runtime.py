@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..clock import Clock
 from ..contracts import core
+from ..contracts.link import Link
 from ..contracts.runtime import RuntimeLimits
+from ..errors import StreamError
 from ..memory.budget import MemoryBudget
 from ..net.tls import ServerContext
+from ..sessions.session import Session
 from ..storage.api import Storage
 from .rate_limits import Hashing, RateLimiter, SignInGuard
 
@@ -51,3 +55,45 @@ class StreamServer(StreamRuntime, core.Server, Protocol):
         ...
 
     def tls_context(self, domain: str) -> ServerContext: ...
+
+
+class NegotiatingClient(Protocol):
+    """A client's stream, as the steps of its negotiation see it."""
+
+    closed: bool
+    channel_binding: str
+    link: Link
+    host: core.Host
+
+    @property
+    def server(self) -> StreamServer: ...
+    @property
+    def account(self) -> core.Account | None:
+        """The account that has signed in."""
+        ...
+
+    @property
+    def session(self) -> Session | None: ...
+    @property
+    def peer(self) -> str:
+        """IP address."""
+        ...
+
+    @property
+    def safe(self) -> bool:
+        """Nobody else can read along."""
+        ...
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+    def signed_in(self, account: core.Account) -> None:
+        """SASL succeeded."""
+        ...
+
+    def bound(self, session: Session) -> None:
+        """From now on the stream carries a session."""
+        ...
+
+    def fail(self, error: StreamError) -> None:
+        """Send a stream error and close."""
+        ...
