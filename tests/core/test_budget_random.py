@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness import Client, Harness
 
-from .test_memory import held
+from .test_budget import held
 
 USERS = ("romeo", "juliet", "nurse")
 ROOM = "hall@conference.localhost"

@@ -7,7 +7,7 @@ import pytest
 from tests.harness import Harness
 from xmppd import stanza as stanzas
 from xmppd.contracts.routing import INBOUND
-from xmppd.hosts import host as host_module
+from xmppd.hosts import handlers as handlers_module
 from xmppd.stanza import Kind, Stanza
 
 
@@ -42,7 +42,7 @@ def test_ever_new_names_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_chains_are_bounded_too(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_module, "CHAINS", 10)
+    monkeypatch.setattr(handlers_module, "CHAINS", 10)
     expected = [name for name, _ in server.host.chain(INBOUND, message("a|b"))]
     assert "archive.incoming" in expected
     for number in range(25):

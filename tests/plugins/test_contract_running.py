@@ -267,8 +267,8 @@ async def test_what_goes_to_many_passes_over_accounts_that_have_nothing(
     assert sorted(journal(caplog)) == asked
 
 
-async def test_having_names_a_resident_map(serve: Serve) -> None:
-    with pytest.raises(LocalError, match=r"there is no resident map 'notes'"):
+async def test_if_stored_in_names_a_cached_map(serve: Serve) -> None:
+    with pytest.raises(LocalError, match=r"there is no cached map 'notes'"):
         await serve(
             odd="""
             class A(Plugin[NoConfig]):

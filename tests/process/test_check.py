@@ -223,10 +223,10 @@ def test_what_run_would_refuse(tmp_path: Path, changes: dict[str, object], optio
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """By another program; a server of this configuration that runs is none."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as another:
+        port, metrics = one.getsockname()[1], another.getsockname()[1]
         (tmp_path / "xmppd.yaml").write_text(
-            f"hosts: {{localhost: {{}}}}\nlisteners:\n  - port: {port}\nmetrics:\n  port: {port}\n"
+            f"hosts: {{localhost: {{}}}}\nlisteners:\n  - port: {port}\nmetrics:\n  port: {metrics}\n"
         )
         for command in ("check", "run"):
             outcome = invoke(command)
