@@ -47,4 +47,4 @@ async def test_chains_are_bounded_too(server: Harness, monkeypatch: pytest.Monke
     assert "archive.incoming" in expected
     for number in range(25):
         assert [name for name, _ in server.host.chain(INBOUND, message(f"a|{number}"))] == expected
-    assert len(server.host._chains) <= 10
+    assert len(server.host.chain.__self__._chains) <= 10
