@@ -174,7 +174,3 @@ def shown(item: Published, payload: bool = True, publisher: bool = False) -> byt
     if payload and item.payload:
         return b"%s>%s</item>" % (start.encode(), item.payload)
     return f"{start}/>".encode()
-
-
-def ids_of(entries: Sequence[Entry]) -> list[str]:
-    return [entry.resource for entry in entries]

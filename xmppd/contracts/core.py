@@ -250,11 +250,6 @@ class Router(Protocol):
         """Route a stanza of the server's own."""
         ...
 
-    def is_under_way(self, sender: str, to: str) -> bool:
-        """Whether something that the server sends from one bare JID to another is not released yet: what is sent now
-        comes behind it."""
-        ...
-
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """One stanza to many addresses, each through its chains."""
         ...

@@ -145,7 +145,7 @@ class DeliveryChannel:
                 session.stream.write(data)
             return
         if log_id:
-            if not self.live or not self.has_room():
+            if not self.live or self.paused or self.queue_full():
                 if self.live:
                     self._lag(log_id - 1)
                 self.session.account.cursor.mark_pending(log_id)

@@ -20,6 +20,12 @@ EvenTime = Callable[[], Awaitable[None]]
 """Waits for the time of an even answer (ADR 0007)."""
 
 
+def check_started(host: Host) -> None:
+    """Raises ResourceConstraint while the plugins of a host wait for the store."""
+    if not host.started:
+        raise ResourceConstraint("the store does not answer now")
+
+
 class AccountsDestination:
     """Addresses with a localpart at a host where people sign in (RFC 6121 section 8.5)."""
 
@@ -32,15 +38,17 @@ class AccountsDestination:
         """Decide for the recipient, whose account is loaded first where it is not in memory."""
         if TYPE_CHECKING:
             assert isinstance(arrival, StanzaTransaction)
-        host, to = self.host, stanza.to
+        to = stanza.to
         assert to is not None
-        if not host.started:
-            raise ResourceConstraint("the store does not answer now")
+        check_started(self.host)
         if stanza.kind is not Kind.MESSAGE and not arrival.own and _asks_another(stanza, to):
             return self._ask_another(arrival, stanza, to)
-        if not host.ready(to.bare):
-            return self._load_first(arrival, stanza, to)
-        return self._decide(arrival, stanza, host.accounts[to.bare])
+        return self._ask(arrival, stanza, to)
+
+    def _ask(self, transaction: StanzaTransaction, stanza: Stanza, to: JID) -> Awaitable[None] | None:
+        if not self.host.ready(to.bare):
+            return self._load_first(transaction, stanza, to)
+        return self._decide(transaction, stanza, self.host.accounts[to.bare])
 
     async def _load_first(self, transaction: StanzaTransaction, stanza: Stanza, to: JID) -> None:
         wait = self._decide(transaction, stanza, await self.host.open_account(to))
@@ -113,11 +121,6 @@ class AccountsDestination:
         if wait is None and transaction.inbound:
             return None
         return _answer_evenly(even_time, transaction, wait)
-
-    def _ask(self, transaction: StanzaTransaction, stanza: Stanza, to: JID) -> Awaitable[None] | None:
-        if not self.host.ready(to.bare):
-            return self._load_first(transaction, stanza, to)
-        return self._decide(transaction, stanza, self.host.accounts[to.bare])
 
     async def _probe_evenly(self, even_time: EvenTime, transaction: StanzaTransaction, stanza: Stanza, to: JID) -> None:
         account = await self.host.open_account(to)

@@ -89,7 +89,8 @@ class Router:
         """From an origin that is no session: it may speak for its own addresses only (RFC 6120 section 8.1.2.2), and
         this server is no relay between two others."""
         sender, to = stanza.sender, stanza.to
-        _check_fault(stanza)
+        if stanza.fault:
+            _check_fault(stanza)
         if sender is None or to is None:
             raise BadRequest("a stanza from elsewhere needs a from and a to")  # RFC 6120 section 8.1.1.2
         if not origin.may_send_as(sender):
@@ -181,10 +182,6 @@ class Router:
         order of calls, also where one thing is stored before it is released and the next one is not."""
         self.own_orders.deliver(stanza)
 
-    def is_under_way(self, sender: str, to: str) -> bool:
-        """Whether something that the server sends from one bare JID to another is not released yet."""
-        return (sender, to) in self.own_orders.pending
-
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """Send one stanza to many addresses (`FanOut.fan_out`)."""
         self._fan.fan_out(stanza, addresses, at)
@@ -220,8 +217,6 @@ class Router:
 def _check_fault(stanza: Stanza) -> None:
     """What the parser found wrong with it. Raises StanzaError."""
     fault = stanza.fault
-    if not fault:
-        return
     if fault == "too-big":  # XEP-0205 section 4.5: the client knows which, and does not send it for ever
         raise PolicyViolation("too big", ("urn:xmpp:errors", "stanza-too-big"))
     if fault == "long-name":

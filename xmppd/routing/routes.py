@@ -8,11 +8,11 @@ from typing import Final, TypeVar
 from ..contracts.core import Account, Host, Session
 from ..contracts.routes import Arrival, Destination, To
 from ..contracts.routing import ENTITIES, Entities
-from ..errors import RemoteServerNotFound, ResourceConstraint
+from ..errors import RemoteServerNotFound
 from ..jid import JID
 from ..service import Service
 from ..stanza import Kind, Stanza
-from .accounts import AccountsDestination
+from .accounts import AccountsDestination, check_started
 from .answers import answer_iq
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class HostDestination:
         self.host = host
 
     def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
-        _check_started(self.host)
+        check_started(self.host)
         return answer_iq(arrival, stanza, self.host, None, To.HOST) if stanza.kind is Kind.IQ else None
 
 
@@ -55,16 +55,10 @@ class EntitiesDestination:
         self.entities = entities
 
     def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
-        _check_started(self.host)
+        check_started(self.host)
         arrival.stanza = stanza
         work = self.entities.receive(arrival)
         return arrival.barrier(work) if work is not None else None
-
-
-def _check_started(host: Host) -> None:
-    """Raises ResourceConstraint."""
-    if not host.started:
-        raise ResourceConstraint("the store does not answer now")
 
 
 class Routes:

@@ -59,7 +59,7 @@ class Account:
         self.pool = Pool(self.sessions)
         """Bytes that wait for its sessions."""
         self.bucket: TokenBucket | None = None
-        """What its connections have sent (limits.Shaping)."""
+        """What its connections have sent (streams.rate_limits)."""
 
     def add(self, session: Session) -> None:
         """A session is bound."""

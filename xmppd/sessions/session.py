@@ -87,7 +87,8 @@ class Session:
         self.told: Told | None = None
         """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
         self.refusals: list[tuple[int, int]] | None = None
-        """Messages that were answered with an error: their places, and the count of the feed that covers the error."""
+        """Messages that were answered with an error: their places, and the count of sent stanzas that covers
+        the error."""
         self.channel = DeliveryChannel(self)
         self.values: dict[str, Any] | None = None
         self.ended = False
