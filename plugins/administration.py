@@ -84,7 +84,7 @@ class Statistics(Result, frozen=True):
     online: tuple[str, ...]
 
 
-class Told(Result, frozen=True):
+class AcknowledgedUpTo(Result, frozen=True):
     accounts: int
 
     def text(self) -> str:
@@ -219,7 +219,7 @@ class Administration(Plugin[NoConfig]):
     async def announce(
         self,
         text: Annotated[Text, Argument("What to say.")],
-    ) -> Told:
+    ) -> AcknowledgedUpTo:
         """Section 4.23: a headline, so that it waits for nobody."""
         if not text.strip():
             raise NotAcceptable("the announcement is empty")
@@ -228,7 +228,7 @@ class Administration(Plugin[NoConfig]):
         for jid in online:
             body = E("body", "jabber:client", {}, text)
             self.host.deliver(message("headline", body, to=jid, sender=self.host.jid))
-        return Told(len(online))
+        return AcknowledgedUpTo(len(online))
 
     async def _items(self, jid: JID) -> Mapping[str, RosterItem]:
         """The account's contact list; it is in memory then. Raises ItemNotFound."""

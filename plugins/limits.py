@@ -50,8 +50,8 @@ class Config:
 
 
 class OfflineCount:
-    """The offline messages of one account. `position`: the account's cursor's, when they were counted; `counted`: up to that
-    entry; `messages`, `size`: how many, and their bytes."""
+    """The offline messages of one account. `position`: the account's cursor's, when they were counted; `counted`: up
+    to that entry; `messages`, `size`: how many, and their bytes."""
 
     __slots__ = ("counted", "messages", "position", "size")
 

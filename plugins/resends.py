@@ -24,7 +24,7 @@ from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep.duplicates import RecentMessages, is_from, latest
 
 if TYPE_CHECKING:
-    from xmppd.contracts.core import Told
+    from xmppd.contracts.core import AcknowledgedUpTo
 
 ACCOUNTS = 50_000
 """In each of the caches."""
@@ -67,9 +67,9 @@ class Resends(Plugin[Config]):
         """By account: the stored messages that may be sent again."""
         self.expected_until: dict[str, float] = {}
         """By account: the time (monotonic) until which they are expected."""
-        self.acknowledged: Cache[str, dict[str, Told]] = Cache(ACCOUNTS, STATE_BYTES, _acknowledged_size)
+        self.acknowledged: Cache[str, dict[str, AcknowledgedUpTo]] = Cache(ACCOUNTS, STATE_BYTES, _acknowledged_size)
         """By account and full JID of broken streams: the last acknowledgement. Until the next stream binds."""
-        self.acknowledged_of_recent: dict[str, dict[str, Told]] = {}
+        self.acknowledged_of_recent: dict[str, dict[str, AcknowledgedUpTo]] = {}
         """The same for the accounts in `recent`."""
         self.binding: set[str] = set()
         """Accounts of which a stream binds just now: it may take the place of their last session."""
@@ -82,8 +82,10 @@ class Resends(Plugin[Config]):
         lanes = self.broken.get(bare) or ()
         if session.lane not in lanes:
             self.broken.put(bare, (*lanes, session.lane))
-        if session.told is not None:
-            self.acknowledged.put(bare, {**(self.acknowledged.get(bare) or {}), session.jid.full: session.told})
+        if session.acknowledged_up_to is not None:
+            self.acknowledged.put(
+                bare, {**(self.acknowledged.get(bare) or {}), session.jid.full: session.acknowledged_up_to}
+            )
 
     @on(SESSION_RESUMED)
     def resumed(self, session: Session) -> None:
@@ -119,7 +121,7 @@ class Resends(Plugin[Config]):
     def expects(self, owner: str) -> bool:
         return owner in self.recent
 
-    def last_acknowledgements(self, owner: str) -> Mapping[str, Told]:
+    def last_acknowledgements(self, owner: str) -> Mapping[str, AcknowledgedUpTo]:
         return self.acknowledged_of_recent.get(owner, {})
 
     def all_acknowledged(self, owner: str) -> None:
@@ -168,7 +170,7 @@ class Resends(Plugin[Config]):
         return Verdict.DONE
 
 
-def _acknowledged_size(bare: str, acknowledged: dict[str, Told]) -> int:
+def _acknowledged_size(bare: str, acknowledged: dict[str, AcknowledgedUpTo]) -> int:
     return BESIDE + len(bare) + sum(BESIDE + len(full) for full in acknowledged)
 
 
@@ -176,6 +178,6 @@ def _lanes_size(bare: str, lanes: tuple[Lane, ...]) -> int:
     return BESIDE + len(bare) + 64 * len(lanes)
 
 
-def _unacknowledged(told: Mapping[str, Told], entry: Entry) -> bool:
+def _unacknowledged(told: Mapping[str, AcknowledgedUpTo], entry: Entry) -> bool:
     """Whether the client that has sent an entry got no acknowledgement of it: it may not know that it is stored."""
     return any(entry.id > each.log_id and is_from(entry, full) for full, each in told.items())

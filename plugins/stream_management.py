@@ -146,7 +146,7 @@ class StreamManagement(Plugin[Config]):
         more = f" id='{id}' resume='true' max='{int(seconds)}'" if id else ""
         if id and self.config.location:
             more += f" location='{quoted(self.config.location)}'"
-        session.tells_handled()  # what came before is not counted, so nobody can say that it was not told
+        session.note_acknowledgement()  # what came before is not counted, so nobody can say that it was not told
         # What goes out behind the answer is counted: both in one turn.
         session.channel.enable_acknowledgements()
         return Written(f"{NS}|enabled", f"<enabled xmlns='{NS}'{more}/>".encode())
@@ -367,7 +367,7 @@ def handled(session: Session) -> int:
     """The `h` that a session's client is told now: settled since <enable/>, modulo 2^32."""
     enabled = session[ENABLED]
     assert enabled is not None
-    session.tells_handled()
+    session.note_acknowledgement()
     return max(0, session.handled - enabled.base) % WRAP
 
 

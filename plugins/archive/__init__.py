@@ -97,7 +97,7 @@ class MessageArchive(Plugin[Config]):
         if to is None or to.bare == owner.bare or self.rules.policy(stanza).retention is not Retention.ARCHIVE:
             return
         if self.wants(owner.bare, to.resource, to.bare):
-            event.keep(LOG, Entry(owner.next_id(), to.bare, to.resource, 0, stanza.data))
+            event.append_entry(LOG, Entry(owner.next_id(), to.bare, to.resource, 0, stanza.data))
 
     @on(INBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES)
     def incoming(self, event: Inbound) -> None:
@@ -110,7 +110,7 @@ class MessageArchive(Plugin[Config]):
         visible = retention is Retention.ARCHIVE and self.wants(bare, sender.resource, sender.bare)
         id = owner.next_id()
         flags = INCOMING if visible else HIDDEN_INCOMING
-        event.keep(LOG, Entry(id, sender.bare, sender.resource, flags, stanza.data))
+        event.append_entry(LOG, Entry(id, sender.bare, sender.resource, flags, stanza.data))
         if visible:
             event.stanza = stanza.with_child(stanza_id_bytes(bare, id), SID_TAG)
 

@@ -18,7 +18,7 @@ from .elements import archived_message
 from .registry import RoomSlot
 
 if TYPE_CHECKING:
-    from xmppd.contracts.core import Told
+    from xmppd.contracts.core import AcknowledgedUpTo
 
 LEAST: Final = 100
 """So many of a room's last messages are compared …"""
@@ -43,7 +43,7 @@ async def expect_duplicates(host: Host, slot: RoomSlot, archive: Log, room: JID,
         slot.resendable[who.full] = found
 
 
-def _unacknowledged(acknowledged: Mapping[str, Told], entry: Entry) -> bool:
+def _unacknowledged(acknowledged: Mapping[str, AcknowledgedUpTo], entry: Entry) -> bool:
     """Whether the author's client was sent no acknowledgement since the entry."""
     return any(
         entry.id > each.at and f"jid='{quoted(full)}'".encode() in entry.body for full, each in acknowledged.items()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.parts import Core, Stream, body
-from xmppd.contracts.core import Told
+from xmppd.contracts.core import AcknowledgedUpTo
 from xmppd.contracts.session_keys import SessionKey
 from xmppd.protocol.ack_queue import OutboundQueue
 from xmppd.sessions.session import LANE_BOUND, NEVER, REFUSALS, Session
@@ -53,9 +53,9 @@ def test_values_have_a_default(bound: Bound) -> None:
 def test_served_means_available_with_a_priority_that_is_not_negative(bound: Bound, priority: int, served: bool) -> None:
     session = bound.session
     session.priority = priority
-    assert not session.served
+    assert not session.receives_messages
     session.presence = parse_stanza(b"<presence/>")
-    assert session.served is served
+    assert session.receives_messages is served
 
 
 def test_send_and_nonza(bound: Bound) -> None:
@@ -75,8 +75,8 @@ def test_what_the_client_was_told(bound: Bound) -> None:
     session, account = bound.session, bound.session.account
     account.released = 5
     bound.core.router.newest = 1 << 60
-    session.tells_handled()
-    assert session.told == Told(5, 1 << 60)
+    session.note_acknowledgement()
+    assert session.acknowledged_up_to == AcknowledgedUpTo(5, 1 << 60)
 
 
 async def test_all_settled_waits_for_every_stanza(bound: Bound) -> None:

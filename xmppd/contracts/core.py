@@ -84,7 +84,7 @@ class Account(AccountInternals, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AcknowledgedUpTo:
     """How far the acknowledgements go that a client was sent: the id up to which the account's log was released then,
     and the time, microseconds since 1970 UTC, or the highest id that any other log had then, which is later if the
     clock was set back."""
@@ -125,12 +125,12 @@ class Session(Origin, Protocol):
     @property
     def resource(self) -> str: ...
     @property
-    def told(self) -> Told | None:
+    def acknowledged_up_to(self) -> AcknowledgedUpTo | None:
         """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
         ...
 
     @property
-    def served(self) -> bool:
+    def receives_messages(self) -> bool:
         """It is there for the messages of its account: available, with a priority that is not negative."""
         ...
 
@@ -157,7 +157,7 @@ class Session(Origin, Protocol):
         """Write a stream-level element, uncounted, behind all that was sent."""
         ...
 
-    def tells_handled(self) -> None:
+    def note_acknowledgement(self) -> None:
         """The client is told now what is handled."""
         ...
 

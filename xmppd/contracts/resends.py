@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..service import Service
-from .core import Told
+from .core import AcknowledgedUpTo
 
 
 class ResendDetection(Protocol):
@@ -17,7 +17,7 @@ class ResendDetection(Protocol):
         what the old one had sent."""
         ...
 
-    def last_acknowledgements(self, owner: str) -> Mapping[str, Told]:
+    def last_acknowledgements(self, owner: str) -> Mapping[str, AcknowledgedUpTo]:
         """By full JID of those of its streams that broke: how far the acknowledgements went that the client was sent.
         Only of clients that ask for them."""
         ...

@@ -48,7 +48,7 @@ class Event:
         session: Session | None = origin.session
         return session
 
-    def keep(self, log: str, entry: Entry) -> None:
+    def append_entry(self, log: str, entry: Entry) -> None:
         """Append the stanza's entry to a log of the owner's, before it is released."""
         self.log_id = entry.id
         self.entry = entry

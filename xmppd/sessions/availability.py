@@ -37,7 +37,7 @@ def priority_of(stanza: Stanza) -> int:
 
 def appear(session: Session, stanza: Stanza) -> None:
     """It has sent available presence (sections 4.2 and 4.4): others are told, then it catches up."""
-    before, served = session.presence, session.served
+    before, served = session.presence, session.receives_messages
     session.presence, session.priority = stanza, priority_of(stanza)
     host = session.host
     rules = host.find(PRESENCE)
@@ -48,15 +48,15 @@ def appear(session: Session, stanza: Stanza) -> None:
     host.tell(SHOWN, session)
     if session.ended or session.presence is not stanza:
         return
-    if session.served and not served:
+    if session.receives_messages and not served:
         session.channel.start()
-    elif served and not session.served:
+    elif served and not session.receives_messages:
         session.channel.leave()
 
 
 def leave(session: Session, stanza: Stanza) -> None:
     """It has sent unavailable presence (section 4.5)."""
-    if session.served:
+    if session.receives_messages:
         session.channel.leave()
     before = _withdrawn(session)
     rules = session.host.find(PRESENCE)

@@ -126,7 +126,7 @@ class SessionManager:
         account, channel = session.account, session.channel
         account.cursor.unmark_in_flight(channel.pending())
         for other in account.available():
-            if other.served:
+            if other.receives_messages:
                 other.channel.catch_up()
         if channel.queue is None:
             return

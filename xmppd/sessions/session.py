@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, TypeVar
 
 from ..clock import microseconds
-from ..contracts.core import Account, Host, Told
+from ..contracts.core import Account, AcknowledgedUpTo, Host
 from ..contracts.order import Lane
 from ..contracts.parts import ClientStreamHandle
 from ..contracts.session_keys import SessionKey
@@ -33,6 +33,7 @@ class Session:
     __slots__ = (
         "_waiting",
         "account",
+        "acknowledged_up_to",
         "address",
         "channel",
         "counter",
@@ -51,7 +52,6 @@ class Session:
         "resumable",
         "stream",
         "throttled",
-        "told",
         "values",
     )
 
@@ -84,7 +84,7 @@ class Session:
         """Seconds that the session waits for its client after the connection is lost; 0 for not at all."""
         self.handled = 0
         """Stanzas of the client whose outcome is settled: durable where they are kept (the `h` of XEP-0198)."""
-        self.told: Told | None = None
+        self.acknowledged_up_to: AcknowledgedUpTo | None = None
         """What the client knows of `handled`; None: nothing, since it does not ask (XEP-0198)."""
         self.refusals: list[tuple[int, int]] | None = None
         """Messages that were answered with an error: their places, and the count of sent stanzas that covers
@@ -115,7 +115,7 @@ class Session:
         self.values[key.name] = value
 
     @property
-    def served(self) -> bool:
+    def receives_messages(self) -> bool:
         """It is there for the messages of its account: available, with a priority that is not negative."""
         return self.presence is not None and self.priority >= 0
 
@@ -130,10 +130,12 @@ class Session:
             if self.channel.paused:
                 self.stream.count_unread(len(data))
 
-    def tells_handled(self) -> None:
+    def note_acknowledgement(self) -> None:
         """The client is told now what is handled. What it said until then it will not mean again."""
         host = self.account.host
-        self.told = Told(self.account.released, max(microseconds(host.clock), host.router.newest))
+        self.acknowledged_up_to = AcknowledgedUpTo(
+            self.account.released, max(microseconds(host.clock), host.router.newest)
+        )
 
     def may_send_as(self, sender: JID) -> bool:
         """Its stream has stamped the sender."""
