@@ -98,6 +98,15 @@ def refused(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, name
 
 
+def private_imports(folder: Path) -> list[str]:
+    """A line for each import in a folder of plugins that is not public."""
+    return [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in sorted(folder.rglob("*.py"))
+        for line, name in refused(path.read_text("utf-8"))
+    ]
+
+
 def _assigned(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from importlinter import Contract, ContractCheck, fields, output
 
-from docs.plugin_api import ROOT, refused
-
-
-def private_imports(folder: Path) -> list[str]:
-    """A line for each import in a folder of plugins that is not public."""
-    return [
-        f"{path.relative_to(ROOT)}:{line}: {name}"
-        for path in sorted(folder.rglob("*.py"))
-        for line, name in refused(path.read_text("utf-8"))
-    ]
+from docs.plugin_api import ROOT, private_imports
 
 
 class PublicImports(Contract):

@@ -8,8 +8,7 @@ import importlib
 import pytest
 
 from docs.generate import DOCS, plugin_api_page
-from docs.plugin_api import ROOT, SHAPES, described, keys, members, names, refused, tellers, tree
-from tests.public_imports import private_imports
+from docs.plugin_api import ROOT, SHAPES, described, keys, members, names, private_imports, refused, tellers, tree
 from xmppd.public_api import MODULES
 
 
