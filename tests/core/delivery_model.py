@@ -32,6 +32,8 @@ class Model:
         self.to: dict[str, str] = {}
         self.refused: set[str] = set()
         self.acked: set[str] = set()
+        self.unacknowledged: set[str] = set()
+        """What a device had when the server ended its session, and could not acknowledge any more."""
         self.crashes = 0
         self.devices: list[Device] = []
         self.trace: list[str] = []
@@ -253,6 +255,7 @@ class Device:
             return
         if element.tag == STREAM + "error":
             model.note(f"{self.name} stream error {element[0].tag}")
+            model.unacknowledged |= set(self.had)
             self.client = None
             return
         if element.tag in STANZAS:
