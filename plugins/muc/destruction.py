@@ -25,10 +25,10 @@ def destroy_as_asked(room: RoomState, destroy: Element) -> Plan:
     return destroy_room(room, venue, reason, password)
 
 
-def destroy_room(room: RoomState, venue: str = "", reason: str = "", password: str = "") -> Plan:
+def destroy_room(room: RoomState, venue: str = "", reason: str = "", password: str = "", id: str = "") -> Plan:
     """Deletes everything that the room owns, and sends one last presence to each session.
 
-    `venue`: the room to go to.
+    `venue`: the room to go to. `id`: of the presence with which the last occupant leaves, who waits for its reflection.
     """
     start = f"<destroy jid='{quoted(venue)}'" if venue else "<destroy"
     inside = f"<password>{escape(password)}</password>" if password else ""
@@ -41,7 +41,7 @@ def destroy_room(room: RoomState, venue: str = "", reason: str = "", password: s
     def apply() -> list[Effect]:
         effects: list[Effect] = []
         for occupant in list(room.occupants.values()):
-            stanza = Stanza(Kind.PRESENCE, "unavailable", None, occupant.jid, "", x + occupant.id, tags)
+            stanza = Stanza(Kind.PRESENCE, "unavailable", None, occupant.jid, id, x + occupant.id, tags)
             effects.append(Broadcast(stanza, tuple(session.jid for session in occupant.sessions.values())))
             for full in list(occupant.sessions):
                 room.remove_session(occupant, full)

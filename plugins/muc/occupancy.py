@@ -116,7 +116,7 @@ def leave(room: RoomState, who: JID, presence: Stanza, codes: tuple[int, ...] = 
         return None
     last = len(room.sessions) == 1
     if room.record.locked and last:
-        plan = destroy_room(room)
+        plan = destroy_room(room, id=presence.id)
         plan.apply_unsaved = True
         return plan
     plan = Plan(apply_unsaved=True)
