@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from .contracts.core import Account, Host, Session
-from .contracts.http import METHODS, HttpRequest, HttpResponse, parse_path
+from .contracts.http import METHODS, HttpRequest, HttpResponse, HttpUpgrade, parse_path
 from .contracts.order import Lane
 from .contracts.requests import Request
 from .contracts.routes import To
@@ -125,9 +125,10 @@ class HttpMark:
     method: str
     path: str
     max_body: int
+    cors: bool
 
 
-HttpMethod = Callable[[Any, HttpRequest], Awaitable[HttpResponse]]
+HttpMethod = Callable[[Any, HttpRequest], Awaitable[HttpResponse | HttpUpgrade]]
 IqHandler = Callable[[Any, Request], Awaitable[Element | Written | None]]
 _H = TypeVar("_H", bound=IqHandler)
 _R = TypeVar("_R", bound=HttpMethod)
@@ -167,9 +168,10 @@ def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
     return mark
 
 
-def http(method: str, path: str, max_body: int = 0) -> Callable[[_R], _R]:
+def http(method: str, path: str, max_body: int = 0, cors: bool = False) -> Callable[[_R], _R]:
     """Answer HTTP requests for that path of the host, such as `/icons/{name}` (`contracts.http`), on every listener of
-    kind `http` that serves it. `max_body`: bytes that the body of a request may have.
+    kind `http` that serves it. `max_body`: bytes that the body of a request may have. `cors`: pages of other origins
+    may ask and read every answer, errors too; OPTIONS is answered.
 
     The method gets the request and returns an HttpResponse; a raised HttpError is the error. HEAD is answered as GET.
     """
@@ -179,7 +181,7 @@ def http(method: str, path: str, max_body: int = 0) -> Callable[[_R], _R]:
 
     def mark(handler: _R) -> _R:
         routes: list[HttpMark] = handler.__dict__.setdefault("__xmppd_http__", [])
-        routes.append(HttpMark(method, path, max_body))
+        routes.append(HttpMark(method, path, max_body, cors))
         return handler
 
     return mark

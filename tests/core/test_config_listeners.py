@@ -63,3 +63,16 @@ def test_the_option_metrics_is_such_a_listener() -> None:
     assert listener.paths == ("/metrics",)
     assert (config.listener_place(0), config.listener_place(1)) == (("listeners", 0), ("metrics", "port"))
     assert configured("[{}]").every_listener == configured("[{}]").listeners
+
+
+def test_the_address_of_a_listener_is_its_own_or_that_of_the_proxy_in_front() -> None:
+    for options, port, wanted in (
+        ({}, 5281, "https://a.example:5281"),
+        ({}, 443, "https://a.example"),
+        ({"tls": "none"}, 5280, "http://a.example:5280"),
+        ({"tls": "none"}, 80, "http://a.example"),
+        ({"public_url": "https://chat.{host}/xmpp"}, 5280, "https://chat.a.example/xmpp"),
+    ):
+        assert HttpListenerConfig(**options).base("a.example", port) == wanted  # type: ignore[arg-type]
+    for wrong in ("chat.example.org", "https://a/", "ftp://a", "https://a b", "https://{domain}"):
+        assert [where for where, _ in HttpListenerConfig(public_url=wrong).check()] == ["public_url"], wrong

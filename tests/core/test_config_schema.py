@@ -196,6 +196,8 @@ def test_a_fresh_clone_starts_without_changes() -> None:
     assert [(each.address, each.port, each.tls) for each in config.listeners] == [
         ("127.0.0.1", 5222, "starttls"),
         ("127.0.0.1", 5223, "direct"),
+        ("127.0.0.1", 5280, "none"),
+        ("127.0.0.1", 5281, "direct"),
     ]
     assert all(map(config.self_signed, config.hosts))
 

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from xmppd.contracts.http import HttpError, HttpRequest, HttpResponse, HttpRoute
+from xmppd.contracts.http import HttpError, HttpRequest, HttpResponse, HttpRoute, HttpUpgrade, StreamedBody
+from xmppd.contracts.link import Link
 from xmppd.errors import StorageUnavailable
 from xmppd.memory.budget import MemoryBudget
 from xmppd.net import http_connection, http_server
@@ -20,6 +21,8 @@ from xmppd.net.http_routes import Match, RouteTable, match, split_path
 from xmppd.net.http_server import HttpBounds, HttpServer
 from xmppd.net.listen import Listener
 from xmppd.net.loop import RealClock
+
+PIECE = 16 << 10
 
 
 class Place:
@@ -42,9 +45,15 @@ class Place:
                 HttpRoute("GET", "/no-store", self.no_store),
                 HttpRoute("GET", "/wait", self.wait),
                 HttpRoute("GET", "/large", self.large),
+                HttpRoute("GET", "/pieces/{size}", self.pieces, cors=True),
+                HttpRoute("PUT", "/pieces/{size}", self.count, max_body=10, cors=True),
+                HttpRoute("GET", "/echo-protocol", self.switch),
             ]
         )
         self.seen: list[HttpRequest] = []
+        self.given = 0
+        """Bytes of streamed bodies that were made."""
+        self.echo_receiver: EchoReceiver
         self.waiting = asyncio.Event()
         self.go_on = asyncio.Event()
 
@@ -87,6 +96,25 @@ class Place:
     async def large(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(200, b"x" * (8 << 20))
 
+    async def pieces(self, request: HttpRequest) -> HttpResponse:
+        """16 KiB each; what is not whole says so in its length."""
+        size = int(request.parameters["size"])
+        if size > 1 << 30:
+            raise HttpError(404)
+
+        async def made() -> AsyncIterator[bytes]:
+            left = size
+            while left > 0:
+                self.given += min(left, PIECE)
+                yield b"p" * min(left, PIECE)
+                left -= PIECE
+
+        return HttpResponse(200, StreamedBody(size + ("more" in request.query), made), "audio/ogg")
+
+    async def switch(self, request: HttpRequest) -> HttpUpgrade:
+        self.echo_receiver = EchoReceiver()
+        return HttpUpgrade("echo", self.echo_receiver, {"X-Own": "1"})
+
     async def connect(self) -> Peer:
         return Peer(*await asyncio.open_connection("127.0.0.1", self.listener.port))
 
@@ -97,6 +125,32 @@ class Place:
         answer = await peer.answer(head=request.startswith(b"HEAD"))
         peer.writer.close()
         return answer
+
+
+class EchoReceiver:
+    """A protocol that sends back what comes."""
+
+    def __init__(self) -> None:
+        self.link: Link
+        self.lost = asyncio.Event()
+
+    def connected(self, link: Link) -> None:
+        self.link = link
+
+    def data_received(self, data: bytes) -> None:
+        self.link.write(data)
+
+    def secured(self) -> None:
+        raise AssertionError("TLS was before HTTP")
+
+    def pause_writing(self) -> None:
+        self.link.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.link.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.set()
 
 
 class Peer:
@@ -512,3 +566,67 @@ def test_aiohttp_is_loaded_by_who_listens_for_http() -> None:
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert told == "False\n"
+
+
+async def test_a_body_is_made_while_it_is_sent() -> None:
+    async with running() as it:
+        status, headers, body = await it.ask(b"GET /pieces/100000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (status, headers["content-length"], body) == (200, "100000", b"p" * 100_000)
+        it.given = 0
+        status, headers, body = await it.ask(b"HEAD /pieces/100000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (status, headers["content-length"], body, it.given) == (200, "100000", b"", 0)
+
+
+async def test_who_does_not_read_has_little_made_for_him() -> None:
+    async with running() as it:
+        peer = await it.connect()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        peer.write(b"GET /pieces/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        before = -1
+        while it.given != before:  # the buffers of the kernel are full when it stands still
+            before = it.given
+            await asyncio.sleep(0.1)
+        assert 0 < it.given < 32 << 20
+        peer.writer.transport.abort()
+
+
+async def test_a_body_that_is_not_whole_ends_in_a_broken_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as it:
+        peer = await it.connect()
+        peer.write(b"GET /pieces/100?more=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await peer.answer()
+        assert "another length than was said" in caplog.text
+
+
+async def test_pages_of_other_origins_read_every_answer_of_a_route_that_lets_them() -> None:
+    async with running() as it:
+        for request, wanted in (
+            (b"GET /pieces/1 HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            (b"GET /pieces/9999999999 HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+            (b"PUT /pieces/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", 413),
+            (b"DELETE /pieces/1 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+            (b"OPTIONS /pieces/1 HTTP/1.1\r\nHost: a\r\n\r\n", 204),
+        ):
+            status, headers, _ = await it.ask(request)
+            assert (status, headers["access-control-allow-origin"]) == (wanted, "*"), request
+        assert headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS, PUT"
+        assert "content-type" in headers["access-control-allow-headers"].lower()
+        status, headers, _ = await it.ask(b"GET /hello/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status == 200 and "access-control-allow-origin" not in headers
+        assert (await it.ask(b"OPTIONS /hello/x HTTP/1.1\r\nHost: a\r\n\r\n"))[0] == 405
+
+
+async def test_a_connection_goes_on_in_another_protocol() -> None:
+    async with running() as it:
+        peer = await it.connect()
+        peer.write(b"GET /echo-protocol HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst")
+        status, headers, _ = await peer.answer()
+        assert (status, headers["upgrade"], headers["connection"], headers["x-own"]) == (101, "echo", "Upgrade", "1")
+        assert await peer.reader.readexactly(5) == b"first"
+        peer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await peer.reader.readexactly(18) == b"GET / HTTP/1.1\r\n\r\n"
+        assert not it.server.connections
+        assert it.server.manager.connections == []
+        peer.writer.close()
+        await asyncio.wait_for(it.echo_receiver.lost.wait(), 5)

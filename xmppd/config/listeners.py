@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from .option import Kinds, option
 from .problem import Where
+
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*[A-Za-z0-9_~-])?")
+"""Without a slash at the end."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,12 @@ class HttpListenerConfig(ListenerConfig):
         "Domains whose plugins answer here, chosen by the name in the request; another name is answered as the first "
         "of them. None: all.",
     )
+    public_url: str = option(
+        "",
+        "Address under which people reach this listener when that is another one than its own, as behind a proxy: "
+        "`https://chat.example.org`; `{host}` stands for the domain. Links to uploads, invitations and "
+        "web clients begin so.",
+    )
     paths: tuple[str, ...] = option(
         (),
         "Paths that are served here, each with all below it. None, or `/`: all that are for everybody; `/metrics` is "
@@ -120,6 +130,12 @@ class HttpListenerConfig(ListenerConfig):
     def label(self) -> str:
         return "https" if self.direct_tls else "http"
 
+    def base(self, domain: str, port: int) -> str:
+        """The address under which people reach it for a domain; `port`: the real one."""
+        if self.public_url:
+            return self.public_url.replace("{host}", domain)
+        return f"{self.label}://{domain}" + (f":{port}" if port != (443 if self.direct_tls else 80) else "")
+
     def check(self) -> Iterable[tuple[Where, str]]:
         wrong = list(super().check())
         yield from wrong
@@ -129,6 +145,8 @@ class HttpListenerConfig(ListenerConfig):
                 f"'none' is for loopback addresses such as 127.0.0.1, not for {self.address} (or say "
                 "`plain_anywhere: true`)",
             )
+        if self.public_url and _URL.fullmatch(self.public_url.replace("{host}", "example.org")) is None:
+            yield "public_url", f"expected an address such as 'https://{{host}}', got {self.public_url!r}"
         for at, path in enumerate(self.paths):
             if not path.startswith("/"):
                 yield ("paths", at), f"expected a path such as '/metrics', got {path!r}"

@@ -319,6 +319,10 @@ class Server(ServerInternals, Protocol):
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
         ...
 
+    def url(self, domain: str, path: str = "/") -> str:
+        """The address under which people reach a path of a domain over HTTP; "" where no listener serves it."""
+        ...
+
     @property
     def storage(self) -> Storage: ...
 

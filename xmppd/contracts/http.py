@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from .link import Receiver
+
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """HEAD is answered by the route for GET, without the body."""
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -91,23 +93,46 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamedBody:
+    """The body of an answer, made while it is sent: the next piece is asked for when the client has taken most of
+    those before. `length`: bytes in all. `pieces`: called if a body is sent (for HEAD it is not); where it gives less
+    than `length`, or raises, the connection is broken off, so that nobody takes the rest for the whole."""
+
+    length: int
+    pieces: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class HttpResponse:
     """An answer. The server adds Content-Length, Date and Server. Raises ValueError for a status, or headers, that
     cannot be sent."""
 
     status: int = 200
-    body: bytes = b""
+    body: bytes | StreamedBody = b""
     content_type: str = ""
     """With its parameters: `text/plain; charset=utf-8`."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_answer(self.status, {"Content-Type": self.content_type, **self.headers})
-        if not isinstance(self.body, bytes):
+        if not isinstance(self.body, bytes | StreamedBody):
             raise ValueError(f"the body of an answer is bytes, not {type(self.body).__name__}")
 
 
-HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+@dataclass(frozen=True, slots=True)
+class HttpUpgrade:
+    """The connection goes on in another protocol (RFC 9110 section 7.8): the answer is 101, and what comes behind it is
+    for `receiver`, which gets the link by `connected`. Raises ValueError for headers that cannot be sent."""
+
+    protocol: str
+    receiver: Receiver
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_answer(200, self.headers)
+
+
+HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse | HttpUpgrade]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +140,8 @@ class HttpRoute:
     """A handler for a method and a path such as `/rooms/{room}/icon`; `{room}` stands for one segment, not empty.
 
     `max_body`: bytes that the body of a request may have. `public`: served wherever its host is served; otherwise only
-    by a listener that names the path in `paths`. `owner`: who declared it, for messages. Raises ValueError.
+    by a listener that names the path in `paths`. `cors`: pages of other origins may ask and read every answer, errors
+    too; OPTIONS is answered. `owner`: who declared it, for messages. Raises ValueError.
     """
 
     method: str
@@ -123,6 +149,7 @@ class HttpRoute:
     handler: HttpHandler
     max_body: int = 0
     public: bool = True
+    cors: bool = False
     owner: str = ""
     segments: tuple[str | None, ...] = field(init=False, compare=False)
     """Of the path; None stands for a parameter."""

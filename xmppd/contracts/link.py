@@ -120,6 +120,10 @@ class Link(Protocol):
         """
         ...
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """From now on another receiver has the connection: it gets `connected`, then what comes."""
+        ...
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None:

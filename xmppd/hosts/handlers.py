@@ -111,7 +111,7 @@ class Handlers:
     def _register_http(self, mark: HttpMark, handler: Handler) -> None:
         if not inspect.iscoroutinefunction(handler[1]):
             raise LocalError(f"{handler[0]}: a handler of HTTP requests is an async function")
-        route = HttpRoute(mark.method, mark.path, handler[1], mark.max_body, owner=handler[0])
+        route = HttpRoute(mark.method, mark.path, handler[1], mark.max_body, cors=mark.cors, owner=handler[0])
         try:
             self.http_routes.add(route)
         except ValueError as error:

@@ -331,6 +331,12 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- the end
 
+    def hand_over(self, receiver: Receiver) -> None:
+        if self._state is not State.OPEN:
+            return
+        self._receiver, self._slow = receiver, False
+        self._tell(lambda: receiver.connected(self))
+
     def close(self) -> None:
         if self._state is State.OPEN:
             self._finish()

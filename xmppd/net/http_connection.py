@@ -14,11 +14,28 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from ..contracts.http import HttpError, HttpRequest, HttpResponse
+from ..contracts.http import HttpError, HttpRequest, HttpResponse, HttpUpgrade, StreamedBody
 from ..errors import StorageUnavailable
-from .http_message import FIELDS, NAME, Body, failed, final, later, made, misframed, readable, target_of
+from .http_message import (
+    FIELDS,
+    NAME,
+    Body,
+    Switched,
+    failed,
+    final,
+    later,
+    made,
+    misframed,
+    readable,
+    send_pieces,
+    switched,
+    target_of,
+)
+from .http_routes import CORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..contracts.link import Link
     from .http_bounds import Connections, HttpBounds, Site
 
@@ -38,8 +55,14 @@ class _LinkTransport(asyncio.Transport):
 
     def __init__(self, link: Link) -> None:
         super().__init__({"peername": (link.peer, link.port)})
-        self._link = link
+        self._link: Link = link
         self._closing = False
+        self._handed_over: Callable[[], None] | None = None
+
+    def hand_over(self, done: Callable[[], None]) -> None:
+        """The connection is HTTP's no more: what aiohttp still does with it has no effect. `done`: called when aiohttp
+        has ended."""
+        self._handed_over = done
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._link.write(bytes(data))
@@ -49,11 +72,15 @@ class _LinkTransport(asyncio.Transport):
 
     def close(self) -> None:
         self._closing = True
-        self._link.close()
+        if self._handed_over is None:
+            self._link.close()
+        else:
+            asyncio.get_running_loop().call_soon(self._handed_over)
 
     def abort(self) -> None:
         self._closing = True
-        self._link.abort()
+        if self._handed_over is None:
+            self._link.abort()
 
     def pause_reading(self) -> None:
         self._link.pause_reading()
@@ -147,6 +174,8 @@ class HttpConnection:
         """That answers it."""
         self._untaken = False
         """The client does not take what was written, and the deadline is about that."""
+        self._cors = False
+        """Pages of other origins may read the answer."""
 
     # ---- the link's side
 
@@ -257,11 +286,21 @@ class HttpConnection:
             server.engine.forget(self)
         begun = server.engine.clock.monotonic()
         body = self._body = Body(self.link, self.server, raw)
+        self._cors = False
         try:
-            response = await self._response(raw, body)
+            answer = await self._response(raw, body)
+            if isinstance(answer, HttpUpgrade):
+                return self._switch(answer)
+            response, streamed = answer
+            if self._cors:
+                response.headers.update({name: value for name, value in CORS.items() if name not in response.headers})
             if server.stopping or not raw.content.is_eof() or misframed(raw):
                 response.force_close()  # what is left of the body is not read
             await response.prepare(raw)
+            if streamed is not None and raw.method != "HEAD" and not await self._sent(streamed, response, raw):
+                self.closing = True
+                self.link.abort()
+                return response
             await response.write_eof()
         finally:
             body.release()
@@ -276,24 +315,59 @@ class HttpConnection:
             self.closing = True
         return response
 
-    async def _response(self, raw: web.BaseRequest, body: Body) -> web.Response:
+    async def _sent(self, body: StreamedBody, response: web.StreamResponse, raw: web.BaseRequest) -> bool:
+        """Send a body in pieces. False: it is not whole, so the connection has to break."""
         try:
-            return made(await self._asked(raw, body))
+            if await send_pieces(body, response):
+                return True
+        except ConnectionError:
+            return False  # the client has left
+        except Exception:
+            log.exception("the body of the answer to %s %s failed", raw.method, raw.raw_path.partition("?")[0])
+            return False
+        log.error("the body of the answer to %s has another length than was said", raw.raw_path.partition("?")[0])
+        return False
+
+    def _switch(self, upgrade: HttpUpgrade) -> web.StreamResponse:
+        """Hand the connection over to another protocol."""
+        requests, link = self._requests, self.link
+        if requests is None or self not in self.server.connections:
+            return Switched()  # the client has left
+        self.closing = True
+        tail, requests._message_tail = requests._message_tail, b""  # what came behind the request
+        cast(_LinkTransport, requests.transport).hand_over(lambda: requests.connection_lost(None))
+        self.server.connections.discard(self)
+        self._requests = None
+        link.write(switched(upgrade))
+        link.hand_over(upgrade.receiver)
+        if tail:
+            upgrade.receiver.data_received(tail)
+        link.resume_reading()
+        return Switched()
+
+    async def _response(
+        self, raw: web.BaseRequest, body: Body
+    ) -> HttpUpgrade | tuple[web.StreamResponse, StreamedBody | None]:
+        try:
+            answer = await self._asked(raw, body)
+            if isinstance(answer, HttpUpgrade):
+                return answer
+            return made(answer), answer.body if isinstance(answer.body, StreamedBody) else None
         except HttpError as error:
-            return failed(error)
+            return failed(error), None
         except StorageUnavailable:
-            return failed(later())
+            return failed(later()), None
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             log.error("the answer to %s %s was broken off", raw.method, raw.raw_path.partition("?")[0], exc_info=error)
-            return failed(HttpError(500))
+            return failed(HttpError(500)), None
         except Exception:
             log.exception("the answer to %s %s failed", raw.method, raw.raw_path.partition("?")[0])
-            return failed(HttpError(500))
+            return failed(HttpError(500)), None
 
-    async def _asked(self, raw: web.BaseRequest, body: Body) -> HttpResponse:
+    async def _asked(self, raw: web.BaseRequest, body: Body) -> HttpResponse | HttpUpgrade:
         """Raises HttpError."""
         bounds = self.server.bounds
         if sum(len(name) + len(value) + 4 for name, value in raw.raw_headers) > bounds.header_size:
@@ -302,6 +376,7 @@ class HttpConnection:
             raise HttpError(400 if raw.version < (1, 1) else 501)
         host, path, query = target_of(raw)
         match, domain = self.site.find(raw.method, host, path)
+        self._cors = match.route.cors
         body.most = match.route.max_body
         if (raw.content_length or 0) > body.most:
             raise HttpError(413)

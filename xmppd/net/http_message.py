@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
-from ..contracts.http import HttpError, HttpResponse
+from ..contracts.http import HttpError, HttpResponse, HttpUpgrade, StreamedBody
 from .http_bounds import SLOWEST
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from ..contracts.link import Link
     from .http_bounds import Connections
 
@@ -131,19 +134,57 @@ def later() -> HttpError:
     return HttpError(503, headers={"Retry-After": str(TELL_AGAIN)})
 
 
-def made(response: HttpResponse) -> web.Response:
+def made(response: HttpResponse) -> web.StreamResponse:
     headers = {"Server": NAME, **response.headers}
     if response.content_type:
         headers["Content-Type"] = response.content_type
-    return web.Response(status=response.status, body=response.body, headers=headers)
+    body = response.body
+    if isinstance(body, bytes):
+        return web.Response(status=response.status, body=body, headers=headers)
+    streamed = web.StreamResponse(status=response.status, headers=headers)
+    streamed.content_length = body.length
+    return streamed
 
 
-def failed(error: HttpError) -> web.Response:
+async def send_pieces(body: StreamedBody, response: web.StreamResponse) -> bool:
+    """Send a body whose header was sent. False: it was less, or more, than its length."""
+    left = body.length
+    async with aclosing(cast("AsyncGenerator[bytes, None]", body.pieces())) as pieces:
+        async for piece in pieces:
+            left -= len(piece)
+            if left < 0:
+                return False
+            await response.write(piece)
+    return left == 0
+
+
+def switched(upgrade: HttpUpgrade) -> bytes:
+    """The answer that ends HTTP on a connection (RFC 9110 section 15.2.2)."""
+    headers = {"Server": NAME, "Connection": "Upgrade", "Upgrade": upgrade.protocol, **upgrade.headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode()
+
+
+class Switched(web.StreamResponse):
+    """Tells aiohttp that there is nothing left to answer."""
+
+    def __init__(self) -> None:
+        super().__init__(status=101)
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """It was sent."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """The same."""
+
+
+def failed(error: HttpError) -> web.StreamResponse:
     text = f"{error.text}\n".encode("utf-8", "replace")
     return made(HttpResponse(error.status, text, "text/plain; charset=utf-8", error.headers))
 
 
-def final(error: HttpError) -> web.Response:
+def final(error: HttpError) -> web.StreamResponse:
     response = failed(error)
     response.force_close()
     response.headers["Connection"] = "close"  # aiohttp says nothing where it could not read the version

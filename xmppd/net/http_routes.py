@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from ..contracts.http import HttpError, HttpRoute
+from ..contracts.http import HttpError, HttpRequest, HttpResponse, HttpRoute
 
+CORS: Final[Mapping[str, str]] = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After",
+}
+"""Header fields of each answer that pages of other origins may read (Fetch, CORS)."""
 _BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -76,10 +81,28 @@ def match(routes: Mapping[str, HttpRoute], method: str, segments: tuple[str, ...
         raise HttpError(404)
     route = routes.get("GET" if method == "HEAD" else method)
     if route is None:
-        allowed = sorted({*routes, *(["HEAD"] if "GET" in routes else [])})
-        raise HttpError(405, headers={"Allow": ", ".join(allowed)})
+        cors = any(route.cors for route in routes.values())
+        allowed = ", ".join(sorted({*routes, *(["HEAD"] if "GET" in routes else []), *(["OPTIONS"] if cors else [])}))
+        if method == "OPTIONS" and cors:
+            return Match(_preflight(next(iter(routes.values())), allowed), {})
+        raise HttpError(405, headers={"Allow": allowed, **(CORS if cors else {})})
     values = [value for value, literal in zip(segments, route.segments, strict=True) if literal is None]
     return Match(route, dict(zip(route.names, values, strict=True)))
+
+
+def _preflight(route: HttpRoute, allowed: str) -> HttpRoute:
+    """Answers a browser that asks whether its page may send a request (CORS)."""
+
+    async def answer(request: HttpRequest) -> HttpResponse:
+        headers = {
+            "Allow": allowed,
+            "Access-Control-Allow-Methods": allowed,
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range",
+            "Access-Control-Max-Age": "7200",
+        }
+        return HttpResponse(204, headers=headers)
+
+    return HttpRoute("OPTIONS", route.path, answer, cors=True, owner=route.owner)
 
 
 def _find(node: _Node, segments: tuple[str, ...], at: int) -> _Node | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ..config import HttpListenerConfig
 from ..contracts.http import HttpError, HttpRoute
 from ..errors import MalformedJid
 from ..jid import prepare_domain
 from ..net.http_routes import Match, below, match, split_path
 
 if TYPE_CHECKING:
-    from ..config import HttpListenerConfig
+    from ..config import ListenerConfig
     from ..hosts.host import Host
+    from ..net.listen import Listener
     from .runtime import RunningServer
 
 
@@ -51,3 +53,14 @@ class HttpSite:
 def _served(routes: Mapping[str, HttpRoute], named: bool) -> Mapping[str, HttpRoute]:
     """Those of a path that may be served; `named`: the listener names it."""
     return {method: route for method, route in routes.items() if named or route.public}
+
+
+def url(listeners: Iterable[tuple[ListenerConfig, Listener]], domain: str, path: str) -> str:
+    """The address under which people reach a path of a domain; "" where none of the listeners serves it."""
+    for config, listener in listeners:
+        if not isinstance(config, HttpListenerConfig):
+            continue
+        served = not config.hosts or domain in map(prepare_domain, config.hosts)
+        if served and (not config.paths or below(tuple(path.strip("/").split("/")), config.paths)):
+            return f"{config.base(domain, listener.port)}{path}"
+    return ""

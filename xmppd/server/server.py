@@ -36,6 +36,7 @@ from ..storage.store import Store
 from ..streams.rate_limits import Hashing, RateLimiter, SignInGuard
 from .core_routes import core_routes
 from .exposition import Exposition
+from .http_site import url
 from .idle import IdleSweep
 from .limits import runtime_limits
 from .listeners import Listeners
@@ -243,6 +244,10 @@ class Server:
     async def open_port(self, address: str, port: int, make_receiver: Callable[[], Receiver]) -> Port:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
         return await self.listeners.open_port(address, port, make_receiver)
+
+    def url(self, domain: str, path: str = "/") -> str:
+        """The address under which people reach a path of a domain over HTTP; "" where no listener serves it."""
+        return url(self.listeners.configured, domain, path)
 
     async def stop(self) -> None:
         """No new connections, what is pending is committed and acknowledged, <system-shutdown/> to all, plugins end in
