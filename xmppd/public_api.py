@@ -61,6 +61,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.privacy": ALL,
     "xmppd.contracts.private": ALL,
     "xmppd.contracts.pubsub": ALL,
+    "xmppd.contracts.registration": ALL,
     "xmppd.contracts.resends": ALL,
     "xmppd.contracts.rooms": ALL,
     "xmppd.contracts.roster": ALL,

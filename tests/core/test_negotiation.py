@@ -51,7 +51,7 @@ async def reach(server: Harness, state: State) -> Client:
     return client
 
 
-@pytest.mark.server(plugins={"register": {"open": True}})
+@pytest.mark.server(plugins={"register": {"mode": "open"}})
 @pytest.mark.parametrize("state", [state for state in State if state is not State.CLOSED])
 @pytest.mark.parametrize("what", SENT)
 async def test_each_state_allows_what_the_table_says(server: Harness, state: State, what: str) -> None:

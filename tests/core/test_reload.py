@@ -71,13 +71,13 @@ async def test_options_of_plugins(site: Site) -> None:
 async def test_plugins_that_made_something_of_their_options(site: Site) -> None:
     romeo = await site.server.login("romeo")
     options = {
-        "register": {"open": True, "per_address": 7},
+        "register": {"mode": "open", "per_address": 7},
         "archive": {"default": "never"},
         "presence": {"request_bytes": 1},
     }
     await site.reload(options)
     plugins = site.server.host.plugins
-    assert (plugins["register"].open, plugins["register"].made.limit) == (True, 7)
+    assert (plugins["register"].open, plugins["register"].strangers.made.limit) == (True, 7)
     assert plugins["presence"].subscriptions.request_bytes == 1
     answer = await romeo.iq("<prefs xmlns='urn:xmpp:mam:2'/>")
     assert answer[0].get("default") == "never"

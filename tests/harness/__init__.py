@@ -175,7 +175,7 @@ class Harness:
         """The answer to an HTTP request; `options`: of the listener (`paths`, `hosts`)."""
         return await ask(self, method, target, body, headers or {}, options)
 
-    async def operation(self, name: str, **arguments: Any) -> str:
+    async def operation(self, name: str, /, **arguments: Any) -> str:
         """What an operation says to the administrator who runs it (`xmppd op`). Raises OperationError."""
         return (await self.server.operations.run(name, arguments, OWNER)).text()
 

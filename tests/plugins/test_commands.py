@@ -143,6 +143,7 @@ async def test_bounds_and_ends(offering: Harness) -> None:
     assert not offering.host.plugins["commands"].runs
 
 
+@pytest.mark.server(plugins={"invitations": {"users": "nobody"}})
 async def test_commands_are_announced_to_who_has_some(server: Harness) -> None:
     """Section 2.1; what the hash of the server's capabilities stands for is the same for everybody."""
     romeo, admin = await server.login("romeo"), await server.login("admin")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from plugins.register import AddressLimit, network, scripts, twins
+from plugins.register.address_limit import AddressLimit, network
+from plugins.register.names import scripts, twins
 from tests.harness import Client, Element, FakeClock, Harness, condition
 from xmppd.errors import ResourceConstraint
 from xmppd.jid import JID
 
 NS = "{jabber:iq:register}"
-OPEN = {"register": {"open": True}}
+OPEN = {"register": {"mode": "open"}}
 GET = "<query xmlns='jabber:iq:register'/>"
 REMOVE = "<query xmlns='jabber:iq:register'><remove/></query>"
 opened = pytest.mark.server(plugins=OPEN)
@@ -37,7 +38,8 @@ async def exists(server: Harness, name: str) -> bool:
 # ---- strangers
 
 
-async def test_closed_by_default(server: Harness) -> None:
+@pytest.mark.server(plugins={"register": {"mode": "closed"}})
+async def test_closed(server: Harness) -> None:
     client, features = await stranger(server)
     assert features.find("{http://jabber.org/features/iq-register}register") is None
     client.send(f"<iq type='set' id='1'>{query('romeo', 'wherefore')}</iq>")
@@ -102,7 +104,7 @@ async def test_names_and_passwords(server: Harness, name: str | None, password: 
     assert await server.server.accounts.list("localhost") == ["juliet@localhost"]
 
 
-@pytest.mark.server(plugins={"register": {"open": True, "ascii_names": False}})
+@pytest.mark.server(plugins={"register": {"mode": "open", "ascii_names": False}})
 async def test_other_scripts_one_at_a_time(server: Harness) -> None:
     await server.register("cope")
     client, _ = await stranger(server)
@@ -142,7 +144,7 @@ async def test_tries_per_address(server: Harness) -> None:
 
 
 @pytest.mark.server(
-    plugins={"register": {"open": True, "reserved": []}},
+    plugins={"register": {"mode": "open", "reserved": []}},
     hosts={"pubsub.localhost": {"type": "pubsub", "admins": ["keeper@localhost"]}},
 )
 @pytest.mark.parametrize("name", ["admin", "Admin", "adm1n", "keeper", "KEEPER"])
@@ -164,7 +166,7 @@ async def test_addresses_with_rights_are_reserved(server: Harness, name: str) ->
     assert condition(await client.iq(query("keeper", "wherefore"), "set")) == "conflict", "removed, it is so still"
 
 
-@pytest.mark.server(plugins={"register": {"open": True}, "disco": {"abuse": ["xmpp:reports@localhost?message"]}})
+@pytest.mark.server(plugins={"register": {"mode": "open"}, "disco": {"abuse": ["xmpp:reports@localhost?message"]}})
 async def test_contact_addresses_are_reserved(server: Harness) -> None:
     """XEP-0157: people are told to write there."""
     client, _ = await stranger(server)

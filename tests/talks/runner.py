@@ -12,9 +12,10 @@ from lxml import etree
 
 from tests.harness import Client, Element, Harness
 
-_CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(?:\s+speaks (\S+))?(\s+available)?$")
+_CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(?:\s+speaks (\S+))?(\s+available|\s+later)?$")
+_STRANGER = re.compile(r"\[(\w+)\]\s+a stranger$")
 _ACT = re.compile(r"(\w+) (sends|receives|receives in any order):$")
-_PLAIN = re.compile(r"(\w+) (receives nothing|disconnects|closes|connects|ignores)$")
+_PLAIN = re.compile(r"(\w+) (receives nothing|disconnects|closes|connects|opens|ignores)$")
 _TIME = re.compile(r"time passes ([\d.]+)$")
 _VARIABLE = re.compile(r"\{(\w+)\}")
 OPEN = "<stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -34,6 +35,7 @@ class Person:
     resource: str
     lang: str
     available: bool
+    later: bool = False
     client: Client | None = None
 
 
@@ -58,7 +60,9 @@ def read(path: Path) -> Talk:
         if line.startswith("server plugins "):
             talk.plugins = json.loads(line.removeprefix("server plugins "))
         elif found := _CLIENT.match(line):
-            talk.people[found[1]] = Person(found[2], found[4], found[5] or "", bool(found[6]))
+            talk.people[found[1]] = Person(found[2], found[4], found[5] or "", *_when(found[6]))
+        elif found := _STRANGER.match(line):
+            talk.people[found[1]] = Person("", "", "", False, later=True)
         elif found := _ACT.match(line) or _PLAIN.match(line):
             assert found[1] in talk.people, f"{path.name}:{number}: who is {found[1]}?"
             talk.steps.append(Step(number, found[1], found[2]))
@@ -67,6 +71,11 @@ def read(path: Path) -> Talk:
         else:
             raise AssertionError(f"{path.name}:{number}: not understood: {line}")
     return talk
+
+
+def _when(word: str | None) -> tuple[bool, bool]:
+    """Available at the beginning; not there yet."""
+    return (word or "").strip() == "available", (word or "").strip() == "later"
 
 
 class Player:
@@ -78,7 +87,8 @@ class Player:
 
     async def play(self) -> None:
         for person in self.talk.people.values():
-            await self.connect(person)
+            if not person.later:
+                await self.connect(person)
         for person in self.talk.people.values():
             if person.client is not None:
                 await person.client.receive_all()
@@ -99,8 +109,15 @@ class Player:
             await self.harness.advance(float(step.text))
             return
         person = self.talk.people[step.who]
+        if step.act == "connects":
+            await self.connect(person)
+            return
+        if step.act == "opens":
+            person.client = self.harness.connect()
+            person.client.open()
+            return
         client = person.client
-        assert client is not None
+        assert client is not None, "not there yet"
         if step.act == "sends":
             client.send(self.filled(step.text))
         elif step.act == "receives":
@@ -117,8 +134,6 @@ class Player:
         elif step.act == "closes":
             client.close()
             await self.harness.quiet()
-        elif step.act == "connects":
-            await self.connect(person)
 
     async def unordered(self, client: Client, wanted: list[Element]) -> None:
         got = [await client.receive() for _ in wanted]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from ..errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptab
 from ..jid import JID
 from ..protocol.sasl import Credentials
 from ..sessions.availability import vanish
-from ..storage.api import OwnerDelete, Storage
+from ..storage.api import OwnerDelete, Storage, Write
 from .removal import NameHeld, Names, Remover
 
 if TYPE_CHECKING:
@@ -78,13 +78,16 @@ class Accounts:
             found.update(jid.bare for jid in host.gather(RESERVED_ADDRESSES, host.jid))
         return found
 
-    async def create(self, jid: JID, password: str, stranger: bool = False) -> None:
-        """`stranger`: who asks has no authority here, and is told nothing but that the name is taken.
+    async def create(
+        self, jid: JID, password: str, stranger: bool = False, writes: Sequence[Write] = (), disabled: bool = False
+    ) -> None:
+        """`stranger`: who asks has no authority here, and is told nothing but that the name is taken. `writes`: what is
+        committed with the account, behind it. `disabled`: nobody signs in to it yet.
 
         Raises AccountExists, BadPassword; NameHeld, if it is no stranger.
         """
         bare = _bare(jid)
-        credentials = await _credentials(password)
+        credentials = replace(await _credentials(password), disabled=disabled)
         async with self._one:
             if await self.exists(jid):
                 raise AccountExists(TAKEN if stranger else "there is such an account already")
@@ -98,7 +101,7 @@ class Accounts:
                 raise
             # Whatever an address of that name left behind is not the new owner's.
             record = StoredAccount(credentials, self.clock.now(), token_hex(8))
-            await self.storage.commit([OwnerDelete(bare), self._stored.put(bare, "", record)])
+            await self.storage.commit([OwnerDelete(bare), self._stored.put(bare, "", record), *writes])
         host = self.hosts.get(jid.domain)
         if host is not None:
             host.forget(bare)

@@ -134,6 +134,7 @@ class _Reply(msgspec.Struct, frozen=True):
 
     result: Any = None
     text: str = ""
+    terminal: str = ""
     error: Failure | None = None
 
 
@@ -169,7 +170,7 @@ class ControlClient:
             raise OperationError("what listens on the control socket is not this server") from None
         if answer.error is not None:
             raise OperationError(answer.error.text, answer.error.code)
-        return Answer(answer.result, answer.text)
+        return Answer(answer.result, answer.text, answer.terminal)
 
     def close(self) -> None:
         self._writer.close()

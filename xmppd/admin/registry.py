@@ -42,10 +42,12 @@ class _Entry:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How an operation ended, in a form that can be sent: for programs and for people."""
+    """How an operation ended, in a form that can be sent: for programs and for people. `terminal`: instead of the text
+    on a terminal, if it is not empty."""
 
     result: Any
     text: str
+    terminal: str = ""
 
 
 class Operations:
@@ -110,7 +112,7 @@ class Operations:
     async def answer(self, name: str, given: Mapping[str, Any], host: str = "") -> Answer:
         """For who runs the server; JSON can hold it. Raises OperationError."""
         result = await self.run(name, given, host=host)
-        return Answer(msgspec.to_builtins(result, enc_hook=str), result.text())
+        return Answer(msgspec.to_builtins(result, enc_hook=str), result.text(), result.terminal())
 
     def _place(self, entry: _Entry, arguments: Mapping[str, Any], host: str) -> str:
         """The domain that it is about, which all arguments must agree with. Raises OperationError."""

@@ -189,7 +189,8 @@ def _parameter(where: str, parameter: inspect.Parameter, hint: Any) -> tuple[Par
     if not required and kind is not Kind.FLAG and not many:
         default = str(parameter.default.value if chosen is not None else parameter.default)
     words = tuple(str(each.value) for each in chosen) if chosen is not None else ()
-    return Parameter(parameter.name, argument.doc, kind, many, required, default, words, argument.short), chosen
+    short, positional = argument.short, argument.positional
+    return Parameter(parameter.name, argument.doc, kind, many, required, default, words, short, positional), chosen
 
 
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import typer
 
 from .common import STATUSES
 from .doctor import doctor
-from .operations import GROUPS, RAW, add_commands, op
+from .operations import GROUPS, RAW, add_commands, invite, op
 from .run import check, run
 from .user import import_
 
@@ -42,6 +42,7 @@ app.command()(run)
 app.command()(check)
 app.command()(doctor)
 app.command(context_settings=RAW)(op)
+app.command(context_settings={**RAW, "help_option_names": []})(invite)
 groups = {name: typer.Typer(help=text, no_args_is_help=True) for name, text in GROUPS.items()}
 add_commands(app, groups)
 groups["user"].command("import")(import_)

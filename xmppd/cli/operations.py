@@ -87,6 +87,9 @@ def _typed(parameter: Parameter) -> inspect.Parameter:
         default = None
     elif parameter.required:
         hint = Annotated[kind, typer.Argument(help=text, metavar=METAVARS.get(parameter.kind, parameter.name.upper()))]
+    elif parameter.positional:
+        metavar = METAVARS.get(parameter.kind, parameter.name.upper())
+        hint, default = Annotated[str | None, typer.Argument(help=text, metavar=f"[{metavar}]")], None
     elif parameter.kind is Kind.FLAG:
         hint, default = Annotated[bool, typer.Option(*names, help=text)], False
     else:
@@ -126,7 +129,8 @@ def _run(
 def _tell(answer: Answer, json: bool) -> None:
     """Each page of a list as it comes."""
     if answer.text and not json:
-        print(printable(answer.text.removesuffix("\n")))
+        shown = answer.terminal if answer.terminal and sys.stdout.isatty() else answer.text
+        print(printable(shown.removesuffix("\n")))
 
 
 def asked() -> str:
@@ -164,6 +168,15 @@ def op(context: typer.Context, config: ConfigOption = None) -> None:
     app.command()(command(found[name]))
     more = ["--config", str(named or config)] if named or config else []
     app(args=[*more, *rest], prog_name=f"xmppd op {name}")
+
+
+def invite(context: typer.Context, config: ConfigOption = None) -> None:
+    """Invite somebody: a link, with its QR code, that lets people register: xmppd invite [DOMAIN] [OPTIONS].
+
+    `xmppd invite --help` says more while the server runs. The same as `xmppd op invite`.
+    """
+    context.args = ["invite", *context.args]
+    op(context, config)
 
 
 def _without_config(words: list[str]) -> tuple[list[str], Path | None]:

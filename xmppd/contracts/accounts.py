@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from ..hooks import Collect, Notify
 from ..jid import JID
 from ..protocol.sasl import Credentials
-from ..service import Service
-from ..stanza import Stanza
 
 ACCOUNT_MAP: Final = "account"
 """The cached map that makes an account exist: its key "" holds a StoredAccount."""
@@ -50,17 +47,3 @@ bans) stays: it is theirs."""
 
 ACCOUNT_DELETED = Notify[JID]("account-deleted")
 """The end of it: the store has deleted all that the account owned. For what is kept in memory only."""
-
-
-class Registration(Protocol):
-    """In-band registration (XEP-0077) on a stream that is not signed in."""
-
-    open: bool
-    """Whether strangers may register."""
-
-    def before_sign_in(self, stanza: Stanza, peer: str) -> Awaitable[Stanza]:
-        """Answer a jabber:iq:register IQ of a stranger at address `peer`. Raises StanzaError."""
-        ...
-
-
-REGISTRATION = Service[Registration]("registration")

@@ -115,10 +115,12 @@ class Text(str):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What an argument is, in a sentence, and its short option on the command line (`-p`)."""
+    """What an argument is, in a sentence, and its short option on the command line (`-p`). `positional`: on the command
+    line it is given without its name even if it can be left out."""
 
     doc: str
     short: str = ""
+    positional: bool = False
 
 
 # ---- results
@@ -130,6 +132,10 @@ class Result(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people. Override it where a list of the fields says too little."""
         return "\n".join(f"{name}: {_shown(getattr(self, name))}" for name in self.__struct_fields__)
+
+    def terminal(self) -> str:
+        """The same where a terminal can show more than a file or a form (a picture made of blocks); "": no more."""
+        return ""
 
 
 class Note(Result, frozen=True):
@@ -256,6 +262,7 @@ class Parameter(msgspec.Struct, frozen=True):
     default: str = ""
     choices: tuple[str, ...] = ()
     short: str = ""
+    positional: bool = False
 
 
 class Description(msgspec.Struct, frozen=True):

@@ -90,6 +90,9 @@ class Authentication(Protocol):
 class NegotiatingStream(Protocol):
     """A client's stream that is not bound yet, as handlers of nonzas get it."""
 
+    registration: Any
+    """What the provider of REGISTRATION (contracts.registration) remembers of a stranger until it signs in."""
+
     @property
     def account(self) -> Any:
         """The account that has signed in, None before."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from ..jid import JID
+from ..storage.api import Write
 from .internal import StreamInternals
 
 
@@ -22,8 +23,11 @@ class Accounts(Protocol):
     """Accounts are made, changed and deleted here."""
 
     def exists(self, jid: JID) -> Awaitable[bool]: ...
-    def create(self, jid: JID, password: str, stranger: bool = False) -> Awaitable[None]:
-        """Make an account. `stranger`: it registers itself. Raises StanzaError."""
+    def create(
+        self, jid: JID, password: str, stranger: bool = False, writes: Sequence[Write] = (), disabled: bool = False
+    ) -> Awaitable[None]:
+        """Make an account. `stranger`: it registers itself. `writes`: committed with it, behind it. `disabled`: nobody
+        signs in to it yet. Raises StanzaError, StorageUnavailable."""
         ...
 
     def set_password(self, jid: JID, password: str, keep: Any = None) -> Awaitable[None]:

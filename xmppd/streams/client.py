@@ -4,7 +4,7 @@ into the router."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..contracts.core import Host
 from ..contracts.sessions import STREAM_LOST
@@ -43,6 +43,7 @@ class ClientStream(XmlStream):
         "account",
         "channel_binding",
         "host",
+        "registration",
         "rules",
         "server",
         "session",
@@ -65,6 +66,8 @@ class ClientStream(XmlStream):
         self.unsent_charged = 0
         """Bytes that wait in the connection and count for the session."""
         self._authentication: SaslDriver | None = None
+        self.registration: Any = None
+        """See `NegotiatingStream.registration`."""
 
     def _move(self, event: Event) -> None:
         """The only place where a state is left."""
@@ -274,7 +277,7 @@ class ClientStream(XmlStream):
         """An exchange has succeeded."""
         self._move(Event.SIGNED_IN)
         self.account = account
-        self._authentication = None
+        self._authentication = self.registration = None
         self.parser.limits = self.server.limits.after_sign_in
 
     # ---- stanzas

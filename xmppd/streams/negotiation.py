@@ -76,7 +76,7 @@ TABLE: Final[Mapping[State, Rules]] = {
         next={Event.SIGNED_IN: State.SIGNED_IN, Event.ENDED: State.CLOSED},
         offers=(Step.AUTHENTICATE,),
         elements={SASL_NS: Step.AUTHENTICATE},
-        requests={"jabber:iq:register|query": Step.REGISTER},
+        requests={"jabber:iq:register|query": Step.REGISTER, "urn:xmpp:pars:0|preauth": Step.REGISTER},
         plugins="stranger",
     ),
     State.SIGNED_IN: Rules(

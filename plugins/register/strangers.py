@@ -1,0 +1,189 @@
+"""Accounts that strangers make: by registration before sign-in (XEP-0077 section 3.1), with an invitation that they
+show there (XEP-0445), or on a page that the invitation leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from xmppd.contracts.accounts import TAKEN
+from xmppd.contracts.authentication import NegotiatingStream
+from xmppd.contracts.registration import INVALID, INVITATIONS, PREAUTH_NS, Admission, Invitations
+from xmppd.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    ItemNotFound,
+    JidMalformed,
+    MalformedJid,
+    NotAcceptable,
+    ServiceUnavailable,
+    StanzaError,
+    UnexpectedRequest,
+)
+from xmppd.plugin import JID, E, Element, Host, Stanza
+from xmppd.storage.api import Write
+from xmppd.xml import find, text_of
+
+from .address_limit import AddressLimit
+from .names import twins, well_formed
+from .options import CLOSED, INVITATION, Config
+
+NS: Final = "jabber:iq:register"
+FEATURE_NS: Final = "http://jabber.org/features/iq-register"
+TOKEN_FEATURES: Final = ("urn:xmpp:ibr-token:0", "urn:xmpp:invite")
+"""Streams where an invitation can be shown announce both: the second one is that of XEP-0401 before version 0.5, and
+Conversations and Siskin look for nothing else."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is remembered of a stream of a stranger (`NegotiatingStream.registration`)."""
+
+    admission: Admission | None = None
+
+
+class Strangers:
+    """Answers them. `config` is replaced when the configuration is read again."""
+
+    def __init__(self, host: Host, config: Config) -> None:
+        self.host = host
+        self.config = config
+        clock, interval = host.clock, float(config.interval)
+        self.made = AddressLimit(clock, config.per_address, interval)
+        self.tried = AddressLimit(clock, config.attempts, interval)
+
+    def reconfigured(self, config: Config) -> None:
+        self.config = config
+        for rate, limit in ((self.made, config.per_address), (self.tried, config.attempts)):
+            rate.limit, rate.interval = limit, float(config.interval)
+
+    @property
+    def invitations(self) -> Invitations | None:
+        """None: nobody can be invited."""
+        return self.host.find(INVITATIONS) if self.config.mode != CLOSED else None
+
+    @property
+    def open(self) -> bool:
+        mode = self.config.mode
+        return mode != CLOSED and (mode != INVITATION or self.invitations is not None)
+
+    # ---- in-band
+
+    async def answer(self, stanza: Stanza, stream: NegotiatingStream) -> Stanza:
+        """See contracts.registration. The core calls it on a safe stream only, and only if `open`."""
+        if stanza.fault:
+            raise JidMalformed()
+        if stanza.to is not None and stanza.to != self.host.jid:
+            raise ServiceUnavailable()
+        payload = stanza.payload
+        if payload is None or not stanza.id or stanza.type not in ("get", "set"):
+            raise BadRequest()
+        visit = stream.registration
+        if not isinstance(visit, Visit):
+            visit = stream.registration = Visit()
+        if payload.tag == f"{{{PREAUTH_NS}}}preauth":
+            if stanza.type != "set":
+                raise BadRequest()
+            visit.admission = await self._admit(str(payload.get("token", "")), stream.peer)
+            return stanza.result()
+        if self.config.mode == INVITATION and visit.admission is None:
+            raise Forbidden("registration needs an invitation")
+        if stanza.type == "get":
+            return stanza.result(self._form(visit))
+        if find(payload, NS, "remove") is not None:
+            raise UnexpectedRequest("sign in first")
+        name, password = text_of(find(payload, NS, "username")), text_of(find(payload, NS, "password"))
+        admission, visit.admission = visit.admission, None  # what comes while this is under way comes without it
+        try:
+            await self.register(name, password, stream.peer, admission)
+        except BaseException:
+            visit.admission = admission
+            raise
+        return stanza.result()
+
+    async def _admit(self, token: str, peer: str) -> Admission:
+        """XEP-0445 section 4. Raises ItemNotFound, the same for all tokens that do not work; ResourceConstraint."""
+        invitations = self.invitations
+        self.tried.check(peer)
+        try:
+            if invitations is None:
+                raise ItemNotFound(INVALID)
+            return await invitations.admit(token)
+        except ItemNotFound:
+            self.tried.count(peer)
+            raise
+
+    def _form(self, visit: Visit) -> Element:
+        name = visit.admission.username if visit.admission is not None else ""
+        fields = (E("username", NS, {}, name or None), E("password", NS))
+        return E("query", NS, {}, E("instructions", NS, {}, self.config.instructions), *fields)
+
+    # ---- an account
+
+    async def register(self, name: str, password: str, peer: str, admission: Admission | None = None) -> JID:
+        """Make an account. Raises StanzaError, StorageUnavailable."""
+        if admission is None:
+            self.tried.count(peer)
+            jid = await self._wanted(name, password, None)
+            self.made.check(peer)
+            await self._create(jid, password, ())
+            self.made.count(peer)
+            return jid
+        self.tried.check(peer)  # a whole class may come from one address
+        invitations = self.invitations
+        try:
+            if invitations is None:
+                raise ItemNotFound(INVALID)
+            jid = await self._wanted(name, password, admission)
+            await invitations.redeem(admission, jid, partial(self._create, jid, password))
+        except StanzaError:
+            self.tried.count(peer)
+            raise
+        return jid
+
+    async def _create(self, jid: JID, password: str, writes: Sequence[Write]) -> None:
+        await self.host.server.accounts.create(jid, password, stranger=True, writes=writes)
+
+    async def _wanted(self, name: str, password: str, admission: Admission | None) -> JID:
+        """Raises NotAcceptable, Conflict, StorageUnavailable."""
+        if not name or not password:
+            raise NotAcceptable("a name and a password are required")
+        try:
+            jid = JID.of(name, self.host.domain)
+        except MalformedJid:
+            raise NotAcceptable("not a name") from None
+        self.check_password(jid, password)
+        chosen = admission.username if admission is not None else ""
+        if chosen and jid.local != chosen:
+            raise NotAcceptable(f"the invitation is for the name {chosen}")
+        if not chosen:  # else who invites has looked at it
+            await self._check_name(jid)
+        invitations = self.invitations
+        if invitations is not None and await invitations.holds(jid, admission):
+            raise Conflict(TAKEN)
+        return jid
+
+    async def _check_name(self, jid: JID) -> None:
+        accounts = self.host.server.accounts
+        if self._refused(jid.local) and not await accounts.exists(jid):
+            raise NotAcceptable("this name cannot be taken")
+        reserved = accounts.reserved()
+        for twin in twins(jid.local):
+            other = JID.of(twin, self.host.domain)
+            if twin in self.config.reserved or other.bare in reserved or await accounts.exists(other):
+                raise Conflict(TAKEN)
+
+    def _refused(self, name: str) -> bool:
+        if len(name) < self.config.name_length or name in self.config.reserved:
+            return True
+        return not well_formed(name, self.config.ascii_names)
+
+    def check_password(self, jid: JID, password: str) -> None:
+        """Raises NotAcceptable."""
+        if len(password) < self.config.password_length:
+            raise NotAcceptable(f"a password has at least {self.config.password_length} characters")
+        if password.casefold() == jid.local:
+            raise NotAcceptable("the name is no password")

@@ -1,0 +1,351 @@
+"""XEP-0401, XEP-0445: invitations, and registration by them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from lxml import etree
+
+from tests.harness import Client, Element, Harness, condition
+from xmppd.contracts.admin import OWNER, OperationError
+from xmppd.jid import JID
+
+GET = "<query xmlns='jabber:iq:register'/>"
+TOKEN_FEATURE = "{urn:xmpp:ibr-token:0}register"
+NODE = "urn:xmpp:invite"
+
+
+def query(name: str, password: str = "wherefore") -> str:
+    return f"<query xmlns='jabber:iq:register'><username>{name}</username><password>{password}</password></query>"
+
+
+def preauth(token: str) -> str:
+    return f"<preauth xmlns='urn:xmpp:pars:0' token='{token}'/>"
+
+
+async def stranger(server: Harness, peer: str = "127.0.0.1") -> tuple[Client, Element]:
+    client = server.connect()
+    client.link.peer = peer
+    client.open()
+    return client, await client.receive()
+
+
+async def shown(server: Harness, token: str, peer: str = "127.0.0.1") -> Client:
+    """A stream that has shown a token."""
+    client, _ = await stranger(server, peer)
+    assert condition(await client.iq(preauth(token), "set", "localhost")) == ""
+    return client
+
+
+async def invited(server: Harness, **arguments: object) -> str:
+    """The token of a new invitation."""
+    text = await server.operation("invite", **arguments)
+    found = re.search(r"preauth=([a-z2-7]{32})", text)
+    assert found, text
+    return found[1]
+
+
+async def exists(server: Harness, name: str) -> bool:
+    return await server.server.accounts.exists(JID.of(name, "localhost"))
+
+
+async def listed(server: Harness) -> list[dict[str, object]]:
+    answer = await server.server.operations.answer("invite.list", {})
+    return json.loads(json.dumps(answer.result))["invitations"]
+
+
+# ---- registration
+
+
+async def test_an_invitation_makes_an_account(server: Harness) -> None:
+    token = await invited(server)
+    client, features = await stranger(server)
+    assert features.find(TOKEN_FEATURE) is not None
+    assert features.find("{urn:xmpp:invite}register") is not None
+    assert features.find("{http://jabber.org/features/iq-register}register") is not None
+    assert condition(await client.iq(GET)) == "forbidden"
+    assert condition(await client.iq(query("romeo"), "set")) == "forbidden"
+    assert condition(await client.iq(preauth(token), "set", "localhost")) == ""
+    assert (await client.iq(GET))[0].findtext("{jabber:iq:register}username") == ""
+    assert condition(await client.iq(query("Romeo"), "set")) == ""
+    assert condition(await client.iq(query("juliet"), "set")) == "forbidden", "one account for one showing"
+    await client.authenticate("romeo", "wherefore")
+    await client.bind()
+    assert client.jid.startswith("romeo@localhost/")
+    again, _ = await stranger(server)
+    assert condition(await again.iq(preauth(token), "set")) == "item-not-found"
+
+
+async def test_a_name_is_given(server: Harness) -> None:
+    """And kept for who has the invitation, as long as it is good."""
+    token = await invited(server, name="Juliet", days=2)
+    other = await shown(server, await invited(server))
+    assert condition(await other.iq(query("juliet"), "set")) == "conflict"
+    with pytest.raises(OperationError, match="already"):
+        await invited(server, name="juliet")
+    client = await shown(server, token)
+    assert (await client.iq(GET))[0].findtext("{jabber:iq:register}username") == "juliet"
+    assert condition(await client.iq(query("rosaline"), "set")) == "not-acceptable"
+    assert condition(await client.iq(query("juliet"), "set")) == ""
+    assert await listed(server) != [] and await exists(server, "juliet") and not await exists(server, "rosaline")
+    with pytest.raises(OperationError, match="already"):
+        await invited(server, name="juliet")
+
+
+async def test_a_kept_name_is_free_again(server: Harness) -> None:
+    token = await invited(server, name="juliet", days=1)
+    await server.advance(86_395)
+    waiting = await shown(server, token)
+    await server.advance(10)
+    other = await shown(server, await invited(server))
+    assert condition(await other.iq(query("juliet"), "set")) == ""
+    assert condition(await waiting.iq(query("juliet"), "set")) == "conflict"
+
+
+async def test_time_counts_when_it_is_shown(server: Harness) -> None:
+    """XEP-0445 section 4."""
+    token = await invited(server, days=1)
+    await server.advance(86_390)
+    client = await shown(server, token)
+    await server.advance(20)
+    assert condition(await client.iq(query("romeo"), "set")) == ""
+
+
+async def test_several_uses(server: Harness) -> None:
+    token = await invited(server, uses=3)
+    for number in range(3):
+        client = await shown(server, token)
+        assert condition(await client.iq(query(f"user-{number}x"), "set")) == ""
+    client, _ = await stranger(server)
+    assert condition(await client.iq(preauth(token), "set")) == "item-not-found"
+    assert await listed(server) == []
+
+
+async def test_what_fails_uses_nothing_up(server: Harness) -> None:
+    token = await invited(server)
+    client = await shown(server, token)
+    assert condition(await client.iq(query("romeo", "short"), "set")) == "not-acceptable"
+    server.storage.available = False
+    assert condition(await client.iq(query("romeo"), "set")) == "resource-constraint"
+    server.storage.available = True
+    await server.register("taken")
+    assert condition(await client.iq(query("taken"), "set")) == "conflict"
+    assert condition(await client.iq(query("romeo"), "set")) == ""
+
+
+async def test_two_at_the_same_moment(server: Harness) -> None:
+    token = await invited(server)
+    one, other = await shown(server, token), await shown(server, token)
+    server.backend.hold()
+    one.send(f"<iq type='set' id='1'>{query('romeo')}</iq>")
+    other.send(f"<iq type='set' id='1'>{query('juliet')}</iq>")
+    await server.until(lambda: False)
+    server.backend.release()
+    found = [condition(each) for each in [*await one.receive_all(), *await other.receive_all()]]
+    assert sorted(found) == ["", "item-not-found"]
+    assert [await exists(server, "romeo"), await exists(server, "juliet")].count(True) == 1
+
+
+async def test_one_stream_that_sends_twice_at_once(server: Harness) -> None:
+    client = await shown(server, await invited(server, uses=5))
+    client.send(f"<iq type='set' id='1'>{query('romeo')}</iq><iq type='set' id='2'>{query('juliet')}</iq>")
+    assert [condition(each) for each in await client.receive_all()] == ["", "forbidden"]
+    assert (await listed(server))[0]["uses"] == 4
+
+
+async def test_failures_are_all_the_same(server: Harness) -> None:
+    """Unknown, used, revoked, expired, for something else, garbage: nobody learns which."""
+    expired, used, revoked = await invited(server, days=1), await invited(server), await invited(server)
+    await (await shown(server, used)).iq(query("romeo"), "set")
+    await server.operation("invite.revoke", id=revoked)
+    await server.advance(86_401)
+    juliet = await server.login("juliet")
+    contact_only = (await invite_by(juliet))["uri"].partition("preauth=")[2]
+    bad = [expired, used, revoked, contact_only, "", "x", "a" * 32, "é" * 32, "a" * 5000, "../../etc/passwd"]
+    answers = set()
+    for number, token in enumerate(bad):
+        client, _ = await stranger(server, f"192.0.2.{number}")
+        answer = await client.iq(preauth(token), "set", id="1")
+        assert condition(answer) == "item-not-found"
+        answers.add(etree.tostring(answer))
+    assert len(answers) == 1
+
+
+async def test_guessing_is_limited(server: Harness) -> None:
+    good = await invited(server)
+    answers = []
+    for number in range(22):
+        client, _ = await stranger(server, f"2001:db8::{number:x}")
+        answers.append(condition(await client.iq(preauth("a" * 32), "set")))
+    assert answers == ["item-not-found"] * 20 + ["resource-constraint"] * 2
+    client, _ = await stranger(server, "2001:db8::ffff")
+    assert condition(await client.iq(preauth(good), "set")) == "resource-constraint", "a hit would tell"
+    assert condition(await (await shown(server, good, "192.0.2.1")).iq(query("romeo"), "set")) == ""
+
+
+async def test_a_class_from_one_address(server: Harness) -> None:
+    token = await invited(server, uses=30)
+    for number in range(30):
+        client = await shown(server, token)
+        assert condition(await client.iq(query(f"pupil-{number}x"), "set")) == ""
+
+
+async def test_a_stream_that_does_nothing_more_ends(server: Harness) -> None:
+    token = await invited(server)
+    client = await shown(server, token)
+    await server.advance(600)
+    assert client.closed
+    assert condition(await (await shown(server, token)).iq(query("romeo"), "set")) == "", "it was not used"
+
+
+async def test_elsewhere_or_in_another_shape(server: Harness) -> None:
+    token = await invited(server)
+    client, _ = await stranger(server)
+    assert condition(await client.iq(preauth(token), "set", to="elsewhere")) == "service-unavailable"
+    assert condition(await client.iq(preauth(token), "get")) == "bad-request"
+    romeo = await server.login("romeo")
+    assert condition(await romeo.iq(preauth(token), "set", "localhost")) == "service-unavailable"
+
+
+@pytest.mark.server(plugins={"register": {"mode": "closed"}})
+async def test_closed(server: Harness) -> None:
+    with pytest.raises(OperationError, match="closed"):
+        await invited(server)
+    client, features = await stranger(server)
+    assert features.find(TOKEN_FEATURE) is None
+    client.send(f"<iq type='set' id='1'>{preauth('a' * 32)}</iq>")
+    assert await client.stream_error() == "not-authorized"
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open"}})
+async def test_open_also_takes_invitations(server: Harness) -> None:
+    token = await invited(server, name="juliet")
+    client, features = await stranger(server)
+    assert features.find(TOKEN_FEATURE) is not None
+    assert condition(await client.iq(query("juliet"), "set")) == "conflict"
+    assert condition(await client.iq(preauth("wrong"), "set")) == "item-not-found"
+    assert condition(await client.iq(query("romeo"), "set")) == "", "the client may go on without"
+    assert condition(await (await shown(server, token)).iq(query("juliet"), "set")) == ""
+
+
+async def test_the_token_is_not_in_the_store(server: Harness) -> None:
+    token = await invited(server, name="juliet", uses=1)
+    assert token not in repr(server.backend.__dict__)
+
+
+# ---- operations
+
+
+async def test_list_and_revoke(server: Harness) -> None:
+    await server.register("romeo")
+    first = await invited(server, days=2, uses=4, contact="romeo@localhost")
+    await invited(server, days=1, name="juliet")
+    one, other = await listed(server)
+    assert (one["username"], one["contact"], one["uses"]) == ("juliet", "", 1)
+    assert (other["username"], other["contact"], other["uses"]) == ("", "romeo@localhost", 4)
+    await server.operation("invite.revoke", id=str(one["id"]))
+    await invited(server, name="juliet")
+    await server.operation("invite.revoke", id=first)
+    assert len(await listed(server)) == 1
+    with pytest.raises(OperationError, match="no such"):
+        await server.operation("invite.revoke", id=first)
+    with pytest.raises(OperationError, match="no such"):
+        await server.operation("invite.revoke", id="")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"days": -1},
+        {"days": 4000},
+        {"uses": 0},
+        {"uses": 1_000_000},
+        {"uses": 2, "name": "juliet"},
+        {"name": "ju liet"},
+        {"contact": "nobody@localhost"},
+        {"contact": "localhost"},
+        {"contact": "x@elsewhere"},
+        {"domain": "elsewhere"},
+    ],
+)
+async def test_what_cannot_be_made(server: Harness, arguments: dict[str, object]) -> None:
+    with pytest.raises(OperationError):
+        await server.operation("invite", **arguments)
+    assert await listed(server) == []
+
+
+@pytest.mark.server(plugins={"invitations": {"in_all": 3}})
+async def test_the_bound(server: Harness) -> None:
+    for _ in range(3):
+        await invited(server, days=1)
+    with pytest.raises(OperationError, match="too many"):
+        await invited(server)
+    await server.advance(86_401)
+    await invited(server)
+    await server.advance(30_000)
+    assert len(await server.host.plugins["invitations"].book._invitations.read_all("localhost")) == 1
+
+
+async def test_on_a_terminal_it_has_a_code(server: Harness) -> None:
+    answer = await server.server.operations.answer("invite", {})
+    assert "█" in answer.terminal and answer.result["uri"] in answer.terminal and "█" not in answer.text
+    result = await server.server.operations.run("invite", {"domain": "localhost"}, OWNER)
+    assert result.text().startswith("xmpp:localhost?register;preauth=")
+
+
+# ---- XEP-0401
+
+
+async def command(client: Client, node: str, inside: str = "", session: str = "") -> Element:
+    id = f" sessionid='{session}'" if session else ""
+    payload = f"<command xmlns='http://jabber.org/protocol/commands' node='{node}'{id}>{inside}</command>"
+    return await client.iq(payload, "set", "localhost")
+
+
+def fields(answer: Element) -> dict[str, str]:
+    found = answer.iterfind(".//{jabber:x:data}field")
+    return {str(each.get("var")): each.findtext("{jabber:x:data}value") or "" for each in found}
+
+
+async def invite_by(client: Client) -> dict[str, str]:
+    answer = await command(client, f"{NODE}#invite")
+    assert condition(answer) == "", etree.tostring(answer)
+    return fields(answer)
+
+
+async def test_people_invite_contacts(server: Harness) -> None:
+    juliet = await server.login("juliet")
+    found = await invite_by(juliet)
+    assert re.fullmatch(r"xmpp:juliet@localhost\?roster;preauth=[a-z2-7]{32}", found["uri"])
+    assert found["FORM_TYPE"] == f"{NODE}#invitation" and found["expire"].endswith("Z")
+    assert condition(await command(juliet, f"{NODE}#create-account")) == "forbidden"
+
+
+@pytest.mark.server(plugins={"invitations": {"users": "accounts", "per_account": 2}})
+async def test_people_invite_new_people(server: Harness) -> None:
+    juliet = await server.login("juliet")
+    assert (await invite_by(juliet))["uri"].endswith(";ibr=y")
+    await invite_by(juliet)
+    assert condition(await command(juliet, f"{NODE}#invite")) == "resource-constraint"
+
+
+@pytest.mark.server(plugins={"invitations": {"users": "nobody"}})
+async def test_people_may_not(server: Harness) -> None:
+    assert condition(await command(await server.login("juliet"), f"{NODE}#invite")) == "forbidden"
+    assert (await invite_by(await server.login("admin")))["uri"].endswith(";ibr=y")
+
+
+async def test_an_administrator_makes_an_account(server: Harness) -> None:
+    admin = await server.login("admin")
+    answer = await command(admin, f"{NODE}#create-account")
+    assert set(fields(answer)) == {"FORM_TYPE", "username", "roster-subscription"}
+    session = str(answer[0].get("sessionid"))
+    form = "<x xmlns='jabber:x:data' type='submit'><field var='username'><value>{}</value></field></x>"
+    assert condition(await command(admin, f"{NODE}#create-account", form.format("@@"), session)) == "bad-request"
+    answer = await command(admin, f"{NODE}#create-account", form.format("juliet"), session)
+    uri = fields(answer)["uri"]
+    assert uri.startswith("xmpp:juliet@localhost?register;preauth=")
+    client = await shown(server, uri.partition("preauth=")[2])
+    assert condition(await client.iq(query("juliet"), "set")) == ""
