@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.admin import Argument, Domain, Note, Result, operation
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
-from xmppd.contracts.registration import INVITATIONS, REGISTRATION, Admission, Create
+from xmppd.contracts.registration import INVITATIONS, PREAUTH_NS, REGISTRATION, Admission, Create
+from xmppd.contracts.rooms import ROOMS
+from xmppd.contracts.sessions import APPROVALS, SubscriptionRequest
 from xmppd.errors import (
     BadRequest,
     Conflict,
@@ -22,10 +24,13 @@ from xmppd.errors import (
     StorageUnavailable,
 )
 from xmppd.plugin import JID, Plugin, Xep, on
+from xmppd.stanza import tag
 from xmppd.xep.forms import Field, form
+from xmppd.xml import find
 
-from .book import SHOWN, Invitation, InvitationBook
+from .book import SHOWN, Invitation, InvitationBook, Newcomer
 from .links import qr_text, uri
+from .newcomers import Welcomer
 from .options import ACCOUNTS, NOBODY, Config
 
 __all__ = ["Config", "Invitations"]
@@ -35,7 +40,10 @@ NODE: Final = "urn:xmpp:invite"
 INVITE: Final = f"{NODE}#invite"
 CREATE_ACCOUNT: Final = f"{NODE}#create-account"
 FORM_TYPE: Final = f"{NODE}#invitation"
+PREAUTH_TAG: Final = tag(PREAUTH_NS, "preauth")
 SWEEP: Final = 21_600.0
+WELCOME: Final = 300.0
+"""Seconds until it is tried again what the store did not let happen."""
 MOST_USES: Final = 10_000
 DAY: Final = 86_400.0
 
@@ -84,14 +92,20 @@ class OpenInvitations(Result, frozen=True):
 class Invitations(Plugin[Config]):
     """Implements `contracts.registration.Invitations` by its book."""
 
-    xeps = (Xep(401, "0.6.0"),)
+    xeps = (
+        Xep(379, "0.3.3", "the server makes the tokens, and approves in the name of who has invited"),
+        Xep(401, "0.6.0"),
+    )
     provides = (INVITATIONS,)
 
     def setup(self) -> None:
         self.book = InvitationBook(self.host)
+        self.welcomer = Welcomer(self.host, self.book)
 
     async def start(self) -> None:
         self.every(SWEEP, self._sweep, "expired")
+        self.every(WELCOME, self.welcomer.welcome_all, "newcomers")
+        self.spawn(self.welcomer.welcome_all(), "newcomers")
 
     async def _sweep(self) -> None:
         try:
@@ -109,10 +123,26 @@ class Invitations(Plugin[Config]):
         return self.book.admit(token)
 
     async def redeem(self, admission: Admission, jid: JID, create: Create) -> None:
-        await self.book.redeem(admission, jid, create)
+        newcomer = await self.book.redeem(admission, jid, create)
+        if newcomer != Newcomer():
+            self.spawn(self.welcomer.welcome(jid.bare, newcomer), "welcome")
 
     def holds(self, jid: JID, admission: Admission | None) -> Awaitable[bool]:
         return self.book.holds(jid, admission)
+
+    # ---- XEP-0379: contacts
+
+    @on(APPROVALS)
+    async def approve(self, request: SubscriptionRequest) -> Iterable[bool]:
+        """Section 3.5. What is wrong with a token makes an ordinary request of it (section 4.1)."""
+        if PREAUTH_TAG not in request.stanza.tags:
+            return ()
+        preauth = find(request.stanza.xml, PREAUTH_NS, "preauth")
+        token = str(preauth.get("token", "")) if preauth is not None else ""
+        try:
+            return (await self.book.use_for_contact(token, request.account.bare),)
+        except StorageUnavailable:
+            return ()
 
     # ---- making one
 
@@ -143,15 +173,17 @@ class Invitations(Plugin[Config]):
         uses: Annotated[int, Argument("How many accounts can be made with it.")] = 1,
         name: Annotated[str, Argument("The name of the new account; otherwise its owner chooses.")] = "",
         contact: Annotated[str, Argument("An account (JID) that becomes a contact of whoever comes.")] = "",
+        group: Annotated[str, Argument("A room (JID) of this server that lets whoever comes in.")] = "",
     ) -> Invited:
         if not 0 <= days <= 3650 or not 1 <= uses <= MOST_USES:
             raise BadRequest(f"days are from 1 to 3650, uses from 1 to {MOST_USES}")
         if name and uses > 1:
             raise BadRequest("an account of that name can be made once only")
         inviter = await self._inviter(contact) if contact else ""
+        room = self._room(group) if group else ""
         now = self.host.clock.now()
         until = now + (days * DAY or float(self.config.lifetime))
-        return await self._invite(Invitation(now, until, uses, inviter, self._local(name)))
+        return await self._invite(Invitation(now, until, uses, inviter, self._local(name), True, room))
 
     async def _inviter(self, text: str) -> str:
         """Raises BadRequest, ItemNotFound, StorageUnavailable."""
@@ -163,6 +195,17 @@ class Invitations(Plugin[Config]):
             raise BadRequest(f"{text}: a contact is an account of {self.host.domain}")
         if not await self.host.server.accounts.exists(jid):
             raise ItemNotFound(f"{text}: there is no such account")
+        return jid.bare
+
+    def _room(self, text: str) -> str:
+        """Raises BadRequest, ItemNotFound."""
+        try:
+            jid = JID.parse(text)
+        except MalformedJid as error:
+            raise BadRequest(f"{text}: {error}") from None
+        rooms = self.host.router.routes.service(jid.domain, ROOMS)
+        if jid.resource or rooms is None or not rooms.exists(jid):
+            raise ItemNotFound(f"{text}: there is no such room")
         return jid.bare
 
     def _local(self, name: str) -> str:

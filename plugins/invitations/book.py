@@ -52,7 +52,7 @@ class KeptName:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """An account that an invitation has made, and that does not know its inviter, or its room, yet."""
+    """What an account that an invitation has made does not know yet: its inviter, its room (bare JIDs, "" for none)."""
 
     inviter: str = ""
     room: str = ""
@@ -161,16 +161,18 @@ class InvitationBook:
         key, invitation = found
         return Admission(key, invitation.username, invitation.inviter)
 
-    async def redeem(self, admission: Admission, jid: JID, create: Create) -> None:
+    async def redeem(self, admission: Admission, jid: JID, create: Create) -> Newcomer:
+        """The same; what the new account is to find."""
         async with self._alone():
             invitation = await self._invitations.read(self.host.domain, admission.key)
             if invitation is None:
                 raise ItemNotFound(INVALID)
             writes = [self._used(admission.key, invitation)]
-            if invitation.inviter or invitation.room:
-                newcomer = Newcomer(invitation.inviter, invitation.room)
+            newcomer = Newcomer(invitation.inviter, invitation.room)
+            if newcomer != Newcomer():
                 writes.append(self.newcomers.put(jid.bare, "", newcomer))
             await create(writes)
+        return newcomer
 
     async def use_for_contact(self, token: str, inviter: str) -> bool:
         """Use an invitation of an account once, for becoming its contact (XEP-0379); whether it was good. Raises

@@ -31,8 +31,9 @@ from .account_removal import remove_accounts
 from .blocking import is_blocklist_loaded, load_blocklist
 from .destruction import destroy_room
 from .discovery import STABLE_ID
+from .memberships import add_member, may_become_member
 from .model import JOIN_TAG, MUC_NS, OCCUPANT_ID_NS, ServiceSettings
-from .options import MEMBERS_ONLY
+from .options import MEMBERS_ONLY, NAME
 from .queries import handle_query
 from .registry import RoomSlot
 from .room import RoomState
@@ -283,6 +284,18 @@ class GroupChat(Plugin[Config]):
         """See contracts.rooms."""
         async with self.rooms.exclusive(room) as slot:
             return slot.room.absent_members(among) if slot.room is not None else []
+
+    def exists(self, room: JID) -> bool:
+        """See contracts.rooms."""
+        return room.local in self.rooms.directory
+
+    async def add_member(self, room: JID, who: JID) -> str | None:
+        """See contracts.rooms."""
+        async with self.rooms.exclusive(room.to_bare()) as slot:
+            if slot.room is None or not may_become_member(slot.room, who):
+                return None
+            await self.service.carry_out(slot, add_member(slot.room, who))
+            return str(NAME.of(slot.room))
 
     @on(DISCO_IDENTITIES)
     def identity(self, ask: DiscoAsk) -> Iterable[Identity]:

@@ -98,6 +98,9 @@ class PresencePlugin(Plugin[Config]):
     def subscription(self, session: Session, stanza: Stanza) -> Awaitable[None]:
         return self.subscriptions.send(session.account, stanza)
 
+    def own_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
+        return self.subscriptions.send(account, stanza)
+
     def arriving_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
         return self.subscriptions.arrive(account, stanza)
 

@@ -9,12 +9,13 @@ not know of the subscription (section 4.3.2).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import Inbound
+from xmppd.contracts.sessions import APPROVALS, SubscriptionRequest
 from xmppd.errors import ItemNotFound, ResourceConstraint
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
@@ -40,8 +41,9 @@ class Side:
         self.news: list[Inbound] = []
         self._writes: list[Write] = []
 
-    def takes(self, stanza: Stanza, request_bytes: int = 0) -> str:
+    def takes(self, stanza: Stanza, request_bytes: int = 0, approved: bool = False) -> str:
         """A stanza of the contact arrives. Returns the type of the answer to be given at once, "" for none.
+        `approved`: it is as if the account had approved it before.
 
         What the chain refuses (a block list) asks for and grants nothing; that a subscription ends is still
         noted, unseen, or the two rosters would disagree for ever.
@@ -50,9 +52,13 @@ class Side:
         if event is None and stanza.type in ("subscribe", "subscribed"):
             return ""
         request = stanza.inside.decode() if len(stanza.inside) <= request_bytes else ""
-        change = arriving(self.after, stanza.type, request)
+        before = leaving(self.after, "subscribed").item if approved else self.after
+        change = arriving(before, stanza.type, request)
+        item = change.item
+        if approved and item is not None:  # for this request, not for those to come
+            item = replace(item, approved=self.after is not None and self.after.approved)
         try:
-            self.becomes(change.item)
+            self.becomes(item)
         except ResourceConstraint:
             return ""  # more requests than are stored: as if it had not come
         if event is not None and change.passes:
@@ -126,12 +132,21 @@ class Subscriptions:
         sender = stanza.sender.to_bare()
         if sender.bare == account.bare:
             return
+        stanza = stanza.stamped(to=account.jid, sender=sender)
+        approved = stanza.type == "subscribe" and await self._is_approved(account, stanza)
         async with self._lock(account):
             if not account.alive:
                 return
             side = Side(account, sender)
-            reply = side.takes(stanza.stamped(to=account.jid, sender=sender), self.request_bytes)
+            reply = side.takes(stanza, self.request_bytes, approved)
             await self._carry_out(side, (Stanza(Kind.PRESENCE, reply, sender, account.jid),) if reply else ())
+        if approved and reply and side.after is not None and not side.after.we_see:
+            with suppress(ResourceConstraint):  # the list is full: one direction has to do
+                await self.send(account, Stanza(Kind.PRESENCE, "subscribe", sender, account.jid))
+
+    async def _is_approved(self, account: Account, stanza: Stanza) -> bool:
+        answers: list[bool] = await self.host.collect(APPROVALS, SubscriptionRequest(account.jid, stanza))
+        return any(answers)
 
     async def remove(self, account: Account, contact: JID) -> None:
         """Section 2.5.2. Raises ItemNotFound, StorageUnavailable."""

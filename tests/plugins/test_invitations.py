@@ -349,3 +349,188 @@ async def test_an_administrator_makes_an_account(server: Harness) -> None:
     assert uri.startswith("xmpp:juliet@localhost?register;preauth=")
     client = await shown(server, uri.partition("preauth=")[2])
     assert condition(await client.iq(query("juliet"), "set")) == ""
+
+
+# ---- contacts (XEP-0379, XEP-0401 section 4.6)
+
+ROSTER = "<query xmlns='jabber:iq:roster'/>"
+
+
+async def contacts(client: Client) -> dict[str, str]:
+    found = (await client.iq(ROSTER))[0]
+    return {str(each.get("jid")): str(each.get("subscription")) for each in found}
+
+
+def pushed(elements: list[Element]) -> dict[str, str]:
+    """The last roster push of each contact."""
+    items = [item for each in elements for item in each.iterfind("{jabber:iq:roster}query/{jabber:iq:roster}item")]
+    return {str(item.get("jid")): str(item.get("subscription")) for item in items}
+
+
+async def subscribe(client: Client, to: str, token: str) -> None:
+    """As section 3.4 says: approved beforehand."""
+    client.send(f"<presence to='{to}' type='subscribed'/>")
+    client.send(f"<presence to='{to}' type='subscribe'>{preauth(token)}</presence>")
+
+
+inviting = pytest.mark.server(plugins={"invitations": {"users": "accounts"}})
+
+
+@inviting
+async def test_who_comes_is_a_contact(server: Harness) -> None:
+    romeo = await server.login("romeo", "orchard", presence=True)
+    await contacts(romeo)
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2].partition(";")[0]
+    client = await shown(server, token)
+    assert condition(await client.iq(query("juliet"), "set")) == ""
+    await client.authenticate("juliet", "wherefore")
+    await client.bind("balcony")
+    seen = await romeo.receive_all()
+    assert pushed(seen) == {"juliet@localhost": "both"}
+    assert not [each for each in seen if each.get("type") == "subscribe"], "nobody is asked"
+    assert await contacts(client) == {"romeo@localhost": "both"}
+    client.send("<presence/>")
+    assert "juliet@localhost/balcony" in [each.get("from") for each in await romeo.receive_all()]
+    assert "romeo@localhost/orchard" in [each.get("from") for each in await client.receive_all()]
+
+
+@inviting
+async def test_who_invites_need_not_be_there(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2].partition(";")[0]
+    romeo.close()
+    await (await shown(server, token)).iq(query("juliet"), "set")
+    await server.quiet()
+    assert await contacts(await server.login("romeo")) == {"juliet@localhost": "both"}
+
+
+@pytest.mark.server(plugins={"invitations": {"users": "accounts"}, "roster": {"contacts": 1}})
+async def test_a_full_list_of_contacts(server: Harness) -> None:
+    """The account is made all the same."""
+    romeo = await server.login("romeo")
+    await romeo.iq("<query xmlns='jabber:iq:roster'><item jid='tybalt@localhost'/></query>", "set")
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2].partition(";")[0]
+    client = await shown(server, token)
+    assert condition(await client.iq(query("juliet"), "set")) == ""
+    await client.authenticate("juliet", "wherefore")
+    await client.bind()
+    await server.advance(400)
+    assert await server.host.plugins["invitations"].book.unfinished() == [], "it is not tried for ever"
+
+
+async def test_a_promise_outlives_a_crash(server: Harness) -> None:
+    """The process died behind the commit of the account."""
+    from plugins.invitations.book import Newcomer
+
+    await server.register("juliet")
+    await server.register("romeo")
+    book = server.host.plugins["invitations"].book
+    await server.storage.commit([book.newcomers.put("juliet@localhost", "", Newcomer("romeo@localhost"))])
+    server.backend.unreachable = True
+    await server.advance(301)
+    server.backend.unreachable = False
+    await server.advance(301)
+    assert await contacts(await server.login("romeo")) == {"juliet@localhost": "both"}
+    assert await book.unfinished() == []
+
+
+async def test_a_contact_by_invitation(server: Harness) -> None:
+    """For who has an account."""
+    romeo = await server.login("romeo", presence=True)
+    juliet = await server.login("juliet", presence=True)
+    await contacts(romeo), await contacts(juliet)
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2]
+    await subscribe(juliet, "romeo@localhost", token)
+    seen = await romeo.receive_all()
+    assert pushed(seen) == {"juliet@localhost": "both"}
+    assert not [each for each in seen if each.get("type") == "subscribe"]
+    assert pushed(await juliet.receive_all()) == {"romeo@localhost": "both"}
+    # It was for one.
+    tybalt = await server.login("tybalt", presence=True)
+    await subscribe(tybalt, "romeo@localhost", token)
+    assert [each.get("type") for each in await romeo.receive_all()] == ["subscribe"]
+
+
+async def test_a_token_is_for_its_inviter_only(server: Harness) -> None:
+    romeo = await server.login("romeo", presence=True)
+    mercutio = await server.login("mercutio", presence=True)
+    juliet = await server.login("juliet")
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2]
+    for wrong in (token, "x", "a" * 32, "é" * 9, "a" * 5000, ""):
+        await subscribe(juliet, "mercutio@localhost", wrong)
+    await server.quiet()
+    assert await contacts(mercutio) == {}
+    await subscribe(juliet, "romeo@localhost", token)
+    await server.quiet()
+    assert await contacts(romeo) == {"juliet@localhost": "both"}, "it was not used up elsewhere"
+
+
+async def test_who_is_blocked_gets_nothing(server: Harness) -> None:
+    romeo = await server.login("romeo", presence=True)
+    juliet = await server.login("juliet", presence=True)
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2]
+    await romeo.iq("<block xmlns='urn:xmpp:blocking'><item jid='juliet@localhost'/></block>", "set")
+    await subscribe(juliet, "romeo@localhost", token)
+    await server.quiet()
+    assert await contacts(romeo) == {}
+
+
+async def test_two_contacts_at_once_by_one_invitation(server: Harness) -> None:
+    romeo = await server.login("romeo", presence=True)
+    two = [await server.login(name, presence=True) for name in ("juliet", "rosaline")]
+    token = (await invite_by(romeo))["uri"].partition("preauth=")[2]
+    server.backend.hold()
+    for each in two:
+        await subscribe(each, "romeo@localhost", token)
+    await server.quiet()
+    server.backend.release()
+    await server.quiet()
+    assert sorted((await contacts(romeo)).values()) == ["both"]
+
+
+@inviting
+async def test_invitations_end_with_their_inviter(server: Harness) -> None:
+    """Nobody becomes a contact of who has the name next."""
+    romeo = await server.login("romeo")
+    await invite_by(romeo)
+    await romeo.iq("<query xmlns='jabber:iq:register'><remove/></query>", "set")
+    await server.quiet()
+    assert await listed(server) == []
+
+
+# ---- rooms
+
+
+async def owned_room(server: Harness, owner: Client) -> None:
+    """For members only."""
+    room = "hall@conference.localhost"
+    owner.send(f"<presence to='{room}/o'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    await owner.receive_all()
+    values = {"FORM_TYPE": "http://jabber.org/protocol/muc#roomconfig", "muc#roomconfig_membersonly": "1"}
+    values |= {"muc#roomconfig_persistentroom": "1", "muc#roomconfig_roomname": "Hall"}
+    inside = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in values.items())
+    form = f"<x xmlns='jabber:x:data' type='submit'>{inside}</x>"
+    answer = await owner.iq(f"<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>", "set", room)
+    assert condition(answer) == "", etree.tostring(answer)
+
+
+async def test_into_a_room(server: Harness) -> None:
+    romeo = await server.login("romeo", presence=True)
+    await owned_room(server, romeo)
+    with pytest.raises(OperationError, match="no such room"):
+        await invited(server, group="cellar@conference.localhost")
+    token = await invited(server, group="hall@conference.localhost")
+    client = await shown(server, token)
+    assert condition(await client.iq(query("juliet"), "set")) == ""
+    await client.authenticate("juliet", "wherefore")
+    await client.bind()
+    await server.quiet()
+    answer = await client.iq(
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:bookmarks:1'/></pubsub>"
+    )
+    item = next(answer.iter("{http://jabber.org/protocol/pubsub}item"))
+    assert item.get("id") == "hall@conference.localhost" and item[0].get("autojoin") == "true"
+    assert item[0].get("name") == "Hall"
+    client.send("<presence to='hall@conference.localhost/j'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    found = [each.get("from") for each in await client.receive_all() if each.get("type") is None]
+    assert "hall@conference.localhost/j" in found

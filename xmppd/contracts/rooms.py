@@ -25,6 +25,16 @@ class Rooms(Protocol):
         """As `RoomSaid.absent`, for any room of the service. Raises StorageUnavailable."""
         ...
 
+    def exists(self, room: JID) -> bool:
+        """Whether there is such a room."""
+        ...
+
+    async def add_member(self, room: JID, who: JID) -> str | None:
+        """Let an account (a bare JID) enter: in a room for members only it becomes a member, unless it is banned. The
+        name of the room; None: there is no such room, or it may not enter. Raises ResourceConstraint,
+        StorageUnavailable."""
+        ...
+
 
 ROOMS = Service[Rooms]("rooms")
 

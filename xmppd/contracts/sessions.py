@@ -107,6 +107,11 @@ class PresenceRules(Protocol):
         """A subscribe, subscribed, unsubscribe or unsubscribed of a local user (sections 3.1 to 3.3): do all of it."""
         ...
 
+    def own_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
+        """The same in the name of a local account that need not be signed in. Raises ResourceConstraint,
+        StorageUnavailable."""
+        ...
+
     def arriving_subscription(self, account: Account, stanza: Stanza) -> Awaitable[None]:
         """The same, coming to a local account from a remote server or from a service."""
         ...
@@ -147,6 +152,20 @@ class PresenceRules(Protocol):
 
 
 PRESENCE = Service[PresenceRules]("presence")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRequest:
+    """A subscribe that has come to an account of this host (`account`: its bare JID)."""
+
+    account: JID
+    stanza: Stanza
+
+
+APPROVALS = Collect[SubscriptionRequest, bool]("subscription-approvals")
+"""Whether a request is approved in the name of the account, as by somebody whom it has invited (XEP-0379): one True is
+enough. Then the sender is a contact at once, and asked to let the account see its presence, too. Whom the account
+blocks gets nothing."""
 
 
 @dataclass(slots=True)
