@@ -20,6 +20,7 @@ from .nodes import joined
 from .option import RawOptions, option
 from .problem import ConfigError, Problem, Where, unknown
 from .units import Duration, Size, Word
+from .web import WebConfig
 
 DEFAULT_PATHS: Final = (Path("xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
 SQLITE: Final = "sqlite:///"
@@ -184,6 +185,7 @@ class ServerConfig:
     limits: LimitsConfig = option(LimitsConfig(), "What one peer may cost.")
     log: LogConfig = option(LogConfig(), "What is written down about the running server.")
     outgoing: OutgoingConfig = option(OutgoingConfig(), "Requests that the server sends to addresses that people name.")
+    web: WebConfig = option(WebConfig(), "Clients that are web pages.")
     metrics: MetricsConfig = option(MetricsConfig(), "Where a monitoring system reads the numbers of the server.")
 
     @property

@@ -40,8 +40,10 @@ class Link(Protocol):
     """What a protocol may do with its connection. Nothing here raises because the peer is gone: what is written then
     is dropped, and `connection_lost` follows."""
 
-    last_read: float
-    """When the last bytes came; the clock's monotonic seconds."""
+    @property
+    def last_read(self) -> float:
+        """When the last bytes came; the clock's monotonic seconds."""
+        ...
 
     @property
     def peer(self) -> str:

@@ -60,6 +60,17 @@ class ByteStream:
         return stream_error(error)
 
 
+_DECLARE: Final = {stanza: stanza + f" xmlns='{CLIENT_NS}'".encode() for stanza in (b"<iq", b"<message", b"<presence")}
+
+
+def standing_alone(data: bytes) -> bytes:
+    """An element of a stream of bytes as a document of its own: a stanza gets the namespace that it has there from the
+    stream (RFC 7395 section 3.3.3). All other elements declare theirs."""
+    end = 3 if data[1:2] == b"i" else 8 if data[1:2] == b"m" else 9
+    declared = _DECLARE.get(data[:end])
+    return data if declared is None or data[end : end + 1] not in b" />" else declared + data[end:]
+
+
 class Frames:
     """Each frame is one document (RFC 7395 section 3.3)."""
 
@@ -85,11 +96,13 @@ class Frames:
 class FrameParser:
     """Feed it whole frames. <open/> and <close/> are the header and the closing tag of a stream."""
 
-    __slots__ = ("_elements", "_opened", "fault", "namespace")
+    __slots__ = ("_elements", "_opened", "fault", "namespace", "unfinished")
 
     def __init__(self, limits: Limits = BEFORE_SIGN_IN, namespace: str = CLIENT_NS) -> None:
         self.namespace = namespace
         self._elements = StreamParser(limits, namespace)
+        self.unfinished = 0
+        """Bytes of a frame that has not come whole; who reads the frames says so."""
         self.reset()
 
     def reset(self) -> None:
@@ -109,8 +122,7 @@ class FrameParser:
 
     @property
     def pending(self) -> int:
-        """None: a frame is whole."""
-        return 0
+        return self.unfinished
 
     def rest(self) -> None:
         """Give the parser back until the next frame."""

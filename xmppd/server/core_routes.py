@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..contracts.http import HttpRequest, HttpResponse, HttpRoute
 from ..net.http_routes import RouteTable
 from .exposition import CONTENT_TYPE, Exposition
+from .web_streams import web_routes
 
 if TYPE_CHECKING:
     from .runtime import RunningServer
@@ -29,5 +30,6 @@ def core_routes(server: RunningServer, numbers: Exposition) -> RouteTable:
         (
             HttpRoute("GET", "/metrics", metrics, public=False, owner="the server"),
             HttpRoute("GET", "/healthz", health, owner="the server"),
+            *web_routes(server),
         )
     )

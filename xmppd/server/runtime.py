@@ -16,6 +16,7 @@ from ..sessions.manager import SessionManager
 from ..storage.store import Store
 from ..streams.client import ClientStream
 from ..streams.runtime import StreamServer
+from ..streams.websocket import WebSockets
 
 
 class RunningServer(StreamServer, Protocol):
@@ -41,6 +42,8 @@ class RunningServer(StreamServer, Protocol):
     def session_manager(self) -> SessionManager: ...
     @property
     def http(self) -> HttpServer: ...
+    @property
+    def web_sockets(self) -> WebSockets: ...
     @property
     def trimmer(self) -> Trimmer: ...
     @property

@@ -34,6 +34,7 @@ from ..sessions.manager import SessionManager
 from ..sessions.snapshots import SessionSnapshots
 from ..storage.store import Store
 from ..streams.rate_limits import Hashing, RateLimiter, SignInGuard
+from ..streams.websocket import WebSockets
 from .core_routes import core_routes
 from .exposition import Exposition
 from .http_site import url
@@ -97,6 +98,7 @@ class Server:
         self.listeners = Listeners(self)
         self.numbers = Exposition(self)
         self.http = HttpServer(clock, self.memory)
+        self.web_sockets = WebSockets(clock)
         self.http_routes = core_routes(self, self.numbers)
         self.found: dict[str, Found] = {}
         self.host_types: dict[str, HostType] = dict(CORE_TYPES)
