@@ -56,8 +56,8 @@ class Visit:
 
 
 class Strangers:
-    """Answers them. `config` is replaced when the configuration is read again. Raises LocalError for options that cannot
-    be used."""
+    """Answers them. `config` is replaced when the configuration is read again. Raises LocalError for options that
+    cannot be used."""
 
     def __init__(self, host: Host, config: Config) -> None:
         self.host = host
