@@ -60,15 +60,15 @@ RFCS: Final = (
 )
 CORE_XEPS: Final = (
     Xep(82, "1.1.1", "date and time in UTC"),
+    Xep(124, "1.11.2", "without multiple streams in a session and content encodings"),
     Xep(198, "1.6.1", "counters, queue and delivery; the protocol is the plugin's"),
     Xep(199, "2.0.1", "clients that are silent are asked for a sign of life"),
     Xep(203, "2.0", "messages that waited"),
     Xep(205, "1.0.2", "limits of size, depth, number and time"),
+    Xep(206, "1.4"),
     Xep(359, "0.7.0", "ids of messages that waited"),
     Xep(368, "1.1.0", "listeners with `tls: direct`"),
     Xep(440, "1.0.0"),
-    Xep(474, "0.5.0"),
-    Xep(515, "0.1.0"),
 )
 """What no plugin declares."""
 CORE: Final = "core"

@@ -17,6 +17,7 @@ class WebConfig:
     """Web clients, on all listeners of kind `http`."""
 
     websocket: bool = option(True, "Clients may connect to `/xmpp-websocket` (RFC 7395).")
+    bosh: bool = option(True, "Clients may send their requests to `/http-bind` (XEP-0206).")
     origins: tuple[str, ...] = option(
         (),
         "Web pages whose scripts may connect, by their origin: `https://chat.example.org`; `*` is every page. Those of "

@@ -25,6 +25,7 @@ _STREAM_TAG = f"{STREAM_NS}|stream"
 _FRESH_AFTER = 1 << 16
 """A new parser after so many bytes: what is named in them stays in it."""
 _SPACE = b" \t\r\n"
+_DECLARES = re.compile(rb"\sxmlns:([^\s=]+)\s*=")
 _SURELY_SHORT = 128
 """A name of so many characters is within every limit: four bytes each at most."""
 
@@ -86,8 +87,12 @@ class StreamParser:
     def stand_behind(self, header: bytes) -> None:
         """Read elements as if `header`, a <stream:stream> with that prefix, had come."""
         self._header = header
-        self._prefixes = (b"stream:",) if self._namespace == CLIENT_NS else (b"stream:", self._namespace.encode())
+        self._prefixes = self._prefixes_of(header)
         self.depth = 1
+
+    def _prefixes_of(self, header: bytes) -> tuple[bytes, ...]:
+        prefixes = tuple(m[1] + b":" for m in _DECLARES.finditer(header))
+        return prefixes if self._namespace == CLIENT_NS else (*prefixes, self._namespace.encode())
 
     def _clear(self) -> None:
         self._base = 0
@@ -273,12 +278,9 @@ class StreamParser:
         self._header = raw
         self._tokens.declaration = False
         self._names = len(parser.intern)
-        prefixes = [m[1] for m in re.finditer(rb"\sxmlns:([^\s=]+)\s*=", raw)]
-        if b"stream" not in prefixes or not raw.startswith(b"<stream:stream"):
+        self._prefixes = self._prefixes_of(raw)
+        if b"stream:" not in self._prefixes or not raw.startswith(b"<stream:stream"):
             raise StreamError("bad-namespace-prefix", "the prefix must be 'stream'")
-        self._prefixes = tuple(prefix + b":" for prefix in prefixes)
-        if self._namespace != CLIENT_NS:
-            self._prefixes += (self._namespace.encode(),)
         default = re.search(rb"""\sxmlns\s*=\s*(?:'([^']*)'|"([^"]*)")""", raw)
         namespace = (default[1] or default[2] or b"").decode() if default else ""
         self._out.append(StreamOpen(attributes, namespace))
