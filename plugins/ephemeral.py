@@ -20,7 +20,7 @@ from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.storage.api import Entry, Flags, Range, Write
 from xmppd.xep.numbers import unsigned
-from xmppd.xep.retraction import emptied
+from xmppd.xep.retraction import author_of, delete_files, emptied
 
 SECOND: Final = 1_000_000
 LONGEST: Final = 10 * 366 * 86_400
@@ -126,7 +126,9 @@ class EphemeralMessages(Plugin[Config]):
             if account is not None and self._waits(account, entry, now):
                 at = now + RECHECK - (now - entry.id) % RECHECK  # ids differ, so these do
                 writes.append(self.due.append(owner, Entry(at, owner, "", 0, str(entry.id).encode())))
-            elif entry.flags & Flags.HIDDEN:
+                continue
+            await delete_files(self.host, author_of(self.host, owner, entry), entry)
+            if entry.flags & Flags.HIDDEN:
                 writes.append(self.log.delete(owner, (entry.id,)))
             else:
                 writes.append(self.log.replace(owner, emptied(entry, (EPHEMERAL_NS,))))

@@ -11,7 +11,7 @@ STREAMS_NS = "urn:ietf:params:xml:ns:xmpp-streams"
 class StanzaError(Exception):
     """Raised anywhere on the path of a stanza; one place turns it into the error reply.
 
-    `extra` is an application-specific condition as (namespace, name) or (namespace, name, attributes).
+    `extra` is an application-specific condition as (namespace, name) or (namespace, name, attributes), or serialised.
     `text` is for people and must hold nothing internal.
     """
 
@@ -21,7 +21,7 @@ class StanzaError(Exception):
     def __init__(
         self,
         text: str = "",
-        extra: tuple[str, str] | tuple[str, str, dict[str, str]] | None = None,
+        extra: tuple[str, str] | tuple[str, str, dict[str, str]] | bytes | None = None,
         type: str | None = None,
         by: str = "",
     ) -> None:

@@ -356,7 +356,9 @@ def error_bytes(error: StanzaError) -> bytes:
     parts = [f"<error type='{error.type}'{by}><{error.condition} xmlns='{STANZAS_NS}'/>"]
     if error.text:
         parts.append(f"<text xmlns='{STANZAS_NS}' xml:lang='en'>{escape(error.text)}</text>")
-    if error.extra:
+    if isinstance(error.extra, bytes):
+        parts.append(error.extra.decode())
+    elif error.extra:
         ns, name, *more = error.extra
         attributes: dict[str, Any] = more[0] if more else {}
         written = "".join(f" {key}='{quoted(value)}'" for key, value in attributes.items())

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ..clock import microseconds
+from ..contracts.files import FILES
 from ..errors import StorageUnavailable
 from ..stanza import Stanza, parse_stanza
-from ..storage.api import Entry, Log, Write
-from ..xml import E, name_of
+from ..storage.api import Entry, Flags, Log, Write
+from ..xml import E, find, name_of
 from .elements import stamp
 from .stored_message import StoredMessage
 
@@ -70,6 +71,23 @@ def tombstone(entry: Entry, by: str, at: int) -> Entry:
     return msgspec.structs.replace(entry, body=old.with_inside(mark, *rest).data)
 
 
+def author_of(host: Host, owner: str, entry: Entry) -> str:
+    """The bare JID of who wrote an entry of an archive; "" where a room's does not say."""
+    if host.has_accounts:
+        return entry.peer if entry.flags & Flags.INCOMING else owner
+    x = parse_stanza(entry.body).child(PRESERVED[2], "x")
+    item = find(x, PRESERVED[2], "item") if x is not None else None
+    return str(item.get("jid", "")).partition("/")[0] if item is not None else ""
+
+
+async def delete_files(host: Host, author: str, entry: Entry) -> None:
+    """Delete the files of an author (a bare JID) that an entry names (XEP-0363), before its content is. Raises
+    StorageUnavailable."""
+    files = host.router.routes.service(author.rpartition("@")[2], FILES)
+    if files is not None:
+        await files.delete_named_in(author, entry.body)
+
+
 @dataclass(frozen=True, slots=True)
 class PendingRetraction:
     """A retraction whose tombstone is not written yet. `id`: of the retracted message, as the retraction names it;
@@ -116,6 +134,8 @@ class RetractionWriter:
             entry = await self.find(owner, pending)
             writes: list[Write] = [self.pending.delete(owner, str(retraction))] if retraction else []
             if entry is not None and not is_tombstone(entry):
+                own = self.host.has_accounts and not pending.came
+                await delete_files(self.host, owner if own else pending.peer, entry)
                 writes.append(self.log.replace(owner, tombstone(entry, pending.by, microseconds(self.host.clock))))
             if writes:
                 await self.host.storage.commit(writes)

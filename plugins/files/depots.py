@@ -1,0 +1,229 @@
+"""Where the bytes of files are: a folder, or a bucket of an S3-compatible service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from .options import Config
+
+PIECE: Final = 64 << 10
+"""Bytes that one download holds in memory."""
+COLLECT: Final = 256 << 10
+"""Bytes of an upload that are written at once."""
+PART: Final = 8 << 20
+"""Bytes of a part on its way to a bucket."""
+
+InThread = Callable[..., Awaitable[Any]]
+"""Calls what blocks; see `Plugin.in_thread`."""
+
+
+class Depot(Protocol):
+    """Keeps files under tokens, which are strong random names. All raise OSError."""
+
+    async def publish(self, token: str, spooled: Path) -> None:
+        """Take a complete file over. It is durable on return, and there as a whole or not at all."""
+        ...
+
+    def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes of a file from `start` to before `end`."""
+        ...
+
+    async def delete(self, token: str) -> None:
+        """Forget a file, if there is one."""
+        ...
+
+
+class Spool:
+    """Files on their way in. What a process that has died left here goes at the next start."""
+
+    def __init__(self, folder: Path, in_thread: InThread) -> None:
+        self.folder = folder
+        self._in_thread = in_thread
+
+    async def clear(self) -> None:
+        """Delete what is there."""
+        await self._in_thread(_cleared, self.folder)
+
+    def path(self, token: str) -> Path:
+        return self.folder / f"{token}.part"
+
+    async def write(self, token: str, pieces: AsyncIterator[bytes]) -> int:
+        """Write what comes into a new file, and return the bytes that came. Raises OSError."""
+        number = await self._in_thread(_created, self.path(token))
+        size = 0
+        try:
+            collected: list[bytes] = []
+            waiting = 0
+            async for piece in pieces:
+                collected.append(piece)
+                waiting += len(piece)
+                if waiting >= COLLECT:
+                    await self._in_thread(_write, number, b"".join(collected))
+                    size += waiting
+                    collected, waiting = [], 0
+            if collected:
+                await self._in_thread(_write, number, b"".join(collected))
+                size += waiting
+        finally:
+            os.close(number)
+        return size
+
+    async def discard(self, token: str) -> None:
+        await self._in_thread(self.path(token).unlink, True)
+
+    async def is_harmless(self, token: str, command: Sequence[str], within: float) -> bool:
+        """Whether the command that looks at files has nothing against this one. Raises OSError."""
+        return bool(await self._in_thread(_scanned, [*command, str(self.path(token))], within))
+
+
+class Folder:
+    """Files in a folder, spread over folders by the first letters of their tokens."""
+
+    def __init__(self, folder: Path, in_thread: InThread) -> None:
+        self.folder = folder
+        self._in_thread = in_thread
+
+    def path(self, token: str) -> Path:
+        return self.folder / token[:2] / token[2:4] / token
+
+    async def publish(self, token: str, spooled: Path) -> None:
+        await self._in_thread(_published, spooled, self.path(token))
+
+    async def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
+        # The file is opened for each piece: a thousand clients that read slowly hold no descriptor.
+        path = self.path(token)
+        while start < end:
+            piece = await self._in_thread(_read, path, start, min(PIECE, end - start))
+            if not piece:
+                return
+            start += len(piece)
+            yield piece
+
+    async def delete(self, token: str) -> None:
+        await self._in_thread(self.path(token).unlink, True)
+
+
+class Bucket:
+    """Files in a bucket; the bytes pass through this server, which so knows lengths, quotas and rights."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises ImportError without `obstore`, which the extra `s3` brings."""
+        from obstore.store import S3Store
+
+        name, _, prefix = config.bucket.partition("/")
+        keys = {"access_key_id": config.access_key, "secret_access_key": config.secret_key}
+        options: dict[str, Any] = {name: value for name, value in keys.items() if value}
+        if config.endpoint:
+            options["endpoint"] = config.endpoint
+        plain = config.endpoint.startswith("http://")
+        self._store = S3Store(
+            name,
+            prefix=prefix or None,
+            region=config.region,
+            client_options={"allow_http": plain, "timeout": timedelta(seconds=60)},
+            **options,
+        )
+
+    async def publish(self, token: str, spooled: Path) -> None:
+        import obstore
+
+        with _as_os_error():
+            await obstore.put_async(self._store, token, spooled, chunk_size=PART)
+
+    async def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
+        import obstore
+
+        with _as_os_error():
+            found = await obstore.get_async(self._store, token, options={"range": (start, end)})
+            async for piece in found.stream(min_chunk_size=PIECE):
+                yield bytes(piece)
+
+    async def delete(self, token: str) -> None:
+        import obstore
+
+        with _as_os_error(), contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, token)
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Any:
+    """What the bucket's library raises, as OSError."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except OSError:
+        raise
+    except BaseError as error:
+        raise OSError(f"the bucket: {error}") from error
+
+
+# ---- in threads
+
+
+def _cleared(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        path.unlink()
+
+
+def _created(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+
+def _write(number: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(number, view) :]
+
+
+def _read(path: Path, start: int, size: int) -> bytes:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(number, size, start)
+    finally:
+        os.close(number)
+
+
+def _published(spooled: Path, path: Path) -> None:
+    """The file is on the disk before its name is, and its name before this returns."""
+    number = os.open(spooled, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+    new = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.replace(spooled, path)
+    for folder in {path.parent, *(each.parent for each in new)}:
+        _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _scanned(command: list[str], within: float) -> bool:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=within,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0

@@ -1,0 +1,21 @@
+"""Uploaded files (XEP-0363)."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from ..service import Service
+
+UPLOAD_NS: Final = "urn:xmpp:http:upload:0"
+
+
+class Files(Protocol):
+    """The files of the accounts of one host."""
+
+    async def delete_named_in(self, author: str, content: bytes) -> None:
+        """Delete the files of `author` (a bare JID of the host) whose addresses stand in `content`, a message that is
+        deleted itself. Raises StorageUnavailable; may be called again."""
+        ...
+
+
+FILES = Service[Files]("files")
