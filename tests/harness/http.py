@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,7 +62,11 @@ async def ask(
     named = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body)), **headers}
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
     connection.data_received("".join(f"{line}\r\n" for line in [*lines, ""]).encode() + body)
-    assert await harness.until(lambda: link.closed), "the request has no answer"
+    for _ in range(1000):  # the tasks of requests are not those that the harness sees working
+        if await harness.until(lambda: link.closed):
+            break
+        await asyncio.sleep(0.002)
+    assert link.closed, "the request has no answer"
     connection.connection_lost(None)
     return read_answer(bytes(link.written))
 
