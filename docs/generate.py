@@ -69,6 +69,8 @@ CORE_XEPS: Final = (
     Xep(359, "0.7.0", "ids of messages that waited"),
     Xep(368, "1.1.0", "listeners with `tls: direct`"),
     Xep(440, "1.0.0"),
+    Xep(474, "0.5.0"),
+    Xep(515, "0.1.0"),
 )
 """What no plugin declares."""
 CORE: Final = "core"

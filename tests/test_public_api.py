@@ -97,12 +97,8 @@ def test_plugins_use_nothing_that_is_the_cores() -> None:
             assert used_internals(path.read_text("utf-8")) == [], path
 
 
-COMING = {"BIND_FEATURES", "RESUMPTIONS"}
-"""What profiles of sign-in ask for that are not there yet (XEP-0386, XEP-0388)."""
-
-
 def test_every_hook_is_told_by_somebody() -> None:
-    assert {each.name for _, each, *_ in keys(SHAPES) if each.name not in tellers()} == COMING
+    assert {each.name for _, each, *_ in keys(SHAPES) if each.name not in tellers()} == set()
 
 
 def test_the_page_has_every_name() -> None:

@@ -67,6 +67,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.rooms": ALL,
     "xmppd.contracts.roster": ALL,
     "xmppd.contracts.search": ALL,
+    "xmppd.contracts.sign_in": ALL,
     "xmppd.contracts.vcard": ALL,
     "xmppd.protocol.ack_queue": ("WRAP", "HandledTooHigh"),
     # parts of XEPs

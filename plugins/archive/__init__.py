@@ -7,6 +7,7 @@ A message that is not to be archived waits for its delivery in the same log, hid
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,11 +17,27 @@ from xmppd.contracts.archive import ARCHIVE, LOG, STORED_TYPES, Retention
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
+from xmppd.contracts.sessions import BOUND_WITH
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
-from xmppd.plugin import Element, Inbound, Kind, Outbound, Plugin, Request, Stage, To, Xep, iq, on
+from xmppd.plugin import (
+    Account,
+    Element,
+    Inbound,
+    Kind,
+    Outbound,
+    Plugin,
+    Request,
+    Stage,
+    To,
+    Written,
+    Xep,
+    iq,
+    on,
+)
 from xmppd.storage.api import Entry, Flags, Write
 from xmppd.xep.elements import SID_NS, stanza_id_bytes
 from xmppd.xep.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
+from xmppd.xml import written
 
 from . import catch_up
 from .preferences import Preferences, read_preferences, shown
@@ -145,6 +162,11 @@ class MessageArchive(Plugin[Config]):
     @iq("get", MAM_NS, "metadata", To.SELF)
     async def ends(self, request: Request) -> Element:
         return await metadata(self.log, request.account.bare)
+
+    @on(BOUND_WITH)
+    async def bound_with(self, account: Account) -> Iterable[Written]:
+        """The same for a client that signs in (XEP-0386 section 3.2)."""
+        return (written(await metadata(self.log, account.bare)),)
 
     @iq("get", MAM_NS, "prefs", To.SELF)
     async def get_preferences(self, request: Request) -> Element:

@@ -23,7 +23,7 @@ from xmppd.errors import (
     NotAllowed,
     StorageUnavailable,
 )
-from xmppd.plugin import JID, Plugin, Xep, on
+from xmppd.plugin import JID, HttpRequest, HttpResponse, Plugin, Xep, http, on
 from xmppd.stanza import tag
 from xmppd.xep.forms import Field, form
 from xmppd.xml import find
@@ -32,6 +32,7 @@ from .book import SHOWN, Invitation, InvitationBook, Newcomer
 from .links import qr_text, uri
 from .newcomers import Welcomer
 from .options import ACCOUNTS, NOBODY, Config
+from .web import MAX_FORM, PATH, Pages
 
 __all__ = ["Config", "Invitations"]
 
@@ -100,6 +101,7 @@ class Invitations(Plugin[Config]):
 
     def setup(self) -> None:
         self.book = InvitationBook(self.host)
+        self.pages = Pages(self.host, self.book)
         self.welcomer = Welcomer(self.host, self.book)
 
     async def start(self) -> None:
@@ -144,6 +146,16 @@ class Invitations(Plugin[Config]):
         except StorageUnavailable:
             return ()
 
+    # ---- the page of an invitation
+
+    @http("GET", PATH)
+    async def page(self, request: HttpRequest) -> HttpResponse:
+        return await self.pages.show(request)
+
+    @http("POST", PATH, max_body=MAX_FORM)
+    async def page_form(self, request: HttpRequest) -> HttpResponse:
+        return await self.pages.register(request)
+
     # ---- making one
 
     async def _invite(self, invitation: Invitation) -> Invited:
@@ -158,7 +170,9 @@ class Invitations(Plugin[Config]):
         address = uri(invitation, token, self.host.domain)
         by = f" by {invitation.inviter}" if invitation.inviter else ""
         log.info("invitation %s%s was made for %s", key[:SHOWN], by, self.host.domain)
-        return Invited(address, address, _shown(invitation.until), invitation.left, key[:SHOWN])
+        return Invited(
+            self.pages.page_url(token) or address, address, _shown(invitation.until), invitation.left, key[:SHOWN]
+        )
 
     async def _check_name(self, jid: JID) -> None:
         """Raises Conflict, StorageUnavailable."""

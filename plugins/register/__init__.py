@@ -3,12 +3,17 @@ passwords, removal."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated
 
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
+from xmppd.contracts.admin import AccountJid, Argument, Note, Result, operation
 from xmppd.contracts.authentication import NegotiatingStream
 from xmppd.contracts.registration import REGISTRATION, Admission
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
-from xmppd.errors import BadRequest, MalformedJid, NotAllowed, ServiceUnavailable
+from xmppd.errors import BadRequest, MalformedJid, NotAllowed, ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import JID, E, Element, Plugin, Request, Session, Stanza, To, Xep, iq, on
 from xmppd.xml import Written, find, text_of, written
 
@@ -19,11 +24,34 @@ __all__ = ["Config", "Register"]
 
 REGISTER = written(E("register", FEATURE_NS))
 SHOW_TOKEN = tuple(written(E("register", ns)) for ns in TOKEN_FEATURES)
+SWEEP = 21_600.0
+log = logging.getLogger("xmppd.register")
+
+
+class WaitingAccount(Result, frozen=True):
+    """`reason`: what its owner has said."""
+
+    jid: str
+    since: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.jid}  since {self.since}" + (f"  {' '.join(self.reason.split())}" if self.reason else "")
+
+
+class WaitingAccounts(Result, frozen=True):
+    accounts: tuple[WaitingAccount, ...]
+
+    def text(self) -> str:
+        return "\n".join(each.text() for each in self.accounts) or "Nobody waits."
 
 
 class Register(Plugin[Config]):
     xeps = (
-        Xep(77, "2.4", "strangers need an invitation, by default; no forms"),
+        Xep(77, "2.4", "strangers need an invitation, by default"),
+        Xep(158, "1.0.1", "for registration: pictures and questions"),
+        Xep(221, "1.0", "in the form for registration"),
+        Xep(231, "1.0", "in the form for registration"),
         Xep(445, "0.2.0"),
     )
     features = (NS,)
@@ -41,6 +69,38 @@ class Register(Plugin[Config]):
         if not ask.secure or ask.signed_in or not self.open:
             return ()
         return (REGISTER, *SHOW_TOKEN) if self.strangers.invitations is not None else (REGISTER,)
+
+    async def start(self) -> None:
+        self.every(SWEEP, self._sweep, "waiting")
+
+    async def _sweep(self) -> None:
+        try:
+            await self.strangers.queue.expire(self.host.clock.now() - float(self.config.waiting_time))
+        except StorageUnavailable as error:
+            log.warning("accounts that have waited too long stay for now (%s)", error)
+
+    @on(ACCOUNTS_REMOVED)
+    def removed(self, names: frozenset[str]) -> Awaitable[None]:
+        return self.strangers.queue.forget(names)
+
+    # ---- the approval queue
+
+    @operation("registration.list", "List the new accounts that wait for an administrator.")
+    async def waiting(self) -> WaitingAccounts:
+        found = sorted((await self.strangers.queue.all()).items(), key=lambda item: item[1].since)
+        return WaitingAccounts(tuple(WaitingAccount(bare, _shown(each.since), each.reason) for bare, each in found))
+
+    @operation("registration.approve", "Let the owners of new accounts sign in.")
+    async def approve(self, jids: Annotated[tuple[AccountJid, ...], Argument("The accounts.")]) -> Note:
+        for each in jids:
+            await self.strangers.queue.approve(each)
+        return Note(f"Approved {', '.join(map(str, jids))}.")
+
+    @operation("registration.reject", "Delete new accounts that wait.", dangerous=True)
+    async def reject(self, jids: Annotated[tuple[AccountJid, ...], Argument("The accounts.")]) -> Note:
+        for each in jids:
+            await self.strangers.queue.reject(each)
+        return Note(f"Rejected {', '.join(map(str, jids))}.")
 
     # ---- contracts.registration.Registration
 
@@ -104,3 +164,7 @@ class Register(Plugin[Config]):
         if session is None or session.host is not self.host:
             raise ServiceUnavailable()
         return session
+
+
+def _shown(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M UTC")

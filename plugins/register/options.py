@@ -22,6 +22,17 @@ class Config:
         "servers that are open.",
         choices=(CLOSED, INVITATION, OPEN),
     )
+    captcha: bool = option(
+        True, "Strangers without an invitation, where that is allowed, have to read letters in a picture."
+    )
+    captcha_questions: tuple[str, ...] = option(
+        (),
+        "Questions of which one is asked as well, so that nobody has to see: 'Which colour is snow? = white'. With "
+        "`captcha: false` one of them must be answered.",
+    )
+    approval: bool = option(False, "Accounts of strangers without an invitation wait for an administrator.")
+    waiting: int = option(100, "So many accounts may wait.", low=1, high=10_000)
+    waiting_time: Duration = option(Duration("30 days"), "An account that waits for longer is deleted.", low=3600)
     password_change: bool = option(True, "Let people change their own password.")
     removal: bool = option(True, "Let people delete their own account, with all that it owns.")
     instructions: str = option("Choose a name and a password.", "What a stranger is told.", high=1000)

@@ -25,12 +25,21 @@ from xmppd.errors import (
 )
 from xmppd.plugin import JID, E, Element, Host, Stanza
 from xmppd.storage.api import Write
+from xmppd.xep.forms import Field, read_form
+from xmppd.xep.forms import form as make_form
 from xmppd.xml import find, text_of
 
+from . import captcha
 from .address_limit import AddressLimit
+from .approval import ApprovalQueue
+from .captcha import Challenge
 from .names import twins, well_formed
 from .options import CLOSED, INVITATION, Config
 
+REASON: Final = 1000
+"""Characters."""
+ANSWERED_WITHIN: Final = 600.0
+"""Seconds."""
 NS: Final = "jabber:iq:register"
 FEATURE_NS: Final = "http://jabber.org/features/iq-register"
 TOKEN_FEATURES: Final = ("urn:xmpp:ibr-token:0", "urn:xmpp:invite")
@@ -43,22 +52,30 @@ class Visit:
     """What is remembered of a stream of a stranger (`NegotiatingStream.registration`)."""
 
     admission: Admission | None = None
+    challenge: Challenge | None = None
 
 
 class Strangers:
-    """Answers them. `config` is replaced when the configuration is read again."""
+    """Answers them. `config` is replaced when the configuration is read again. Raises LocalError for options that
+    cannot be used."""
 
     def __init__(self, host: Host, config: Config) -> None:
         self.host = host
         self.config = config
+        for each in config.captcha_questions:
+            captcha.read_question(each)
         clock, interval = host.clock, float(config.interval)
         self.made = AddressLimit(clock, config.per_address, interval)
         self.tried = AddressLimit(clock, config.attempts, interval)
+        self.asked = AddressLimit(clock, config.attempts, interval)
+        """Pictures that were drawn."""
+        self.queue = ApprovalQueue(host)
 
     def reconfigured(self, config: Config) -> None:
         self.config = config
-        for rate, limit in ((self.made, config.per_address), (self.tried, config.attempts)):
-            rate.limit, rate.interval = limit, float(config.interval)
+        self.made.limit, self.tried.limit, self.asked.limit = config.per_address, config.attempts, config.attempts
+        for rate in (self.made, self.tried, self.asked):
+            rate.interval = float(config.interval)
 
     @property
     def invitations(self) -> Invitations | None:
@@ -92,17 +109,35 @@ class Strangers:
         if self.config.mode == INVITATION and visit.admission is None:
             raise Forbidden("registration needs an invitation")
         if stanza.type == "get":
-            return stanza.result(self._form(visit))
+            return stanza.result(await self._form(visit, stanza.id, stream.peer))
         if find(payload, NS, "remove") is not None:
             raise UnexpectedRequest("sign in first")
-        name, password = text_of(find(payload, NS, "username")), text_of(find(payload, NS, "password"))
+        await self._filled(payload, visit, stream.peer)
+        return stanza.result()
+
+    async def _filled(self, payload: Element, visit: Visit, peer: str) -> None:
+        """Raises StanzaError, StorageUnavailable."""
+        form = read_form(payload)
+        if form is not None and form.type != "submit":
+            raise BadRequest("the form is not submitted")
+        if form is not None:
+            name, password = form.text("username") or "", form.text("password") or ""
+        else:
+            name, password = text_of(find(payload, NS, "username")), text_of(find(payload, NS, "password"))
         admission, visit.admission = visit.admission, None  # what comes while this is under way comes without it
+        challenge, visit.challenge = visit.challenge, None
+        if admission is None:
+            self.tried.count(peer)
+            if self._asks:
+                captcha.check(challenge, form, self.host.clock.monotonic())
+            reason = "\n".join(form.values.get("reason", ())) if form is not None else ""
+            await self._register_stranger(name, password, peer, reason[:REASON])
+            return
         try:
-            await self.register(name, password, stream.peer, admission)
+            await self.register(name, password, peer, admission)
         except BaseException:
             visit.admission = admission
             raise
-        return stanza.result()
 
     async def _admit(self, token: str, peer: str) -> Admission:
         """XEP-0445 section 4. Raises ItemNotFound, the same for all tokens that do not work; ResourceConstraint."""
@@ -116,22 +151,53 @@ class Strangers:
             self.tried.count(peer)
             raise
 
-    def _form(self, visit: Visit) -> Element:
-        name = visit.admission.username if visit.admission is not None else ""
-        fields = (E("username", NS, {}, name or None), E("password", NS))
-        return E("query", NS, {}, E("instructions", NS, {}, self.config.instructions), *fields)
+    @property
+    def _asks(self) -> bool:
+        """Strangers are asked whether they are people."""
+        return self.config.captcha or bool(self.config.captcha_questions)
+
+    async def _form(self, visit: Visit, id: str, peer: str) -> Element:
+        """Two plain fields, or a form where there is more to say (section 4). Raises ResourceConstraint."""
+        instructions = E("instructions", NS, {}, self.config.instructions)
+        if visit.admission is not None or not (self._asks or self.config.approval):
+            name = visit.admission.username if visit.admission is not None else ""
+            return E("query", NS, {}, instructions, E("username", NS, {}, name or None), E("password", NS))
+        fields, data = await self._question(visit, id, peer) if self._asks else ([], None)
+        fields.append(Field("username", "text-single", "Name", required=True).element())
+        fields.append(Field("password", "text-private", "Password", required=True).element())
+        if self.config.approval:
+            fields.append(Field("reason", "text-multi", "Why you want an account, for who decides").element())
+        x = make_form("form", NS, (), "Registration", self.config.instructions)
+        x.extend(fields)
+        return E("query", NS, {}, instructions, x, data)
+
+    async def _question(self, visit: Visit, id: str, peer: str) -> tuple[list[Element], Element | None]:
+        """A new one for the stream, in place of the last. Raises ResourceConstraint."""
+        self.asked.count(peer)
+        code = captcha.new_code() if self.config.captcha else ""
+        picture = await self.host.background.in_thread(captcha.drawn, code) if code else b""
+        until = self.host.clock.monotonic() + ANSWERED_WITHIN
+        visit.challenge, asked = captcha.make(until, code, self.config.captcha_questions)
+        fields, data = captcha.elements(asked, picture)
+        hidden = (("challenge", visit.challenge.id), ("sid", id))
+        return [*(Field(var, "hidden", values=(value,)).element() for var, value in hidden), *fields], data
 
     # ---- an account
 
-    async def register(self, name: str, password: str, peer: str, admission: Admission | None = None) -> JID:
-        """Make an account. Raises StanzaError, StorageUnavailable."""
-        if admission is None:
-            self.tried.count(peer)
-            jid = await self._wanted(name, password, None)
-            self.made.check(peer)
+    async def _register_stranger(self, name: str, password: str, peer: str, reason: str) -> None:
+        """Without an invitation. Raises StanzaError, StorageUnavailable."""
+        jid = await self._wanted(name, password, None)
+        self.made.check(peer)
+        if self.config.approval:
+            writes = [await self.queue.entry(jid, reason, self.config.waiting)]
+            await self.host.server.accounts.create(jid, password, stranger=True, writes=writes, disabled=True)
+            self.queue.tell(jid)
+        else:
             await self._create(jid, password, ())
-            self.made.count(peer)
-            return jid
+        self.made.count(peer)
+
+    async def register(self, name: str, password: str, peer: str, admission: Admission) -> JID:
+        """Make an account for who has an invitation. Raises StanzaError, StorageUnavailable."""
         self.tried.check(peer)  # a whole class may come from one address
         invitations = self.invitations
         try:

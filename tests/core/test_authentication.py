@@ -25,7 +25,7 @@ from xmppd.contracts.sessions import BIND_FEATURES, RESUMPTIONS
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.jid import JID
 from xmppd.plugin import NO_CONFIG, Account, E, NoConfig, Nonza, Plugin, nonza, on
-from xmppd.protocol.sasl import NeedCredentials, Step, Success
+from xmppd.protocol.sasl import Credentials, NeedCredentials, Step, Success
 from xmppd.xml import find, text_of, to_bytes
 
 NS = "urn:test:sasl"
@@ -52,6 +52,9 @@ class Profile:
 
     def say(self, name: str, *children: Any) -> None:
         self.stream.write(to_bytes(E(name, NS, None, *children)))
+
+    def proven(self, account: Account, success: Success) -> bool:
+        return False
 
     def succeeded(self, account: Account, data: bytes) -> Awaitable[None]:
         return self.carry_on(account, data)
@@ -140,7 +143,7 @@ class Tokens(Plugin[NoConfig]):
             Mechanism("X-LISTED", 99, start, listed_in="tokens", look_up=self.look_up),
         )
 
-    async def look_up(self, jid: JID) -> str | None:
+    async def look_up(self, jid: JID, credentials: Credentials | None) -> str | None:
         return self.of.get(jid.bare)
 
 

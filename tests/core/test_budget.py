@@ -385,7 +385,9 @@ async def test_what_all_accounts_send_is_bounded_together(server: Harness) -> No
     assert all(each.pool.incoming == 0 for each in server.host.accounts.values() if each is not None)
 
 
-@pytest.mark.server(plugins={"register": {"mode": "open"}}, more="limits: {before_sign_in: {size: 64 KiB}}")
+@pytest.mark.server(
+    plugins={"register": {"mode": "open", "captcha": False}}, more="limits: {before_sign_in: {size: 64 KiB}}"
+)
 async def test_what_strangers_send_counts_for_the_process(server: Harness) -> None:
     stranger, memory = server.connect(), server.server.memory
     stranger.open()

@@ -179,8 +179,9 @@ class Client:
             self.link.last_read = self.harness.clock.monotonic()
             self.stream.data_received(self._unsent.popleft())
 
-    def open(self, domain: str = "localhost") -> None:
+    def open(self, domain: str = "localhost", sender: str = "") -> None:
         header = HEADER.format(domain=domain)
+        header = header.replace(" to=", f" from='{sender}' to=") if sender else header
         self.send(header.replace(" to=", f" xml:lang='{self.lang}' to=") if self.lang else header)
 
     def cut(self) -> None:

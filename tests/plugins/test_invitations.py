@@ -219,7 +219,7 @@ async def test_closed(server: Harness) -> None:
     assert await client.stream_error() == "not-authorized"
 
 
-@pytest.mark.server(plugins={"register": {"mode": "open"}})
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False}})
 async def test_open_also_takes_invitations(server: Harness) -> None:
     token = await invited(server, name="juliet")
     client, features = await stranger(server)

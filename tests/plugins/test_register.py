@@ -12,7 +12,7 @@ from xmppd.errors import ResourceConstraint
 from xmppd.jid import JID
 
 NS = "{jabber:iq:register}"
-OPEN = {"register": {"mode": "open"}}
+OPEN = {"register": {"mode": "open", "captcha": False}}
 GET = "<query xmlns='jabber:iq:register'/>"
 REMOVE = "<query xmlns='jabber:iq:register'><remove/></query>"
 opened = pytest.mark.server(plugins=OPEN)
@@ -104,7 +104,7 @@ async def test_names_and_passwords(server: Harness, name: str | None, password: 
     assert await server.server.accounts.list("localhost") == ["juliet@localhost"]
 
 
-@pytest.mark.server(plugins={"register": {"mode": "open", "ascii_names": False}})
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False, "ascii_names": False}})
 async def test_other_scripts_one_at_a_time(server: Harness) -> None:
     await server.register("cope")
     client, _ = await stranger(server)
@@ -144,7 +144,7 @@ async def test_tries_per_address(server: Harness) -> None:
 
 
 @pytest.mark.server(
-    plugins={"register": {"mode": "open", "reserved": []}},
+    plugins={"register": {"mode": "open", "captcha": False, "reserved": []}},
     hosts={"pubsub.localhost": {"type": "pubsub", "admins": ["keeper@localhost"]}},
 )
 @pytest.mark.parametrize("name", ["admin", "Admin", "adm1n", "keeper", "KEEPER"])
@@ -166,7 +166,9 @@ async def test_addresses_with_rights_are_reserved(server: Harness, name: str) ->
     assert condition(await client.iq(query("keeper", "wherefore"), "set")) == "conflict", "removed, it is so still"
 
 
-@pytest.mark.server(plugins={"register": {"mode": "open"}, "disco": {"abuse": ["xmpp:reports@localhost?message"]}})
+@pytest.mark.server(
+    plugins={"register": {"mode": "open", "captcha": False}, "disco": {"abuse": ["xmpp:reports@localhost?message"]}}
+)
 async def test_contact_addresses_are_reserved(server: Harness) -> None:
     """XEP-0157: people are told to write there."""
     client, _ = await stranger(server)

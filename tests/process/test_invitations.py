@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.process.client import Wire
@@ -82,6 +83,33 @@ async def test_a_terminal_shows_the_code(server: ServerProcess) -> None:
         os.close(master)
     assert process.returncode == 0, complaints
     assert "█▀" in shown.decode() and "xmpp:localhost?register" in shown.decode()
+
+
+async def test_the_page_of_a_link(tmp_path: Path) -> None:
+    """From the shell to the browser to the client."""
+    listeners = [
+        {"address": "127.0.0.1", "port": 0, "tls": "starttls"},
+        {"kind": "http", "address": "127.0.0.1", "port": 0, "tls": "none"},
+    ]
+    server = ServerProcess(tmp_path, configuration(listeners=listeners))
+    try:
+        await server.start()
+        made = json.loads((await server.cli("invite", "--json")).out)
+        assert re.fullmatch(r"http://localhost:[0-9]+/invite/[a-z2-7]{32}", made["link"]), made
+        token = made["link"].rpartition("/")[2]
+        async with aiohttp.ClientSession() as browser:
+            address = made["link"].replace("localhost", "127.0.0.1")
+            async with browser.get(address) as page:
+                assert page.status == 200 and "You are invited to localhost" in await page.text()
+            form = {"username": "juliet", "password": "wherefore", "again": "wherefore"}
+            async with browser.post(address, data=form) as page:
+                assert page.status == 200 and "juliet@localhost" in await page.text()
+            async with browser.get(address) as page:
+                assert page.status == 404
+        async with await Wire.login(server.port(), "juliet", "wherefore"):
+            assert token not in (server.folder / "server.log").read_text()
+    finally:
+        server.kill()
 
 
 def test_while_the_server_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,21 @@ from typing import Any, Protocol
 
 from ..errors import StreamError
 from ..hooks import Collect
-from ..protocol.sasl import SASL, Exchange, Mechanism, SaslContext, SaslFailure, decode, encode
+from ..protocol.sasl import (
+    SASL,
+    Challenge,
+    Credentials,
+    Exchange,
+    Mechanism,
+    NeedCredentials,
+    SaslContext,
+    SaslFailure,
+    ScramKeys,
+    Step,
+    Success,
+    decode,
+    encode,
+)
 from .core import Account, Host, Session
 from .stream_features import FeatureAsk
 
@@ -19,12 +33,18 @@ __all__ = [
     "MECHANISMS",
     "SASL",
     "Authentication",
+    "Challenge",
+    "Credentials",
     "Exchange",
     "Mechanism",
+    "NeedCredentials",
     "NegotiatingStream",
     "SaslContext",
     "SaslFailure",
     "SaslProfile",
+    "ScramKeys",
+    "Step",
+    "Success",
     "decode",
     "encode",
 ]
@@ -44,6 +64,11 @@ class SaslProfile(Protocol):
 
     def challenge(self, data: bytes) -> None:
         """The client has to answer this."""
+        ...
+
+    def proven(self, account: Account, success: Success) -> bool:
+        """The exchange has succeeded. True: more is asked of the client first (XEP-0388 section 2.6.5), which is done
+        when the profile calls `Authentication.complete`; until then nobody has signed in."""
         ...
 
     def succeeded(self, account: Account, data: bytes) -> Awaitable[None] | None:
@@ -71,11 +96,25 @@ class Authentication(Protocol):
         """What is announced on this stream in that list, and nothing else can be used. Strongest first."""
         ...
 
+    @property
+    def profile(self) -> Any:
+        """The SaslProfile of the last exchange, None before the first one."""
+        ...
+
     def start(
-        self, profile: SaslProfile, mechanism: str, initial: bytes | None, listed_in: str = SASL
+        self,
+        profile: SaslProfile,
+        mechanism: str,
+        initial: bytes | None,
+        listed_in: str = SASL,
+        request: Any = None,
     ) -> Awaitable[None] | None:
         """Begin an exchange, of which `profile` is told from now on. `initial`: the client's first message, None if it
-        sent none."""
+        sent none. `request`: what mechanisms are told of the sign-in (`SaslContext.request`)."""
+        ...
+
+    def complete(self, profile: SaslProfile) -> Awaitable[None] | None:
+        """What was asked for behind a proven exchange is done: sign in. What holds no more by then fails."""
         ...
 
     def respond(self, profile: SaslProfile, data: bytes) -> Awaitable[None] | None:

@@ -55,6 +55,11 @@ BIND_FEATURES = Collect[FeatureAsk, InlineFeature]("bind-features", plain=True)
 """What a client can ask for in the same step in which its resource is bound (XEP-0386)."""
 
 
+BOUND_WITH = Collect[Account, Written]("bound-with")
+"""What the client is told of its account with its resource, inside <bound/> (XEP-0386 section 3.2); asked right before
+it is bound."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resumption:
     """How an attempt to resume a session ended: `session`, None if it failed (then the client may bind a resource).

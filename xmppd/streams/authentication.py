@@ -80,6 +80,8 @@ class SaslDriver:
         self.account: Account | None = None
         self.claimed = ""
         """The bare JID that the exchange is about, once it is known; it may not exist."""
+        self._pending: Success | None = None
+        """The exchange has succeeded, and more is asked of the client."""
         self._revoked = False
         """What was looked up for the exchange holds no more."""
         self._binding = ChannelBindings(stream.link, stream.channel_binding)
@@ -113,15 +115,22 @@ class SaslDriver:
     # ---- the profile's side
 
     def start(
-        self, profile: SaslProfile, mechanism: str, initial: bytes | None, listed_in: str = SASL
+        self,
+        profile: SaslProfile,
+        mechanism: str,
+        initial: bytes | None,
+        listed_in: str = SASL,
+        request: Any = None,
     ) -> Awaitable[None] | None:
         """See `Authentication.start`."""
         self._check(profile)
+        if self._pending is not None:
+            raise StreamError("policy-violation", "one authentication for each stream")
         try:
             if self.exchange is not None:
                 raise SaslFailure("malformed-request", "one exchange at a time")
             self.profile = profile
-            return self._begin(mechanism, initial, listed_in)
+            return self._begin(mechanism, initial, listed_in, request)
         except SaslFailure as failure:
             self._fail(failure)
             return None
@@ -140,7 +149,25 @@ class SaslDriver:
     def fail(self, profile: SaslProfile, failure: SaslFailure) -> None:
         """See `Authentication.fail`."""
         self._check(profile)
+        if self.exchange is None and self._pending is None:
+            self.profile = profile
         self._fail(failure)
+
+    def complete(self, profile: SaslProfile) -> Awaitable[None] | None:
+        """See `Authentication.complete`."""
+        self._check(profile)
+        success = self._pending
+        if success is None:
+            raise StreamError("policy-violation", "nothing was proven")
+        self._pending = None
+        return self._end(Success(success.username, proof=success.proof), done=True)
+
+    def check_element(self, namespace: str) -> None:
+        """What comes while an exchange is under way belongs to it (XEP-0388 section 2.4). Raises StreamError."""
+        if self.exchange is None and self._pending is None:
+            return
+        if self.profile is not None and namespace != self.profile.namespace:
+            raise StreamError("policy-violation", "not in the middle of a sign-in")
 
     def _check(self, profile: SaslProfile) -> None:
         if self.profile is None:
@@ -150,7 +177,7 @@ class SaslDriver:
 
     # ---- the exchange
 
-    def _begin(self, name: str, initial: bytes | None, listed_in: str) -> Awaitable[None] | None:
+    def _begin(self, name: str, initial: bytes | None, listed_in: str, request: Any) -> Awaitable[None] | None:
         announced = self._list(listed_in)
         mechanism = announced.mechanisms.get(name)
         if mechanism is None:
@@ -163,6 +190,10 @@ class SaslDriver:
             channel_binding=self._binding,
             plus_offered=announced.plus,
             nonce=server.nonce,
+            announced=announced.names,
+            tls_version=self.stream.link.tls_version,
+            header_from=self.stream.header_from,
+            request=request,
         )
         self.mechanism = mechanism
         self.exchange = mechanism.start(context)
@@ -195,7 +226,12 @@ class SaslDriver:
             # One at a time: of many guesses at once the later ones must hear of the failure of the first.
             async with stream.server.router.locks.hold(f"sign-in to {self.claimed} from {network(stream.peer)}"):
                 self._guard()
-                step = exchange.credentials(await self._found(jid))
+                found = await self._found(jid)
+                try:
+                    step = exchange.credentials(found)
+                except SaslFailure:
+                    await self._come()
+                    raise
                 if isinstance(step, Challenge):
                     await self._come()
                 work = self._step(step)
@@ -236,7 +272,7 @@ class SaslDriver:
         look_up = self.mechanism.look_up
         if look_up is None or jid is None:
             return credentials
-        found = await look_up(jid)
+        found = await look_up(jid, credentials)
         return found if credentials is not None and not credentials.disabled else None
 
     async def _credentials(self, jid: JID | None) -> Credentials | None:
@@ -302,20 +338,26 @@ class SaslDriver:
         if work is not None:
             await work
 
-    def _end(self, success: Success) -> Awaitable[None] | None:
+    def _end(self, success: Success, done: bool = False) -> Awaitable[None] | None:
+        """`done`: nothing more is asked of the client."""
         try:
-            return self._succeed(success) if not self.stream.closed else None
+            return self._succeed(success, done) if not self.stream.closed else None
         except SaslFailure as failure:
             self._fail(failure)
             return None
 
-    def _succeed(self, success: Success) -> Awaitable[None] | None:
+    def _succeed(self, success: Success, done: bool) -> Awaitable[None] | None:
         self._guard()
         account, stream, profile = self.account, self.stream, self.profile
         if account is None or account.host is not stream.host or not account.alive or self._revoked:
             raise SaslFailure("not-authorized")
         assert profile is not None
-        log.info("%s signed in from %s by %s", account.bare, stream.peer, self.mechanism.name)
+        if not done and profile.proven(account, success):
+            self.exchange, self._pending = None, success
+            return None
+        # Who comes back by what the server has issued is no new sign-in.
+        level = logging.INFO if success.proof is None else logging.DEBUG
+        log.log(level, "%s signed in from %s by %s", account.bare, stream.peer, self.mechanism.name)
         stream.server.counts.sign_ins += 1
         stream.server.guard.succeeded(stream.peer, account.bare)
         stream.signed_in(account)
@@ -326,7 +368,7 @@ class SaslDriver:
         failure = self._counted(failure)
         profile = self.profile
         assert profile is not None
-        self.exchange = None
+        self.exchange = self._pending = None
         self.jid = None
         self.account = None
         self.claimed = ""

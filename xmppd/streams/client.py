@@ -42,6 +42,7 @@ class ClientStream(XmlStream):
         "_authentication",
         "account",
         "channel_binding",
+        "header_from",
         "host",
         "registration",
         "rules",
@@ -65,6 +66,8 @@ class ClientStream(XmlStream):
         self.session: Session | None = None
         self.unsent_charged = 0
         """Bytes that wait in the connection and count for the session."""
+        self.header_from = ""
+        """The bare JID of an account of this host that the header names."""
         self._authentication: SaslDriver | None = None
         self.registration: Any = None
         """See `NegotiatingStream.registration`."""
@@ -204,12 +207,14 @@ class ClientStream(XmlStream):
         if self.account is not None and host is not self.account.host:
             raise StreamError("not-authorized", "signed in at another domain")  # T14
         self.host = host
+        self.header_from = _named(attributes.get("from", ""), host.domain)
 
     def features(self) -> bytes:
         own = b"".join([FEATURES_OF[step](self) for step in self.rules.offers])
         if not self.rules.plugins:
             return own
-        ask = FeatureAsk(self.safe, self.account is not None, self.session)
+        offer = self.authentication if self.state is State.STRANGER else None
+        ask = FeatureAsk(self.safe, self.account is not None, self.session, offer)
         found = self.host.gather(FEATURES, ask)
         return own + b"".join([each.data if isinstance(each, Written) else to_bytes(each) for each in found])
 
@@ -220,6 +225,8 @@ class ClientStream(XmlStream):
 
     def element_received(self, nonza: Nonza) -> bool:
         rules = self.rules
+        if self._authentication is not None:
+            self._authentication.check_element(nonza.ns)
         step = rules.elements.get(nonza.tag) or rules.elements.get(nonza.ns)
         if step is not None:
             return STEPS[step](self, nonza)
@@ -300,6 +307,8 @@ class ClientStream(XmlStream):
 
     def _early(self, stanza: Stanza) -> None:
         """Before binding (section 7.1)."""
+        if self._authentication is not None:
+            self._authentication.check_element("")
         payload = stanza.tags[0] if stanza.kind is Kind.IQ and len(stanza.tags) == 1 else ""
         step = self.rules.requests.get(payload)
         if step is None:
@@ -334,6 +343,20 @@ REQUESTS: Final[Mapping[Step, Callable[[ClientStream, Stanza], Awaitable[None]]]
     Step.REGISTER: registration.received,
     Step.BIND: bind.answer,
 }
+
+
+def _named(claimed: str, domain: str) -> str:
+    """The account that a header claims to come from, "" for none. Raises StreamError for one of another domain
+    (RFC 6120 section 4.9.3.9, XEP-0388 section 2.1)."""
+    if not claimed:
+        return ""
+    try:
+        jid = JID.parse(claimed)
+    except MalformedJid:
+        return ""  # names nobody
+    if jid.domain != domain:
+        raise StreamError("invalid-from")
+    return jid.bare if jid.local else ""
 
 
 def _check_from(claimed: str, own: JID) -> None:

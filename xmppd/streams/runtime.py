@@ -64,6 +64,8 @@ class NegotiatingClient(Protocol):
     channel_binding: str
     link: Link
     host: core.Host
+    header_from: str
+    """The bare JID of an account of the host that the header names, "" for none."""
 
     @property
     def server(self) -> StreamServer: ...

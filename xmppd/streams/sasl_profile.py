@@ -12,6 +12,7 @@ from .negotiation import SASL_NS
 if TYPE_CHECKING:
     from ..contracts.core import Account
     from ..protocol.items import Nonza
+    from ..protocol.sasl import Success
 
 CB_NS: Final = "urn:xmpp:sasl-cb:0"
 
@@ -59,6 +60,10 @@ class Rfc6120Profile:
     def challenge(self, data: bytes) -> None:
         """Section 6.4.3."""
         self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())
+
+    def proven(self, account: Account, success: Success) -> bool:
+        """Nothing more is asked for."""
+        return False
 
     def succeeded(self, account: Account, data: bytes) -> None:
         """Section 6.4.6: the client opens a new stream."""

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Final
 
 from xmppd.jid import JID
+from xmppd.protocol.sasl.keys import Credentials
 from xmppd.protocol.sasl.plain import Plain
 from xmppd.protocol.sasl.scram import Scram
 from xmppd.protocol.sasl.steps import Exchange, SaslContext
 
-LookUp = Callable[[JID], Awaitable[Any]]
+LookUp = Callable[[JID, Credentials | None], Awaitable[Any]]
 SASL: Final = "sasl"
 
 
@@ -24,7 +25,7 @@ class Mechanism:
     `binds`: it needs a channel binding. `secret`: it tells its secret, so the stream has to be encrypted.
     `listed_in`: the list that announces it: "sasl" is that of RFC 6120 and XEP-0388, others are a plugin's own.
     `look_up`: what the exchange is given in answer to NeedCredentials, for the bare JID that it names (of an account
-    or not; it must take the same time); None: the account's `Credentials`. Raises StorageUnavailable.
+    or not; it must take the same time) and its credentials; None: these `Credentials`. Raises StorageUnavailable.
     """
 
     name: str

@@ -83,7 +83,7 @@ class Plain:
         if len(parts) != 3 or not parts[1] or not parts[2] or len(parts[2]) > PASSWORD_OCTETS:
             raise SaslFailure("malformed-request", "not a PLAIN message")
         authzid, username, self._password = parts
-        self._name = name_of(username, authzid, self._context.domain)
+        self._name = name_of(username, authzid, self._context.domain, self._context.header_from)
         if self._name.prepared is None:
             return self._decide(None)
         self._waits_for = "credentials"

@@ -36,6 +36,9 @@ _client_final = re.compile(
 ).fullmatch
 
 
+TLS_VERSIONS: Final = {"TLSv1.2": "0303", "TLSv1.3": "0304"}
+
+
 @dataclass(frozen=True, slots=True)
 class _First:
     """What the client's first message says."""
@@ -79,9 +82,10 @@ class Scram:
     def _on_first(self, message: str) -> Step:
         first = _parse_first(message)
         self._binding = encode(first.header.encode() + self._bind(first.flag))
-        self._name = name_of(first.username, first.authzid, self._context.domain)
+        context = self._context
+        self._name = name_of(first.username, first.authzid, context.domain, context.header_from)
         self._first_bare = first.bare
-        self._nonce = first.nonce + self._context.nonce()
+        self._nonce = first.nonce + context.nonce()
         if self._name.prepared is None:
             return self._challenge(None)
         self._waits_for = "credentials"
@@ -114,6 +118,7 @@ class Scram:
         self._refused = keys is None or found is None or found.disabled
         self._keys = keys or fake
         self._server_first = f"r={self._nonce},s={encode(self._keys.salt)},i={self._keys.iterations}"
+        self._server_first += _protection(self._hash, context)
         self._waits_for = "final"
         return Challenge(self._server_first.encode())
 
@@ -150,6 +155,19 @@ def _parse_first(message: str) -> _First:
         raise SaslFailure("malformed-request", "client-first-message")
     header, flag, authzid, bare, username, nonce, _ = match.groups()
     return _First(header, flag, _unescape(authzid or ""), bare, _unescape(username), nonce)
+
+
+def _protection(hash: str, context: SaslContext) -> str:
+    """What lets the client see that nobody took something out of the lists that we sent, or stands between two
+    connections (XEP-0474 section 5.1, XEP-0515 section 4.1)."""
+    if not context.announced:
+        return ""
+    text = "\x1e".join(sorted(context.announced))
+    if context.channel_binding:
+        text += "\x1f" + "\x1e".join(sorted(context.channel_binding))
+    protection = f",h={encode(hashlib.new(HASHES[hash], text.encode()).digest())}"
+    version = TLS_VERSIONS.get(context.tls_version)
+    return f"{protection},t={version}" if version else protection
 
 
 def _unescape(saslname: str) -> str:

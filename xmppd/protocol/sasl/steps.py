@@ -49,10 +49,12 @@ class NeedCheck:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """Signed in as this localpart. `data`, if any, goes with the success (RFC 6120 section 6.4.6)."""
+    """Signed in as this localpart. `data`, if any, goes with the success (RFC 6120 section 6.4.6). `proof`: what proved
+    it, for who has issued that; None for a password."""
 
     username: str
     data: bytes = b""
+    proof: Any = None
 
 
 Step = Challenge | NeedCredentials | NeedCheck | Success
@@ -67,6 +69,10 @@ class SaslContext:
     `plus_offered`: whether a -PLUS mechanism was in the list that this client saw.
     `nonce`: returns a fresh random text of printable ASCII without a comma (RFC 5802 section 5.1).
     `iterations`: what new accounts get, and so what accounts that do not exist pretend to have.
+    `announced`: the names of the list that this client saw.
+    `tls_version`: of the connection, as in "TLSv1.3"; "" without TLS.
+    `header_from`: the bare JID that the header of the stream names, "" if it names none.
+    `request`: what the profile tells of the sign-in (`contracts.sign_in.SignIn` in XEP-0388); None in RFC 6120.
     """
 
     domain: str
@@ -75,6 +81,10 @@ class SaslContext:
     plus_offered: bool
     nonce: Callable[[], str]
     iterations: int = ITERATIONS
+    announced: tuple[str, ...] = ()
+    tls_version: str = ""
+    header_from: str = ""
+    request: Any = None
 
 
 class Exchange(Protocol):
@@ -117,9 +127,10 @@ class Name:
         return self.given if self.prepared is None else self.prepared
 
 
-def name_of(given: str, authzid: str, domain: str) -> Name:
+def name_of(given: str, authzid: str, domain: str, header_from: str = "") -> Name:
     """The user name, after the authorization identity: only the own bare JID may be asked for (RFC 6120
-    section 6.3.8). Names alone decide, so this tells nothing about accounts. Raises SaslFailure."""
+    section 6.3.8), and no other than the header of the stream names (XEP-0388 section 2.3). Names alone decide, so this
+    tells nothing about accounts. Raises SaslFailure."""
     try:
         prepared = prepare_local(given)
     except MalformedJid:
@@ -127,6 +138,7 @@ def name_of(given: str, authzid: str, domain: str) -> Name:
     if authzid:
         try:
             same = prepared is not None and JID.parse(authzid) == JID.of(prepared, domain)
+            same = same and header_from in ("", JID.of(prepared or "", domain).bare)
         except MalformedJid:
             same = False
         if not same:

@@ -1,0 +1,83 @@
+"""XEP-0386: Bind 2. A resource, and all that belongs to a new session, in the step in which a client signs in."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from hashlib import sha256
+from secrets import token_urlsafe
+
+from xmppd.contracts.sessions import BIND_FEATURES, BOUND_WITH
+from xmppd.contracts.sign_in import SIGN_IN_STEPS, Order, SignIn, SignInStep, UserAgent
+from xmppd.contracts.stream_features import FeatureAsk
+from xmppd.errors import BadRequest, StanzaError, StreamError
+from xmppd.plugin import Account, NoConfig, Nonza, Plugin, Session, SessionKey, Xep, on
+from xmppd.xml import children, find, quoted, tag_of, text_of
+
+NS = "urn:xmpp:bind:0"
+CLIENT = SessionKey[str]("bind2-client", "", durable=True)
+"""Tells the installation of a client from the account's others, without its id."""
+TAG_OCTETS = 256
+
+
+class Bind2(Plugin[NoConfig]):
+    xeps = (Xep(386, "1.1.0", "messages that wait are delivered to a client that does not read its archive first"),)
+
+    @on(SIGN_IN_STEPS)
+    def step(self, ask: FeatureAsk) -> Iterable[SignInStep]:
+        """Section 3.1."""
+        names = dict.fromkeys(each.ns for each in self.host.gather(BIND_FEATURES, ask))
+        inside = "".join(f"<feature var='{quoted(name)}'/>" for name in names)
+        inside = f"<inline>{inside}</inline>" if inside else ""
+        return (SignInStep(Order.BIND, f"<bind xmlns='{NS}'>{inside}</bind>".encode(), self.bind),)
+
+    async def bind(self, sign_in: SignIn) -> None:
+        """Section 3.2. A session that was resumed has a resource."""
+        wanted = find(sign_in.request, NS, "bind")
+        if wanted is None or sign_in.session is not None:
+            return
+        account = sign_in.stream.account
+        client = client_of(sign_in.owner, sign_in.agent)
+        # What is told of the account is read first: what comes meanwhile is told by nobody twice, and missed by nobody.
+        answers = [each.data for each in await self.host.collect(BOUND_WITH, account)]
+        session = await self._bound(sign_in, text_of(find(wanted, NS, "tag")).strip(), client)
+        if session is None:
+            return
+        sign_in.session = session
+        if client:
+            session[CLIENT] = client
+            self._end_former(session, client)
+        features = {f"{each.ns}|{each.name}": each for each in self.host.gather(BIND_FEATURES, FeatureAsk(True, True))}
+        for child in children(wanted):
+            feature = features.pop(tag_of(child), None)  # each of them once
+            answer = feature.enable(session, Nonza.of(child)) if feature is not None else None
+            if answer is not None:
+                answers.append(answer.data)
+        sign_in.answers.append(b"<bound xmlns='%s'>%s</bound>" % (NS.encode(), b"".join(answers)))
+
+    async def _bound(self, sign_in: SignIn, tag: str, client: str) -> Session | None:
+        """Section 3.2.1: the same resource for the same client. Raises StreamError."""
+        end = client[:12] or token_urlsafe(9)
+        names = [f"{tag}/{end}"] if tag and len(tag.encode()) <= TAG_OCTETS else []
+        for resource in (*names, end):
+            try:
+                return await sign_in.stream.bind(resource)
+            except BadRequest:
+                continue  # a tag that no resource can hold
+            except StanzaError as error:
+                raise StreamError("resource-constraint", error.text) from None
+        raise StreamError("resource-constraint")
+
+    def _end_former(self, session: Session, client: str) -> None:
+        """Earlier sessions of the same client, which has another tag now."""
+        account: Account = session.account
+        for other in list(account.sessions.values()):
+            if other is not session and other[CLIENT] == client:
+                self.host.server.session_manager.end(other, "conflict", "the same client has signed in again")
+
+
+def client_of(owner: str, agent: UserAgent) -> str:
+    """The same for every sign-in of a client; says nothing about its id, and differs from account to account."""
+    if not agent.id:
+        return ""
+    return urlsafe_b64encode(sha256(f"resource\0{owner}\0{agent.id}".encode()).digest()[:18]).decode()

@@ -1,0 +1,90 @@
+"""Accounts that strangers have made, and that wait for an administrator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from xmppd.errors import ItemNotFound, ResourceConstraint
+from xmppd.plugin import JID, E, Host
+from xmppd.stanza import message
+from xmppd.storage.api import Write
+
+log = logging.getLogger("xmppd.register")
+TOLD_AGAIN: Final = 3600.0
+"""Seconds for which administrators are not told of another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """`since`: seconds since 1970 UTC. `reason`: what the stranger has said."""
+
+    since: float
+    reason: str = ""
+
+
+class ApprovalQueue:
+    """An account that waits is a disabled one with a record here."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._waiting = host.storage.map("registration-waiting", Waiting)
+        """Owner: the domain; key: the bare JID."""
+        self._told = float("-inf")
+
+    async def entry(self, jid: JID, reason: str, most: int) -> Write:
+        """What is committed with an account that has to wait. Raises ResourceConstraint, StorageUnavailable."""
+        if len(await self.all()) >= most:
+            raise ResourceConstraint("too many new accounts wait for an administrator: try again another day")
+        return self._waiting.put(self.host.domain, jid.bare, Waiting(self.host.clock.now(), reason))
+
+    async def all(self) -> Mapping[str, Waiting]:
+        """By bare JID. Raises StorageUnavailable."""
+        return await self._waiting.read_all(self.host.domain)
+
+    def tell(self, jid: JID) -> None:
+        """Tell the administrators, but not of each."""
+        now = self.host.clock.monotonic()
+        if now - self._told < TOLD_AGAIN:
+            return
+        self._told = now
+        text = f"{jid} wants an account, and waits for you: see `xmppd op registration.list`, or the ad-hoc commands."
+        for admin in self.host.admins:
+            body = E("body", "jabber:client", {}, text)
+            self.host.deliver(message("normal", body, to=JID.parse(admin), sender=self.host.jid))
+
+    async def approve(self, jid: JID) -> None:
+        """Raises ItemNotFound, StorageUnavailable."""
+        await self._check(jid)
+        await self.host.server.accounts.set_disabled(jid, False)
+        await self._remove((jid.bare,))
+
+    async def reject(self, jid: JID) -> None:
+        """The account goes. Raises ItemNotFound, StorageUnavailable."""
+        await self._check(jid)
+        await self.host.server.accounts.delete(jid)
+        await self._remove((jid.bare,))
+
+    async def forget(self, accounts: Collection[str]) -> None:
+        """Accounts that are removed. Raises StorageUnavailable."""
+        await self._remove((await self.all()).keys() & set(accounts))
+
+    async def expire(self, before: float) -> None:
+        """Reject those that have waited since `before`. Raises StorageUnavailable."""
+        for bare, each in (await self.all()).items():
+            if each.since <= before:
+                log.info("%s has waited too long for an administrator", bare)
+                try:
+                    await self.reject(JID.parse(bare))
+                except ItemNotFound:
+                    await self._remove((bare,))
+
+    async def _check(self, jid: JID) -> None:
+        if jid.bare not in await self.all():
+            raise ItemNotFound(f"{jid} does not wait")
+
+    async def _remove(self, accounts: Collection[str]) -> None:
+        if accounts:
+            await self.host.storage.commit([self._waiting.delete(self.host.domain, bare) for bare in accounts])

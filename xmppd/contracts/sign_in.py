@@ -1,0 +1,106 @@
+"""Signing in by XEP-0388, and what can be done in the same step: resume or bind, tokens, tasks."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..hooks import Collect
+from ..xml import Element
+from .authentication import NegotiatingStream
+from .core import Account, Session
+from .stream_features import FeatureAsk
+
+
+@dataclass(frozen=True, slots=True)
+class UserAgent:
+    """What a client tells of itself (XEP-0388 section 2.3). `id`: of its installation, a UUID, "" if it has none;
+    nobody else may see it. `software`, `device`: for the owner of the account."""
+
+    id: str = ""
+    software: str = ""
+    device: str = ""
+
+
+@dataclass(slots=True)
+class SignIn:
+    """One sign-in, as the steps of it see it.
+
+    `request`: <authenticate/>. `listed_in`: the list of mechanisms that was used. `account`: None until the exchange
+    has succeeded. `proof`: what proved it (`Success.proof`). `session`: once one was resumed or bound, `resumed`: which
+    of them. `answers`: what stands in <success/>, as bytes. `on_session`: called with the session in the turn of the
+    loop in which it is bound or resumed. `behind`: called when the success, and the features behind it, are written.
+    """
+
+    stream: NegotiatingStream
+    request: Element
+    mechanism: str
+    listed_in: str
+    agent: UserAgent
+    account: Account | None = None
+    proof: Any = None
+    session: Session | None = None
+    resumed: bool = False
+    answers: list[bytes] = field(default_factory=list)
+    on_session: list[Callable[[Session], None]] = field(default_factory=list)
+    behind: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str:
+        """The bare JID of who has signed in."""
+        assert self.account is not None
+        return self.account.bare
+
+
+class Order(enum.IntEnum):
+    """When a step runs. What waits for something comes first: from the resumption or the binding on, all is written in
+    one turn of the loop."""
+
+    TOKENS = 0
+    RESUME = 1
+    BIND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SignInStep:
+    """What is done with a sign-in that has succeeded, before the client hears of it.
+
+    `feature`: stands in <inline/>; b"" for what is not announced. `run`: raises StreamError, StorageUnavailable.
+    `mechanisms`: the name of a list of mechanisms, and "namespace|name" of the element in the request that asks for it.
+    """
+
+    order: Order
+    feature: bytes
+    run: Callable[[SignIn], Awaitable[None] | None]
+    mechanisms: tuple[str, str] | None = None
+
+
+SIGN_IN_STEPS = Collect[FeatureAsk, SignInStep]("sign-in-steps", plain=True)
+"""Asked when the features of a stream are told, and when a sign-in has succeeded."""
+
+
+class SignInTask(Protocol):
+    """More that is asked of a client whose exchange has succeeded (XEP-0388 section 2.6.5). One for each sign-in."""
+
+    @property
+    def name(self) -> str: ...
+    def received(self, data: Element) -> Element | Awaitable[Element | None] | None:
+        """<next/>, then each <task-data/>. Returns what stands in <task-data/>; None: the task is done. Raises
+        SaslFailure, StorageUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOffer:
+    """`feature`: stands in <authentication/>, b"" for what is not announced."""
+
+    feature: bytes
+
+
+SIGN_IN_TASKS = Collect[SignIn, SignInTask]("sign-in-tasks", plain=True)
+"""What this client has to do before it is signed in, in that order; its account is in memory. Not asked for tokens
+(XEP-0484 section 5.2)."""
+TASK_OFFERS = Collect[FeatureAsk, TaskOffer]("task-offers", plain=True)
+"""What a client may ask for (XEP-0480)."""
