@@ -12,11 +12,13 @@ from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.admin import AccountJid, Argument, Note, Result, operation
 from xmppd.contracts.authentication import NegotiatingStream
 from xmppd.contracts.registration import REGISTRATION, Admission
+from xmppd.contracts.sessions import BINDING
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import BadRequest, MalformedJid, NotAllowed, ServiceUnavailable, StorageUnavailable
-from xmppd.plugin import JID, E, Element, Plugin, Request, Session, Stanza, To, Xep, iq, on
+from xmppd.plugin import JID, Account, E, Element, Plugin, Request, Session, Stanza, To, Xep, iq, on
 from xmppd.xml import Written, find, text_of, written
 
+from .leaving import LeavingAccounts
 from .options import Config
 from .strangers import FEATURE_NS, NS, TOKEN_FEATURES, Strangers
 
@@ -25,6 +27,7 @@ __all__ = ["Config", "Register"]
 REGISTER = written(E("register", FEATURE_NS))
 SHOW_TOKEN = tuple(written(E("register", ns)) for ns in TOKEN_FEATURES)
 SWEEP = 21_600.0
+MINUTE = 60.0
 log = logging.getLogger("xmppd.register")
 
 
@@ -59,6 +62,7 @@ class Register(Plugin[Config]):
 
     def setup(self) -> None:
         self.strangers = Strangers(self.host, self.config)
+        self.leaving = LeavingAccounts(self.host)
 
     def reconfigured(self) -> None:
         self.strangers.reconfigured(self.config)
@@ -72,6 +76,7 @@ class Register(Plugin[Config]):
 
     async def start(self) -> None:
         self.every(SWEEP, self._sweep, "waiting")
+        self.every(MINUTE, self.leaving.sweep, "leaving")
 
     async def _sweep(self) -> None:
         try:
@@ -82,6 +87,10 @@ class Register(Plugin[Config]):
     @on(ACCOUNTS_REMOVED)
     def removed(self, names: frozenset[str]) -> Awaitable[None]:
         return self.strangers.queue.forget(names)
+
+    @on(BINDING)
+    async def returned(self, account: Account) -> None:
+        await self.leaving.returned(account)
 
     # ---- the approval queue
 
@@ -151,7 +160,11 @@ class Register(Plugin[Config]):
     async def _remove(self, session: Session) -> None:
         if not self.config.removal:
             raise NotAllowed()
-        await self.host.server.accounts.delete(session.account.jid, keep=session)
+        grace = float(self.config.removal_grace)
+        if grace:
+            await self.leaving.begin(session, grace)
+        else:
+            await self.host.server.accounts.delete(session.account.jid, keep=session)
         self.spawn(self._goodbye(session), "goodbye")
 
     async def _goodbye(self, session: Session) -> None:

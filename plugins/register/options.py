@@ -35,6 +35,12 @@ class Config:
     waiting_time: Duration = option(Duration("30 days"), "An account that waits for longer is deleted.", low=3600)
     password_change: bool = option(True, "Let people change their own password.")
     removal: bool = option(True, "Let people delete their own account, with all that it owns.")
+    removal_grace: Duration = option(
+        Duration(0),
+        "So long an account stays that its owner has deleted. For the first ten minutes nobody can sign in to it, so "
+        "that other devices give up; who signs in later has it back.",
+        high=31_536_000,
+    )
     instructions: str = option("Choose a name and a password.", "What a stranger is told.", high=1000)
     name_length: int = option(2, "The least number of characters in a name.", low=1, high=64)
     password_length: int = option(8, "The least number of characters in a password.", low=1, high=128)

@@ -124,8 +124,11 @@ class Accounts:
         self._end_sessions(jid, keep, "the password was changed")
         log.info("the password of %s was changed", bare)
 
-    async def set_disabled(self, jid: JID, disabled: bool) -> None:
-        """A disabled account keeps what it has and gets messages; nobody signs in to it. Its sessions end.
+    async def set_disabled(
+        self, jid: JID, disabled: bool, keep: Session | None = None, writes: Sequence[Write] = ()
+    ) -> None:
+        """A disabled account keeps what it has and gets messages; nobody signs in to it. Its sessions end, but for
+        `keep`. `writes`: what is committed with it.
 
         Raises NoSuchAccount.
         """
@@ -135,9 +138,10 @@ class Accounts:
             if stored is None:
                 raise NoSuchAccount("there is no such account")
             credentials = replace(stored.credentials, disabled=disabled)
-            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=credentials))])
+            account = self._stored.put(bare, "", replace(stored, credentials=credentials))
+            await self.storage.commit([account, *writes])
         if disabled:
-            self._end_sessions(jid, None, "the account was disabled")
+            self._end_sessions(jid, keep, "the account was disabled")
         log.info("account %s %s", bare, "disabled" if disabled else "enabled again")
 
     async def is_disabled(self, jid: JID) -> bool:
