@@ -74,7 +74,7 @@ class ScramClient:
 
     def final(self, challenge: bytes, *, bound: bytes | None = None, extra: bytes = b"", nonce: bytes = b"") -> bytes:
         fields = dict(item.split(b"=", 1) for item in challenge.split(b","))
-        assert list(fields) == [b"r", b"s", b"i"] and fields[b"r"].startswith(b"cl!ent")
+        assert list(fields)[:3] == [b"r", b"s", b"i"] and fields[b"r"].startswith(b"cl!ent")
         bound = b64encode(self.gs2 + self.channel) if bound is None else bound
         without = b"c=" + bound + b",r=" + (nonce or fields[b"r"]) + extra
         salted = self.salted(b64decode(fields[b"s"]), int(fields[b"i"]))
