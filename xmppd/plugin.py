@@ -124,7 +124,7 @@ class HttpMark:
 
     method: str
     path: str
-    max_body: int
+    max_body: int | None
     cors: bool
 
 
@@ -168,10 +168,10 @@ def nonza(ns: str, name: str, state: str = "bound") -> Callable[[_N], _N]:
     return mark
 
 
-def http(method: str, path: str, max_body: int = 0, cors: bool = False) -> Callable[[_R], _R]:
+def http(method: str, path: str, max_body: int | None = 0, cors: bool = False) -> Callable[[_R], _R]:
     """Answer HTTP requests for that path of the host, such as `/icons/{name}` (`contracts.http`), on every listener of
-    kind `http` that serves it. `max_body`: bytes that the body of a request may have. `cors`: pages of other origins
-    may ask and read every answer, errors too; OPTIONS is answered.
+    kind `http` that serves it. `max_body`: bytes that the body of a request may have; None: the handler sees to it.
+    `cors`: pages of other origins may ask and read every answer, errors too; OPTIONS is answered.
 
     The method gets the request and returns an HttpResponse; a raised HttpError is the error. HEAD is answered as GET.
     """

@@ -34,7 +34,7 @@ def test_the_port_of_the_metrics_is_a_port_like_others(listener: str) -> None:
     [
         ("{kind: htp}", "c.yaml:2: listeners[0].kind: unknown kind; did you mean 'http'?"),
         ("{kind: [http]}", "c.yaml:2: listeners[0].kind: expected a word, got a list"),
-        ("{kind: http, tls: starttls}", "c.yaml:2: listeners[0].tls: expected 'direct' or 'none', got"),
+        ("{kind: http, tls: starttls}", "c.yaml:2: listeners[0].tls: expected 'direct' or 'proxy' or 'none', got"),
         ("{kind: http, channel_binding: any}", "c.yaml:2: listeners[0].channel_binding: unknown option; known here: "),
         ("{paths: [/a]}", "c.yaml:2: listeners[0].paths: unknown option; known here: "),
         ("{kind: http, tls: none, address: '::'}", "c.yaml:2: listeners[0].tls: 'none' is for loopback addresses"),

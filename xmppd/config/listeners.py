@@ -96,10 +96,22 @@ class HttpListenerConfig(ListenerConfig):
 
     kind: str = option("http", "What is served here.")
     port: int = option(5281, "TCP port; 0 takes any free one.", low=0, high=65_535)
-    tls: Literal["direct", "none"] = option(
+    tls: Literal["direct", "proxy", "none"] = option(
         "direct",
-        "`direct`: https, with the certificate of the domain that is asked for; `none`: no encryption, on a loopback "
-        "address only.",
+        "`direct`: https, with the certificate of the domain that is asked for; `proxy`: TLS ends in a proxy in front "
+        "(`trusted_proxies`), and what comes from it counts as encrypted unless it says otherwise; `none`: no "
+        "encryption, on a loopback address only.",
+    )
+    trusted_proxies: tuple[str, ...] = option(
+        (),
+        "Addresses and networks, such as `127.0.0.1` or `10.0.0.0/8`, of the proxies in front: what they say of a "
+        "client's address and encryption counts, and their connections are not bounded by "
+        "`limits.connections_per_address`; that bounds the clients they name.",
+    )
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = option(
+        "x-forwarded-for",
+        "How they say it: `X-Forwarded-For` and `X-Forwarded-Proto`, or `Forwarded` (RFC 7239). The other is ignored, "
+        "since a proxy passes on what it does not know.",
     )
     plain_anywhere: bool = option(
         False,
@@ -128,13 +140,16 @@ class HttpListenerConfig(ListenerConfig):
 
     @property
     def label(self) -> str:
-        return "https" if self.direct_tls else "http"
+        return {"direct": "https", "proxy": "http behind a proxy", "none": "http"}[self.tls]
 
     def base(self, domain: str, port: int) -> str:
         """The address under which people reach it for a domain; `port`: the real one."""
         if self.public_url:
             return self.public_url.replace("{host}", domain)
-        return f"{self.label}://{domain}" + (f":{port}" if port != (443 if self.direct_tls else 80) else "")
+        if self.tls == "proxy":
+            return f"https://{domain}"
+        scheme, usual = ("https", 443) if self.direct_tls else ("http", 80)
+        return f"{scheme}://{domain}" + (f":{port}" if port != usual else "")
 
     def check(self) -> Iterable[tuple[Where, str]]:
         wrong = list(super().check())
@@ -145,6 +160,13 @@ class HttpListenerConfig(ListenerConfig):
                 f"'none' is for loopback addresses such as 127.0.0.1, not for {self.address} (or say "
                 "`plain_anywhere: true`)",
             )
+        for at, each in enumerate(self.trusted_proxies):
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                yield ("trusted_proxies", at), f"expected an address or a network such as '10.0.0.0/8', got {each!r}"
+        if self.tls == "proxy" and not self.trusted_proxies:
+            yield "trusted_proxies", "with `tls: proxy`, the addresses of the proxies are needed"
         if self.public_url and _URL.fullmatch(self.public_url.replace("{host}", "example.org")) is None:
             yield "public_url", f"expected an address such as 'https://{{host}}', got {self.public_url!r}"
         for at, path in enumerate(self.paths):

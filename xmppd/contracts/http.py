@@ -78,7 +78,8 @@ class HttpRequest:
 
     `host`: the domain (of this server) that answers. `query`: decoded; of a repeated name, the last. `headers`: names
     in lower case; a repeated one is joined by commas (RFC 9110 section 5.3). `parameters`: what stands for the names of
-    the path of the route. `peer`: IP address. `secure`: it came over TLS.
+    the path of the route. `peer`: IP address of who asks; behind a trusted proxy, what the proxy says. `secure`: it
+    came over TLS, here or to such a proxy.
     """
 
     method: str
@@ -139,15 +140,15 @@ HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse | HttpUpgrade]]
 class HttpRoute:
     """A handler for a method and a path such as `/rooms/{room}/icon`; `{room}` stands for one segment, not empty.
 
-    `max_body`: bytes that the body of a request may have. `public`: served wherever its host is served; otherwise only
-    by a listener that names the path in `paths`. `cors`: pages of other origins may ask and read every answer, errors
-    too; OPTIONS is answered. `owner`: who declared it, for messages. Raises ValueError.
+    `max_body`: bytes that the body of a request may have; None: the handler sees to it. `public`: served wherever its
+    host is served; otherwise only by a listener that names the path in `paths`. `cors`: pages of other origins may ask
+    and read every answer, errors too; OPTIONS is answered. `owner`: who declared it, for messages. Raises ValueError.
     """
 
     method: str
     path: str
     handler: HttpHandler
-    max_body: int = 0
+    max_body: int | None = 0
     public: bool = True
     cors: bool = False
     owner: str = ""

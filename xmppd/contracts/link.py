@@ -122,6 +122,11 @@ class Link(Protocol):
         """
         ...
 
+    def forwarded_for(self, address: str) -> bool:
+        """A proxy has this connection for one client from now on: `peer` is its address, and where connections are
+        counted, it counts as one of that address. False: that address has too many."""
+        ...
+
     def hand_over(self, receiver: Receiver) -> None:
         """From now on another receiver has the connection: it gets `connected`, then what comes."""
         ...

@@ -42,6 +42,10 @@ class Owner(Protocol):
         """With direct TLS, what the handshake begins with."""
         ...
 
+    def forwarded_for(self, connection: Connection, address: str) -> bool:
+        """A connection of a proxy counts for that address. False: it has too many, or this is none of a proxy."""
+        ...
+
     def forget(self, connection: Connection) -> None: ...
 
 
@@ -328,6 +332,12 @@ class Connection(asyncio.BufferedProtocol):
     def _secure(self, context: ServerContext, alpn: bytes | None) -> None:
         self._tls = TlsLayer(context, self._engine.pipes, alpn)
         self._engine.watch(self, self._engine.timing.handshake)
+
+    def forwarded_for(self, address: str) -> bool:
+        if self._state is not State.OPEN or not self._owner.forwarded_for(self, address):
+            return False
+        self.peer, self.port = address, 0
+        return True
 
     # ---- the end
 

@@ -8,26 +8,32 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..memory.budget import MemoryBudget
+from ..observe.metrics import HttpCounts
 from .engine import Engine
 from .http_routes import Match
+from .proxies import Proxies
 
 SLOWEST: Final = 1024
-"""Bytes per second of a body, on the average."""
+"""Bytes per second of a body, or of an answer that is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpBounds:
-    """Seconds and bytes that a client may take. `header_time`: to a request's header; `body_time`: for its body, beside
-    a second for each `SLOWEST` bytes; `keep_alive`: between an answer and the next request."""
+    """Seconds and bytes that a client may take. `header_time`: to a request's header; `body_time`: for which its body
+    may stand still, or come slower than `SLOWEST`; `keep_alive`: between an answer and the next request."""
 
     header_size: int = 16 << 10
     header_time: float = 10.0
     body_time: float = 30.0
     keep_alive: float = 75.0
+    per_address: int = 200
+    """Requests under way from one address behind a proxy; the listener bounds those that come straight."""
 
 
 class Site(Protocol):
-    """What a listener serves."""
+    """What a listener serves, and which proxies are in front of it."""
+
+    proxies: Proxies
 
     def find(self, method: str, host: str, path: str) -> tuple[Match, str]:
         """The route for a request, and the domain that answers; `host` is "" where the client names none. Raises
@@ -40,6 +46,7 @@ class Connections(Protocol):
 
     engine: Engine
     memory: MemoryBudget
+    counts: HttpCounts
     bounds: HttpBounds
     stopping: bool
     manager: Any
@@ -49,4 +56,12 @@ class Connections(Protocol):
     def connections(self) -> MutableSet[Any]: ...
     def begins(self) -> asyncio.Task[Any] | None:
         """The current task, which answers a request."""
+        ...
+
+    def count(self, address: str) -> None:
+        """A request from an address behind a proxy begins. Raises HttpError 429: too many are under way."""
+        ...
+
+    def uncount(self, address: str) -> None:
+        """It is answered."""
         ...

@@ -1,7 +1,7 @@
 """The server's side of HTTP/1.1: aiohttp's parser and writer over our connections.
 
 So HTTP has the same TLS, certificates, bounds on connections and handshakes, and the same way to close as XMPP. What
-aiohttp sees of a connection is a transport (`_LinkTransport`); what it makes of the bytes comes to `HttpConnection`.
+aiohttp sees of a connection is a transport (`LinkTransport`); what it makes of the bytes comes to `HttpConnection`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
 from ..contracts.http import HttpError, HttpRequest, HttpResponse, HttpUpgrade, StreamedBody
 from ..errors import StorageUnavailable
+from .http_bounds import SLOWEST
 from .http_message import (
-    FIELDS,
     NAME,
     Body,
     Switched,
@@ -32,129 +30,20 @@ from .http_message import (
     target_of,
 )
 from .http_routes import CORS
+from .http_transport import LinkTransport, requests_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..contracts.link import Link
-    from .http_bounds import Connections, HttpBounds, Site
+    from .http_bounds import Connections, Site
+    from .http_transport import Requests
 
 log = logging.getLogger("xmppd.net.http")
 
-READ_SIZE: Final = 32 << 10
-"""Of a request's body, twice that waits for its handler; then the connection is not read."""
 TAKE_TIME: Final = 30.0
-"""Seconds for a client to take what waits for it in this process, 64 KiB or more."""
+"""Seconds for a client to take an eighth of what waits for it in this process, 64 KiB or more, and `SLOWEST`."""
 LEFT_TIME: Final = 30.0
 """Seconds that a handler may go on when its client has left."""
 VERSIONS: Final = frozenset(((1, 0), (1, 1)))
-
-
-class _LinkTransport(asyncio.Transport):
-    """A connection as aiohttp wants it."""
-
-    def __init__(self, link: Link) -> None:
-        super().__init__({"peername": (link.peer, link.port)})
-        self._link: Link = link
-        self._closing = False
-        self._handed_over: Callable[[], None] | None = None
-
-    def hand_over(self, done: Callable[[], None]) -> None:
-        """The connection is HTTP's no more: what aiohttp still does with it has no effect. `done`: called when aiohttp
-        has ended."""
-        self._handed_over = done
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._link.write(bytes(data))
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        self._closing = True
-        if self._handed_over is None:
-            self._link.close()
-        else:
-            asyncio.get_running_loop().call_soon(self._handed_over)
-
-    def abort(self) -> None:
-        self._closing = True
-        if self._handed_over is None:
-            self._link.abort()
-
-    def pause_reading(self) -> None:
-        self._link.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._link.resume_reading()
-
-    def get_write_buffer_size(self) -> int:
-        return self._link.write_buffer_size
-
-    def can_write_eof(self) -> bool:
-        return False
-
-
-class _Requests(RequestHandler):
-    """aiohttp's protocol: one request after the other. What it would answer by itself is answered in our form."""
-
-    __slots__ = ("answered", "connection")
-
-    def __init__(
-        self, manager: web.Server, connection: HttpConnection, loop: asyncio.AbstractEventLoop, bounds: HttpBounds
-    ) -> None:
-        super().__init__(
-            manager,
-            loop=loop,
-            keepalive_timeout=bounds.keep_alive,
-            tcp_keepalive=False,
-            access_log=None,  # type: ignore[arg-type]
-            max_line_size=bounds.header_size,
-            max_field_size=bounds.header_size,
-            max_headers=FIELDS,
-            lingering_time=0.0,  # the link reads on while it closes
-            read_bufsize=READ_SIZE,
-            auto_decompress=False,  # 1 KiB can be made of 1 MiB
-        )
-        self.connection = connection
-        self.answered = 0
-
-    @property
-    def in_header(self) -> bool:
-        """No request is being answered or waits for that: the next bytes are of a header."""
-        return self._request_count == self.answered
-
-    @property
-    def waiting(self) -> bool:
-        """Behind the request that is being answered there is another, or what cannot be parsed."""
-        return self._request_count > self.answered + 1
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What cannot be parsed."""
-        if isinstance(exc, LineTooLong):
-            status = 431
-        if status >= 500 and not isinstance(exc, ConnectionError):
-            log.error("an answer to %s failed", self.connection.link.peer, exc_info=exc)
-        self.connection.closing = True
-        return final(HttpError(status))
-
-
-def _requests_of(connection: HttpConnection) -> _Requests:
-    """aiohttp's side of a connection."""
-    server = connection.server
-    if server.manager is None:
-        server.manager = web.Server(_answered)
-    return _Requests(server.manager, connection, asyncio.get_running_loop(), server.bounds)
-
-
-async def _answered(raw: web.BaseRequest) -> web.StreamResponse:
-    return await cast(_Requests, raw.protocol).connection.answer(raw)
 
 
 class HttpConnection:
@@ -165,7 +54,7 @@ class HttpConnection:
         self.site = site
         self.link: Link
         self.closing = False
-        self._requests: _Requests | None = None
+        self._requests: Requests | None = None
         self._header = 0
         """Bytes of a header that is not complete."""
         self._body: Body | None = None
@@ -174,8 +63,13 @@ class HttpConnection:
         """That answers it."""
         self._untaken = False
         """The client does not take what was written, and the deadline is about that."""
+        self._waits = 0
+        """Bytes that waited for it when the deadline was set."""
         self._cors = False
         """Pages of other origins may read the answer."""
+        self._route = ""
+        self._peer = ""
+        """Who asks, by the word of a proxy; "": nobody else than the link's peer."""
 
     # ---- the link's side
 
@@ -186,14 +80,15 @@ class HttpConnection:
             self.secured()
 
     def secured(self) -> None:
-        self._requests = _requests_of(self)
-        self._requests.connection_made(_LinkTransport(self.link))
+        self._requests = requests_of(self)
+        self._requests.connection_made(LinkTransport(self.link, self.server.counts))
         self.server.engine.watch(self, self.server.bounds.header_time)
 
     def data_received(self, data: bytes) -> None:
         requests = self._requests
         if requests is None or self.closing:
             return
+        self.server.counts.received += len(data)
         requests.data_received(data)
         if not requests.in_header:
             self._header = 0
@@ -208,6 +103,7 @@ class HttpConnection:
 
     def pause_writing(self) -> None:
         self._untaken = True
+        self._waits = self.link.write_buffer_size
         self.server.engine.watch(self, TAKE_TIME)
         if self._requests is not None:
             self._requests.pause_writing()
@@ -242,6 +138,8 @@ class HttpConnection:
             if self._task is not None:
                 log.info("%s has left: its request is broken off", self.link.peer)
                 self._task.cancel()
+        elif self._untaken and self._taken() > max(SLOWEST * TAKE_TIME, self._waits / 8):
+            self.pause_writing()
         elif self._untaken:
             log.info("%s does not take its answer", self.link.peer)
             self.link.abort()
@@ -249,6 +147,9 @@ class HttpConnection:
             self._refuse(408)
         else:
             self.link.close()
+
+    def _taken(self) -> int:
+        return self._waits - self.link.write_buffer_size
 
     def abort(self) -> None:
         self.link.abort()
@@ -262,7 +163,8 @@ class HttpConnection:
             f"HTTP/1.1 {status} {error.text}\r\nServer: {NAME}\r\nContent-Type: text/plain; charset=utf-8\r\n"
             f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
         )
-        log.debug("%s: %d", self.link.peer, status)
+        log.info("%s: what is no request is refused with %d", self.link.peer, status)
+        self.server.counts.answered("", status, 0.0)
         self.link.write(head.encode() + text)
         self.link.close()
 
@@ -286,12 +188,17 @@ class HttpConnection:
             server.engine.forget(self)
         begun = server.engine.clock.monotonic()
         body = self._body = Body(self.link, self.server, raw)
-        self._cors = False
+        self._cors, self._route, self._peer = False, "", ""
+        status = 500
         try:
             answer = await self._response(raw, body)
             if isinstance(answer, HttpUpgrade):
-                return self._switch(answer)
+                if not self._peer or self.link.forwarded_for(self._peer):
+                    status = 101
+                    return self._switch(answer)
+                answer = failed(HttpError(429)), None
             response, streamed = answer
+            status = response.status
             if self._cors:
                 response.headers.update({name: value for name, value in CORS.items() if name not in response.headers})
             if server.stopping or not raw.content.is_eof() or misframed(raw):
@@ -305,12 +212,15 @@ class HttpConnection:
         finally:
             body.release()
             self._body = self._task = None
+            if self._peer:
+                server.uncount(self._peer)
+            seconds = server.engine.clock.monotonic() - begun
+            server.counts.answered(self._route, status, seconds)
             if self not in server.connections:
                 server.engine.forget(self)
             requests.answered += 1
-        took = (server.engine.clock.monotonic() - begun) * 1000
-        path = raw.raw_path.partition("?")[0]
-        log.debug("%s %s %s: %d in %.1f ms", self.link.peer, raw.method, path, response.status, took)
+        path, peer = raw.raw_path.partition("?")[0], self._peer or self.link.peer
+        log.debug("%s %s %s: %d in %.1f ms", peer, raw.method, path, response.status, seconds * 1000)
         if not response.keep_alive:
             self.closing = True
         return response
@@ -335,7 +245,7 @@ class HttpConnection:
             return Switched()  # the client has left
         self.closing = True
         tail, requests._message_tail = requests._message_tail, b""  # what came behind the request
-        cast(_LinkTransport, requests.transport).hand_over(lambda: requests.connection_lost(None))
+        cast(LinkTransport, requests.transport).hand_over(lambda: requests.connection_lost(None))
         self.server.connections.discard(self)
         self._requests = None
         link.write(switched(upgrade))
@@ -376,18 +286,20 @@ class HttpConnection:
             raise HttpError(400 if raw.version < (1, 1) else 501)
         host, path, query = target_of(raw)
         match, domain = self.site.find(raw.method, host, path)
-        self._cors = match.route.cors
+        self._cors, self._route = match.route.cors, f"{match.route.method} {match.route.path}"
         body.most = match.route.max_body
-        if (raw.content_length or 0) > body.most:
+        if body.most is not None and (raw.content_length or 0) > body.most:
             raise HttpError(413)
         if raw.body_exists and raw.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise HttpError(415, headers={"Accept-Encoding": "identity"})
         headers = {name.lower(): readable(", ".join(raw.headers.getall(name))) for name in raw.headers}
         if headers.get("expect", "100-continue").lower() != "100-continue":
             raise HttpError(417)
-        request = HttpRequest(
-            raw.method, path, query, headers, body, self.link.peer, domain, self.link.secure, match.parameters
-        )
+        peer, secure = self.site.proxies.client(self.link.peer, self.link.secure, headers)
+        if peer != self.link.peer:
+            self.server.count(peer)
+            self._peer = peer
+        request = HttpRequest(raw.method, path, query, headers, body, peer, domain, secure, match.parameters)
         response = await match.route.handler(request)
         if body.failed is not None:  # whatever the handler made of it
             raise body.failed

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
@@ -15,8 +14,6 @@ from ..contracts.http import HttpError, HttpResponse, HttpUpgrade, StreamedBody
 from .http_bounds import SLOWEST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from ..contracts.link import Link
     from .http_bounds import Connections
 
@@ -34,7 +31,7 @@ class Body:
     """The body of a request (`contracts.http.Body`)."""
 
     def __init__(self, link: Link, connections: Connections, raw: web.BaseRequest) -> None:
-        self.most = 0
+        self.most: int | None = 0
         self.failed: HttpError | None = None
         self._link, self._connections = link, connections
         self._raw = raw
@@ -45,11 +42,13 @@ class Body:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._go_on()
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._connections.bounds.body_time
+        most = patience = self._connections.bounds.body_time
         while not self._raw.content.at_eof():
-            piece = await self._piece(end + self._size / SLOWEST)
+            begun = loop.time()
+            piece = await self._piece(begun + patience)
+            patience = min(most, patience - (loop.time() - begun) + len(piece) / SLOWEST)
             self._size += len(piece)
-            if self._size > self.most:
+            if self.most is not None and self._size > self.most:
                 raise self._fails(HttpError(413))
             if piece:
                 yield piece
@@ -149,12 +148,16 @@ def made(response: HttpResponse) -> web.StreamResponse:
 async def send_pieces(body: StreamedBody, response: web.StreamResponse) -> bool:
     """Send a body whose header was sent. False: it was less, or more, than its length."""
     left = body.length
-    async with aclosing(cast("AsyncGenerator[bytes, None]", body.pieces())) as pieces:
+    pieces = body.pieces()
+    try:
         async for piece in pieces:
             left -= len(piece)
             if left < 0:
                 return False
             await response.write(piece)
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
     return left == 0
 
 

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..contracts.http import HttpError
+from ..observe.metrics import HttpCounts
+from .address import network
 from .engine import Engine
 from .http_bounds import HttpBounds, Site
 
@@ -26,9 +29,12 @@ class HttpServer:
         self.engine = Engine.of(clock)
         self.memory = memory
         self.bounds = bounds or HttpBounds()
+        self.counts = HttpCounts()
         self.stopping = False
         self.connections: set[HttpConnection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._under_way: dict[str, int] = {}
+        """Requests from behind proxies, by network."""
         self.manager: Any = None
         """What aiohttp wants all connections to share (`web.Server`)."""
 
@@ -59,3 +65,18 @@ class HttpServer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return task
+
+    def count(self, address: str) -> None:
+        """A request from an address behind a proxy begins. Raises HttpError 429 (RFC 6585 section 4)."""
+        key = network(address)
+        count = self._under_way.get(key, 0)
+        if count >= self.bounds.per_address:
+            raise HttpError(429, headers={"Retry-After": "5"})
+        self._under_way[key] = count + 1
+
+    def uncount(self, address: str) -> None:
+        """It is answered."""
+        key = network(address)
+        self._under_way[key] -= 1
+        if not self._under_way[key]:
+            del self._under_way[key]

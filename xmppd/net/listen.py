@@ -14,6 +14,7 @@ from .address import network
 from .connection import ALPN, Connection
 from .engine import Engine
 from .loop import open_file_limit
+from .proxies import Proxies
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -43,9 +44,11 @@ class Listener:
         *,
         engine: Engine | None = None,
         alpn: bytes = ALPN,
+        proxies: Proxies | None = None,
     ) -> None:
         """`per_address`: connections from one IPv4 address, or one IPv6 /64; further ones are closed at once. `alpn`:
-        the protocol that is spoken here, by its name within direct TLS.
+        the protocol that is spoken here, by its name within direct TLS. `proxies`: those in front, whose connections
+        have no such bound.
 
         Raises ValueError for direct TLS without certificates.
         """
@@ -63,7 +66,10 @@ class Listener:
         self.alpn = alpn
         self.per_address = per_address
         """For connections to come."""
+        self._proxies = proxies or Proxies()
         self._from: dict[str, int] = {}
+        self._forwarded: dict[Connection, str] = {}
+        """Connections of proxies, by the network that each counts for; "": none yet."""
         self._make_receiver: Callable[[], Receiver]
         self._server: asyncio.Server | None = None
         self._most = 0
@@ -122,28 +128,41 @@ class Listener:
 
     def admit(self, connection: Connection) -> Receiver | None:
         key = network(connection.peer)
-        count = self._from.get(key, 0)
         if self._server is None:  # accepted by the kernel before we stopped
             return None
-        if count >= self.per_address:
-            self._refuse(f"{key} has {count} connections")
+        proxied = self._proxies.trusts(connection.peer)
+        if not proxied and not self._room(key):
             return None
         if self._engine.open >= self._most:
             self._refuse(f"{self._engine.open} connections are all that the limit of open files allows")
             return None
         receiver = self._make_receiver()
-        self._from[key] = count + 1
+        if proxied:
+            self._forwarded[connection] = ""
+        else:
+            self._from[key] = self._from.get(key, 0) + 1
         self._engine.open += 1
         self.connections.add(connection)
         return receiver
 
+    def forwarded_for(self, connection: Connection, address: str) -> bool:
+        key = network(address)
+        if self._forwarded.get(connection) != "" or not self._room(key):
+            return False
+        self._forwarded[connection] = key
+        self._from[key] = self._from.get(key, 0) + 1
+        return True
+
     def forget(self, connection: Connection) -> None:
-        key = network(connection.peer)
-        count = self._from[key] - 1
-        if count:
-            self._from[key] = count
-        else:
-            del self._from[key]
+        key = self._forwarded.pop(connection, None)
+        if key is None:
+            key = network(connection.peer)
+        if key:
+            count = self._from[key] - 1
+            if count:
+                self._from[key] = count
+            else:
+                del self._from[key]
         self._engine.open -= 1
         self.connections.discard(connection)
         if not self.connections and self._all_gone is not None and not self._all_gone.done():
@@ -151,6 +170,13 @@ class Listener:
 
     def direct_context(self) -> ServerContext | None:
         return self._certificates.default if self._certificates is not None else None
+
+    def _room(self, key: str) -> bool:
+        count = self._from.get(key, 0)
+        if count >= self.per_address:
+            self._refuse(f"{key} has {count} connections")
+            return False
+        return True
 
     def _refuse(self, why: str) -> None:
         """Say so, but not for each: the log is no place for a flood either."""

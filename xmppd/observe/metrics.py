@@ -38,6 +38,29 @@ class Histogram:
         self.sum += seconds
 
 
+class HttpCounts:
+    """Of all HTTP listeners of a process."""
+
+    __slots__ = ("answers", "received", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, int], int] = {}
+        """By route, such as "GET /icons/{name}", and status class: 2 for 200 to 299."""
+        self.seconds: dict[str, Histogram] = {}
+        """By route: from a request's header to the end of its answer."""
+        self.received = 0
+        """Bytes, without those of TLS."""
+        self.sent = 0
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered; "": no route was for it."""
+        key = (route, status // 100)
+        self.answers[key] = self.answers.get(key, 0) + 1
+        if (taken := self.seconds.get(route)) is None:
+            taken = self.seconds[route] = Histogram()
+        taken.observe(seconds)
+
+
 class StoreCounts:
     """Of one store. `seconds`: from handing a commit to the backend to its answer, of those that succeeded."""
 

@@ -9,7 +9,8 @@ from ..config import HttpListenerConfig
 from ..contracts.http import HttpError, HttpRoute
 from ..errors import MalformedJid
 from ..jid import prepare_domain
-from ..net.http_routes import Match, below, match, split_path
+from ..net.http_routes import CORS, Match, below, match, split_path
+from ..net.proxies import Proxies
 
 if TYPE_CHECKING:
     from ..config import ListenerConfig
@@ -24,6 +25,7 @@ class HttpSite:
     def __init__(self, server: RunningServer, config: HttpListenerConfig) -> None:
         self.server = server
         self.paths = config.paths
+        self.proxies = proxies_of(config)
         names = [prepare_domain(domain) for domain in config.hosts]
         self.hosts: Mapping[str, Host] = {name: server.hosts[name] for name in names} or server.hosts
         self.default = self.hosts[names[0]] if names else server.default_host
@@ -40,7 +42,8 @@ class HttpSite:
         if not routes:
             routes = _served(home.http_routes.routes(segments), named)
             if routes and not home.started:
-                raise HttpError(503, headers={"Retry-After": "5"})
+                cors = CORS if any(route.cors for route in routes.values()) else {}
+                raise HttpError(503, headers={"Retry-After": "5", **cors})
         return match(routes, method, segments), home.domain
 
     def _host(self, name: str) -> Host:
@@ -55,12 +58,30 @@ def _served(routes: Mapping[str, HttpRoute], named: bool) -> Mapping[str, HttpRo
     return {method: route for method, route in routes.items() if named or route.public}
 
 
+def proxies_of(config: ListenerConfig) -> Proxies:
+    """Those in front of a listener."""
+    if not isinstance(config, HttpListenerConfig):
+        return Proxies()
+    return Proxies(config.trusted_proxies, config.proxy_header, config.tls == "proxy")
+
+
 def url(listeners: Iterable[tuple[ListenerConfig, Listener]], domain: str, path: str) -> str:
-    """The address under which people reach a path of a domain; "" where none of the listeners serves it."""
+    """The address under which people reach a path of a domain; "" where none of the listeners serves it.
+
+    One with a `public_url` goes first; a loopback address without one is for the names of this machine only, while
+    there is another.
+    """
+    found = []
     for config, listener in listeners:
         if not isinstance(config, HttpListenerConfig):
             continue
         served = not config.hosts or domain in map(prepare_domain, config.hosts)
         if served and (not config.paths or below(tuple(path.strip("/").split("/")), config.paths)):
-            return f"{config.base(domain, listener.port)}{path}"
-    return ""
+            rank = 0 if config.public_url else 2 if config.is_loopback and not _local(domain) else 1
+            found.append((rank, f"{config.base(domain, listener.port)}{path}"))
+    return min(found, key=lambda each: each[0])[1] if found else ""
+
+
+def _local(domain: str) -> bool:
+    """A name that always stands for this machine (RFC 6761 section 6.3)."""
+    return domain == "localhost" or domain.endswith(".localhost")

@@ -16,7 +16,7 @@ from ..net.engine import Engine, Timing
 from ..net.http_bounds import HttpBounds
 from ..net.listen import Listener
 from ..streams.client import ClientStream
-from .http_site import HttpSite
+from .http_site import HttpSite, proxies_of
 
 if TYPE_CHECKING:
     from ..contracts.link import Port, Receiver
@@ -92,6 +92,7 @@ class Listeners:
                 "direct" if config.direct_tls else "none",
                 server.config.limits.connections_per_address,
                 alpn=kind.alpn,
+                proxies=proxies_of(config),
             )
             try:
                 await listener.start(config.address, config.port, kind.receivers(server, config))
@@ -118,6 +119,7 @@ class Listeners:
             float(config.header_time),
             float(config.http.body_time),
             float(config.http.keep_alive),
+            config.connections_per_address,
         )
         for listener in self:
             listener.per_address = config.connections_per_address
