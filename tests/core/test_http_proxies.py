@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from tests.core.http_place import GET, running, until
+from xmppd.contracts.http import HttpError
 from xmppd.net.http_server import HttpBounds
 from xmppd.net.proxies import MOST, Proxies, forwarded
 
@@ -51,7 +52,9 @@ def test_what_it_came_over() -> None:
         assert not secure(proxies, x_forwarded_proto="http", over_tls=True)
         assert not secure(proxies, x_forwarded_proto="https, http")
         assert not secure(proxies, x_forwarded_proto="nonsense")
-        assert not secure(proxies, "198.51.100.7", x_forwarded_proto="https")
+    assert not secure(plain, "198.51.100.7", x_forwarded_proto="https")
+    with pytest.raises(HttpError, match="403"):
+        secure(in_front, "198.51.100.7", x_forwarded_proto="https")
     assert not secure(plain, forwarded="proto=https")
     assert secure(Proxies(PROXIES, "forwarded"), forwarded="for=198.51.100.7;proto=HTTPS")
     assert not secure(Proxies(PROXIES, "forwarded"), x_forwarded_proto="https")

@@ -99,8 +99,8 @@ class HttpListenerConfig(ListenerConfig):
     tls: Literal["direct", "proxy", "none"] = option(
         "direct",
         "`direct`: https, with the certificate of the domain that is asked for; `proxy`: TLS ends in a proxy in front "
-        "(`trusted_proxies`), and what comes from it counts as encrypted unless it says otherwise; `none`: no "
-        "encryption, on a loopback address only.",
+        "(`trusted_proxies`), what comes from it counts as encrypted unless it says otherwise, and nobody else is "
+        "served; `none`: no encryption, on a loopback address only.",
     )
     trusted_proxies: tuple[str, ...] = option(
         (),

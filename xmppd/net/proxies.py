@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
+from ..contracts.http import HttpError
 from .address import Network
 
 ProxyHeader = Literal["x-forwarded-for", "forwarded"]
@@ -40,8 +41,11 @@ class Proxies:
         """The address of who asks, and whether the request came over TLS; `headers`: names in lower case.
 
         That is the last address in the header that is none of the proxies': what stands before it may be invented.
+        Raises HttpError 403: it came past the proxy that has TLS, and anybody may read along.
         """
         if not self.trusts(peer):
+            if self._tls_in_front:
+                raise HttpError(403, "This is for the proxy in front.")
             return peer, secure
         if self._header == "forwarded":
             hops = forwarded(headers.get("forwarded", ""))

@@ -191,6 +191,10 @@ class WebSocketLink:
         """Raises RuntimeError: there is no third protocol."""
         raise RuntimeError("a WebSocket stays one")
 
+    def forwarded_for(self, address: str) -> bool:
+        """The HTTP server has asked that of the connection below before."""
+        return self._link.forwarded_for(address)
+
     def start_tls(self, context: Any) -> None:
         """Raises RuntimeError: it is not offered (RFC 7395 section 3.9)."""
         raise RuntimeError("TLS is below the WebSocket")
