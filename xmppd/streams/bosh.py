@@ -170,6 +170,10 @@ class BoshSession:
         """Raises RuntimeError: it is a matter of HTTP."""
         raise RuntimeError("TLS is below HTTP")
 
+    def forwarded_for(self, address: str) -> bool:
+        """Requests are counted one by one."""
+        return False
+
     def hand_over(self, receiver: object) -> None:
         """Raises RuntimeError: there is no connection."""
         raise RuntimeError("a session over BOSH stays one")
