@@ -127,13 +127,21 @@ class EphemeralMessages(Plugin[Config]):
                 at = now + RECHECK - (now - entry.id) % RECHECK  # ids differ, so these do
                 writes.append(self.due.append(owner, Entry(at, owner, "", 0, str(entry.id).encode())))
                 continue
-            await delete_files(self.host, author_of(self.host, owner, entry), entry)
+            if not self._has_recipient_here(entry):
+                await delete_files(self.host, author_of(self.host, owner, entry), entry)
             if entry.flags & Flags.HIDDEN:
                 writes.append(self.log.delete(owner, (entry.id,)))
             else:
                 writes.append(self.log.replace(owner, emptied(entry, (EPHEMERAL_NS,))))
         await self.host.storage.commit(writes)
         return len(due) == PAGE
+
+    def _has_recipient_here(self, entry: Entry) -> bool:
+        """Whether it is the sender's copy of what somebody of this server gets, who may not have it yet: the files that
+        it names go with the recipient's copy."""
+        domain = entry.peer.rpartition("@")[2]
+        outgoing = not entry.flags & Flags.INCOMING
+        return self.host.has_accounts and outgoing and self.host.router.routes.serves_accounts(domain)
 
     def _waits(self, account: Account, entry: Entry, now: int) -> bool:
         """Whether no device has received it yet, and may still."""

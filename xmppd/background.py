@@ -53,6 +53,10 @@ class Background:
         """For what blocks or computes long; the loop goes on meanwhile."""
         return await asyncio.to_thread(call, *args)
 
+    def workers(self, most: int) -> Workers:
+        """Worker threads for one purpose, at most so many at a time: what is slow there leaves threads to others."""
+        return Workers(most)
+
     async def close(self) -> None:
         """Cancel what is left and wait for it."""
         self._closed = True
@@ -67,6 +71,18 @@ class Background:
         """Let what runs come to its end, at most `within` seconds."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within)
+
+
+class Workers:
+    """A bounded share of the worker threads of the process."""
+
+    def __init__(self, most: int) -> None:
+        self._free = asyncio.Semaphore(most)
+
+    async def run(self, call: Callable[..., R], *args: Any) -> R:
+        """Call what blocks, when there is a thread; it must not touch what the event loop uses."""
+        async with self._free:
+            return await asyncio.to_thread(call, *args)
 
 
 async def _wait(work: Awaitable[None]) -> None:

@@ -39,6 +39,8 @@ LARGEST: Final = 1 << 50
 """Bytes: what a slot allows is looked at in each request."""
 SWEEP: Final = 600.0
 SCANS: Final = 2
+DISK: Final = 4
+"""Worker threads for the disk and for scanners: passwords are hashed in others."""
 NODE: Final = "urn:xmppd:files"
 SHOWN: Final = 200
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -103,9 +105,10 @@ class Uploads(Plugin[Config]):
         """Raises OSError: the folder cannot be used; ValueError: the address is taken."""
         folder = Path(self.config.folder) if self.config.folder else self.host.server.config.var / "uploads"
         folder = folder / self.host.domain
-        self.spool = Spool(folder / "incoming", self.in_thread)
+        in_thread = self.host.background.workers(DISK).run
+        self.spool = Spool(folder / "incoming", in_thread)
         await self.spool.clear()
-        self.depot = Bucket(self.config) if self.config.bucket else Folder(folder / "files", self.in_thread)
+        self.depot = Bucket(self.config) if self.config.bucket else Folder(folder / "files", in_thread)
         self.service.secret = (await self._secret()).value
         self.host.router.routes.register(self.address, self.service)
         self.every(SWEEP, self.sweep, "expired files")
@@ -190,19 +193,26 @@ class Uploads(Plugin[Config]):
                 log.warning("a file of %s was refused by %s", file.account, self.config.scan[0])
                 raise HttpError(422, "The file was refused.")
         await self.depot.publish(token, self.spool.path(token))
-        await self.book.fill(token, file)
+        if not await self.book.fill(token, file):
+            await self.depot.delete(token)
+            raise HttpError(410, "The file was deleted before it was here.")
 
     # ---- deleting
 
     async def delete(self, files: Iterable[tuple[str, StoredFile]]) -> int:
-        """Delete files: first what is known of them, then their bytes. Returns how many. Raises StorageUnavailable."""
+        """Delete files: nobody can fetch them any more, then their bytes go, then what is known of them. What cannot be
+        done now, or is broken off by a crash, a later sweep does. Returns how many. Raises StorageUnavailable."""
         gone = list(files)
-        await self.book.remove(gone)
-        for token, _ in gone:
+        await self.book.end(gone)
+        deleted = []
+        for token, file in gone:
             try:
                 await self.depot.delete(token)
             except OSError as error:
-                log.error("the bytes of a deleted file are still there: %s (%s)", error, token)
+                log.error("the bytes of a deleted file are still there for now: %s (%s)", error, token)
+            else:
+                deleted.append((token, file))
+        await self.book.remove(deleted)
         return len(gone)
 
     async def delete_named_in(self, author: str, content: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .options import Config
 
 DAY: Final = 86_400.0
+HOUR: Final = 3600.0
+KEPT_HOURS: Final = 25
 OMEMO: Final = 16
 """Bytes that encryption adds to a file (AES-GCM): a file of the largest size may have so many more."""
 PAGE: Final = 200
@@ -33,6 +36,29 @@ class OwnFile:
     """The account's side of a file: what counts for its limits, and what a list shows."""
 
     file: StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedToday:
+    """What an account has uploaded lately and deleted: that has been uploaded all the same. (when, in whole hours since
+    1970 UTC; bytes)."""
+
+    hours: tuple[tuple[int, int], ...] = ()
+
+
+def _noted(sizes: Iterable[tuple[float, int]], old: DeletedToday | None) -> DeletedToday:
+    hours = dict(old.hours) if old is not None else {}
+    for asked, size in sizes:
+        hour = int(asked // HOUR)
+        hours[hour] = hours.get(hour, 0) + size
+    return DeletedToday(tuple(sorted(hours.items())[-KEPT_HOURS:]))
+
+
+def _by_account(files: Iterable[tuple[str, StoredFile]]) -> dict[str, list[tuple[str, StoredFile]]]:
+    found: dict[str, list[tuple[str, StoredFile]]] = {}
+    for token, file in files:
+        found.setdefault(file.account, []).append((token, file))
+    return found
 
 
 class FileTooLarge(StanzaError):
@@ -60,6 +86,7 @@ class FileBook:
         self.address = address
         self.files = host.storage.map("file", StoredFile)
         self.own = host.storage.map("own-file", OwnFile)
+        self.today = host.storage.map("file-today", DeletedToday)
 
     def _owner(self, token: str) -> str:
         return f"{token}@{self.address}"
@@ -82,38 +109,58 @@ class FileBook:
         if file.size > most + OMEMO:
             raise FileTooLarge(most)
         async with self.host.locks.hold(f"files {file.account}"):
-            self._check_quota(file, (await self.of_account(file.account)).values(), config)
+            deleted = await self.today.read(file.account, "")
+            self._check_quota(file, (await self.of_account(file.account)).values(), config, deleted or DeletedToday())
             token = token_urlsafe(24)
             await self.host.storage.commit(self._put(token, file))
         return token
 
-    def _check_quota(self, file: StoredFile, files: Iterable[StoredFile], config: Config) -> None:
+    def _check_quota(
+        self, file: StoredFile, files: Iterable[StoredFile], config: Config, deleted: DeletedToday
+    ) -> None:
         there = list(files)
         ends = sorted(each.expires for each in there if each.expires) or [0.0]
         if len(there) >= config.files:
             raise QuotaReached(f"You can have {config.files} files here", ends[0])
         if sum(each.size for each in there) + file.size > int(config.per_account):
             raise QuotaReached(f"You can have {config.per_account} of files here", ends[0])
-        recent = [each for each in there if each.asked > file.asked - DAY]
-        if sum(each.size for each in recent) + file.size > int(config.per_day):
-            again = min((each.asked for each in recent), default=file.asked) + DAY
+        recent = [(each.asked, each.size) for each in there if each.asked > file.asked - DAY]
+        recent += [(hour * HOUR, size) for hour, size in deleted.hours if hour * HOUR > file.asked - DAY]
+        if sum(size for _, size in recent) + file.size > int(config.per_day):
+            again = min((asked for asked, _ in recent), default=file.asked) + DAY
             raise QuotaReached(f"You can upload {config.per_day} a day", again)
 
     def _put(self, token: str, file: StoredFile) -> list[Write]:
         return [self.files.put(self._owner(token), "", file), self.own.put(file.account, token, OwnFile(file))]
 
-    def _delete(self, token: str, file: StoredFile) -> list[Write]:
-        return [self.files.delete(self._owner(token), ""), self.own.delete(file.account, token)]
+    async def fill(self, token: str, file: StoredFile) -> bool:
+        """Record that the file is there. False: meanwhile it was deleted, with its account perhaps, or is over. Raises
+        StorageUnavailable."""
+        now = self.host.clock.now()
+        async with self.host.locks.hold(f"files {file.account}"):
+            there = await self.files.read(self._owner(token), "")
+            if there is None or there.until != file.until or 0 < file.expires <= now:
+                return False
+            await self.host.storage.commit(self._put(token, replace(file, stored=now)))
+        return True
 
-    async def fill(self, token: str, file: StoredFile) -> StoredFile:
-        """Record that the file is there. Raises StorageUnavailable."""
-        stored = replace(file, stored=self.host.clock.now())
-        await self.host.storage.commit(self._put(token, stored))
-        return stored
+    async def end(self, files: Iterable[tuple[str, StoredFile]]) -> None:
+        """From now on they cannot be found, and count no more, but for what was uploaded today. Raises
+        StorageUnavailable."""
+        for account, own in _by_account(files).items():
+            async with self.host.locks.hold(f"files {account}"):
+                writes: list[Write] = []
+                for token, file in own:
+                    writes.append(self.files.put(self._owner(token), "", replace(file, stored=0.0, until=0.0)))
+                    writes.append(self.own.delete(account, token))
+                sizes = [(file.asked, file.size) for _, file in own if file.stored]
+                if sizes:
+                    writes.append(self.today.update(account, "", partial(_noted, sizes)))
+                await self.host.storage.commit(writes)
 
     async def remove(self, files: Iterable[tuple[str, StoredFile]]) -> None:
-        """Forget files. Raises StorageUnavailable."""
-        writes = [write for token, file in files for write in self._delete(token, file)]
+        """Forget files whose bytes are gone. Raises StorageUnavailable."""
+        writes = [self.files.delete(self._owner(token), "") for token, _ in files]
         if writes:
             await self.host.storage.commit(writes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from .options import Config
 
-PIECE: Final = 64 << 10
+PIECE: Final = 128 << 10
 """Bytes that one download holds in memory."""
+BUCKET_PIECE: Final = 512 << 10
+"""The same of one from a bucket, where each piece is a request."""
 COLLECT: Final = 256 << 10
 """Bytes of an upload that are written at once."""
 PART: Final = 8 << 20
@@ -56,7 +59,7 @@ class Spool:
 
     async def write(self, token: str, pieces: AsyncIterator[bytes]) -> int:
         """Write what comes into a new file, and return the bytes that came. Raises OSError."""
-        number = await self._in_thread(_created, self.path(token))
+        file: SpoolFile = await self._in_thread(SpoolFile, self.path(token))
         size = 0
         try:
             collected: list[bytes] = []
@@ -65,14 +68,14 @@ class Spool:
                 collected.append(piece)
                 waiting += len(piece)
                 if waiting >= COLLECT:
-                    await self._in_thread(_write, number, b"".join(collected))
+                    await self._in_thread(file.write, b"".join(collected))
                     size += waiting
                     collected, waiting = [], 0
             if collected:
-                await self._in_thread(_write, number, b"".join(collected))
+                await self._in_thread(file.write, b"".join(collected))
                 size += waiting
         finally:
-            os.close(number)
+            await self._in_thread(file.close)
         return size
 
     async def discard(self, token: str) -> None:
@@ -81,6 +84,30 @@ class Spool:
     async def is_harmless(self, token: str, command: Sequence[str], within: float) -> bool:
         """Whether the command that looks at files has nothing against this one. Raises OSError."""
         return bool(await self._in_thread(_scanned, [*command, str(self.path(token))], within))
+
+
+class SpoolFile:
+    """A file that is written piece by piece in threads. Who writes may be broken off while a thread is at it: the
+    number of the file must not become another's meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Raises OSError."""
+        with self._lock:
+            rest = memoryview(data)
+            while rest and self._number >= 0:
+                rest = rest[os.write(self._number, rest) :]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._number >= 0:
+                os.close(self._number)
+                self._number = -1
 
 
 class Folder:
@@ -140,10 +167,13 @@ class Bucket:
     async def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
         import obstore
 
-        with _as_os_error():
-            found = await obstore.get_async(self._store, token, options={"range": (start, end)})
-            async for piece in found.stream(min_chunk_size=PIECE):
-                yield bytes(piece)
+        # A request for each piece: who fetches slowly holds no connection, which the bucket would break off.
+        while start < end:
+            with _as_os_error():
+                length = min(BUCKET_PIECE, end - start)
+                piece = bytes(await obstore.get_range_async(self._store, token, start=start, length=length))
+            start += len(piece)
+            yield piece
 
     async def delete(self, token: str) -> None:
         import obstore
@@ -171,17 +201,6 @@ def _as_os_error() -> Any:
 def _cleared(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         path.unlink()
-
-
-def _created(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-
-
-def _write(number: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(number, view) :]
 
 
 def _read(path: Path, start: int, size: int) -> bytes:

@@ -376,3 +376,77 @@ async def test_a_file_that_a_scanner_refuses_is_never_there(server: Harness, tmp
 )
 def test_names_of_files(given: str, name: str) -> None:
     assert file_name(given) == name
+
+
+# ---- what goes wrong
+
+
+async def test_bytes_that_cannot_be_deleted_now_go_later(server: Harness, tmp_path: Path) -> None:
+    romeo = await server.login("romeo")
+    path = await uploaded(server, romeo)
+    (content,) = files_in(tmp_path)
+    aside = content.rename(tmp_path / "aside")
+    content.mkdir()  # what no unlink deletes
+    assert await server.operation("files.delete", jid="romeo@localhost") == "1 deleted."
+    assert await status(server, path) == 404
+    assert await server.operation("files.list", jid="romeo@localhost") == "There are no files."
+    content.rmdir()
+    aside.rename(content)
+    await server.advance(601)
+    assert not files_in(tmp_path)
+
+
+async def test_what_is_deleted_while_it_comes_in_is_not_there(server: Harness, tmp_path: Path) -> None:
+    romeo = await server.login("romeo")
+    target, path = await slot(romeo)
+    plugin = server.host.plugins["files"]
+    publish = plugin.depot.publish
+
+    async def deleted_meanwhile(token: str, spooled: Path) -> None:
+        await publish(token, spooled)
+        await server.operation("user.del", jids=["romeo@localhost"])
+
+    plugin.depot.publish = deleted_meanwhile
+    assert (await put(server, target)).status == 410
+    assert await status(server, path) == 404
+    assert not files_in(tmp_path)
+
+
+@pytest.mark.files(per_day="10 bytes")
+async def test_what_is_deleted_was_uploaded_all_the_same(server: Harness) -> None:
+    romeo = await server.login("romeo")
+    await uploaded(server, romeo, b"123456")
+    assert await server.operation("files.delete", jid="romeo@localhost") == "1 deleted."
+    assert condition(await ask(romeo, size=6)) == "resource-constraint"
+    assert (await ask(romeo, size=4)).get("type") == "result"
+    await server.advance(90_100)
+    romeo = await server.login("romeo", "again")
+    assert (await ask(romeo, size=6)).get("type") == "result"
+
+
+async def test_a_file_waits_for_a_recipient_who_is_away(server: Harness) -> None:
+    """The sender's copy of the message expires before the recipient has it."""
+    await server.register("juliet")
+    romeo = await server.login("romeo", presence=True)
+    path = await uploaded(server, romeo)
+    romeo.send(
+        f"<message to='juliet@localhost' type='chat' id='e1'><body>{BASE}{path}</body>"
+        "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/></message>"
+    )
+    await server.quiet()
+    await server.advance(200)
+    assert await status(server, path) == 200
+
+
+@pytest.mark.parametrize("target", ["/upload/../../etc/passwd", f"/upload/{'A' * 32}/..%2f..%2fx", "/upload/%00/a"])
+async def test_no_way_out_of_the_folder(server: Harness, target: str) -> None:
+    assert await status(server, target) in (400, 404)
+    assert (await put(server, f"{target}?s=x")).status in (400, 404)
+
+
+async def test_an_upload_without_a_length(server: Harness, tmp_path: Path) -> None:
+    romeo = await server.login("romeo")
+    target, _ = await slot(romeo)
+    answer = await server.http("PUT", target, b"5\r\nhello\r\n0\r\n\r\n", {"Transfer-Encoding": "chunked"})
+    assert answer.status in (400, 411)
+    assert not files_in(tmp_path)
