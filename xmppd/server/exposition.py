@@ -37,6 +37,7 @@ class ServerCollector(Collector):
         yield from self._store()
         yield from self._sessions()
         yield from self._counts()
+        yield from self._http()
         yield from self._process()
 
     def _store(self) -> Iterator[Metric]:
@@ -98,6 +99,25 @@ class ServerCollector(Collector):
         )
         yield counter("xmppd_queue_overflow", "Sessions ended because their client does not read.", counts.overflows)
 
+    def _http(self) -> Iterator[Metric]:
+        http = self.server.http
+        counts = http.counts
+        yield gauge("xmppd_http_connections", "Open connections that speak HTTP.", len(http.connections))
+        answers = CounterMetricFamily(
+            "xmppd_http_requests", "Requests answered, by route and class of status.", labels=["route", "status"]
+        )
+        for (route, status), count in sorted(counts.answers.items()):
+            answers.add_metric([route or "none", f"{status}xx"], count)
+        yield answers
+        yield counter("xmppd_http_received_bytes", "Bytes of requests, without those of TLS.", counts.received)
+        yield counter("xmppd_http_sent_bytes", "Bytes of answers, without those of TLS.", counts.sent)
+        seconds = HistogramMetricFamily(
+            "xmppd_http_request_seconds", "From a request's header to the end of its answer.", labels=["route"]
+        )
+        for route, found in sorted(counts.seconds.items()):
+            seconds.add_metric([route or "none"], buckets(found), found.sum)
+        yield seconds
+
     def _process(self) -> Iterator[Metric]:
         server = self.server
         refused = sum(listener.refused for listener in server.listeners)
@@ -121,9 +141,12 @@ def counter(name: str, doc: str, value: float) -> Metric:
 
 
 def histogram(name: str, doc: str, found: Histogram) -> Metric:
-    bounds = [*map(str, SECONDS), "+Inf"]
-    buckets = list(zip(bounds, accumulate(found.counts), strict=True))
-    return HistogramMetricFamily(name, doc, buckets=buckets, sum_value=found.sum)
+    return HistogramMetricFamily(name, doc, buckets=buckets(found), sum_value=found.sum)
+
+
+def buckets(found: Histogram) -> list[tuple[str, float]]:
+    """Upper bound, and how many are below it."""
+    return list(zip([*map(str, SECONDS), "+Inf"], map(float, accumulate(found.counts)), strict=True))
 
 
 class Numbers(Result, frozen=True):

@@ -42,6 +42,7 @@ from .idle import IdleSweep
 from .limits import runtime_limits
 from .listeners import Listeners
 from .shutdown import StreamShutdown
+from .web_streams import offered
 
 if TYPE_CHECKING:
     from ..contracts.link import Port, Receiver
@@ -249,7 +250,7 @@ class Server:
 
     def url(self, domain: str, path: str = "/") -> str:
         """The address under which people reach a path of a domain over HTTP; "" where no listener serves it."""
-        return url(self.listeners.configured, domain, path)
+        return url(self.listeners.configured, domain, path) if offered(self.config.web, path) else ""
 
     async def stop(self) -> None:
         """No new connections, what is pending is committed and acknowledged, <system-shutdown/> to all, plugins end in

@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from ..contracts.http import HttpError, HttpRequest, HttpResponse, HttpRoute, HttpUpgrade
 from ..streams.websocket import answer_handshake, websocket_stream
+from .bosh import PATH as BOSH
 from .bosh import bosh_routes
 from .origins import check_origin
 
 if TYPE_CHECKING:
+    from ..config.web import WebConfig
     from .runtime import RunningServer
 
 WEBSOCKET: Final = "/xmpp-websocket"
+
+
+def offered(config: WebConfig, path: str) -> bool:
+    """Whether a path is none of those that are switched off."""
+    return not ((path == WEBSOCKET and not config.websocket) or (path == BOSH and not config.bosh))
 
 
 def web_routes(server: RunningServer) -> list[HttpRoute]:
