@@ -297,7 +297,7 @@ async def test_the_queue_is_bounded_and_says_so_before(store: Store, backend: Me
     backend.hold()
     joined = 0
     relieved: list[int] = []
-    store.on_relief(lambda: relieved.append(-1))
+    store.on_uncongested(lambda: relieved.append(-1))
     await turn()
     assert relieved == [-1], "at once when there is no congestion"
     with pytest.raises(StorageUnavailable, match="too much"):
@@ -308,7 +308,7 @@ async def test_the_queue_is_bounded_and_says_so_before(store: Store, backend: Me
                 assert not store.congested
             elif joined == 21:
                 assert store.congested
-                store.on_relief(lambda: relieved.append(len(note.seen)))
+                store.on_uncongested(lambda: relieved.append(len(note.seen)))
     assert joined == 40
     while backend.held or not note.seen:
         await turn()

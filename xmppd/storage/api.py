@@ -364,7 +364,7 @@ class Storage(Protocol):
     congested: bool
     """True while so much waits that senders should be paused; at twice as much `join` refuses."""
 
-    def on_relief(self, callback: Callable[[], object]) -> None:
+    def on_uncongested(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, as soon as the store is not congested (on the next turn if it is not now)."""
         ...
 

@@ -109,7 +109,7 @@ class GroupCommit:
         self._delay = FIRST_RETRY
         self._retry_timer: Timer | None = None
         self._watch_timer: Timer | None = None
-        self._relief: list[Callable[[], object]] = []
+        self._uncongested_callbacks: list[Callable[[], object]] = []
         self._number = 0
         self._riders: list[Rider] = []
         self._closing = False
@@ -154,10 +154,10 @@ class GroupCommit:
         batch.items.append(((), release))
         batch.rows += 1
 
-    def on_relief(self, callback: Callable[[], object]) -> None:
+    def on_uncongested(self, callback: Callable[[], object]) -> None:
         """Call `callback` once when the store is not congested."""
         if self.congested:
-            self._relief.append(callback)
+            self._uncongested_callbacks.append(callback)
         else:
             self.clock.call_soon(callback)
 
@@ -310,18 +310,18 @@ class GroupCommit:
             self._submit()
             return
         self._in_flight = None
-        if self._waiting and not self._gathers() and any(writes for writes, _ in self._waiting[0].items):
+        if self._waiting and not self._lingers() and any(writes for writes, _ in self._waiting[0].items):
             self._start_next()
         self._release(batch, start, end, failure)
         self._release_followers(batch, end)
-        if self._gathers():
+        if self._lingers():
             if not self._turn_asked:
                 self._ask_turn()
         else:
             self._start_next()  # one without writes is decided at once, so not before these releases
-        self._relieve()
+        self._update_load()
 
-    def _gathers(self) -> bool:
+    def _lingers(self) -> bool:
         """What waits is so little that it waits for more."""
         return bool(self.limits.linger) and len(self._waiting) == 1 and self._waiting[0].rows < SMALL
 
@@ -346,7 +346,8 @@ class GroupCommit:
             index = end
         batch.close()
 
-    def _relieve(self) -> None:
+    def _update_load(self) -> None:
+        """Tells who waits for an idle store, or for congestion to end, when that is so."""
         if self._idle is not None and self._in_flight is None and not self._waiting and not self._idle.done():
             self._idle.set_result(None)
         if not self.congested:
@@ -354,7 +355,7 @@ class GroupCommit:
         rows, size = self.queued()
         if rows * 4 < self.limits.queue_rows and size * 4 < self.limits.queue_size:
             self.congested = False
-            callbacks, self._relief = self._relief, []
+            callbacks, self._uncongested_callbacks = self._uncongested_callbacks, []
             for callback in callbacks:
                 try:
                     callback()
@@ -419,7 +420,7 @@ class GroupCommit:
         error = StorageUnavailable("the store does not answer")
         for batch in waiting:
             self._refuse(batch, error)
-        self._relieve()
+        self._update_load()
 
     def _refuse(self, batch: Batch, error: StorageUnavailable) -> None:
         if batch.updates:

@@ -193,7 +193,7 @@ class XmlStream(ABC):
         self.was_read(size)
         if self.runtime.storage.congested:
             self.pause_reading()
-            self.runtime.storage.on_relief(self.read_on)
+            self.runtime.storage.on_uncongested(self.read_on)
 
     def pause_writing(self) -> None:
         self.reads_too_slowly = True
