@@ -11,6 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 from ..http import HttpError, fetch, post, websocket
 from ..model import Category, Level, Verdict, failed, judged, passed
+from ..names import is_local
 from ..registry import at, check
 from ..visit import Visit
 
@@ -67,14 +68,25 @@ def _base(visit: Visit) -> str:
     return visit.options.web.rstrip("/") or f"https://{visit.domain}"
 
 
+def _bases(visit: Visit) -> list[str]:
+    """Where host-meta is looked for. On this machine nobody has port 443, and TLS is not needed."""
+    usual = [_base(visit)]
+    if visit.options.web or not is_local(visit.domain):
+        return usual
+    return [*usual, f"https://{visit.domain}:5281", f"http://{visit.domain}:5280"]
+
+
 async def host_meta(visit: Visit) -> tuple[dict[str, list[str]] | str, dict[str, list[str]] | str]:
     """XML and JSON (XEP-0156 section 3), or why not."""
 
     async def one(name: str, read: Callable[[bytes], dict[str, list[str]]]) -> dict[str, list[str]] | str:
-        try:
-            return read(await fetch(visit, f"{_base(visit)}/.well-known/{name}"))
-        except HttpError as error:
-            return str(error)
+        problems = []
+        for base in _bases(visit):
+            try:
+                return read(await fetch(visit, f"{base}/.well-known/{name}"))
+            except HttpError as error:
+                problems.append(str(error))
+        return problems[0]
 
     return await one("host-meta", links_xml), await one("host-meta.json", links_json)
 
