@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from .options import Config
 
-PIECE: Final = 128 << 10
+PIECE: Final = 256 << 10
 """Bytes that one download holds in memory."""
 BUCKET_PIECE: Final = 512 << 10
 """The same of one from a bucket, where each piece is a request."""
