@@ -246,6 +246,10 @@ class PubSubPlugin(Plugin[Config]):
     def deleted(self, jid: JID) -> None:
         self.store.forget(jid.bare)
 
+    async def interested(self, owner: JID, who: JID, names: frozenset[str]) -> None:
+        if self.personal and await self.opened(owner):
+            await self.notifier.send_last_items(owner.bare, who, names)
+
     @on(INTERESTED)
     async def greet(self, interest: Interest) -> None:
         await self.notifier.greet(interest.session, interest.names)

@@ -133,21 +133,20 @@ class Notifier:
         """A session has come and is interested in nodes: of its own account, and of the contacts it sees
         (XEP-0163 section 4.3.4)."""
         account = session.account
-        await self._greet(account.bare, session, names)
+        await self.send_last_items(account.bare, session.jid, names)
         roster = self.host.find(ROSTER)
         if roster is None:
             return
+        routes = self.host.router.routes
         for contact in [jid for jid, item in roster.items(account.bare).items() if item.we_see]:
             if session.ended:
                 return
-            routes = self.host.router.routes
-            other = routes.service(contact.rpartition("@")[2], PUBSUB)
-            if not isinstance(other, type(self.plugin)):
-                continue
-            if await routes.open_account(JID.parse(contact)) is not None:
-                await other.notifier._greet(contact, session, names)
+            home = routes.service(contact.rpartition("@")[2], PUBSUB)
+            if home is not None:
+                await home.interested(JID.parse(contact), session.jid, names)
 
-    async def _greet(self, owner: str, session: Session, names: frozenset[str]) -> None:
+    async def send_last_items(self, owner: str, to: JID, names: frozenset[str]) -> None:
+        """Sends the newest items of an owner in memory to a full JID that may read them. Raises StorageUnavailable."""
         nodes = self.plugin.nodes.get(owner)
         for name in names.intersection(nodes) if nodes else ():
             node = nodes[name]
@@ -156,8 +155,8 @@ class Notifier:
                 continue
             if not settings.flag("deliver_notifications"):
                 continue
-            if self.may_read(owner, node, settings, session.jid):
-                await self.last(owner, name, node, (session.jid,))
+            if self.may_read(owner, node, settings, to):
+                await self.last(owner, name, node, (to,))
 
 
 def _items(name: str, items: Iterable[bytes]) -> bytes:

@@ -78,6 +78,11 @@ class PubSub(Protocol):
 
     async def item(self, owner: JID, node: str, id: str) -> Published | None: ...
 
+    async def interested(self, owner: JID, who: JID, names: frozenset[str]) -> None:
+        """A full JID that sees the account's presence has become interested in nodes: the account's home sends it the
+        newest items of those that it may read (XEP-0163 section 4.3.4). What the home decides is not told."""
+        ...
+
     async def delete(self, owner: JID, node: str) -> None:
         """Deletes a node and notifies its subscribers. Nothing happens if it is not there."""
         ...
