@@ -327,7 +327,7 @@ async def test_tell_and_wait_waits_and_told_says_what_failed(
     with caplog.at_level(logging.WARNING):
         await core.host.tell_and_wait(TOLD, heard)
     assert heard == ["coroutine", "last"] and "left undone after told-in-test" in caplog.text
-    errors = await core.host.told(TOLD, heard)
+    errors = await core.host.tell_and_collect_errors(TOLD, heard)
     assert [type(error) for error in errors] == [RuntimeError, StorageUnavailable]
 
 

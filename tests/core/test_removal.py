@@ -9,7 +9,7 @@ from tests.harness import Client, FakeClock, Harness, condition
 from tests.plugins.muc.people import admin, configure, join
 from tests.plugins.pubsub.test_access import options
 from xmppd.admin.accounts import AccountExists
-from xmppd.admin.removal import NameHeld
+from xmppd.admin.removal import NameReserved
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.errors import ItemNotFound, StorageUnavailable
 from xmppd.jid import JID
@@ -122,7 +122,7 @@ async def test_a_crash_at_any_commit(server: Harness) -> None:
         await after.quiet()
         if commits:
             assert traces(after) == [], f"a crash behind commit {commits}"
-            with pytest.raises(NameHeld):
+            with pytest.raises(NameReserved):
                 await after.server.accounts.create(ROMEO, "wherefore")
         await after.stop()
         if not server.backend.held:
@@ -155,15 +155,15 @@ async def test_the_name_cannot_be_taken_before_the_end(server: Harness) -> None:
     await server.quiet()
     assert accounts.remover is not None and accounts.remover.pending
     server.backend.unreachable = False
-    with pytest.raises(NameHeld, match="still being removed"):
+    with pytest.raises(NameReserved, match="still being removed"):
         await accounts.create(ROMEO, "wherefore")
-    with pytest.raises(NameHeld, match="still being removed"):
+    with pytest.raises(NameReserved, match="still being removed"):
         await accounts.release(ROMEO)
     with pytest.raises(AccountExists):
         await accounts.create(ROMEO, "wherefore", stranger=True)
     await server.advance(31)
     assert not accounts.remover.pending, "it is tried again"
-    with pytest.raises(NameHeld, match=r"kept free until .*; `xmppd user release romeo@localhost`"):
+    with pytest.raises(NameReserved, match=r"kept free until .*; `xmppd user release romeo@localhost`"):
         await accounts.create(ROMEO, "wherefore")
 
 
@@ -174,7 +174,7 @@ async def test_quarantine_ends(server: Harness) -> None:
     await accounts.delete(ROMEO)
     await server.quiet()
     await server.advance(4 * 3600)
-    with pytest.raises(NameHeld):
+    with pytest.raises(NameReserved):
         await accounts.create(ROMEO, "wherefore")
     await server.advance(3 * 3600)
     assert await accounts.names.quarantines.read_all(ROMEO.bare) == {}, "it is swept"

@@ -183,7 +183,7 @@ async def test_an_index_is_no_treasure(server: Harness, tmp_path: Path) -> None:
     await plugin.sweep()
     assert not path.exists()
     assert await search(romeo, "rose") == []
-    assert await server.host.told(ACCOUNTS_REMOVED, frozenset(("romeo@localhost",))) == []
+    assert await server.host.tell_and_collect_errors(ACCOUNTS_REMOVED, frozenset(("romeo@localhost",))) == []
     assert not path.exists()
 
 

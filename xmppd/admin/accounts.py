@@ -16,7 +16,7 @@ from ..jid import JID
 from ..protocol.sasl import Credentials
 from ..sessions.availability import vanish
 from ..storage.api import OwnerDelete, Storage, Write
-from .removal import NameHeld, Names, Remover
+from .removal import NameReserved, Names, Remover
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
@@ -84,7 +84,7 @@ class Accounts:
         """`stranger`: who asks has no authority here, and is told nothing but that the name is taken. `writes`: what is
         committed with the account, behind it. `disabled`: nobody signs in to it yet.
 
-        Raises AccountExists, BadPassword; NameHeld, if it is no stranger.
+        Raises AccountExists, BadPassword; NameReserved, if it is no stranger.
         """
         bare = _bare(jid)
         credentials = replace(await _credentials(password), disabled=disabled)
@@ -95,7 +95,7 @@ class Accounts:
                 raise AccountExists(TAKEN)
             try:
                 await self.names.check(jid)
-            except NameHeld:
+            except NameReserved:
                 if stranger:
                     raise AccountExists(TAKEN) from None
                 raise
@@ -182,7 +182,7 @@ class Accounts:
         return self.remover is not None and await self.remover.done(jid.bare, within)
 
     async def release(self, jid: JID) -> None:
-        """Give the name of a removed account free. Raises ItemNotFound, NameHeld."""
+        """Give the name of a removed account free. Raises ItemNotFound, NameReserved."""
         _bare(jid)
         async with self._one:
             await self.names.release(jid)

@@ -30,7 +30,7 @@ SWEEP: Final = 21_600.0
 """Seconds between looks for quarantines that are over."""
 
 
-class NameHeld(Conflict):
+class NameReserved(Conflict):
     """The name cannot be taken now; the text says how it can be."""
 
 
@@ -72,23 +72,23 @@ class Names:
         return [*writes, self.removals.delete(domain, bare)]
 
     async def check(self, jid: JID) -> None:
-        """Raises NameHeld."""
+        """Raises NameReserved."""
         if await self.removals.read(jid.domain, jid.bare) is not None:
-            raise NameHeld(
+            raise NameReserved(
                 "the account of that name is still being removed (which needs the server to run): try again later"
             )
         quarantine = await self.quarantines.read(jid.bare, "")
         if quarantine is not None and quarantine.until > self.clock.now():
             until = datetime.fromtimestamp(quarantine.until, UTC).strftime("%d %B %Y")
-            raise NameHeld(
+            raise NameReserved(
                 f"an account of that name was removed, and the name is kept free until {until}; "
                 f"`xmppd user release {jid.bare}` gives it free now"
             )
 
     async def release(self, jid: JID) -> None:
-        """Lift the quarantine. Raises ItemNotFound if there is none, NameHeld while the account is being removed."""
+        """Lift the quarantine. Raises ItemNotFound if there is none, NameReserved while the account is being removed."""
         if await self.removals.read(jid.domain, jid.bare) is not None:
-            raise NameHeld("the account of that name is still being removed: try again later")
+            raise NameReserved("the account of that name is still being removed: try again later")
         if await self.quarantines.read(jid.bare, "") is None:
             raise ItemNotFound("that name is not in quarantine")
         await self.storage.commit([self.quarantines.delete(jid.bare, "")])
@@ -174,7 +174,7 @@ class Remover:
         """Whether all is done."""
         complete = True
         for host in list(self.server.router.routes.hosts()):
-            for error in await host.told(ACCOUNTS_REMOVED, names):
+            for error in await host.tell_and_collect_errors(ACCOUNTS_REMOVED, names):
                 log.warning("%s still knows accounts that are being removed: tried again (%r)", host.domain, error)
                 complete = False
         if not complete:

@@ -386,7 +386,7 @@ class Host(HostInternals, Protocol):
         """Notify, and wait for handlers that are coroutines."""
         ...
 
-    def told(self, hook: Notify[E], event: E) -> Awaitable[list[Exception]]:
+    def tell_and_collect_errors(self, hook: Notify[E], event: E) -> Awaitable[list[Exception]]:
         """The same; returns what the handlers raised."""
         ...
 

@@ -235,11 +235,11 @@ class Handlers:
 
     async def tell_and_wait(self, hook: Notify[E], event: E) -> None:
         """Notify, and wait for handlers that are coroutines."""
-        for error in await self.told(hook, event):
+        for error in await self.tell_and_collect_errors(hook, event):
             if isinstance(error, StorageUnavailable):
                 log.warning("something was left undone after %s: the store does not answer (%s)", hook.name, error)
 
-    async def told(self, hook: Notify[E], event: E) -> list[Exception]:
+    async def tell_and_collect_errors(self, hook: Notify[E], event: E) -> list[Exception]:
         """The same; returns what the handlers raised, in order, StorageUnavailable among it (the rest is logged). For
         what must not go on as if all had been done."""
         errors: list[Exception] = []

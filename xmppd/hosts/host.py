@@ -71,7 +71,8 @@ class Host:
         self.http_routes = handlers.http_routes
         self.handlers, self.chain, self.concerned = handlers.handlers, handlers.chain, handlers.concerned
         self.run, self.tell, self.tell_these = handlers.run, handlers.tell, handlers.tell_these
-        self.tell_and_wait, self.told = handlers.tell_and_wait, handlers.told
+        self.tell_and_wait = handlers.tell_and_wait
+        self.tell_and_collect_errors = handlers.tell_and_collect_errors
         self.collect, self.gather = handlers.collect, handlers.gather
         self.answers, self.answer, self.nonza_handler = handlers.answers, handlers.answer, handlers.nonza_handler
         requests = HostRequests(self.jid, self.clock, self.deliver)

@@ -27,7 +27,7 @@ async def bind(stream: NegotiatingClient, resource: str) -> Session | None:
     account = stream.account
     assert account is not None
     # Plugins may need to look something up for a new session.
-    errors = await stream.host.told(BINDING, account)
+    errors = await stream.host.tell_and_collect_errors(BINDING, account)
     if any(isinstance(error, StorageUnavailable) for error in errors):
         raise ResourceConstraint("the store does not answer now")
     if stream.closed or stream.session is not None:
