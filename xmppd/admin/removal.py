@@ -86,7 +86,7 @@ class Names:
             )
 
     async def release(self, jid: JID) -> None:
-        """Lift the quarantine. Raises ItemNotFound if there is none, NameReserved while the account is being removed."""
+        """Lift the quarantine. Raises ItemNotFound if there is none, NameReserved while it is being removed."""
         if await self.removals.read(jid.domain, jid.bare) is not None:
             raise NameReserved("the account of that name is still being removed: try again later")
         if await self.quarantines.read(jid.bare, "") is None:
