@@ -738,3 +738,85 @@ async def test_a_late_sign_in(server: Harness) -> None:
     body = await held.body()
     assert body[0][0].tag == "{urn:ietf:params:xml:ns:xmpp-streams}connection-timeout"
     assert not server.server.streams
+
+
+# ---- backpressure and memory
+
+
+async def test_a_client_that_asks_and_does_not_fetch_can_still_fetch(server: Harness) -> None:
+    """It is not heard until it takes its answers; its next requests bring them, and nothing stands still."""
+    romeo, _ = await people(server)
+    await romeo.quiet()
+    await server.advance(51)
+    await romeo._read()
+    query = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+    number = 400
+    many = "".join(f"<iq xmlns='jabber:client' type='get' id='n{n}' to='localhost'>{query}</iq>" for n in range(number))
+    romeo.send(many)
+    found = []
+    while len(found) < number and romeo.ended is None:
+        got = [str(each.get("id")) for each in await romeo.quiet() if each.get("type") == "result"]
+        await server.advance(3)  # the rate of one client
+        found += got
+    assert found == [f"n{n}" for n in range(number)]
+    assert (await romeo.iq(PING)).get("type") == "result"
+    assert server.server.memory.incoming == 0
+
+
+@pytest.mark.server(more="limits: {per_connection: {bytes: 1 KiB, bytes_burst: 4 KiB}}")
+async def test_requests_of_who_sends_too_much_wait(server: Harness) -> None:
+    romeo, juliet = await people(server)
+    await romeo.quiet()
+    romeo.send(chat("a" * 6000, "juliet@localhost"))
+    waiting = romeo.send(chat("b" * 6000, "juliet@localhost"))
+    await server.quiet()
+    assert [text_of(each)[0] for each in await juliet.receive_all()] == ["a"]
+    assert server.server.memory.incoming > 6000, "what waits is counted"
+    assert not waiting.answered
+    juliet.send(chat("meanwhile").replace(" xmlns='jabber:client'", ""))
+    assert await bodies(romeo) == ["meanwhile"], "what is there for it does not wait"
+    await server.advance(20)
+    assert [text_of(each)[0] for each in await juliet.receive_all()] == ["b"]
+    assert server.server.memory.incoming == 0
+
+
+async def test_nothing_is_left_of_a_session(server: Harness) -> None:
+    """Ended in each way: by its client, by silence, by an error of BOSH, by the server."""
+    before = server.server.memory.used
+    for end in ("terminate", "silence", "window", "conflict"):
+        romeo, juliet = await people(server)
+        juliet.send(chat("x" * 20_000).replace(" xmlns='jabber:client'", ""))
+        await romeo.quiet()
+        assert server.server.memory.used > before, "answers that may be asked for again are counted"
+        if end == "terminate":
+            await romeo.request(more="type='terminate'").body()
+        elif end == "silence":
+            for sent in romeo.open:
+                sent.cut()
+        elif end == "window":
+            await romeo.request(rid=romeo.rid + 50).body()
+        else:
+            (await server.login("romeo", "web")).close()
+        for sent in romeo.open:
+            sent.cut()
+        juliet.close()
+        await server.advance(160)
+        assert not server.server.streams
+        assert (server.server.memory.used, server.server.memory.incoming) == (before, 0), end
+
+
+async def test_a_message_that_waits_at_the_end_is_not_lost(server: Harness) -> None:
+    """It was in no answer, or in one that nobody fetched, when its session ended in an orderly way."""
+    romeo, juliet = await people(server)
+    await romeo.quiet()
+    await server.advance(51)
+    await romeo._read()
+    juliet.send(chat("unfetched").replace(" xmlns='jabber:client'", ""))
+    await server.quiet()
+    text = romeo.text(more="type='terminate'")
+    romeo.post(text)
+    await server.quiet()
+    phone = await server.login("romeo", "phone")
+    phone.send("<presence/>")
+    got = [text_of(each) for each in await phone.receive_all() if each.tag.endswith("}message")]
+    assert got == ["unfetched"]

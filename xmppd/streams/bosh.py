@@ -94,8 +94,7 @@ class BoshSession:
         except BoshError as error:
             self.fail(error, carrier)
             return
-        self._flush_soon()
-        self._charge()
+        self._flush()  # before the next request is counted
 
     def lost(self, carrier: Carrier) -> None:
         """The connection of a request is gone."""
