@@ -87,8 +87,8 @@ def test_whatever_comes_is_a_fault_or_waits(data: bytes, size: int) -> None:
         (b"\x81\xfe\x04\x00mask", 1009),  # before its content comes
         (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xffmask", 1009),
         (b"\x88\x81mask\x00", 1002),
-        (masked(Opcode.CLOSE, b"\x03\xed"), 1002),  # 1005 is no reason
-        (masked(Opcode.CLOSE, b"\x03\xe8\xff"), 1002),
+        (b"\x88\x82\0\0\0\0\x03\xed", 1002),  # 1005 is no reason
+        (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1002),
     ],
 )
 def test_what_ends_a_websocket(data: bytes, fault: int) -> None:
