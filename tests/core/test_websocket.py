@@ -15,6 +15,7 @@ from websockets.frames import Frame, Opcode
 
 from tests.harness import FakeClock
 from xmppd.contracts.http import HttpError, HttpRequest
+from xmppd.errors import StreamError
 from xmppd.protocol.framing import standing_alone
 from xmppd.protocol.websocket import CLOSE, PING, PONG, TEXT, FrameReader, close_frame, frame
 from xmppd.server.web_streams import check_origin
@@ -185,6 +186,8 @@ def test_pages_of_the_domains_that_are_served_may_connect() -> None:
 class Below:
     """The connection below a WebSocket."""
 
+    peer = "127.0.0.1"
+
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.read = True
@@ -210,6 +213,8 @@ class Stream:
         self.parser = cast(Any, type("Parser", (), {"limits": type("Limits", (), {"most": 1000})}))
         self.link: WebSocketLink
         self.got: list[bytes] = []
+        self.channel_binding = "exporter"
+        self.ended = ""
 
     def connected(self, link: WebSocketLink) -> None:
         self.link = link
@@ -222,6 +227,9 @@ class Stream:
     def connection_lost(self, error: Exception | None) -> None:
         self.got.append(b"lost")
 
+    def fail(self, error: StreamError) -> None:
+        self.ended = error.condition
+
 
 async def advance(clock: FakeClock, seconds: float = 0.0) -> None:
     """Timers fire, and what is called soon is called."""
@@ -231,9 +239,9 @@ async def advance(clock: FakeClock, seconds: float = 0.0) -> None:
     await asyncio.sleep(0)
 
 
-def web_socket() -> tuple[FakeClock, WebSocketLink, Stream, Below]:
+def web_socket(peer: str = "127.0.0.1", secure: bool = True) -> tuple[FakeClock, WebSocketLink, Stream, Below]:
     clock, stream, below = FakeClock(), Stream(), Below()
-    link = WebSocketLink(WebSockets(clock), cast(Any, stream), "127.0.0.1", True)
+    link = WebSocketLink(WebSockets(clock), cast(Any, stream), peer, secure)
     link.connected(cast(Any, below))
     return clock, link, stream, below
 
@@ -280,3 +288,14 @@ def test_pings_are_answered_and_a_close_is_returned() -> None:
     assert below.written == [frame(PONG, b"?"), close_frame(1000)]
     assert below.closed and stream.got == []
     assert frame(CLOSE, b"\x03\xe8") == close_frame(1000)
+
+
+def test_behind_a_proxy_there_is_no_channel_to_bind_to_and_nothing_without_tls() -> None:
+    for peer, secure, binding, ended in (
+        ("127.0.0.1", True, "exporter", ""),
+        ("127.0.0.1", False, "exporter", ""),  # a listener that needs no TLS
+        ("192.0.2.7", True, "none", ""),
+        ("192.0.2.7", False, "none", "policy-violation"),
+    ):
+        _, _, stream, _ = web_socket(peer, secure)
+        assert (stream.channel_binding, stream.ended) == (binding, ended)

@@ -95,6 +95,10 @@ class WebSocketLink:
         self._link = link
         self.all.add(self)
         self._stream.connected(self)
+        if link.peer != self.peer:  # somebody in front has taken the client's TLS, if there was any
+            self._stream.channel_binding = "none"
+            if not self.secure:
+                self._stream.fail(StreamError("policy-violation", "TLS first"))
 
     def data_received(self, data: bytes) -> None:
         reader, stream = self._reader, self._stream
