@@ -14,7 +14,9 @@ from xmppd.public_api import MODULES
 
 ROOT: Final = Path(__file__).parent.parent
 SHAPES: Final = ("Chain", "Notify", "Collect")
-TELLING: Final = frozenset(("chain", "collect", "gather", "handlers", "tell", "tell_and_wait", "told"))
+TELLING: Final = frozenset(
+    ("chain", "collect", "gather", "handlers", "tell", "tell_and_collect_errors", "tell_and_wait")
+)
 """The calls of a host that run the handlers of the hook which is their first argument."""
 SENTENCE: Final = re.compile(r"(.+?[.!?])(?:\s|$)", re.DOTALL)
 QUOTED: Final = re.compile(r"((?::|->|\[|\|) ?)'([A-Z][\w. |\[\]]*)'|^'([A-Z][\w. |\[\]]*)'$")
