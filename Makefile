@@ -47,6 +47,18 @@ faults: $(VENV)/.installed-test ## The long trials; then kill the server 1,000 t
 fresh: ## Build updated Debian 12 and 13 systems and do there what the README says (root; before a release)
 	@SUITES="$(SUITES)" STEPS="$(STEPS)" ARGS="$(ARGS)" tests/fresh/fresh.sh
 
+CONVERSE := 14.0.0
+
+.PHONY: web
+web: $(BIN)/python ## Bring the web client (Converse.js; needs npm), for the plugin web_client
+	@command -v npm >/dev/null || { echo "the web client comes by npm: install it first (Debian: apt install npm)" >&2; exit 1; }
+	@mkdir -p build/web-client
+	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/web-client converse.js@$(CONVERSE)
+	@rm -rf $(VENV)/share/xmppd/web && mkdir -p $(VENV)/share/xmppd
+	@cp -r build/web-client/node_modules/converse.js/dist $(VENV)/share/xmppd/web
+	@find $(VENV)/share/xmppd/web -name '*.map' -delete
+	@echo "the web client is there; docs/howto/web-client.md says how to switch it on"
+
 .PHONY: docs
 docs: $(VENV)/.installed ## Write docs/reference anew from the code
 	@$(BIN)/python -m docs.generate
