@@ -6,13 +6,13 @@ import hashlib
 import json
 import mimetypes
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from xmppd.config import option
 from xmppd.contracts.http import HttpError, StreamedBody
@@ -21,6 +21,7 @@ from xmppd.plugin import HttpRequest, HttpResponse, Plugin, http
 PIECE: Final = 256 << 10
 FILES: Final = "/web"
 """Where the files of the client are."""
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 PAGE: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -79,7 +80,7 @@ class WebClient(Plugin[Config]):
     async def page(self, request: HttpRequest) -> HttpResponse:
         text = PAGE if "converse.min.js" in self.files else NOT_BUILT
         body = text.format(title=escape(self.config.title)).encode()
-        headers = {**_headers(request), "Cache-Control": "no-cache"}
+        headers = {**_headers(self._named(request)), "Cache-Control": "no-cache"}
         return HttpResponse(200, body, "text/html; charset=utf-8", headers)
 
     @http("GET", "/web-client.js")
@@ -87,7 +88,7 @@ class WebClient(Plugin[Config]):
         """How the client is to connect: to where the page came from."""
         domain = self.host.domain
         web = "https" if request.secure else "http"
-        here = f"{web}://{request.headers.get('host', domain)}"
+        here = f"{web}://{self._named(request)}"
         options = {
             "view_mode": "fullscreen",
             "authentication": "login",
@@ -108,6 +109,11 @@ class WebClient(Plugin[Config]):
         body = f"converse.initialize({json.dumps(options, indent=1)});\n".encode()
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return HttpResponse(200, body, "text/javascript; charset=utf-8", headers)
+
+    def _named(self, request: HttpRequest) -> str:
+        """Host and port as the browser names them: other characters would be more than a name in what is written."""
+        host = request.headers.get("host", "")
+        return host if _HOST.fullmatch(host) else self.host.domain
 
     def _rooms(self) -> str:
         """The domain of rooms on this server, "" for none."""
@@ -145,9 +151,8 @@ class WebClient(Plugin[Config]):
             yield await self.in_thread(_read, file.path, start)
 
 
-def _headers(request: HttpRequest) -> dict[str, str]:
+def _headers(host: str) -> dict[str, str]:
     """What the page may load: its own files, pictures from everywhere, connections to here and to where files are."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").netloc
     policy = (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; "
         f"font-src 'self' data:; img-src * data: blob:; media-src * data: blob:; "

@@ -27,6 +27,9 @@ async def test_the_page_its_settings_and_its_files(folder: Path) -> None:
         assert page.status == 200 and b"<title>Chat &amp; more</title>" in page.body
         policy = page.headers["content-security-policy"]
         assert "script-src 'self' 'wasm-unsafe-eval';" in policy and "ws://localhost" in policy
+        other = await server.http("GET", "/", headers={"Host": "a;sandbox"})
+        assert "ws://localhost " in other.headers["content-security-policy"]
+        assert "sandbox" not in other.headers["content-security-policy"]
         script = (await server.http("GET", "/web-client.js")).body.decode()
         told = json.loads(script.removeprefix("converse.initialize(").removesuffix(");\n"))
         assert told["websocket_url"] == "ws://localhost/xmpp-websocket"
