@@ -83,7 +83,13 @@ async def test_our_default_configuration(standard: ServerProcess) -> None:
         standard.folder, standard.port(), "--direct-tls-port", direct, "--ca-file", str(standard.certificate)
     )
     assert {row["id"]: row["result"] for row in found["rows"]} == EXPECTED
-    assert found["suites"] == {"Core": "advanced", "Web": None, "IM": None, "Mobile": "advanced", "A/V Calling": None}
+    assert found["suites"] == {
+        "Core": "advanced",
+        "Web": None,
+        "IM": "advanced",
+        "Mobile": "advanced",
+        "A/V Calling": None,
+    }
     assert status == found["status"] == 5
     assert found["left_behind"] == []
     for row in found["rows"]:
