@@ -24,6 +24,7 @@ TO_GO: Final = "To go: reads the other owner's objects, where another server wou
 ALLOWED: Final = {
     "disco.py:services:routes.hosts": "The services of this server (XEP-0030 section 4): reads domains, no owner.",
     "inbox/archive_lookup.py:conversation_of:routes.service": ROOM,
+    "web_client.py:_rooms:routes.hosts": "Names the domain of rooms in the page: reads domains, no owner.",
     "invitations/__init__.py:_room:routes.service": ROOM,
     "invitations/newcomers.py:_lead_in:routes.service": ROOM,
     "push/chats.py:_unchosen:routes.service": ROOM,
