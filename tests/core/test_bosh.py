@@ -805,6 +805,22 @@ async def test_nothing_is_left_of_a_session(server: Harness) -> None:
         assert (server.server.memory.used, server.server.memory.incoming) == (before, 0), end
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_request_whose_predecessor_never_comes_is_not_counted_for_ever(server: Harness, ended: bool) -> None:
+    """Any stranger can send one; a count that only grows would refuse everybody in the end."""
+    stranger = BoshClient(server)
+    await stranger.create()
+    early = stranger.request("<a>" + "x" * 5000 + "</a>", rid=stranger.rid + 2)
+    await server.quiet()
+    assert server.server.memory.incoming > 5000
+    if ended:
+        await server.advance(20)  # too late for signing in: told to the next request, which does not come either
+    early.cut()
+    await server.advance(160)
+    assert not server.server.streams
+    assert server.server.memory.incoming == 0
+
+
 async def test_a_message_that_waits_at_the_end_is_not_lost(server: Harness) -> None:
     """It was in no answer, or in one that nobody fetched, when its session ended in an orderly way."""
     romeo, juliet = await people(server)

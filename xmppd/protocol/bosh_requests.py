@@ -311,10 +311,12 @@ class Requests:
             carrier, request.carrier = request.carrier, None
             if carrier is not None:
                 refuse(carrier, error if carrier is cause else BoshError("other-request"), self.legacy)
-        self.open.clear()
-        self._early.clear()
-        self.out.clear()
-        self.answers.clear()
+        self.clear()
+
+    def clear(self) -> None:
+        """Keep nothing: nobody is to be answered any more."""
+        for each in (self.open, self.unhandled, self._early, self.out, self.answers):
+            each.clear()
         self.out_size = self.answers_size = 0
 
     @property

@@ -218,6 +218,8 @@ class BoshSession:
                 log.debug("%s has left its session over BOSH", self.peer)
                 self._closes()
                 self._lost(TimeoutError("no request came"))
+            self.requests.clear()
+            self._charge()
             self._share.close()
             return False
         if not self.closed:
