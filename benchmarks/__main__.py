@@ -97,7 +97,7 @@ class Run:
         with Progress(*columns, console=console, refresh_per_second=2, transient=True) as progress:
             for name in names:
                 self._look_at_machine(progress)
-                for kind in self.servers:
+                for kind in self.servers if CASES[name].peers else self.servers[:1]:
                     await self._one(name, kind, progress)
 
     def _look_at_machine(self, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeVar
@@ -69,18 +69,43 @@ class Bench:
         gc.collect()
         for number in range(rounds or self.scale.rounds):
             self.say(f"{name}: round {number + 1}")
-            pid = self.server.pid
-            if self.profiler is not None:
-                await self.profiler.begin(self.server)
-            before, loop_before = cpu_seconds(pid), loop_seconds(pid)
-            await work()
-            spent, loop = cpu_seconds(pid) - before, loop_seconds(pid) - loop_before
-            if self.profiler is not None:
-                await self.profiler.end(self.server, f"{self.case}: {name}", units)
+            spent, loop = await self._spent(name, units, work)
             figure.values.append(spent / units * per)
             loops.append(loop / units * per)
         figure.loop = median(loops)
         self.done(figure)
+
+    async def compared(
+        self, name: str, unit: str, units: int, works: Mapping[str, Callable[[], Awaitable[object]]], target: float
+    ) -> None:
+        """Measure two ways to do the same, in turns, so that what disturbs one disturbs the other. `target`: so many
+        times as much may the second cost as the first."""
+        figures = {way: Figure(self.case, f"{name}, {way}", unit) for way in works}
+        for work in works.values():
+            self.say(f"{name}: warming up")
+            await work()
+        for number in range(self.scale.rounds):
+            for way, work in works.items():
+                self.say(f"{name}, {way}: round {number + 1}")
+                spent, _ = await self._spent(f"{name}, {way}", units, work)
+                figures[way].values.append(spent / units * 1e6)
+        for figure in figures.values():
+            self.done(figure)
+        first, second = figures.values()
+        ratios = [other / one for one, other in zip(first.values, second.values, strict=True)]
+        self.figure(f"{name}: the second to the first", "ratio", ratios, target)
+
+    async def _spent(self, name: str, units: int, work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+        """CPU seconds of the server, and of its event loop's thread, for `work`."""
+        pid = self.server.pid
+        if self.profiler is not None:
+            await self.profiler.begin(self.server)
+        before, loop_before = cpu_seconds(pid), loop_seconds(pid)
+        await work()
+        spent, loop = cpu_seconds(pid) - before, loop_seconds(pid) - loop_before
+        if self.profiler is not None:
+            await self.profiler.end(self.server, f"{self.case}: {name}", units)
+        return spent, loop
 
     def figure(self, name: str, unit: str, values: Iterable[float], target: float | None = None) -> None:
         """Something else that was measured."""

@@ -14,7 +14,7 @@ import re
 import ssl
 from collections.abc import Callable
 from secrets import token_urlsafe
-from typing import Final, cast
+from typing import ClassVar, Final, Self, cast
 
 DOMAIN: Final = "localhost"
 PASSWORD: Final = "correct horse"
@@ -49,6 +49,9 @@ def user(number: int) -> str:
 class Client(asyncio.Protocol):
     """One connection. Either `expect` reads, or `sink` gets all bytes."""
 
+    opening: ClassVar[bytes] = _OPEN
+    closing: ClassVar[bytes] = b"</stream:stream>"
+
     def __init__(self) -> None:
         self.jid = ""
         self.sink: Callable[[bytes], None] | None = None
@@ -60,7 +63,7 @@ class Client(asyncio.Protocol):
         self._ids = 0
 
     @classmethod
-    async def connect(cls, port: int, tls: ssl.SSLContext | None = None) -> Client:
+    async def connect(cls, port: int, tls: ssl.SSLContext | None = None) -> Self:
         """With `tls`, from the first byte. Raises OSError."""
         loop = asyncio.get_running_loop()
         _, client = await loop.create_connection(
@@ -71,7 +74,7 @@ class Client(asyncio.Protocol):
     @classmethod
     async def signed_in(
         cls, port: int, number: int, resource: str = "load", tls: ssl.SSLContext | None = None, scram: bool = False
-    ) -> Client:
+    ) -> Self:
         """Connected, signed in, bound. Raises LoadError, OSError."""
         client = await cls.connect(port, tls)
         await client.sign_in(f"u{number}", scram)
@@ -113,6 +116,14 @@ class Client(asyncio.Protocol):
     # ---- reading and writing
 
     def write(self, data: bytes) -> None:
+        """Send one element; over TCP it may be several. Raises LoadError when the connection is gone."""
+        self.write_all([data])
+
+    def write_all(self, elements: list[bytes]) -> None:
+        """Raises LoadError when the connection is gone."""
+        self.write_raw(b"".join(elements))
+
+    def write_raw(self, data: bytes) -> None:
         """Raises LoadError when the connection is gone."""
         if self._transport is None or self.lost.done():
             raise LoadError(f"{self.jid or 'a client'} is not connected")
@@ -154,7 +165,7 @@ class Client(asyncio.Protocol):
 
     async def sign_in(self, name: str, scram: bool = False) -> None:
         """Up to the features of the signed-in stream. Raises LoadError."""
-        self.write(_OPEN)
+        self.write(self.opening)
         await self.expect(b"</stream:features>")
         if scram:
             await self._scram(name)
@@ -163,7 +174,7 @@ class Client(asyncio.Protocol):
             self.write(f"<auth xmlns='{_SASL}' mechanism='PLAIN'>{plain}</auth>".encode())
         await self.expect(b"<success")
         await self.expect(b">")
-        self.write(_OPEN)
+        self.write(self.opening)
         await self.expect(b"</stream:features>")
 
     async def _scram(self, name: str) -> None:
@@ -216,7 +227,7 @@ class Client(asyncio.Protocol):
 
     async def close(self) -> None:
         if not self.lost.done() and self._transport is not None:
-            self._transport.write(b"</stream:stream>")
+            self.write(self.closing)
             try:
                 await asyncio.wait_for(asyncio.shield(self.lost), WAIT)
             except TimeoutError:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from .client import _OPEN, DOMAIN, Client
+from .client import DOMAIN, Client
 from .servers import Xmppd
 
 ACCOUNTS: Final = 4000
@@ -66,7 +66,7 @@ async def by_iq(client: Client, payload: str, name: str) -> float:
 
 async def by_scram(port: int, name: str) -> float:
     client = await Client.connect(port)
-    client.write(_OPEN)
+    client.write(client.opening)
     await client.expect(b"</stream:features>")
     first = base64.b64encode(f"n,,n={name},r=0123456789abcdef".encode()).decode()
     before = time.perf_counter()

@@ -59,7 +59,7 @@ class Pair:
         self.window = window
         self.to_send = 0
         self._numbers = itertools.count()
-        self._ask = b"<r xmlns='urn:xmpp:sm:3'/>" if managed else b""
+        self._ask = [b"<r xmlns='urn:xmpp:sm:3'/>"] if managed else []
 
     def begin(self, count: int) -> None:
         self.to_send = count
@@ -71,7 +71,7 @@ class Pair:
             return
         self.to_send -= count
         template, numbers = self.template, self._numbers
-        self.sender.write(b"".join([template % (next(numbers), b"-") for _ in range(count)]) + self._ask)
+        self.sender.write_all([template % (next(numbers), b"-") for _ in range(count)] + self._ask)
 
     def arrived(self, count: int) -> None:
         """At the other end: send as many again."""

@@ -53,6 +53,7 @@ class ServerError(Exception):
 
 class Server:
     """A server in a folder of its own, which is emptied first. `port`: plain, `tls_port`: TLS from the first byte.
+    `web_port`, `web_tls_port`: HTTP, of those that have a WebSocket there.
 
     `lean`: set up for little memory where that is a choice, otherwise for speed.
     """
@@ -70,7 +71,7 @@ class Server:
         self.folder = folder.resolve()
         self.accounts = accounts
         self.lean = lean
-        self.port, self.tls_port = _free_ports()
+        self.port, self.tls_port, self.web_port, self.web_tls_port = _free_ports(4)
         self.chain, self.key = certificate(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._serial = token_hex(6)
@@ -170,6 +171,8 @@ class Xmppd(Server):
             "listeners": [
                 {"address": "127.0.0.1", "port": self.port, "tls": "none"},
                 {"address": "127.0.0.1", "port": self.tls_port, "tls": "direct"},
+                {"kind": "http", "address": "127.0.0.1", "port": self.web_port, "tls": "none"},
+                {"kind": "http", "address": "127.0.0.1", "port": self.web_tls_port, "tls": "direct"},
             ],
             "storage": self.storage,
             "var": str(self.folder),
@@ -303,11 +306,15 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return chain, key_file
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
 
 
 def _takes_connections(port: int) -> bool:

@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import archive, idle, inbox, message, muc, offline, personal, sign_in
+from . import archive, idle, inbox, message, muc, offline, personal, sign_in, websocket
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`accounts`: how many the server must have. `lean`: memory is measured."""
+    """`accounts`: how many the server must have. `lean`: memory is measured. `peers`: other servers have it, too."""
 
     run: Callable[[Bench], Awaitable[None]]
     accounts: int
     text: str
     lean: bool = False
+    peers: bool = True
 
 
 CASES = {
@@ -29,4 +30,14 @@ CASES = {
     "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
     "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),
+    "websocket": Case(
+        websocket.run, websocket.ACCOUNTS, "one-to-one messages over TCP and over WebSocket, 25 pairs each", peers=False
+    ),
+    "websocket_idle": Case(
+        websocket.run_idle,
+        websocket.IDLE_ACCOUNTS,
+        "memory of a session over TLS that does nothing, over TCP and over WebSocket",
+        lean=True,
+        peers=False,
+    ),
 }

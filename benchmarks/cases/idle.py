@@ -23,18 +23,14 @@ async def run(bench: Bench) -> None:
     The contacts are made by an earlier process, as what that leaves behind is not a session's.
     """
     count = bench.scale.of(SESSIONS) // FRIENDS * FRIENDS
-    for start in range(0, count, AT_ONCE):
-        bench.say(f"making contacts: {start} of {count}")
-        clients = await bench.clients(min(AT_ONCE, count - start), start)
-        await _befriend(clients, start)
-        await bench.close(clients)
+    await make_contacts(bench, count)
     await bench.server.restart()
-    warm = await bench.all("warming up", (_session(bench, number) for number in range(SESSIONS, ACCOUNTS)))
+    warm = await bench.all("warming up", (session(bench, number) for number in range(SESSIONS, ACCOUNTS)))
     await bench.close(warm)
-    await _rest(bench)
+    await rest(bench)
     before = Memory.of(bench.server.pid)
-    clients = await bench.all("signing in", (_session(bench, number) for number in range(count)))
-    await _rest(bench)
+    clients = await bench.all("signing in", (session(bench, number) for number in range(count)))
+    await rest(bench)
     after = Memory.of(bench.server.pid)
     bench.figure("a session: growth of resident memory", "KiB", [(after.resident - before.resident) / count], 40.0)
     bench.figure("a session: growth of private memory", "KiB", [(after.private - before.private) / count])
@@ -51,8 +47,20 @@ async def run(bench: Bench) -> None:
     await bench.close(clients)
 
 
-async def _session(bench: Bench, number: int) -> Client:
-    client = await Client.signed_in(bench.server.tls_port, number, tls=bench.server.trust)
+async def make_contacts(bench: Bench, count: int) -> None:
+    """The first `count` accounts become contacts in groups of `FRIENDS`."""
+    for start in range(0, count, AT_ONCE):
+        bench.say(f"making contacts: {start} of {count}")
+        clients = await bench.clients(min(AT_ONCE, count - start), start)
+        await _befriend(clients, start)
+        await bench.close(clients)
+
+
+async def session(bench: Bench, number: int, kind: type[Client] = Client) -> Client:
+    """Over TLS, available, with its roster."""
+    server = bench.server
+    port = server.tls_port if kind is Client else server.web_tls_port
+    client = await kind.signed_in(port, number, tls=server.trust)
     await client.iq("get", "<query xmlns='jabber:iq:roster'/>")
     await client.appear()
     return client
@@ -68,7 +76,8 @@ async def _befriend(clients: list[Client], first: int) -> None:
             await client.settled()
 
 
-async def _rest(bench: Bench) -> None:
+async def rest(bench: Bench) -> None:
+    """Wait until the server has given back what it holds for the busy only."""
     for second in range(REST):
         bench.say(f"waiting until the server rests: {REST - second} s")
         await asyncio.sleep(1)

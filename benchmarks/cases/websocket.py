@@ -1,0 +1,78 @@
+"""What WebSocket (RFC 7395) costs above TCP: the same messages and the same idle sessions on both, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+from ..bench import Bench
+from ..client import Client
+from ..load import NOT_KEPT, Pairs
+from ..measure import Memory
+from ..socket_client import SocketClient
+from .idle import FRIENDS, make_contacts, rest, session
+
+PAIRS = 25
+"""Of each kind."""
+ACCOUNTS = 4 * PAIRS
+MESSAGES = 10_000
+"""Of one round."""
+TIMES = 1.3
+"""So many times as much may a message cost."""
+SESSIONS = 500
+"""Of each kind."""
+IDLE_ACCOUNTS = 2 * SESSIONS + 40
+ABOVE = 12.0
+"""KiB that a session may take above one over TCP."""
+
+
+async def run(bench: Bench) -> None:
+    """At saturation: every pair keeps 20 messages under way. No TLS."""
+    for name, extra in (("not archived", NOT_KEPT), ("archived on both sides", "")):
+        clients = {
+            "TCP": await _clients(bench, Client, 0),
+            "WebSocket": await _clients(bench, SocketClient, 2 * PAIRS),
+        }
+        count = bench.scale.of(MESSAGES) // PAIRS * PAIRS
+        works = {way: _work(Pairs(some, extra), count) for way, some in clients.items()}
+        await bench.compared(name, "µs/message", count, works, TIMES)
+        for some in clients.values():
+            await bench.close(some)
+
+
+def _work(pairs: Pairs, count: int) -> Callable[[], Awaitable[None]]:
+    return lambda: pairs.run(count)
+
+
+async def _clients(bench: Bench, kind: type[Client], first: int) -> list[Client]:
+    port = bench.server.port if kind is Client else bench.server.web_port
+
+    async def one(number: int) -> Client:
+        client = await kind.signed_in(port, number)
+        await client.appear()
+        return client
+
+    return await bench.all("signing in", map(one, range(first, first + 2 * PAIRS)))
+
+
+async def run_idle(bench: Bench) -> None:
+    """As the case `idle`, first so many sessions over TCP, then as many over WebSocket."""
+    count = bench.scale.of(SESSIONS) // FRIENDS * FRIENDS
+    await make_contacts(bench, 2 * count)
+    await bench.server.restart()
+    for kind, first in ((Client, 2 * SESSIONS), (SocketClient, 2 * SESSIONS + 20)):
+        numbers = range(first, first + 20)
+        await bench.close(await bench.all("warming up", [session(bench, number, kind) for number in numbers]))
+    await rest(bench)
+    sizes = [Memory.of(bench.server.pid).resident]
+    clients: list[Client] = []
+    for kind, first in ((Client, 0), (SocketClient, count)):
+        numbers = range(first, first + count)
+        clients += await bench.all("signing in", [session(bench, number, kind) for number in numbers])
+        await rest(bench)
+        sizes.append(Memory.of(bench.server.pid).resident)
+    tcp, socket = ((after - before) / count for before, after in pairwise(sizes))
+    bench.figure("a session over TCP", "KiB", [tcp])
+    bench.figure("a session over WebSocket", "KiB", [socket])
+    bench.figure("WebSocket above TCP", "KiB", [socket - tcp], ABOVE)
+    await bench.close(clients)
