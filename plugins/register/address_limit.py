@@ -41,6 +41,11 @@ class AddressLimit:
         times.append(self.clock.monotonic())
         self._times.put(key, times)
 
+    def uncount(self, address: str) -> None:
+        """The last count was of what has not come about."""
+        if times := self._times.get(network(address)):
+            times.pop()
+
 
 def _weight(address: str, times: deque[float]) -> int:
     return BESIDE + len(address) + 700 + 32 * len(times)

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from xmppd.contracts.registration import Create
 from xmppd.errors import ItemNotFound, ResourceConstraint
 from xmppd.plugin import JID, E, Host
 from xmppd.stanza import message
-from xmppd.storage.api import Write
 
 log = logging.getLogger("xmppd.register")
 TOLD_AGAIN: Final = 3600.0
@@ -34,17 +34,20 @@ class ApprovalQueue:
         """Owner: the domain; key: the bare JID."""
         self._told = float("-inf")
 
-    async def entry(self, jid: JID, reason: str, most: int) -> Write:
-        """What is committed with an account that has to wait. Raises ResourceConstraint, StorageUnavailable."""
-        if len(await self.all()) >= most:
-            raise ResourceConstraint("too many new accounts wait for an administrator: try again another day")
-        return self._waiting.put(self.host.domain, jid.bare, Waiting(self.host.clock.now(), reason))
+    async def add(self, jid: JID, reason: str, most: int, create: Create) -> None:
+        """Have an account made that waits, if there are fewer than `most`: `create` commits it with what it is given.
+        Raises ResourceConstraint, StorageUnavailable, and what `create` raises."""
+        async with self.host.locks.hold(f"waiting {self.host.domain}"):
+            if len(await self.all()) >= most:
+                raise ResourceConstraint("too many new accounts wait for an administrator: try again another day")
+            await create([self._waiting.put(self.host.domain, jid.bare, Waiting(self.host.clock.now(), reason))])
+        self._tell(jid)
 
     async def all(self) -> Mapping[str, Waiting]:
         """By bare JID. Raises StorageUnavailable."""
         return await self._waiting.read_all(self.host.domain)
 
-    def tell(self, jid: JID) -> None:
+    def _tell(self, jid: JID) -> None:
         """Tell the administrators, but not of each."""
         now = self.host.clock.monotonic()
         if now - self._told < TOLD_AGAIN:

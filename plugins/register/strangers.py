@@ -69,6 +69,7 @@ class Strangers:
         self.tried = AddressLimit(clock, config.attempts, interval)
         self.asked = AddressLimit(clock, config.attempts, interval)
         """Pictures that were drawn."""
+        self._drawing = host.background.workers(1)
         self.queue = ApprovalQueue(host)
 
     def reconfigured(self, config: Config) -> None:
@@ -175,7 +176,7 @@ class Strangers:
         """A new one for the stream, in place of the last. Raises ResourceConstraint."""
         self.asked.count(peer)
         code = captcha.new_code() if self.config.captcha else ""
-        picture = await self.host.background.in_thread(captcha.drawn, code) if code else b""
+        picture = await self._drawing.run(captcha.drawn, code) if code else b""
         until = self.host.clock.monotonic() + ANSWERED_WITHIN
         visit.challenge, asked = captcha.make(until, code, self.config.captcha_questions)
         fields, data = captcha.elements(asked, picture)
@@ -187,14 +188,16 @@ class Strangers:
     async def _register_stranger(self, name: str, password: str, peer: str, reason: str) -> None:
         """Without an invitation. Raises StanzaError, StorageUnavailable."""
         jid = await self._wanted(name, password, None)
-        self.made.check(peer)
-        if self.config.approval:
-            writes = [await self.queue.entry(jid, reason, self.config.waiting)]
-            await self.host.server.accounts.create(jid, password, stranger=True, writes=writes, disabled=True)
-            self.queue.tell(jid)
-        else:
-            await self._create(jid, password, ())
-        self.made.count(peer)
+        self.made.count(peer)  # before it is there: many may come at once
+        try:
+            if self.config.approval:
+                create = partial(self._create, jid, password, disabled=True)
+                await self.queue.add(jid, reason, self.config.waiting, create)
+            else:
+                await self._create(jid, password, ())
+        except BaseException:
+            self.made.uncount(peer)
+            raise
 
     async def register(self, name: str, password: str, peer: str, admission: Admission) -> JID:
         """Make an account for who has an invitation. Raises StanzaError, StorageUnavailable."""
@@ -210,8 +213,8 @@ class Strangers:
             raise
         return jid
 
-    async def _create(self, jid: JID, password: str, writes: Sequence[Write]) -> None:
-        await self.host.server.accounts.create(jid, password, stranger=True, writes=writes)
+    async def _create(self, jid: JID, password: str, writes: Sequence[Write], disabled: bool = False) -> None:
+        await self.host.server.accounts.create(jid, password, stranger=True, writes=writes, disabled=disabled)
 
     async def _wanted(self, name: str, password: str, admission: Admission | None) -> JID:
         """Raises NotAcceptable, Conflict, StorageUnavailable."""

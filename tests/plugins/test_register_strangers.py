@@ -230,3 +230,33 @@ async def test_who_is_invited_does_not_wait(server: Harness) -> None:
     client = await shown(server, await invited(server))
     assert condition(await client.iq(query("romeo", "wherefore"), "set")) == ""
     await server.connect().sign_in("romeo", "wherefore")
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False}})
+async def test_the_limit_of_an_address_holds_for_those_who_come_at_once(server: Harness) -> None:
+    """And who is told that there is none has none."""
+    assert sorted(await at_once(server, 6, "192.0.2.1")) == ["", "", "", *["resource-constraint"] * 3]
+    assert len(await server.server.accounts.list("localhost")) == 3
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False, "per_address": 1}})
+async def test_what_comes_to_nothing_is_no_account_of_the_address(server: Harness) -> None:
+    await server.register("romeo")
+    client, _ = await stranger(server)
+    assert condition(await client.iq(query("romeo", "wherefore"), "set")) == "conflict"
+    assert condition(await client.iq(query("juliet", "wherefore"), "set")) == ""
+    assert condition(await client.iq(query("tybalt", "wherefore"), "set")) == "resource-constraint"
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False, "approval": True, "waiting": 2}})
+async def test_the_bound_of_the_queue_holds_for_those_who_come_at_once(server: Harness) -> None:
+    assert sorted(await at_once(server, 5)) == ["", "", *["resource-constraint"] * 3]
+    assert len(await server.server.accounts.list("localhost")) == 2
+
+
+async def at_once(server: Harness, number: int, peer: str = "") -> list[str]:
+    """The answers to so many strangers, each from an address of its own if not from `peer`."""
+    clients = [(await stranger(server, peer or f"192.0.2.{each}"))[0] for each in range(number)]
+    for each, client in enumerate(clients):
+        client.send(f"<iq type='set' id='1'>{query(f'user-{each}x', 'wherefore')}</iq>")
+    return [condition(await client.receive()) for client in clients]
