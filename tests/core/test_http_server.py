@@ -194,11 +194,25 @@ async def test_a_crash_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) 
     assert "a secret of the server" in caplog.text
 
 
+async def test_a_secret_in_a_path_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: HttpRequest) -> HttpResponse:
+        raise RuntimeError
+
+    caplog.set_level(logging.DEBUG)
+    async with running() as place:
+        place.table.add(HttpRoute("GET", "/wrong/{token}", handler))
+        assert (await place.ask(GET % b"/hello/s3cret"))[0] == 200
+        assert (await place.ask(GET % b"/wrong/s3cret"))[0] == 500
+    assert "GET /hello/{name}: 200" in caplog.text
+    assert "the answer to GET /wrong/{token} failed" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 async def test_no_path_with_its_query_is_logged_at_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "xmppd.net.http")
     async with running() as place:
-        await place.ask(GET % b"/hello/x?token=1")
-    assert "127.0.0.1 GET /hello/x: 200 in" in caplog.text
+        await place.ask(GET % b"/nothing?token=1")
+    assert "127.0.0.1 GET /nothing: 404 in" in caplog.text
     assert "token" not in caplog.text
 
 

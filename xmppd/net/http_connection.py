@@ -219,8 +219,8 @@ class HttpConnection:
             if self not in server.connections:
                 server.engine.forget(self)
             requests.answered += 1
-        path, peer = raw.raw_path.partition("?")[0], self._peer or self.link.peer
-        log.debug("%s %s %s: %d in %.1f ms", peer, raw.method, path, response.status, seconds * 1000)
+        peer, asked = self._peer or self.link.peer, self._named(raw)
+        log.debug("%s %s: %d in %.1f ms", peer, asked, response.status, seconds * 1000)
         if not response.keep_alive:
             self.closing = True
         return response
@@ -233,10 +233,15 @@ class HttpConnection:
         except ConnectionError:
             return False  # the client has left
         except Exception:
-            log.exception("the body of the answer to %s %s failed", raw.method, raw.raw_path.partition("?")[0])
+            log.exception("the body of the answer to %s failed", self._named(raw))
             return False
-        log.error("the body of the answer to %s has another length than was said", raw.raw_path.partition("?")[0])
+        log.error("the body of the answer to %s has another length than was said", self._named(raw))
         return False
+
+    def _named(self, raw: web.BaseRequest) -> str:
+        """What was asked for, in the log: the route, where there is one. Parts of a path may be secrets, as the token
+        of an invitation."""
+        return self._route or f"{raw.method} {raw.raw_path.partition('?')[0]}"
 
     def _switch(self, upgrade: HttpUpgrade) -> web.StreamResponse:
         """Hand the connection over to another protocol."""
@@ -271,10 +276,10 @@ class HttpConnection:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            log.error("the answer to %s %s was broken off", raw.method, raw.raw_path.partition("?")[0], exc_info=error)
+            log.error("the answer to %s was broken off", self._named(raw), exc_info=error)
             return failed(HttpError(500)), None
         except Exception:
-            log.exception("the answer to %s %s failed", raw.method, raw.raw_path.partition("?")[0])
+            log.exception("the answer to %s failed", self._named(raw))
             return failed(HttpError(500)), None
 
     async def _asked(self, raw: web.BaseRequest, body: Body) -> HttpResponse | HttpUpgrade:
