@@ -19,7 +19,7 @@ ROUTES: Final = {"account", "account_named", "session", "open_account", "is_load
 ROOM: Final = "Asks the service of the room's host, as its contract says; for a room elsewhere the answer is None."
 OCCUPANT: Final = "A room asks the home of an occupant; for one of another server the answer is that nothing is known."
 OWN: Final = "The account's own host: callers give accounts of either side of a subscription."
-TO_GO: Final = "To go: reads the other owner's objects, where another server would be sent a stanza."
+HOME: Final = "Has the home of an occupant load the account, whose block list the room then asks there."
 
 ALLOWED: Final = {
     "disco.py:services:routes.hosts": "The services of this server (XEP-0030 section 4): reads domains, no owner.",
@@ -27,6 +27,7 @@ ALLOWED: Final = {
     "web_client.py:_rooms:routes.hosts": "Names the domain of rooms in the page: reads domains, no owner.",
     "invitations/__init__.py:_room:routes.service": ROOM,
     "invitations/newcomers.py:_lead_in:routes.service": ROOM,
+    "pubsub/notify.py:greet:routes.service": "Tells the contact's home who has come; the home decides and sends.",
     "push/chats.py:_unchosen:routes.service": ROOM,
     "push/rooms.py:_absent:routes.service": ROOM,
     "muc/duplicates.py:expect_duplicates:routes.service": OCCUPANT,
@@ -34,23 +35,12 @@ ALLOWED: Final = {
     "muc/service.py:is_online:routes.session": OCCUPANT,
     "muc/service.py:incarnation:routes.account": OCCUPANT,
     "muc/service.py:account_hosts:routes.hosts": "Lists the hosts, whose deleted accounts leave the rooms.",
-    "muc/blocking.py:is_blocklist_loaded:routes.is_loaded": TO_GO,
-    "muc/blocking.py:load_blocklist:routes.open_account": TO_GO,
-    "muc/blocking.py:_blocks:routes.is_loaded": TO_GO,
-    "muc/blocking.py:_blocks:routes.service": TO_GO,
-    "presence/broadcast.py:_audiences:owner.host.find": OWN,
-    "presence/broadcast.py:_blocklist:owner.host.find": OWN,
-    "presence/broadcast.py:blocked:owner.host.find": TO_GO,
-    "presence/broadcast.py:_present:accounts.get": TO_GO,
-    "presence/broadcast.py:_present:routes.account_named": TO_GO,
-    "presence/broadcast.py:item_of:account.host.find": TO_GO,
+    "muc/blocking.py:is_blocklist_loaded:routes.is_loaded": HOME,
+    "muc/blocking.py:load_blocklist:routes.open_account": HOME,
+    "muc/blocking.py:_blocks:routes.is_loaded": HOME,
+    "muc/blocking.py:_blocks:routes.service": OCCUPANT,
     "presence/subscriptions.py:__init__:account.host.service": OWN,
-    "pubsub/__init__.py:decided:routes.service": TO_GO,
-    "pubsub/notify.py:_interested:accounts.get": TO_GO,
-    "pubsub/notify.py:_interested:routes.account_named": TO_GO,
-    "pubsub/notify.py:_interested:other.host.find": TO_GO,
-    "pubsub/notify.py:greet:routes.service": "Tells the contact's home who has come; the home decides and sends.",
-    "reports.py:_shown:routes.open_account": TO_GO,
+    "reports.py:_shown:routes.open_account": "Asks since when the name is that account's own: nothing of a former one.",
 }
 
 

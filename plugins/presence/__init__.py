@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
-from xmppd.contracts.roster import ROSTER, WE_SEE
+from xmppd.contracts.roster import ROSTER, WE_SEE, RosterItem
 from xmppd.contracts.routing import OUTBOUND, Outbound
 from xmppd.contracts.sessions import DIRECTED, PRESENCE
 from xmppd.errors import ResourceConstraint
@@ -21,7 +21,7 @@ from xmppd.jid import JID
 from xmppd.plugin import Plugin, Xep
 from xmppd.stanza import Kind, Stanza
 
-from .broadcast import Broadcaster, item_of
+from .broadcast import Broadcaster
 from .subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -87,9 +87,13 @@ class PresencePlugin(Plugin[Config]):
             return
         if to.bare == session.account.bare:
             return
-        item = item_of(session.account, to.bare)
+        item = self._item(session.account, to.bare)
         if session.presence is None or item is None or not item.sees_us:
             session[DIRECTED] = (*rest, to.full)
+
+    def _item(self, account: Account, contact: str) -> RosterItem | None:
+        """The account's view of a contact (a bare JID)."""
+        return self.lists[account.bare].get(contact)
 
     def _is_service(self, jid: JID) -> bool:
         routes = self.host.router.routes
@@ -118,7 +122,7 @@ class PresencePlugin(Plugin[Config]):
         assert to is not None and sender is not None
         account = self.host.account(to.bare)
         if account is not None:
-            item = item_of(account, sender.bare)
+            item = self._item(account, sender.bare)
             own = sender.bare == account.bare
             contact = own or (item is not None and item.sees_us)
             if contact or self.broadcaster.may_see(account, sender.bare, contact=False):
@@ -134,6 +138,15 @@ class PresencePlugin(Plugin[Config]):
         else:
             self.host.deliver(answer)
 
+    def shown_to(self, account: Account, viewer: JID) -> list[Stanza] | None:
+        item = self._item(account, viewer.bare)
+        if item is None or not item.sees_us:
+            return None
+        broadcaster = self.broadcaster
+        if not broadcaster.may_see(account, viewer.bare) or broadcaster.blocked(account, viewer):
+            return []
+        return [broadcaster.view(session, viewer.bare) for session in account.available()]
+
     def accepts_presence(self, account: Account, sender: str) -> bool:
         item = self.lists[account.bare].get(sender)
         return item is not None and item.subscription in WE_SEE
@@ -144,7 +157,7 @@ class PresencePlugin(Plugin[Config]):
         self.broadcaster.leave(session, unavailable, before is not None, alive=False)
 
     def withdraw(self, account: Account, contact: str, policy: bool = False) -> None:
-        item, there = item_of(account, contact), JID.parse(contact)
+        item, there = self._item(account, contact), JID.parse(contact)
         broadcaster = self.broadcaster
         if item is not None and item.sees_us:
             saw = not broadcaster.blocked(account, there) if policy else broadcaster.may_see(account, contact)
@@ -154,6 +167,6 @@ class PresencePlugin(Plugin[Config]):
             broadcaster.withdraw_directed(account, contact)
 
     def announce(self, account: Account, contact: str) -> None:
-        item = item_of(account, contact)
+        item = self._item(account, contact)
         if item is not None and item.sees_us:
             self.broadcaster.announce(account, JID.parse(contact))

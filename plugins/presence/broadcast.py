@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from xmppd.clock import microseconds
-from xmppd.contracts.blocking import BLOCKLIST, Blocklist
+from xmppd.contracts.blocking import BLOCKLIST
 from xmppd.contracts.privacy import CONTACTS, IDLE_TAGS, PRIVACY, Audience, without_idle_time
 from xmppd.contracts.roster import ROSTER, SEES_US, RosterItem
 from xmppd.contracts.sessions import DIRECTED, SHOWING, Showing
@@ -63,8 +63,7 @@ class Broadcaster:
         for contact, item in self.roster.items(account.bare).items():
             if item.subscription in SEES_US and (everyone or online.admits(contact, True)):
                 (fully if same or last_seen.admits(contact, True) else partly).append(contact)
-        blocklist = self._blocklist(account)
-        blocks = partial(blocklist.blocks, account.bare) if blocklist is not None else None
+        blocks = self._blocks(account)
         fan_out = self.host.router.fan_to_contacts
         fan_out(stanza, account, fully, blocks, account.available())
         if partly:
@@ -78,28 +77,20 @@ class Broadcaster:
                 self.host.router.fan_to(self.current(own), (session,))
         waiting: list[tuple[str, RosterItem]] = []
         anew = len(account.available()) == 1
+        seen: list[str] = []
         for contact, item in self.roster.items(account.bare).items():
             if item.we_see:
-                self._probe(account, contact, session)
+                seen.append(contact)
             elif item.ask and anew:  # section 3.1.2: lest it was lost
                 self.host.deliver(Stanza(Kind.PRESENCE, "subscribe", JID.parse(contact), account.jid))
             if item.pending_in:
                 waiting.append((contact, item))
+        self.host.router.probe(session, seen)
         for contact, item in waiting:
             request = Stanza(Kind.PRESENCE, "subscribe", account.jid, JID.parse(contact))
             if item.request:
                 request = request.with_inside(*parse_inside(item.request.encode()))
             self.hand_over(account, request, [session])
-
-    def _probe(self, account: Account, contact: str, session: Session) -> None:
-        """Gets the presence of one contact, as a probe does (section 4.3)."""
-        other = self._present(contact)
-        if other is not None and agreed(account, other):
-            if self.may_see(other, account.bare) and not self.blocked(other, session.jid):
-                for each in other.available():
-                    self.host.router.fan_to(self.view(each, account.bare), (session,))
-        elif other is not None or not self._is_local(contact):  # which the contact's host answers: we may be wrong
-            self.host.deliver(Stanza(Kind.PRESENCE, "probe", JID.parse(contact), account.jid))
 
     # ---- one account to one contact
 
@@ -107,23 +98,15 @@ class Broadcaster:
         """Send the presence of all available resources (section 3.1.5), if the contact may see it."""
         if not self.may_see(account, contact.bare):
             return
-        other = self._present(contact.bare)
-        here = _seeing(account, other, self._blocklist(account)) if other is not None else []
-        self._to_contact([self.view(session, contact.bare) for session in account.available()], contact, here)
+        blocks = self._blocks(account)
+        for session in account.available():
+            self.host.router.fan_to_contacts(self.view(session, contact.bare), account, (contact.bare,), blocks)
 
     def withdraw(self, account: Account, contact: JID) -> None:
-        """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3) to who has seen them."""
-        unavailable = [Stanza(Kind.PRESENCE, "unavailable", None, session.jid) for session in account.available()]
-        other = self._present(contact.bare)
-        here = other.available() if other is not None else []
-        self._to_contact(unavailable, contact, here)
-
-    def _to_contact(self, stanzas: Iterable[Stanza], contact: JID, here: list[Session]) -> None:
-        for stanza in stanzas:
-            if here:
-                self.host.router.fan_to(stanza, here)
-            elif not self._is_local(contact.bare):
-                self.host.deliver(stanza.stamped(to=contact))
+        """Send unavailable of all available resources (sections 2.5.2, 3.2.2, 3.3.3) to who has seen them. It is no
+        broadcast: the contact's list may name the account no longer."""
+        for session in account.available():
+            self.host.deliver(Stanza(Kind.PRESENCE, "unavailable", contact, session.jid))
 
     def withdraw_directed(self, account: Account, contact: str) -> None:
         """Take back what was sent directly to any resource of `contact` (a bare JID)."""
@@ -143,7 +126,7 @@ class Broadcaster:
 
     def _audiences(self, owner: Account) -> tuple[Audience, Audience]:
         """Who sees that it is online, who its idle time."""
-        privacy = owner.host.find(PRIVACY)
+        privacy = self.host.find(PRIVACY)
         if privacy is None:
             return CONTACTS, CONTACTS
         return privacy.online(owner.bare), privacy.last_seen(owner.bare)
@@ -161,25 +144,15 @@ class Broadcaster:
 
     def blocked(self, owner: Account, viewer: JID) -> bool:
         """The owner blocks the viewer (XEP-0191 section 3.3), who may be subscribed nevertheless."""
-        blocklist = owner.host.find(BLOCKLIST)
+        blocklist = self.host.find(BLOCKLIST)
         return blocklist is not None and blocklist.blocks(owner.bare, viewer)
 
-    def _blocklist(self, owner: Account) -> Blocklist | None:
-        """None if the owner has blocked nobody."""
-        blocklist = owner.host.find(BLOCKLIST)
-        return blocklist if blocklist is not None and blocklist.has_blocked(owner.bare) else None
-
-    def _present(self, bare: str) -> Account | None:
-        """A local account that has sessions. One that is not in memory has none."""
-        account = self.host.accounts.get(bare)
-        if account is None and not bare.endswith(f"@{self.host.domain}"):
-            account = self.host.router.routes.account_named(bare)
-        return account if account is not None and account.sessions else None
-
-    def _is_local(self, bare: str) -> bool:
-        """The address is one of our accounts, so nothing is to be routed (services and others are routed to)."""
-        local, _, domain = bare.rpartition("@")
-        return bool(local) and self.host.router.routes.serves_accounts(domain)
+    def _blocks(self, owner: Account) -> Callable[[JID], bool] | None:
+        """Whom the owner blocks; None if it has blocked nobody."""
+        blocklist = self.host.find(BLOCKLIST)
+        if blocklist is None or not blocklist.has_blocked(owner.bare):
+            return None
+        return partial(blocklist.blocks, owner.bare)
 
     # ---- presence as it is sent later
 
@@ -194,11 +167,11 @@ class Broadcaster:
     def _said(self, session: Session, stanza: Stanza) -> Stanza:
         """With what the server says in it now."""
         event = Showing(session, stanza)
-        session.account.host.tell(SHOWING, event)
+        self.host.tell(SHOWING, event)
         return event.stanza
 
     def answers(self, account: Account, resource: str, viewer: str, contact: bool) -> Iterator[Stanza]:
-        """What a probe of `viewer` (a bare JID that is the account itself, or may ask) brings (section 4.3.2)."""
+        """Yields what a probe of `viewer` (a bare JID: its own, or one that may ask) brings (section 4.3.2)."""
         found: list[Session] = []
         if self.may_see(account, viewer, contact):
             found = [each for each in account.available() if not resource or each.resource == resource]
@@ -209,30 +182,3 @@ class Broadcaster:
 
     def _now(self) -> int:
         return microseconds(self.host.clock)
-
-
-def item_of(account: Account, contact: str) -> RosterItem | None:
-    """The account's view of a contact; its host may be another one of this server."""
-    roster = account.host.find(ROSTER)
-    return roster.item(account.bare, contact) if roster is not None else None
-
-
-def _seeing(owner: Account, other: Account, blocklist: Blocklist | None) -> list[Session]:
-    """The other account's available sessions, but for those that the owner blocks."""
-    here = other.available()
-    return here if blocklist is None else [each for each in here if not blocklist.blocks(owner.bare, each.jid)]
-
-
-def agreed(viewer: Account, owner: Account) -> bool:
-    """Both rosters say that the viewer sees the owner.
-
-    Both, because the one may be older than the other account (deleted, registered again by somebody else).
-    """
-    theirs = item_of(owner, viewer.bare)
-    return theirs is not None and theirs.sees_us and subscribed(viewer, owner)
-
-
-def subscribed(viewer: Account, owner: Account) -> bool:
-    """The viewer's roster says that it sees the owner."""
-    mine = item_of(viewer, owner.bare)
-    return mine is not None and mine.we_see

@@ -14,9 +14,9 @@ from xmppd.contracts.caps import INTERESTED, Interest
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.pubsub import PUBSUB, Published
 from xmppd.contracts.roster import ROSTER, RosterItem
-from xmppd.contracts.routing import OUTBOUND
+from xmppd.contracts.routing import HOST_MESSAGE, INBOUND, Inbound
 from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, ServiceUnavailable
-from xmppd.plugin import JID, Element, HostType, Kind, Outbound, Plugin, Request, To, Verdict, Written, Xep, iq, on
+from xmppd.plugin import JID, Element, HostType, Kind, Plugin, Request, Stanza, To, Verdict, Written, Xep, iq, on
 from xmppd.xml import children, name_of
 
 from . import discovery, owning, publishing, subscribing
@@ -159,22 +159,32 @@ class PubSubPlugin(Plugin[Config]):
         item = self.contact(owner, request.sender.bare)
         return item is None or not item.sees_us
 
-    @on(OUTBOUND, kinds=(Kind.MESSAGE,), tags=(FORM,))
-    def decided(self, event: Outbound) -> Verdict | None:
-        """An owner answers a request for a subscription (section 8.6)."""
-        stanza = event.stanza
-        if not self.personal:
+    @on(INBOUND, kinds=(Kind.MESSAGE,), tags=(FORM,))
+    def decided(self, event: Inbound) -> Verdict | None:
+        """An owner answers a request for a subscription to a node of an account (section 8.6)."""
+        to = event.stanza.to
+        if not self.personal or to is None or to.resource or not self._decide(event.stanza, event.owner.bare):
             return None
-        to = stanza.to or event.owner.jid
-        other = self.host.router.routes.service(to.domain, PUBSUB)
-        if not isinstance(other, PubSubPlugin) or (bool(to.local) != other.personal):
-            return None
-        decision = subscribing.decision(stanza)
-        if decision is None or stanza.sender is None:
-            return None
-        owner = to.bare if other.personal else other.host.domain
-        self.spawn(subscribing.decide(other, owner, stanza.sender, decision), "decide")
         return Verdict.DROP
+
+    @on(HOST_MESSAGE, tags=(FORM,))
+    def decided_here(self, stanza: Stanza) -> None:
+        """The same for a node of the service."""
+        if not self.personal:
+            self._decide(stanza, self.host.domain)
+
+    def _decide(self, stanza: Stanza, owner: str) -> bool:
+        """Begins to do what the owner of a node has decided. False for any other message: it goes its way, so what this
+        account has and who owns it is not found out unseen (ADR 0007)."""
+        decision = subscribing.decision(stanza)
+        if (
+            decision is None
+            or stanza.sender is None
+            or not subscribing.may_decide(self, owner, stanza.sender, decision)
+        ):
+            return False
+        self.spawn(subscribing.decide(self, owner, stanza.sender, decision), "decide")
+        return True
 
     # ---- contracts.pubsub.PubSub
 

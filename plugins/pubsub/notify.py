@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from secrets import token_urlsafe
 from typing import Final
 
-from xmppd.contracts.caps import CAPS
 from xmppd.contracts.pubsub import PUBSUB, Published
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.plugin import JID, E, Request, Session
@@ -55,12 +54,9 @@ class Notifier:
         if not settings.flag("deliver_notifications"):
             return
         event = self._event(owner, settings, change)
-        implicit = self._interested(owner, name, node, settings) if self.plugin.personal else []
         explicit = self._subscribers(owner, node, settings)
-        if implicit:
-            if explicit:
-                implicit = [each for each in implicit if each.account.bare not in explicit]
-            self.host.router.fan_to(event, implicit)
+        if self.plugin.personal:
+            self._notify_interested(owner, name, node, settings, event, explicit)
         for jid in explicit.values():
             self.host.deliver(event.stamped(to=jid))
 
@@ -80,37 +76,30 @@ class Notifier:
                 found[text] = jid
         return found
 
-    def _interested(self, owner: str, name: str, node: Node, settings: Settings) -> list[Session]:
-        """Sessions of the account and of contacts that have said "name+notify" in their caps."""
-        caps = self.host.find(CAPS)
+    def _notify_interested(
+        self, owner: str, name: str, node: Node, settings: Settings, event: Stanza, subscribers: Collection[str]
+    ) -> None:
+        """To the account itself, and to contacts who see its presence and may read the node (XEP-0163 section 4.1), in
+        those sessions that are interested. Who has subscribed gets it as a subscriber."""
         account = self.host.account(owner)
-        if caps is None or account is None:
-            return []
-        wants = caps.wants
-        found = [session for session in account.sessions.values() if wants(session, name)]
-        routes, home = self.host.router.routes, self.host
-        roster = home.find(ROSTER)
+        if account is None:
+            return
+        fan_out = self.host.router.fan_to_interested
+        if owner not in subscribers:
+            fan_out(event, account, name, (owner,))
+        roster = self.host.find(ROSTER)
+        if roster is None:
+            return
+        items = roster.items(owner)
+        seers = {contact for contact, item in items.items() if item.sees_us}
+        seers.difference_update(subscribers, (owner,))
         # Who sees the account's presence may read such a node: nothing is left to decide for each.
         all_may = not node.affiliations and settings.text("access_model") in ("open", "presence")
-        for contact, item in (roster.items(owner) if roster is not None else {}).items():
-            if not item.sees_us or contact == owner:
-                continue
-            other = home.accounts.get(contact)
-            theirs = wants
-            if other is None:
-                other = routes.account_named(contact)
-                away = other.host.find(CAPS) if other is not None else None
-                if other is None or away is None:
-                    continue
-                theirs = away.wants
-            for session in other.sessions.values():
-                if theirs(session, name) and (all_may or self._may(node, settings, session.jid, item)):
-                    found.append(session)
-        return found
+        fan_out(event, account, name, seers, None if all_may else partial(self._may, node, settings, items))
 
-    def _may(self, node: Node, settings: Settings, jid: JID, item: RosterItem) -> bool:
+    def _may(self, node: Node, settings: Settings, items: Mapping[str, RosterItem], jid: JID) -> bool:
         who = Asker(jid, affiliation(node, jid, False), False)
-        return reading(node, settings, who, lambda _: item) is Reading.YES
+        return reading(node, settings, who, lambda _: items[jid.bare]) is Reading.YES
 
     def may_read(self, owner: str, node: Node, settings: Settings, jid: JID) -> bool:
         who = Asker(jid, affiliation(node, jid, self.plugin.is_master(owner, jid)), False)

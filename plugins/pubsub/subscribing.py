@@ -160,6 +160,12 @@ def decision(stanza: Stanza) -> Decision | None:
         return None
 
 
+def may_decide(service: Service, owner: str, by: JID, found: Decision) -> bool:
+    """Whether somebody owns the node in question. The records of `owner` are in memory."""
+    node = service.nodes.get(owner).get(found.node)
+    return node is not None and affiliation(node, by, service.is_master(owner, by)) is Affiliation.OWNER
+
+
 async def decide(service: Service, owner: str, by: JID, found: Decision) -> None:
     """Approve or reject. Who is no owner, or decides on what nobody asked for, changes nothing.
 
@@ -169,7 +175,7 @@ async def decide(service: Service, owner: str, by: JID, found: Decision) -> None
         return
     async with service.host.locks.hold(owner):
         node = service.nodes.get(owner).get(found.node)
-        if node is None or affiliation(node, by, service.is_master(owner, by)) is not Affiliation.OWNER:
+        if node is None or not may_decide(service, owner, by, found):
             return
         known = node.subscriptions.get(found.subscriber.full)
         if known is None or known.state != "pending" or found.subid not in ("", known.id):

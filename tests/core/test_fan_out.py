@@ -98,6 +98,60 @@ async def test_presence_to_contacts(server: Harness, people: list[Client]) -> No
     assert [str(each.to) for each in peer.got] == ["a@elsewhere.example", "elsewhere.example"]
 
 
+async def test_contacts_are_probed(server: Harness, people: list[Client]) -> None:
+    """Here, their host says what they show; the answer of who shows nothing mends the list of who asked; elsewhere, the
+    probe goes by the routes. Who is not there is passed over."""
+    peer = Peer(server, "elsewhere.example")
+    server.server.router.routes.register(peer.domain, peer)
+    lists, romeo = server.host.service(ROSTER), server.host.account("romeo@localhost")
+    await server.register("asleep")
+    contacts = ["juliet@localhost", "nurse@localhost", "asleep@localhost", "a@elsewhere.example"]
+    for contact in contacts:
+        await server.storage.commit(lists.write(romeo.bare, contact, RosterItem(subscription="to")))
+    await server.storage.commit(lists.write("juliet@localhost", romeo.bare, RosterItem(subscription="from")))
+    server.server.router.probe(romeo.sessions["x"], contacts)
+    await server.quiet()
+    heard = [(each.get("type"), each.get("from")) for each in await people[0].receive_all() if "presence" in each.tag]
+    assert heard == [(None, people[1].jid)]
+    assert not lists.item(romeo.bare, "nurse@localhost").we_see
+    assert lists.item(romeo.bare, "asleep@localhost").we_see
+    assert [(each.type, str(each.sender), str(each.to)) for each in peer.got] == [
+        ("probe", romeo.bare, "a@elsewhere.example")
+    ]
+
+
+async def test_an_event_goes_to_who_is_interested(folder: Path) -> None:
+    """The host of each recipient says which sessions are; the account may leave some out."""
+    (folder / "interests.py").write_text(INTERESTS, "utf-8")
+    server = await Harness(plugins={"entity_caps": False, "interests": {}}, more=f"plugin_path: ['{folder}']").start()
+    try:
+        romeo, juliet = await server.login("romeo", "x"), await server.login("juliet", "x")
+        asked, other = await server.login("juliet", "asked"), await server.login("juliet", "other")
+        for client in (romeo, juliet, asked, other):
+            client.send("<presence/>")
+            await client.receive_all()
+        account = server.host.account("romeo@localhost")
+        contacts = ["romeo@localhost", "juliet@localhost", "nobody@localhost", "a@elsewhere.example"]
+        event = message("headline", E("event", "urn:event", {}), sender=account.jid)
+        for may_read, expected in ((None, [1, 1, 1, 0]), (lambda jid: jid.resource == "asked", [0, 0, 1, 0])):
+            for client in (romeo, juliet, asked, other):
+                await client.receive_all()
+            server.server.router.fan_to_interested(event, account, "n", contacts, may_read)
+            assert [len(await client.receive_all()) for client in (romeo, juliet, asked, other)] == expected
+    finally:
+        await server.stop()
+
+
+INTERESTS = """
+from xmppd.contracts.caps import CAPS
+from xmppd.plugin import NoConfig, Plugin, Session
+
+class Interests(Plugin[NoConfig]):
+    provides = (CAPS,)
+
+    def wants(self, session: Session, node: str) -> bool:
+        return node == "n" and session.resource != "other"
+"""
 HANDLERS = """
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound
 from xmppd.errors import NotAllowed

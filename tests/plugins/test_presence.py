@@ -405,3 +405,31 @@ async def test_remote_contacts_are_routed_to(server: Harness) -> None:
         ("probe", ROMEO, remote),
         ("unavailable", romeo.jid, remote),
     ]
+
+
+async def test_a_probe_from_another_server(server: Harness) -> None:
+    """Section 4.3.2: who is subscribed gets the presence of each resource, or hears that there is none; all others hear
+    the same, whether there is such an account or not."""
+    romeo = await server.login("romeo", "x", presence=True)
+    await server.register("asleep")
+    roster, seer = server.host.service(ROSTER), "nurse@capulet.example"
+    for owner in (ROMEO, "asleep@localhost"):
+        await server.storage.load(owner)
+        await server.storage.commit(roster.write(owner, seer, RosterItem(subscription="from")))
+    peer = Peer(server, "capulet.example")
+    server.server.router.routes.register(peer.domain, peer)
+
+    async def answers(to: str, sender: str = seer) -> list[tuple[str, str, str]]:
+        peer.got.clear()
+        peer.send(f"<presence type='probe' from='{sender}' to='{to}'/>")
+        await server.until(lambda: peer.handled == peer.received)
+        await server.quiet()
+        return [(stanza.type, str(stanza.sender), str(stanza.to)) for stanza in peer.got]
+
+    assert await answers(ROMEO) == [("", romeo.jid, seer)]
+    assert await answers("asleep@localhost") == [("unavailable", "asleep@localhost", seer)]
+    stranger = "tybalt@capulet.example"
+    for to in (ROMEO, "asleep@localhost", "nobody@localhost"):
+        assert await answers(to, stranger) == [("unsubscribed", to, stranger)]
+    await romeo.iq(f"<block xmlns='urn:xmpp:blocking'><item jid='{seer}'/></block>", "set")
+    assert await answers(ROMEO) == []

@@ -266,6 +266,22 @@ class Router(Protocol):
         to its `own` sessions first."""
         ...
 
+    def fan_to_interested(
+        self,
+        stanza: Stanza,
+        account: Any,
+        node: str,
+        contacts: Iterable[str],
+        may_read: Callable[[JID], bool] | None = None,
+    ) -> None:
+        """An account's event of a node to those contacts (bare JIDs) on this server that are interested in it
+        (XEP-0163)."""
+        ...
+
+    def probe(self, session: Any, contacts: Collection[str]) -> None:
+        """Probe contacts (bare JIDs), wherever they live, for a session (RFC 6121 section 4.3)."""
+        ...
+
     def fan_to(self, stanza: Stanza, sessions: Iterable[Any]) -> None:
         """One stanza to many sessions, each through its account's chains."""
         ...

@@ -96,6 +96,9 @@ SENT = Notify[Outbound]("sent", plain=True)
 ARRIVED = Notify[Inbound]("arrived", plain=True)
 """After the commit: `targets` says who gets it; handlers may add, replace or take away."""
 
+HOST_MESSAGE = Notify[Stanza]("host-message", plain=True)
+"""A message has come to the address of the host itself; `sender` and `to` are set. Nobody answers for who is silent."""
+
 
 class MessageRules(Protocol):
     """Who gets a message (RFC 6121 section 8.5), and its policy by kind."""

@@ -126,6 +126,12 @@ class PresenceRules(Protocol):
         one that sent it."""
         ...
 
+    def shown_to(self, account: Account, viewer: JID) -> list[Stanza] | None:
+        """What an account of this host, which has sessions, shows to a contact's full JID: the presence of each
+        available session that it may see (section 4.3.2). None: to this one the account shows nothing, as it is not
+        subscribed."""
+        ...
+
     def accepts_presence(self, account: Account, sender: str) -> bool:
         """Whether an account of this host gets the presence that a contact (a bare JID) broadcasts: its own contact
         list says so. Asked for each contact of a broadcast, so it must be quick."""

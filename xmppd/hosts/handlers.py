@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..background import Background
 from ..contracts.http import HttpRoute
 from ..contracts.internal import Concerned, Maps
-from ..contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT
+from ..contracts.routing import ARRIVED, HOST_MESSAGE, INBOUND, OUTBOUND, SENT
 from ..errors import InternalServerError, LocalError, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..hooks import Collect, Hook, Notify, Registration, Verdict
 from ..net.http_routes import RouteTable
@@ -33,7 +33,7 @@ SAMPLE: Final = 64
 """One in so many runs of a chain is timed (timing each would cost as much as the handlers)."""
 CHAINS: Final = 10_000
 """So many chains, by hook and shape of the stanza, are remembered."""
-PATH: Final = (OUTBOUND, INBOUND, SENT, ARRIVED)
+PATH: Final = (OUTBOUND, INBOUND, SENT, ARRIVED, HOST_MESSAGE)
 """The hooks on the path of a stanza."""
 
 Handler = tuple[str, Callable[..., Any]]

@@ -5,16 +5,17 @@ What makes it cheap stays in here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
+from ..contracts.caps import CAPS
 from ..contracts.core import Account, Host, Session
 from ..contracts.internal import Concerned, Handler
 from ..contracts.routing import ARRIVED, INBOUND, Inbound
 from ..contracts.sessions import PRESENCE
 from ..errors import StanzaError
 from ..jid import JID
-from ..stanza import Stanza
+from ..stanza import Kind, Stanza
 from .order import OwnOrders
 from .release import is_late, with_delay
 from .routes import Routes
@@ -86,6 +87,55 @@ class FanOut:
                 if session.presence is not None and (blocks is None or not blocks(session.jid)):
                     found.append(session)
         self.fan_to(stanza, found)
+
+    def fan_to_interested(
+        self,
+        stanza: Stanza,
+        account: Account,
+        node: str,
+        contacts: Iterable[str],
+        may_read: Callable[[JID], bool] | None = None,
+    ) -> None:
+        """Send an account's event of a node to contacts (bare JIDs) on this server, of which it may be one itself: to
+        the sessions that their own host knows to be interested in nodes of that name (XEP-0163 section 4.1), and that
+        the account lets read it."""
+        found: list[Session] = []
+        for other in self._with_sessions(account.host, contacts):
+            caps = other.host.find(CAPS)
+            if caps is None:
+                continue
+            for session in other.sessions.values():
+                if caps.wants(session, node) and (may_read is None or may_read(session.jid)):
+                    found.append(session)
+        self.fan_to(stanza, found)
+
+    def probe(self, session: Session, contacts: Collection[str]) -> None:
+        """Probe contacts (bare JIDs) of an account for one of its sessions (RFC 6121 section 4.2.2): who is of this
+        server, and is not there, is passed over; what the others show is what their own host says."""
+        viewer = session.jid
+        for contact in contacts:
+            if not self.routes.is_account(contact):
+                self._send_probe(session, contact)
+        for other in self._with_sessions(session.host, contacts):
+            rules = other.host.find(PRESENCE)
+            shown = rules.shown_to(other, viewer) if rules is not None else []
+            if shown is None:
+                self._send_probe(session, other.bare)  # the answer mends the contact list
+            for stanza in shown or ():
+                self.fan_to(stanza, (session,))
+
+    def _send_probe(self, session: Session, contact: str) -> None:
+        self.orders.deliver(Stanza(Kind.PRESENCE, "probe", JID.parse(contact), session.account.jid))
+
+    def _with_sessions(self, home: Host, names: Iterable[str]) -> Iterator[Account]:
+        """Yields those accounts of this server that have sessions: who is not in memory has none."""
+        neighbours, ours = home.accounts, f"@{home.domain}"
+        for name in names:
+            other = neighbours.get(name)
+            if other is None and not name.endswith(ours):
+                other = self.routes.account_named(name)
+            if other is not None and other.sessions:
+                yield other
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
         """Send it to sessions, each through the chains of its account."""

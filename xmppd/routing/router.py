@@ -6,7 +6,7 @@ Who sends is an origin, where it goes is a destination (contracts.routes): betwe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
 from ..background import Background
@@ -196,6 +196,21 @@ class Router:
     ) -> None:
         """Send an account's presence to its contacts (`FanOut.fan_to_contacts`)."""
         self._fan.fan_to_contacts(stanza, account, contacts, blocks, own)
+
+    def fan_to_interested(
+        self,
+        stanza: Stanza,
+        account: Account,
+        node: str,
+        contacts: Iterable[str],
+        may_read: Callable[[JID], bool] | None = None,
+    ) -> None:
+        """Send an event of a node to who is interested (`FanOut.fan_to_interested`)."""
+        self._fan.fan_to_interested(stanza, account, node, contacts, may_read)
+
+    def probe(self, session: Session, contacts: Collection[str]) -> None:
+        """Probe contacts for a session (`FanOut.probe`)."""
+        self._fan.probe(session, contacts)
 
     def fan_to(self, stanza: Stanza, sessions: Iterable[Session]) -> None:
         """Send one stanza to many sessions, each through the chains of its account."""

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from ..contracts.core import Account, Host, Session
 from ..contracts.routes import Arrival, Destination, To
-from ..contracts.routing import ENTITIES, Entities
+from ..contracts.routing import ENTITIES, HOST_MESSAGE, Entities
 from ..errors import RemoteServerNotFound
 from ..jid import JID
 from ..service import Service
@@ -42,7 +42,14 @@ class HostDestination:
 
     def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
         check_started(self.host)
-        return answer_iq(arrival, stanza, self.host, None, To.HOST) if stanza.kind is Kind.IQ else None
+        host = self.host
+        if stanza.kind is Kind.IQ:
+            return answer_iq(arrival, stanza, host, None, To.HOST)
+        if stanza.kind is Kind.MESSAGE:
+            told = host.chain(HOST_MESSAGE, stanza)
+            if told:
+                arrival.then(lambda: host.tell_these(told, stanza))
+        return None
 
 
 class EntitiesDestination:

@@ -189,16 +189,16 @@ async def test_approval(server: Harness, people: dict[str, Client]) -> None:
     assert ids(await items(contact, "juliet@localhost", "n")) == ["1"]
 
 
-@pytest.mark.parametrize("owner", ["nobody@localhost", "asleep@localhost"])
+@pytest.mark.parametrize("owner, heard", [("nobody@localhost", ["service-unavailable"]), ("asleep@localhost", [])])
 async def test_approval_of_what_nobody_has(
-    server: Harness, people: dict[str, Client], caplog: pytest.LogCaptureFixture, owner: str
+    server: Harness, people: dict[str, Client], caplog: pytest.LogCaptureFixture, owner: str, heard: list[str]
 ) -> None:
-    """From anybody, of an account that does not exist or is not in memory: nothing happens."""
+    """From anybody, of an account that does not exist or is not in memory: a message like others."""
     await server.register("asleep")
     server.host.forget("asleep@localhost")
     reply = options("subscribe_authorization", node="n", subscriber_jid="friend@localhost", allow="true")
     people["friend"].send(f"<message to='{owner}'>{reply}</message>")
-    await people["friend"].silence()
+    assert [condition(each) for each in await people["friend"].receive_all()] == heard
     assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness import Harness, condition
+from tests.harness.peer import Peer
 
 from .test_access import NS, OWNER, ids, items, options, own, publish
 from .test_pep import events
@@ -97,3 +98,23 @@ async def test_a_publisher_takes_away_its_own_items_only(service: Harness) -> No
     assert (await juliet.iq(gone.format("hers"), "set", to=TO)).get("type") == "result"
     assert condition(await publish(juliet, "n", "his", to=TO)) == "forbidden", "nor replace another's"
     assert ids(await items(romeo, TO, "n")) == ["his"]
+
+
+async def test_an_owner_of_another_server_approves(service: Harness) -> None:
+    """XEP-0060 section 8.6: who owns the node decides, wherever it lives; for others nothing happens."""
+    peer, boss = Peer(service, "away.example"), "boss@away.example"
+    service.server.router.routes.register(peer.domain, peer)
+    juliet, romeo = await service.login("juliet", presence=True), await service.login("romeo", presence=True)
+    await publish(juliet, "n", to=TO, access_model="authorize")
+    await juliet.iq(
+        f"<pubsub xmlns='{OWNER}'><affiliations node='n'><affiliation jid='{boss}' affiliation='owner'/>"
+        "</affiliations></pubsub>", "set", to=TO,
+    )  # fmt: skip
+    subscribe = f"<pubsub xmlns='{NS}'><subscribe node='n' jid='romeo@localhost'/></pubsub>"
+    assert (await romeo.iq(subscribe, "set", to=TO))[0][0].get("subscription") == "pending"
+    assert boss in [str(stanza.to) for stanza in peer.got], "owners are asked"
+    reply = options("subscribe_authorization", node="n", subscriber_jid="romeo@localhost", allow="true")
+    for sender, expected in (("thief@away.example", "not-subscribed"), (boss, "")):
+        peer.send(f"<message from='{sender}' to='{TO}'>{reply}</message>")
+        await service.quiet()
+        assert own(await items(romeo, TO, "n")) == expected
