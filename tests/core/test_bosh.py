@@ -720,6 +720,16 @@ async def test_sessions_of_one_address_are_bounded(server: Harness) -> None:
     assert (await BoshClient(server).create()).get("condition") == "policy-violation", "so many, one after the other"
 
 
+async def test_sessions_of_strangers_are_bounded_in_all(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xmppd.streams.bosh.STRANGERS", 4)
+    await BoshClient.login(server, "romeo", "web")
+    await server.advance(1)  # whoever has signed in is no stranger
+    made = [await BoshClient(server, peer=f"192.0.2.{number}").create() for number in range(5)]
+    assert [each.get("condition") for each in made] == [None] * 4 + ["policy-violation"]
+    await server.advance(100)
+    assert (await BoshClient(server, peer="192.0.2.9").create()).get("sid")
+
+
 async def test_a_session_of_tls_is_used_over_tls_only(server: Harness) -> None:
     """XEP-0124 section 19.1: the session is not ended, or anybody could end it."""
     romeo, _juliet = await people(server)

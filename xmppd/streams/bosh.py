@@ -32,6 +32,9 @@ LOOK: Final = 0.5
 """Seconds between two looks at all sessions: what waits is answered, who has left is ended. So exact are the times."""
 REMEMBERED: Final = 20_000
 """Addresses whose rate of new sessions is known."""
+STRANGERS: Final = 5000
+"""Sessions that nobody has signed in to, of all addresses: some 20 KiB each, for a minute and a half at most. They take no
+connection, so the limit of open files does not bound them."""
 REFILL: Final = 60.0
 """Seconds in which an address may begin as many sessions as it may have."""
 
@@ -275,6 +278,8 @@ class BoshSessions:
         self._sessions: dict[str, BoshSession] = {}
         self._from: dict[str, int] = {}
         """Sessions by network."""
+        self._strangers = 0
+        """Sessions that nobody had signed in to at the last look, and all since."""
         self._rates: Cache[str, TokenBucket] = Cache(REMEMBERED, 8 << 20)
         self._timer: Timer | None = None
 
@@ -297,6 +302,7 @@ class BoshSessions:
             refuse(carrier, error, "ver" not in body.attributes)
             return None
         self._sessions[session.sid] = session
+        self._strangers += 1
         key = network(peer)
         self._from[key] = self._from.get(key, 0) + 1
         if self._timer is None:
@@ -312,6 +318,8 @@ class BoshSessions:
         rate = Rate.of(0, 0, most / REFILL, most)
         if self._from.get(key, 0) >= most or bucket.use(rate, self.server.clock.monotonic(), 0, 1) > 0:
             raise BoshError("policy-violation", "too many sessions of that address")
+        if self._strangers >= STRANGERS:
+            raise BoshError("policy-violation", "too many sessions of strangers")
 
     def closes(self, session: BoshSession) -> None:
         """A session is over; it is kept for as long as its client may ask for its last answer again."""
@@ -334,5 +342,6 @@ class BoshSessions:
                 kept = False
             if not kept:
                 del self._sessions[sid]
+        self._strangers = sum(not session.signed_in for session in self._sessions.values())
         if self._sessions and not (self.server.stopping and all(each.closed for each in self._sessions.values())):
             self._timer = self.server.clock.call_later(LOOK, self._look)
