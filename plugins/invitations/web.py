@@ -85,7 +85,7 @@ class Pages:
     def _described(
         self, invitation: Invitation, token: str, request: HttpRequest, registration: Registration | None
     ) -> Offer:
-        form = invitation.registers and registration is not None and registration.open
+        form = invitation.registers and registration is not None and registration.open and not request.in_clear
         address = uri(invitation, token, self.host.domain)
         agent = request.headers.get("user-agent", "")
         return Offer(invitation, self.host.domain, address, self.page_url(token), form, agent)

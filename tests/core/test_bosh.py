@@ -740,6 +740,17 @@ async def test_a_session_of_tls_is_used_over_tls_only(server: Harness) -> None:
     assert (await romeo.iq(PING)).get("type") == "result"
 
 
+async def test_no_session_in_clear_behind_a_proxy(server: Harness) -> None:
+    """As with a WebSocket: the password would be read along."""
+    said = {"Content-Type": "text/xml", "X-Forwarded-For": "198.51.100.7"}
+    begin = f"<body xmlns='{BODY}' rid='1' to='localhost' ver='1.6'/>".encode()
+    for proto, told in (("http", b"condition='policy-violation'"), ("https", b" sid='")):
+        headers = {**said, "X-Forwarded-Proto": proto}
+        answer = await server.http("POST", "/http-bind", begin, headers, trusted_proxies=("127.0.0.1",))
+        assert told in answer.body, answer
+    assert len(server.server.streams) == 1
+
+
 async def test_a_late_sign_in(server: Harness) -> None:
     client = BoshClient(server)
     await client.create()

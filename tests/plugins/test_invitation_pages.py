@@ -172,6 +172,17 @@ async def test_a_name_that_is_given(server: Harness) -> None:
     assert (await post(server, token, username="juliet", password="wherefore")).status == 200
 
 
+async def test_nobody_types_a_password_that_others_can_read(server: Harness) -> None:
+    token = await invited(server)
+    said, body = {**FORM, "X-Forwarded-For": "198.51.100.7"}, b"username=juliet&password=wherefore&again=wherefore"
+    for proto, offered, status in (("http", False, 403), ("https", True, 200)):
+        headers = {**said, "X-Forwarded-Proto": proto}
+        page = await server.http("GET", f"/invite/{token}", headers=headers, trusted_proxies=("127.0.0.1",))
+        assert (b"<form" in page.body) is offered
+        answer = await server.http("POST", f"/invite/{token}", body, headers, trusted_proxies=("127.0.0.1",))
+        assert answer.status == status
+
+
 async def test_while_the_store_is_away(server: Harness) -> None:
     token = await invited(server)
     server.backend.unreachable = True

@@ -304,7 +304,8 @@ class HttpConnection:
         if peer != self.link.peer:
             self.server.count(peer)
             self._peer = peer
-        request = HttpRequest(raw.method, path, query, headers, body, peer, domain, secure, match.parameters)
+        in_clear = bool(self._peer) and not secure
+        request = HttpRequest(raw.method, path, query, headers, body, peer, domain, secure, match.parameters, in_clear)
         response = await match.route.handler(request)
         if body.failed is not None:  # whatever the handler made of it
             raise body.failed

@@ -104,6 +104,8 @@ class Bosh:
                 if len(data) > self._most(session):
                     raise BoshError("policy-violation", "too large")
             body = read_body(bytes(data), start)
+            if session is None and request.in_clear:
+                raise BoshError("policy-violation", "TLS first")
             if session is None:
                 session = self.sessions.create(body, waiting, request.peer, request.secure, request.host)
             else:
