@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from xmppd.errors import StreamError
 from xmppd.protocol.framing import FRAMING_NS, ByteStream, FrameParser, Frames
 from xmppd.protocol.header import STREAM_NS
-from xmppd.protocol.items import Limits, Nonza, StreamClose, StreamOpen
+from xmppd.protocol.items import Item, Limits, Nonza, StreamClose, StreamOpen
 from xmppd.stanza import Kind, Stanza
 from xmppd.xml import parse
 
@@ -80,6 +82,76 @@ def test_what_is_no_frame(frame: bytes, condition: str) -> None:
     assert parser.fault is not None
     assert parser.fault.condition == condition
     assert parser.feed(MESSAGE) == []
+
+
+PIECES = [
+    MESSAGE,
+    b"<message xmlns='jabber:client'><body>&gt; &amp; &#228;</body></message>\n",
+    b"<iq xmlns='jabber:client' type='get' id='1'/>",
+    b"<iq xmlns='jabber:client' type='get' id='1'><query xmlns='x'/></iq>",
+    b"<presence xmlns='jabber:client'/> ",
+    b"<r xmlns='urn:xmpp:sm:3'/>",
+    b"<a xmlns='urn:xmpp:sm:3' h='1'/>",
+    b"<message xmlns='jabber:client'><![CDATA[<iq/>]]></message>",
+    MESSAGE[:-10],
+    MESSAGE[-10:],
+    MESSAGE + MESSAGE,
+    MESSAGE + b"<r xmlns='urn:xmpp:sm:3'",
+    b"<iq xmlns='jabber:client'><a>",
+    b"<iq xmlns='jabber:client'/>text",
+    b"<iq xmlns='jabber:client'/></stream:stream>",
+    b"<iq xmlns='jabber:client'/><",
+    b"<presence xmlns='jabber:client'></iq>",
+    b"<presence xmlns='jabber:client'/><!-- a -->",
+    f"<r xmlns='{FRAMING_NS}'/>".encode(),
+    b"<message xmlns='jabber:client'>" + b"x" * 9000 + b"</message>",
+    b"<message xmlns='jabber:client'>" + b"x" * 40_000,
+    b"<message xmlns='jabber:client'>" + b"<a/>" * 40 + b"</message>",
+]
+
+
+def written(items: list[Item]) -> list[tuple[object, ...]]:
+    return [
+        (item.kind, item.data, item.inside, item.tags, item.fault)
+        if isinstance(item, Stanza)
+        else (item.tag, item.raw)
+        if isinstance(item, Nonza)
+        else (type(item),)
+        for item in items
+    ]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_several_frames_read_in_one_go_are_what_they_are_one_by_one(seed: int) -> None:
+    random = Random(seed)
+    frames = random.choices(PIECES[:8], k=random.randrange(1, 6))
+    if seed % 3:
+        frames[random.randrange(len(frames)) :] = random.choices(PIECES, k=random.randrange(1, 4))
+    limits = Limits(8192, 32, 8, 32, 4)
+    alone, together = opened(FrameParser(limits)), opened(FrameParser(limits))
+    expected: list[Item] = []
+    for frame in frames:
+        expected += alone.feed(frame)
+    if not together.can_feed_all(frames):
+        assert MESSAGE[-10:] in frames
+        return
+    assert written(together.feed_all(frames)) == written(expected)
+    if alone.fault is None:
+        assert together.fault is None
+        assert written(together.feed_all(frames)) == written(expected)
+    else:
+        assert together.fault is not None
+        assert together.fault.condition == alone.fault.condition
+        assert together.feed(MESSAGE) == []
+
+
+def test_frames_that_change_the_stream_are_read_one_by_one() -> None:
+    parser = FrameParser()
+    assert not parser.can_feed_all([MESSAGE, MESSAGE])
+    opened(parser)
+    assert parser.can_feed_all([MESSAGE, MESSAGE])
+    for other in (OPEN, CLOSE, b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AA==</auth>"):
+        assert not parser.can_feed_all([MESSAGE, other])
 
 
 @pytest.mark.parametrize(

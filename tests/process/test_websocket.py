@@ -165,3 +165,34 @@ async def test_a_message_in_fragments_with_a_ping_between_them(server: ServerPro
     wire.send_frame(Frame(Opcode.CONT, b"", fin=False))
     wire.send_frame(Frame(Opcode.CONT, text[10:]))
     assert (await wire.find("iq", id="f1")).get("type") == "result"
+
+
+async def test_frames_that_come_in_one_read(server: ServerProcess) -> None:
+    """In their order, also where something else comes between them, up to the one that is none."""
+    juliet = await Wire.login(server.port(), "juliet")
+    juliet.send("<presence/>")
+    await juliet.find("presence")
+    wire = await SocketWire.login(port(server), "romeo")
+    assert isinstance(wire, SocketWire)
+
+    def frame(text: str) -> bytes:
+        message = f"<message xmlns='jabber:client' to='juliet@localhost' type='chat' id='{text}'><body>{text}</body>"
+        return Frame(Opcode.TEXT, f"{message}</message>".encode()).serialize(mask=True)
+
+    def nobodys(text: str) -> bytes:
+        return Frame(Opcode.TEXT, text.encode()).serialize(mask=True)
+
+    ping = nobodys("<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")
+    texts = [f"m{number}" for number in range(40)]
+    wire._writer.write(b"".join(map(frame, texts[:20])) + ping + b"".join(map(frame, texts[20:])))
+    assert [body(await juliet.find("message")) for _ in texts] == texts
+    assert (await wire.find("iq", id="p")).get("type") == "result"
+    pings = Frame(Opcode.PING, b"between").serialize(mask=True)
+    wire._writer.write(frame("last") + frame("but") + pings + frame("one") + nobodys("<message") + frame("never"))
+    assert [body(await juliet.find("message")) for _ in range(3)] == ["last", "but", "one"]
+    assert await wire.stream_error() == "not-well-formed"
+    wire.cut()
+    again = await SocketWire.login(port(server), "romeo")
+    assert isinstance(again, SocketWire)
+    again._writer.write(frame("end"))
+    assert body(await juliet.find("message")) == "end"

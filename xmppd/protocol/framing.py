@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from ..errors import StreamError
+from ..stanza import Stanza
 from ..xml import CLIENT_NS
 from .header import CLOSING_TAG, STREAM_NS, stream_error, stream_header, written_attributes
 from .items import BEFORE_SIGN_IN, Item, Limits, Nonza, Parser, StreamClose, StreamOpen
 from .parser import StreamParser
 
+_SPACE: Final = b" \t\r\n"
 FRAMING_NS: Final = "urn:ietf:params:xml:ns:xmpp-framing"
 _DECLARED = f" xmlns:stream='{STREAM_NS}'"
 _AROUND: Final = f"<stream:stream{_DECLARED}>".encode()
@@ -60,12 +62,19 @@ class ByteStream:
         return stream_error(error)
 
 
+_TOGETHER: Final = (b"<message", b"<presence", b"<iq", b"<r ", b"<a ")
+"""How frames begin that are read in one go. None of them begins or ends a stream, or makes its limits others."""
+
 _DECLARE: Final = {stanza: stanza + f" xmlns='{CLIENT_NS}'".encode() for stanza in (b"<iq", b"<message", b"<presence")}
+
+_MESSAGE: Final = _DECLARE[b"<message"]
 
 
 def standing_alone(data: bytes) -> bytes:
     """An element of a stream of bytes as a document of its own: a stanza gets the namespace that it has there from the
     stream (RFC 7395 section 3.3.3). All other elements declare theirs."""
+    if data.startswith(b"<message "):  # nearly all
+        return _MESSAGE + data[8:]
     end = 3 if data[1:2] == b"i" else 8 if data[1:2] == b"m" else 9
     declared = _DECLARE.get(data[:end])
     return data if declared is None or data[end : end + 1] not in b" />" else declared + data[end:]
@@ -93,6 +102,33 @@ class Frames:
         return stream_error(error, _DECLARED)
 
 
+class _Elements(StreamParser):
+    """`ends`: where in the bytes of the last `feed` its elements end, if it was cleared before."""
+
+    __slots__ = ("ends",)
+
+    def __init__(self, limits: Limits, namespace: str) -> None:
+        self.ends: list[int] = []
+        super().__init__(limits, namespace)
+
+    def _finish(self) -> None:
+        super()._finish()
+        self.ends.append(self._done - self._base)
+
+
+def _whole(frames: list[bytes], ends: list[int]) -> int:
+    """How many of the frames, from the first on, hold one element each and nothing else, by the ends of the elements
+    in all of them together."""
+    border = 0
+    for number, frame in enumerate(frames):
+        start, border = border, border + len(frame)
+        if number == len(ends) or not start < ends[number] <= border:
+            return number
+        if ends[number] < border and frame[ends[number] - start :].strip(_SPACE):
+            return number
+    return len(frames)
+
+
 class FrameParser:
     """Feed it whole frames. <open/> and <close/> are the header and the closing tag of a stream."""
 
@@ -100,7 +136,7 @@ class FrameParser:
 
     def __init__(self, limits: Limits = BEFORE_SIGN_IN, namespace: str = CLIENT_NS) -> None:
         self.namespace = namespace
-        self._elements = StreamParser(limits, namespace)
+        self._elements = _Elements(limits, namespace)
         self.unfinished = 0
         """Bytes of a frame that has not come whole; who reads the frames says so."""
         self.reset()
@@ -109,6 +145,9 @@ class FrameParser:
         """Expect a new <open/> (section 3.7)."""
         self.fault: StreamError | None = None
         self._opened = False
+        self._read_afresh()
+
+    def _read_afresh(self) -> None:
         self._elements.reset()
         self._elements.stand_behind(_AROUND)
 
@@ -143,6 +182,30 @@ class FrameParser:
         except StreamError as error:
             self.fault = error.with_traceback(None)
             return []
+
+    def can_feed_all(self, frames: list[bytes]) -> bool:
+        """Whether `feed_all` may read these."""
+        return self._opened and self.fault is None and all(frame.startswith(_TOGETHER) for frame in frames)
+
+    def feed_all(self, frames: list[bytes]) -> list[Item]:
+        """The elements of several frames, read in one go: what `feed` makes of one after the other. Look at `fault`
+        afterwards."""
+        elements = self._elements
+        elements.ends.clear()
+        found = elements.feed(b"".join(frames))
+        whole = _whole(frames, elements.ends)
+        items: list[Item] = []
+        try:
+            for item in found[:whole]:
+                items.append(item if type(item) is Stanza else self._item(item))
+        except StreamError as error:
+            self.fault = error.with_traceback(None)
+            return items
+        if whole < len(frames):  # once more, to see what is wrong with that one alone
+            self._read_afresh()
+            for frame in frames[whole:]:
+                items += self.feed(frame)
+        return items
 
     def _item(self, item: Item) -> Item:
         if isinstance(item, Nonza) and item.ns == FRAMING_NS:

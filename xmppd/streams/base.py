@@ -168,10 +168,12 @@ class XmlStream(ABC):
         self.born = self.runtime.clock.monotonic()
 
     def data_received(self, data: bytes) -> None:
-        if self.closed:
-            return
+        if not self.closed:
+            self.items_received(self.parser.feed(data), len(data))
+
+    def items_received(self, items: list[Item], size: int) -> None:
+        """What the parser has made of `size` bytes that came together."""
         self.pinged = False
-        items = self.parser.feed(data)
         for item in items:
             if self.waiting:
                 self._queue(item)
@@ -184,7 +186,6 @@ class XmlStream(ABC):
             else:
                 self.fail(fault)
             return
-        size = len(data)
         self.charge(size, len(items))
         if self.inbox:
             self.inbox_size += size
