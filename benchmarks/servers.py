@@ -37,6 +37,7 @@ UNSHAPED: Final = {"bytes": 0, "stanzas": 0}
 """Load comes at saturation."""
 UNLIMITED: Final = {"waiting_messages": 0, "waiting_size": 0}
 """More waits for one account than for anybody real."""
+FILES: Final = {"size": "2 GiB", "per_day": "1 TiB", "per_account": "1 TiB"}
 
 
 def packaged(package: str, *programs: str) -> str:
@@ -165,7 +166,11 @@ class Xmppd(Server):
     async def prepare(self) -> None:
         settings: dict[str, Any] = {
             "hosts": {
-                DOMAIN: {"certificate": str(self.chain), "key": str(self.key), "plugins": {"limits": UNLIMITED}},
+                DOMAIN: {
+                    "certificate": str(self.chain),
+                    "key": str(self.key),
+                    "plugins": {"limits": UNLIMITED, "files": FILES},
+                },
                 ROOMS: {"type": "rooms"},
             },
             "listeners": [

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import archive, idle, inbox, message, muc, offline, personal, sign_in, websocket
+from . import archive, files, idle, inbox, message, muc, offline, personal, sign_in, websocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,15 @@ CASES = {
     "personal": Case(personal.run, personal.ACCOUNTS, "presence and publications to 100 contacts"),
     "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
+    "upload": Case(
+        files.run_upload,
+        files.ACCOUNTS,
+        "100 MB put, beside a bare aiohttp handler; 1 GB; others that stand still",
+        peers=False,
+    ),
+    "download": Case(
+        files.run_download, files.ACCOUNTS, "100 MB fetched, beside a bare aiohttp handler; 1,000 at once", peers=False
+    ),
     "idle": Case(idle.run, idle.ACCOUNTS, "memory of a signed-in session over TLS that does nothing", lean=True),
     "websocket": Case(
         websocket.run, websocket.ACCOUNTS, "one-to-one messages over TCP and over WebSocket, 25 pairs each", peers=False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
@@ -27,6 +27,7 @@ from .book import FileBook
 from .depots import Bucket, Depot, Folder, Spool
 from .model import StoredFile
 from .options import Config
+from .room import Place, Room
 from .service import UploadService
 from .serving import headers_of, is_not_modified, media_type, range_of
 
@@ -41,6 +42,12 @@ SWEEP: Final = 600.0
 SCANS: Final = 2
 DISK: Final = 4
 """Worker threads for the disk and for scanners: passwords are hashed in others."""
+PIECE: Final = 1 << 20
+COLLECT: Final = 2 << 20
+"""Bytes of a file that goes out, and of one that comes in, that are in memory while there is much room."""
+LEAST_OUT: Final = 16 << 10
+LEAST_IN: Final = 32 << 10
+"""The same when there is little."""
 NODE: Final = "urn:xmppd:files"
 SHOWN: Final = 200
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -96,6 +103,9 @@ class Uploads(Plugin[Config]):
         self.book = FileBook(self.host, self.address)
         self.service = UploadService(self.host, self.book, lambda: self.config, self._base)
         self.secrets = self.host.storage.map("file-secret", Secret)
+        sizes = (lambda: int(self.config.memory), lambda: int(self.config.memory_per_account))
+        self.uploads = Room(LEAST_IN, *sizes)
+        self.downloads = Room(LEAST_OUT, *sizes)
         self.filling: set[str] = set()
         """Tokens of files that are just coming in."""
         self.spool: Spool
@@ -148,8 +158,15 @@ class Uploads(Plugin[Config]):
         if wanted is not None:
             status = 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-        body = StreamedBody(end - start, lambda: self.depot.pieces(token, start, end))
+        if request.method != "HEAD":
+            self.downloads.check(file.account)
+        body = StreamedBody(end - start, lambda: self._pieces(token, file, start, end))
         return HttpResponse(status, body, media_type(file), headers)
+
+    async def _pieces(self, token: str, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:
+        with self.downloads.enter(file.account) as place:
+            async for piece in self.depot.pieces(token, start, end, lambda: place.size(PIECE)):
+                yield piece
 
     async def _named(self, request: HttpRequest) -> tuple[str, StoredFile]:
         """The token and the file of an address. Raises HttpError, StorageUnavailable."""
@@ -170,9 +187,11 @@ class Uploads(Plugin[Config]):
         if file.stored or token in self.filling:
             raise HttpError(409, "That file was put already.")
         _check_headers(request, file)
+        self.uploads.check(file.account)
         self.filling.add(token)
         try:
-            await self._receive(request, token, file)
+            with self.uploads.enter(file.account) as place:
+                await self._receive(request, token, file, place)
         except OSError as error:
             log.error("a file of %s was not stored: %s", file.account, error)
             raise HttpError(507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 503) from None
@@ -181,9 +200,9 @@ class Uploads(Plugin[Config]):
             await self.spool.discard(token)
         return HttpResponse(201)
 
-    async def _receive(self, request: HttpRequest, token: str, file: StoredFile) -> None:
+    async def _receive(self, request: HttpRequest, token: str, file: StoredFile, place: Place) -> None:
         """Raises HttpError, OSError, StorageUnavailable."""
-        size = await self.spool.write(token, aiter(request.body))
+        size = await self.spool.write(token, aiter(request.body), lambda: place.size(COLLECT))
         if size != file.size:
             raise HttpError(400, "The file has another length than was said.")
         if self.config.scan:

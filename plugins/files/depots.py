@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from .options import Config
 
-PIECE: Final = 256 << 10
-"""Bytes that one download holds in memory."""
-BUCKET_PIECE: Final = 512 << 10
-"""The same of one from a bucket, where each piece is a request."""
-COLLECT: Final = 256 << 10
-"""Bytes of an upload that are written at once."""
+SMALL: Final = 64
+"""Pieces of an upload, as they come, that are put together: each has an overhead of its own."""
+VECTOR: Final = 512
+"""Pieces that one call of the system writes."""
 PART: Final = 8 << 20
 """Bytes of a part on its way to a bucket."""
+
+Room = Callable[[], int]
+"""Bytes that may be in memory of a file that is on its way, from now on."""
 
 InThread = Callable[..., Awaitable[Any]]
 """Calls what blocks; see `Plugin.in_thread`."""
@@ -34,8 +36,8 @@ class Depot(Protocol):
         """Take a complete file over. It is durable on return, and there as a whole or not at all."""
         ...
 
-    def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a file from `start` to before `end`."""
+    def pieces(self, token: str, start: int, end: int, room: Room) -> AsyncIterator[bytes]:
+        """The bytes of a file from `start` to before `end`, as many at once as there is room for."""
         ...
 
     async def delete(self, token: str) -> None:
@@ -57,24 +59,24 @@ class Spool:
     def path(self, token: str) -> Path:
         return self.folder / f"{token}.part"
 
-    async def write(self, token: str, pieces: AsyncIterator[bytes]) -> int:
+    async def write(self, token: str, pieces: AsyncIterator[bytes], room: Room) -> int:
         """Write what comes into a new file, and return the bytes that came. Raises OSError."""
         file: SpoolFile = await self._in_thread(SpoolFile, self.path(token))
         size = 0
+        writing: asyncio.Future[None] | None = None
         try:
-            collected: list[bytes] = []
-            waiting = 0
-            async for piece in pieces:
-                collected.append(piece)
-                waiting += len(piece)
-                if waiting >= COLLECT:
-                    await self._in_thread(file.write, b"".join(collected))
-                    size += waiting
-                    collected, waiting = [], 0
-            if collected:
-                await self._in_thread(file.write, b"".join(collected))
-                size += waiting
+            async for collected in _collected(
+                pieces, lambda: room() // 2
+            ):  # while one half is written, the other comes
+                if writing is not None:
+                    await writing
+                writing = asyncio.ensure_future(self._in_thread(file.write, collected))
+                size += sum(map(len, collected))
+            if writing is not None:
+                await writing
         finally:
+            if writing is not None and not writing.done():
+                await asyncio.wait((writing,))
             await self._in_thread(file.close)
         return size
 
@@ -96,11 +98,19 @@ class SpoolFile:
         self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
 
-    def write(self, data: bytes) -> None:
+    def write(self, pieces: list[bytes]) -> None:
         """Raises OSError."""
         with self._lock:
-            rest = memoryview(data)
-            while rest and self._number >= 0:
+            if self._number < 0:
+                return
+            rest = memoryview(b"")
+            if len(pieces) <= VECTOR:
+                written = os.writev(self._number, pieces)
+                if written < sum(map(len, pieces)):
+                    rest = memoryview(b"".join(pieces))[written:]
+            else:
+                rest = memoryview(b"".join(pieces))
+            while rest:
                 rest = rest[os.write(self._number, rest) :]
 
     def close(self) -> None:
@@ -123,11 +133,11 @@ class Folder:
     async def publish(self, token: str, spooled: Path) -> None:
         await self._in_thread(_published, spooled, self.path(token))
 
-    async def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def pieces(self, token: str, start: int, end: int, room: Room) -> AsyncIterator[bytes]:
         # The file is opened for each piece: a thousand clients that read slowly hold no descriptor.
         path = self.path(token)
         while start < end:
-            piece = await self._in_thread(_read, path, start, min(PIECE, end - start))
+            piece = await self._in_thread(_read, path, start, min(room(), end - start))
             if not piece:
                 return
             start += len(piece)
@@ -164,13 +174,13 @@ class Bucket:
         with _as_os_error():
             await obstore.put_async(self._store, token, spooled, chunk_size=PART)
 
-    async def pieces(self, token: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def pieces(self, token: str, start: int, end: int, room: Room) -> AsyncIterator[bytes]:
         import obstore
 
         # A request for each piece: who fetches slowly holds no connection, which the bucket would break off.
         while start < end:
             with _as_os_error():
-                length = min(BUCKET_PIECE, end - start)
+                length = min(room(), end - start)
                 piece = bytes(await obstore.get_range_async(self._store, token, start=start, length=length))
             start += len(piece)
             yield piece
@@ -193,6 +203,24 @@ def _as_os_error() -> Any:
         raise
     except BaseError as error:
         raise OSError(f"the bucket: {error}") from error
+
+
+async def _collected(pieces: AsyncIterator[bytes], room: Room) -> AsyncIterator[list[bytes]]:
+    """What comes, in lists of so many bytes as there is room for, and a piece more."""
+    whole: list[bytes] = []
+    small: list[bytes] = []
+    size, most = 0, room()
+    async for piece in pieces:
+        size += len(piece)
+        small.append(piece)
+        if len(piece) >= 4096 or len(small) >= SMALL:
+            whole.extend(small if len(piece) >= 4096 and len(small) == 1 else (b"".join(small),))
+            small = []
+        if size >= most:
+            yield [*whole, *small]
+            whole, small, size, most = [], [], 0, room()
+    if size:
+        yield [*whole, *small]
 
 
 # ---- in threads

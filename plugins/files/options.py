@@ -40,6 +40,17 @@ class Config:
     region: str = option("us-east-1", "Region of the bucket.")
     access_key: str = option("", "Key id for the bucket; empty: from the environment.")
     secret_key: str = option("", "Secret key for the bucket.", secret=True)
+    memory: Size = option(
+        Size("64 MiB"),
+        "Memory for uploads under way, and as much for downloads: at most 1,024 and 2,048 of them at once. Further "
+        "ones are answered 503 with `Retry-After`.",
+        low=1 << 20,
+    )
+    memory_per_account: Size = option(
+        Size("16 MiB"),
+        "The same for the uploads of one account (512), and for downloads of its files (1,024); further ones: 429.",
+        low=32 << 10,
+    )
     scan: tuple[str, ...] = option(
         (), "Command that looks at each file before it can be fetched (its name is added); exit status 0: harmless."
     )

@@ -98,6 +98,9 @@ class FakeLink:
         self.secure = True
         self.client.secured = True
 
+    def read_in_bulk(self, much: bool) -> None:
+        """No matter here."""
+
     def pause_reading(self) -> None:
         self.paused = True
 

@@ -40,6 +40,9 @@ class HttpLink:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def read_in_bulk(self, much: bool) -> None:
+        """No matter here."""
+
     def pause_reading(self) -> None:
         """All has come already."""
 

@@ -16,7 +16,8 @@ class Receiver(Protocol):
         ...
 
     def data_received(self, data: bytes) -> None:
-        """What one read brought, decrypted: up to 64 KiB, with TLS some 16 KiB more. Never while reading is paused."""
+        """What one read brought, decrypted: up to 64 KiB (256 where it reads in bulk), with TLS some 16 KiB more. Never
+        while reading is paused."""
         ...
 
     def secured(self) -> None:
@@ -129,6 +130,10 @@ class Link(Protocol):
 
     def hand_over(self, receiver: Receiver) -> None:
         """From now on another receiver has the connection: it gets `connected`, then what comes."""
+        ...
+
+    def read_in_bulk(self, much: bool) -> None:
+        """Whether a read may bring much at once, as of a large file: fewer reads, but others wait longer for each."""
         ...
 
     def pause_reading(self) -> None: ...

@@ -61,6 +61,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "__weakref__",
+        "_bulk",
         "_dirty",
         "_discarded",
         "_drained",
@@ -102,6 +103,8 @@ class Connection(asyncio.BufferedProtocol):
         self._slow = False
         """The receiver knows that too much waits."""
         self._paused = False
+        self._bulk = False
+        """Each read may bring much."""
         self._discarded = 0
         self.last_read = 0.0
         self.peer = ""
@@ -131,14 +134,14 @@ class Connection(asyncio.BufferedProtocol):
         self._tell(lambda: receiver.connected(self))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._engine.view
+        return self._engine.bulk if self._bulk else self._engine.view
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._state is not State.OPEN:
             self._discard(nbytes)
             return
         self.last_read = self._engine.clock.monotonic()
-        data = self._engine.view[:nbytes]
+        data = (self._engine.bulk if self._bulk else self._engine.view)[:nbytes]
         if self._tls is None:
             self._deliver(bytes(data))
         else:
@@ -231,6 +234,9 @@ class Connection(asyncio.BufferedProtocol):
         self._discarded += count
         if self._discarded > self._engine.timing.discard:
             self.abort()
+
+    def read_in_bulk(self, much: bool) -> None:
+        self._bulk = much
 
     def pause_reading(self) -> None:
         if not self._paused and self._state is State.OPEN and self._transport is not None:

@@ -1,6 +1,6 @@
 """What all connections of one event loop share, so that an idle connection holds none of it.
 
-One read buffer, one pair of TLS pipes, one list of connections to write at the end of the turn, one timer for all
+Two read buffers, one pair of TLS pipes, one list of connections to write at the end of the turn, one timer for all
 handshakes and closings. A connection that does nothing is in none of the lists.
 """
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("xmppd.net")
 
 READ_SIZE: Final = 64 << 10
+BULK_SIZE: Final = 256 << 10
+"""Of one read where much is to come (`Link.read_in_bulk`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,13 @@ class Turned(Protocol):
 
 
 class Engine:
-    """One per event loop: its read buffer is safe because between `get_buffer` and `buffer_updated` nothing runs."""
+    """One per event loop: its read buffers are safe because between `get_buffer` and `buffer_updated` nothing runs."""
 
     def __init__(self, clock: Clock, timing: Timing | None = None) -> None:
         self.clock = clock
         self.timing = timing or Timing()
         self.view = memoryview(bytearray(READ_SIZE))
+        self.bulk = memoryview(bytearray(BULK_SIZE))
         self.pipes = Pipes()
         self.open = 0
         """Connections of all listeners."""

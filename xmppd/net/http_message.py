@@ -21,6 +21,8 @@ NAME: Final = "xmppd"
 """The Server header: without a version (RFC 9110 section 10.2.4)."""
 FIELDS: Final = 100
 """Header fields of a request, and parameters of its query."""
+BULK: Final = 256 << 10
+"""Bytes of a body from which on it is read in bulk."""
 TELL_AGAIN: Final = 30
 """Seconds after which a client may ask again when there is no room, or no store."""
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\0-\x20\x7f\ud800-\udfff\"#/:<>?@\[\\\]^`{|}]*)(:[0-9]*)?")
@@ -44,9 +46,12 @@ class Body:
         loop = asyncio.get_running_loop()
         most = patience = self._connections.bounds.body_time
         while not self._raw.content.at_eof():
-            begun = loop.time()
-            piece = await self._piece(begun + patience)
-            patience = min(most, patience - (loop.time() - begun) + len(piece) / SLOWEST)
+            piece = self._there()
+            if not piece:  # only then is there anybody to be patient with
+                begun = loop.time()
+                piece = await self._piece(begun + patience)
+                patience -= loop.time() - begun
+            patience = min(most, patience + len(piece) / SLOWEST)
             self._size += len(piece)
             if self.most is not None and self._size > self.most:
                 raise self._fails(HttpError(413))
@@ -71,8 +76,16 @@ class Body:
 
     def release(self) -> None:
         """The request is over."""
+        self._link.read_in_bulk(False)
         self._connections.memory.incoming -= self._held
         self._held = 0
+
+    def _there(self) -> bytes:
+        """What has come already. Raises HttpError."""
+        try:
+            return self._raw.content.read_nowait()
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise self._fails(HttpError(400)) from error
 
     async def _piece(self, end: float) -> bytes:
         """Raises HttpError."""
@@ -92,6 +105,8 @@ class Body:
         """RFC 9110 section 10.1.1: the client may wait with the body until it is asked for it."""
         raw = self._raw
         waits = raw.headers.get("Expect", "").lower() == "100-continue" and raw.version >= (1, 1)
+        if (raw.content_length or 0) >= BULK:
+            self._link.read_in_bulk(True)
         if waits and not self._size and not raw.content.at_eof():
             self._link.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

@@ -141,7 +141,8 @@ class TlsLayer:
     def _decrypted(self) -> bytes:
         """All that can be read now. Raises TlsError."""
         ssl, pipes = self._ssl, self._pipes
-        done, pieces = 0, None
+        done = 0
+        pieces: list[bytes] = []
         count = _read(ssl, pipes.room, ROOM)
         if count > 0 and not _left(self._into, pipes.where):
             # Most reads are one record. OpenSSL does not read ahead, and ROOM is enough for a whole record: with
@@ -151,7 +152,7 @@ class TlsLayer:
         while count > 0:
             done += count
             if done > ROOM - RECORD:
-                pieces = (pieces or b"") + pipes.buffer[:done]
+                pieces.append(pipes.buffer[:done])
                 done = 0
             count = _read(ssl, pipes.room + done, ROOM - done)
         why = _error_of(ssl, count)
@@ -160,7 +161,7 @@ class TlsLayer:
         elif why != _WANT_READ:
             raise TlsError(_reason())
         data: bytes = pipes.buffer[:done]
-        return data if pieces is None else pieces + data
+        return b"".join((*pieces, data)) if pieces else data
 
     def output(self) -> bytes:
         """What the handshake, or an alert, has to say to the peer."""

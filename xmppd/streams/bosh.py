@@ -137,6 +137,9 @@ class BoshSession:
 
     # ---- contracts.link.Link
 
+    def read_in_bulk(self, much: bool) -> None:
+        """Each request is read by itself."""
+
     def pause_reading(self) -> None:
         self._paused = True
 

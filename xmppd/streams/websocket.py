@@ -183,6 +183,9 @@ class WebSocketLink:
     def abort(self) -> None:
         self._link.abort()
 
+    def read_in_bulk(self, much: bool) -> None:
+        """A frame is no large file."""
+
     def pause_reading(self) -> None:
         self._paused = True
         self._link.pause_reading()
