@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from .clock import Clock, Timer
 from .errors import StorageUnavailable
 
 R = TypeVar("R")
+P = TypeVar("P")
 
 log = logging.getLogger("xmppd.background")
 
@@ -83,6 +84,23 @@ class Workers:
         """Call what blocks, when there is a thread; it must not touch what the event loop uses."""
         async with self._free:
             return await asyncio.to_thread(call, *args)
+
+    async def feed(self, call: Callable[[P], object], pieces: AsyncIterator[P]) -> None:
+        """Call what blocks for each piece, in order; meanwhile the next one is made. Raises what either of them
+        raises."""
+        working: asyncio.Task[object] | None = None
+        try:
+            async for piece in pieces:
+                if working is not None:
+                    await working
+                working = asyncio.get_running_loop().create_task(self.run(call, piece))
+            if working is not None:
+                await working
+        finally:
+            if working is not None:
+                await asyncio.wait((working,))
+                if not working.cancelled():
+                    working.exception()  # of two errors the one that is raised is told
 
 
 async def _wait(work: Awaitable[None]) -> None:

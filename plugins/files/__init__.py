@@ -115,10 +115,10 @@ class Uploads(Plugin[Config]):
         """Raises OSError: the folder cannot be used; ValueError: the address is taken."""
         folder = Path(self.config.folder) if self.config.folder else self.host.server.config.var / "uploads"
         folder = folder / self.host.domain
-        in_thread = self.host.background.workers(DISK).run
-        self.spool = Spool(folder / "incoming", in_thread)
+        workers = self.host.background.workers(DISK)
+        self.spool = Spool(folder / "incoming", workers)
         await self.spool.clear()
-        self.depot = Bucket(self.config) if self.config.bucket else Folder(folder / "files", in_thread)
+        self.depot = Bucket(self.config) if self.config.bucket else Folder(folder / "files", workers)
         self.service.secret = (await self._secret()).value
         self.host.router.routes.register(self.address, self.service)
         self.every(SWEEP, self.sweep, "expired files")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from .options import Config
@@ -22,11 +21,19 @@ VECTOR: Final = 512
 PART: Final = 8 << 20
 """Bytes of a part on its way to a bucket."""
 
+R = TypeVar("R")
+P = TypeVar("P")
+
 Room = Callable[[], int]
 """Bytes that may be in memory of a file that is on its way, from now on."""
 
-InThread = Callable[..., Awaitable[Any]]
-"""Calls what blocks; see `Plugin.in_thread`."""
+
+class Workers(Protocol):
+    """Threads for what blocks (`host.background.workers`)."""
+
+    async def run(self, call: Callable[..., R], *args: Any) -> R: ...
+
+    async def feed(self, call: Callable[[P], object], pieces: AsyncIterator[P]) -> None: ...
 
 
 class Depot(Protocol):
@@ -48,44 +55,32 @@ class Depot(Protocol):
 class Spool:
     """Files on their way in. What a process that has died left here goes at the next start."""
 
-    def __init__(self, folder: Path, in_thread: InThread) -> None:
+    def __init__(self, folder: Path, workers: Workers) -> None:
         self.folder = folder
-        self._in_thread = in_thread
+        self._workers = workers
 
     async def clear(self) -> None:
         """Delete what is there."""
-        await self._in_thread(_cleared, self.folder)
+        await self._workers.run(_cleared, self.folder)
 
     def path(self, token: str) -> Path:
         return self.folder / f"{token}.part"
 
     async def write(self, token: str, pieces: AsyncIterator[bytes], room: Room) -> int:
         """Write what comes into a new file, and return the bytes that came. Raises OSError."""
-        file: SpoolFile = await self._in_thread(SpoolFile, self.path(token))
-        size = 0
-        writing: asyncio.Future[None] | None = None
+        file: SpoolFile = await self._workers.run(SpoolFile, self.path(token))
         try:
-            async for collected in _collected(
-                pieces, lambda: room() // 2
-            ):  # while one half is written, the other comes
-                if writing is not None:
-                    await writing
-                writing = asyncio.ensure_future(self._in_thread(file.write, collected))
-                size += sum(map(len, collected))
-            if writing is not None:
-                await writing
+            await self._workers.feed(file.write, _collected(pieces, lambda: room() // 2))  # one comes, one is written
+            return file.size
         finally:
-            if writing is not None and not writing.done():
-                await asyncio.wait((writing,))
-            await self._in_thread(file.close)
-        return size
+            await self._workers.run(file.close)
 
     async def discard(self, token: str) -> None:
-        await self._in_thread(self.path(token).unlink, True)
+        await self._workers.run(self.path(token).unlink, True)
 
     async def is_harmless(self, token: str, command: Sequence[str], within: float) -> bool:
         """Whether the command that looks at files has nothing against this one. Raises OSError."""
-        return bool(await self._in_thread(_scanned, [*command, str(self.path(token))], within))
+        return bool(await self._workers.run(_scanned, [*command, str(self.path(token))], within))
 
 
 class SpoolFile:
@@ -95,6 +90,8 @@ class SpoolFile:
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.size = 0
+        """Bytes that were written."""
         self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
 
@@ -103,15 +100,12 @@ class SpoolFile:
         with self._lock:
             if self._number < 0:
                 return
-            rest = memoryview(b"")
-            if len(pieces) <= VECTOR:
-                written = os.writev(self._number, pieces)
-                if written < sum(map(len, pieces)):
-                    rest = memoryview(b"".join(pieces))[written:]
-            else:
-                rest = memoryview(b"".join(pieces))
+            size = sum(map(len, pieces))
+            written = os.writev(self._number, pieces) if len(pieces) <= VECTOR else 0
+            rest = memoryview(b"".join(pieces))[written:] if written < size else b""
             while rest:
                 rest = rest[os.write(self._number, rest) :]
+            self.size += size
 
     def close(self) -> None:
         with self._lock:
@@ -123,28 +117,28 @@ class SpoolFile:
 class Folder:
     """Files in a folder, spread over folders by the first letters of their tokens."""
 
-    def __init__(self, folder: Path, in_thread: InThread) -> None:
+    def __init__(self, folder: Path, workers: Workers) -> None:
         self.folder = folder
-        self._in_thread = in_thread
+        self._workers = workers
 
     def path(self, token: str) -> Path:
         return self.folder / token[:2] / token[2:4] / token
 
     async def publish(self, token: str, spooled: Path) -> None:
-        await self._in_thread(_published, spooled, self.path(token))
+        await self._workers.run(_published, spooled, self.path(token))
 
     async def pieces(self, token: str, start: int, end: int, room: Room) -> AsyncIterator[bytes]:
         # The file is opened for each piece: a thousand clients that read slowly hold no descriptor.
         path = self.path(token)
         while start < end:
-            piece = await self._in_thread(_read, path, start, min(room(), end - start))
+            piece = await self._workers.run(_read, path, start, min(room(), end - start))
             if not piece:
                 return
             start += len(piece)
             yield piece
 
     async def delete(self, token: str) -> None:
-        await self._in_thread(self.path(token).unlink, True)
+        await self._workers.run(self.path(token).unlink, True)
 
 
 class Bucket:
