@@ -12,7 +12,7 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: run
-run: $(VENV)/.installed $(CONFIG) ## Serve localhost with the embedded store (accounts: see what it prints)
+run: $(VENV)/.installed $(CONFIG) web-if-possible ## Serve localhost with the embedded store and a web client (accounts: see what it prints)
 	@exec $(BIN)/xmppd run --config $(CONFIG)
 
 .PHONY: test
@@ -47,17 +47,22 @@ faults: $(VENV)/.installed-test ## The long trials; then kill the server 1,000 t
 fresh: ## Build updated Debian 12 and 13 systems and do there what the README says (root; before a release)
 	@SUITES="$(SUITES)" STEPS="$(STEPS)" ARGS="$(ARGS)" tests/fresh/fresh.sh
 
-CONVERSE := 14.0.0
+# The web client: npm packages whose hashes are in the lock file, so it is the same each time.
+WEB ?= $(VENV)/share/xmppd/web
+NPM_LOCK := plugins/web_client/npm/package-lock.json
 
 .PHONY: web
-web: $(BIN)/python ## Bring the web client (Converse.js; needs npm), for the plugin web_client
-	@command -v npm >/dev/null || { echo "the web client comes by npm: install it first (Debian: apt install npm)" >&2; exit 1; }
-	@mkdir -p build/web-client
-	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/web-client converse.js@$(CONVERSE)
-	@rm -rf $(VENV)/share/xmppd/web && mkdir -p $(VENV)/share/xmppd
-	@cp -r build/web-client/node_modules/converse.js/dist $(VENV)/share/xmppd/web
-	@find $(VENV)/share/xmppd/web -name '*.map' -delete
-	@echo "the web client is there; docs/howto/web-client.md says how to switch it on"
+web: $(WEB)/.installed ## Bring the web client (Converse.js; needs npm), for the plugin web_client
+
+$(WEB)/.installed: $(NPM_LOCK)
+	@echo "bringing the web client into $(WEB) …"
+	@plugins/web_client/npm/bring.sh $(WEB)
+
+# Without npm, or without a network, the server starts all the same.
+.PHONY: web-if-possible
+web-if-possible:
+	@[ -e $(WEB)/.installed -a ! $(NPM_LOCK) -nt $(WEB)/.installed ] || { echo "bringing the web client …" && \
+		plugins/web_client/npm/bring.sh $(WEB); } || echo "starting without it; \`make web\` brings it later" >&2
 
 .PHONY: docs
 docs: $(VENV)/.installed ## Write docs/reference anew from the code
@@ -69,7 +74,7 @@ clean: ## Remove the virtual environment and caches (not var/)
 
 # A copy that is yours: what you change in it is no change of the checkout, and a newer template does not undo it.
 xmppd.yaml:
-	@cp config/xmppd.yaml $@
+	@cp config/localhost.yaml $@
 
 # Debian splits venv from python3; as root (or by sudo) it is installed.
 $(BIN)/python:

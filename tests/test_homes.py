@@ -24,7 +24,7 @@ HOME: Final = "Has the home of an occupant load the account, whose block list th
 ALLOWED: Final = {
     "disco.py:services:routes.hosts": "The services of this server (XEP-0030 section 4): reads domains, no owner.",
     "inbox/archive_lookup.py:conversation_of:routes.service": ROOM,
-    "web_client.py:_rooms:routes.hosts": "Names the domain of rooms in the page: reads domains, no owner.",
+    "web_client/__init__.py:_rooms:routes.hosts": "Names the domain of rooms in the page: reads domains, no owner.",
     "invitations/__init__.py:_room:routes.service": ROOM,
     "invitations/newcomers.py:_lead_in:routes.service": ROOM,
     "pubsub/notify.py:greet:routes.service": "Tells the contact's home who has come; the home decides and sends.",

@@ -101,7 +101,7 @@ class Uploads(Plugin[Config]):
         address = self.config.address or f"upload.{self.host.domain}"
         self.address = prepare_domain(address)
         self.book = FileBook(self.host, self.address)
-        self.service = UploadService(self.host, self.book, lambda: self.config, self._base)
+        self.service = UploadService(self.host, self.book, lambda: self.config, lambda: self.base)
         self.secrets = self.host.storage.map("file-secret", Secret)
         sizes = (lambda: int(self.config.memory), lambda: int(self.config.memory_per_account))
         self.uploads = Room(LEAST_IN, *sizes)
@@ -133,13 +133,14 @@ class Uploads(Plugin[Config]):
             await self.host.storage.commit([self.secrets.put(self.host.domain, "", found)])
         return found
 
-    def _base(self) -> str:
+    @property
+    def base(self) -> str:
         """The address under which files are reached, without a path; "" where no listener serves them."""
         return self.config.public_url or self.host.server.url(self.host.domain, PATH).removesuffix(PATH)
 
     @on(DISCO_ITEMS)
     def items(self, ask: DiscoAsk) -> Iterable[Item]:
-        if ask.account is None and not ask.node and self._base():
+        if ask.account is None and not ask.node and self.base:
             yield Item(self.address, "Files")
 
     # ---- fetching
@@ -261,7 +262,7 @@ class Uploads(Plugin[Config]):
 
     @on(COMMANDS)
     def commands(self, ask: CommandAsk) -> Iterable[Command]:
-        if ask.account is None and self._base():
+        if ask.account is None and self.base:
             yield Command(f"{NODE}#mine", "My files", Who.USER, self._show)
 
     async def _show(self, call: Call) -> Ask | Done:

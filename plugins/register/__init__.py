@@ -19,7 +19,7 @@ from xmppd.plugin import JID, Account, E, Element, Plugin, Request, Session, Sta
 from xmppd.xml import Written, find, text_of, written
 
 from .leaving import LeavingAccounts
-from .options import Config
+from .options import OPEN, Config
 from .strangers import FEATURE_NS, NS, TOKEN_FEATURES, Strangers
 
 __all__ = ["Config", "Register"]
@@ -116,6 +116,10 @@ class Register(Plugin[Config]):
     @property
     def open(self) -> bool:
         return self.strangers.open
+
+    @property
+    def for_everybody(self) -> bool:
+        return self.strangers.config.mode == OPEN
 
     def before_sign_in(self, stanza: Stanza, stream: NegotiatingStream) -> Awaitable[Stanza]:
         return self.strangers.answer(stanza, stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,11 @@ from xmppd.config.doc import main, options_markdown, render, server_markdown
 
 ROOT = Path(__file__).parents[2]
 LEAST = "hosts:\n  localhost:\nlisteners:\n  - {}\n"
-EXAMPLES = [ROOT / "config/xmppd.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))]
+EXAMPLES = [
+    ROOT / "config/xmppd.yaml",
+    ROOT / "config/localhost.yaml",
+    *sorted((ROOT / "config/examples").glob("*.yaml")),
+]
 
 
 def refusals(text: str) -> list[str]:
@@ -200,6 +205,14 @@ def test_a_fresh_clone_starts_without_changes() -> None:
         ("127.0.0.1", 5281, "direct"),
     ]
     assert all(map(config.self_signed, config.hosts))
+
+
+def test_what_make_run_serves_is_the_shipped_file_and_the_web_client() -> None:
+    ours, shipped = load_config(ROOT / "config/localhost.yaml"), load_config(ROOT / "config/xmppd.yaml")
+    assert ours.hosts["localhost"].plugins.keys() == {"web_client", "register"}
+    assert not shipped.hosts["localhost"].plugins
+    plain = replace(ours, hosts={**ours.hosts, "localhost": shipped.hosts["localhost"]})
+    assert effective(plain) == effective(shipped)
 
 
 def test_effective_has_every_default_and_can_be_read() -> None:

@@ -32,6 +32,8 @@ NAMED = re.compile(r"`([\w./-]+\.(?:py|toml|yaml))`")
 ASKED = re.compile(r"(?:Password|Again): $")
 WITHIN = 120.0
 """Seconds for a command (an installation is one)."""
+NPM = {"npm_config_offline": "true", "npm_config_cache": "/nonexistent"}
+"""The web client, which npm would bring, is in tests/interop."""
 OWN = ("__editable__", "xmppd", "pip", "__pycache__")
 """What the environment of a copy has of its own."""
 
@@ -157,14 +159,14 @@ class Checkout:
             if name and (ROOT / name).exists():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, self.folder / name)
-        template = self.folder / "config" / "xmppd.yaml"
+        template = self.folder / "config" / "localhost.yaml"
         template.write_text(self._placed(template.read_text()))
         ours = str(Path(sys.prefix) / "bin")
         path = [each for each in os.environ["PATH"].split(os.pathsep) if each != ours]
         python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
         # Option and value of pip have opposite senses here: 0 is "without isolation".
         pip = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_CACHE_DIR": "1"}
-        more = {"PATH": os.pathsep.join(path), "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "xterm"}
+        more = {"PATH": os.pathsep.join(path), "HOME": str(folder), "LANG": "C.UTF-8", "TERM": "xterm", **NPM}
         self._env = {**more, **pip, "PYTHON": str(python)}
         self._environment()
 

@@ -19,6 +19,7 @@ import typer
 from ..admin.control import ControlServer, ensure_free
 from ..config import ClientListenerConfig, ConfigError, ServerConfig, effective, find_config, problem_at
 from ..contracts.admin import OperationError
+from ..contracts.registration import REGISTRATION
 from ..errors import LocalError
 from ..hosts.loader import PluginError
 from ..net.loop import RealClock
@@ -174,8 +175,8 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
         why = "No listener is for clients" if server.default_host.has_accounts else "No host is of type accounts"
         console.print(f"{why}: nobody can sign in here.\n", soft_wrap=True)
         return
-    command = f"{_command()} user add romeo@{domain}{_named(path)}"
-    console.print(f"Add an account:   {command}", markup=False, emoji=False, highlight=False, soft_wrap=True)
+    for line in (*_in_the_browser(server), f"Add an account:   {_command()} user add romeo@{domain}{_named(path)}"):
+        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"In the client:    address romeo@{domain}, server {clients[0][0].address}, ", end="")
     console.print(f"port {clients[0][1].port}")
     certificate, _ = config.certificate_files(domain)
@@ -189,6 +190,19 @@ def _welcome(config: ServerConfig, server: Server, path: Path) -> None:
             ):  # as it is: a fingerprint is full of names of emoji (:CD:)
                 console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print()
+
+
+def _in_the_browser(server: Server) -> list[str]:
+    """Where people chat in the browser, if a plugin has put a page at `/`."""
+    host = server.default_host
+    address = server.url(host.domain, "/")
+    if not address or "GET" not in host.http_routes.routes(("",)):
+        return []
+    registration = host.find(REGISTRATION)
+    how = "with an account"
+    if registration is not None and registration.for_everybody:
+        how = 'to make an account choose "Create an account" there'
+    return [f"In the browser:   {address} ({how})"]
 
 
 def _command() -> str:

@@ -12,6 +12,11 @@ UPLOAD_NS: Final = "urn:xmpp:http:upload:0"
 class Files(Protocol):
     """The files of the accounts of one host."""
 
+    @property
+    def base(self) -> str:
+        """The address under which files are reached, without a path; "" where no listener serves them."""
+        ...
+
     async def delete_named_in(self, author: str, content: bytes) -> None:
         """Delete the files of `author` (a bare JID of the host) whose addresses stand in `content`, a message that is
         deleted itself. Raises StorageUnavailable; may be called again."""

@@ -63,6 +63,11 @@ class Registration(Protocol):
         """Whether strangers can register, be it with an invitation only."""
         ...
 
+    @property
+    def for_everybody(self) -> bool:
+        """Whether they can without an invitation."""
+        ...
+
     def before_sign_in(self, stanza: Stanza, stream: NegotiatingStream) -> Awaitable[Stanza]:
         """Answer a jabber:iq:register IQ of a stranger, or one that shows an invitation (XEP-0445). Raises
         StanzaError."""
