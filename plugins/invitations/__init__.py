@@ -28,7 +28,7 @@ from xmppd.stanza import tag
 from xmppd.xep.forms import Field, form
 from xmppd.xml import find
 
-from .book import SHOWN, Invitation, InvitationBook, Newcomer
+from .book import SHOWN, Invitation, InvitationBook
 from .links import qr_text, uri
 from .newcomers import Welcomer
 from .options import ACCOUNTS, NOBODY, Config
@@ -126,7 +126,7 @@ class Invitations(Plugin[Config]):
 
     async def redeem(self, admission: Admission, jid: JID, create: Create) -> None:
         newcomer = await self.book.redeem(admission, jid, create)
-        if newcomer != Newcomer():
+        if newcomer.promised:
             self.spawn(self.welcomer.welcome(jid.bare, newcomer), "welcome")
 
     def holds(self, jid: JID, admission: Admission | None) -> Awaitable[bool]:

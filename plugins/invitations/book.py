@@ -52,10 +52,17 @@ class KeptName:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """What an account that an invitation has made does not know yet: its inviter, its room (bare JIDs, "" for none)."""
+    """What an account that an invitation has made does not know yet: its inviter, its room (bare JIDs, "" for none).
+    `invited`: when the invitation was made, seconds since 1970 UTC."""
 
     inviter: str = ""
     room: str = ""
+    invited: float = 0.0
+
+    @property
+    def promised(self) -> bool:
+        """There is anything that it does not know."""
+        return bool(self.inviter or self.room)
 
 
 class InvitationBook:
@@ -168,8 +175,8 @@ class InvitationBook:
             if invitation is None:
                 raise ItemNotFound(INVALID)
             writes = [self._used(admission.key, invitation)]
-            newcomer = Newcomer(invitation.inviter, invitation.room)
-            if newcomer != Newcomer():
+            newcomer = Newcomer(invitation.inviter, invitation.room, invitation.made)
+            if newcomer.promised:
                 writes.append(self.newcomers.put(jid.bare, "", newcomer))
             await create(writes)
         return newcomer

@@ -46,7 +46,7 @@ class Welcomer:
             if newcomer.inviter:
                 await self._introduce(JID.parse(newcomer.inviter), who)
             if newcomer.room:
-                await self._lead_in(who, JID.parse(newcomer.room))
+                await self._lead_in(who, JID.parse(newcomer.room), newcomer.invited)
             await self.host.storage.commit([self.book.newcomers.delete(bare, "")])
         except StorageUnavailable as error:
             log.warning("%s does not know its inviter, or its room, yet (%s)", bare, error)
@@ -66,11 +66,11 @@ class Welcomer:
         except StanzaError as error:
             log.info("%s and %s are not each other's contacts: %s", inviter, newcomer, error)
 
-    async def _lead_in(self, who: JID, room: JID) -> None:
+    async def _lead_in(self, who: JID, room: JID, invited: float) -> None:
         """The room lets it in, and its clients join by themselves. Raises StorageUnavailable."""
         rooms = self.host.router.routes.service(room.domain, ROOMS)
         try:
-            name = await rooms.add_member(room, who) if rooms is not None else None
+            name = await rooms.add_member(room, who, invited) if rooms is not None else None
             if name is None:
                 log.info("%s is not let into %s", who, room)
                 return

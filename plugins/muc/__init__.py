@@ -289,10 +289,12 @@ class GroupChat(Plugin[Config]):
         """See contracts.rooms."""
         return room.local in self.rooms.directory
 
-    async def add_member(self, room: JID, who: JID) -> str | None:
+    async def add_member(self, room: JID, who: JID, made_before: float) -> str | None:
         """See contracts.rooms."""
         async with self.rooms.exclusive(room.to_bare()) as slot:
-            if slot.room is None or not may_become_member(slot.room, who):
+            if slot.room is None or slot.room.record.created > made_before * 1_000_000:
+                return None
+            if not may_become_member(slot.room, who):
                 return None
             await self.service.carry_out(slot, add_member(slot.room, who))
             return str(NAME.of(slot.room))

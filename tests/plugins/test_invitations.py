@@ -534,3 +534,20 @@ async def test_into_a_room(server: Harness) -> None:
     client.send("<presence to='hall@conference.localhost/j'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
     found = [each.get("from") for each in await client.receive_all() if each.get("type") is None]
     assert "hall@conference.localhost/j" in found
+
+
+async def test_a_room_that_only_has_the_name_lets_nobody_in(server: Harness) -> None:
+    romeo, tybalt = await server.login("romeo", presence=True), await server.login("tybalt", presence=True)
+    await owned_room(server, romeo)
+    token = await invited(server, group="hall@conference.localhost")
+    destroy = "<query xmlns='http://jabber.org/protocol/muc#owner'><destroy/></query>"
+    assert condition(await romeo.iq(destroy, "set", "hall@conference.localhost")) == ""
+    await server.advance(1)
+    await owned_room(server, tybalt)
+    client = await shown(server, token)
+    assert condition(await client.iq(query("juliet"), "set")) == ""
+    await client.authenticate("juliet", "wherefore")
+    await client.bind()
+    await server.quiet()
+    client.send("<presence to='hall@conference.localhost/j'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    assert [condition(each) for each in await client.receive_all()] == ["registration-required"]

@@ -29,10 +29,10 @@ class Rooms(Protocol):
         """Whether there is such a room."""
         ...
 
-    async def add_member(self, room: JID, who: JID) -> str | None:
+    async def add_member(self, room: JID, who: JID, made_before: float) -> str | None:
         """Let an account (a bare JID) enter: in a room for members only it becomes a member, unless it is banned. The
-        name of the room; None: there is no such room, or it may not enter. Raises ResourceConstraint,
-        StorageUnavailable."""
+        name of the room; None: there is no such room, it was made later than `made_before` (seconds since 1970 UTC), so
+        it is another one of that name, or the account may not enter. Raises ResourceConstraint, StorageUnavailable."""
         ...
 
 
