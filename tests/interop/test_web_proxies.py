@@ -1,4 +1,4 @@
-"""nginx and HAProxy in front of the HTTP listener, as docs/howto/web.md configures them."""
+"""nginx, HAProxy and Caddy in front of the HTTP listener, as docs/howto/web.md configures them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,14 @@ def haproxy(folder: Path, port: int, behind: int) -> list[str]:
     return ["haproxy", "-db", "-f", f"{folder}/haproxy.cfg"]
 
 
-@pytest.fixture(params=[nginx, haproxy])
+def caddy(folder: Path, port: int, behind: int) -> list[str]:
+    site = block("flush_interval").replace("127.0.0.1:5280", f"127.0.0.1:{behind}")
+    site = site.replace("chat.example.org {", f"http://127.0.0.1:{port} {{")
+    (folder / "Caddyfile").write_text(f"{{\nadmin off\nauto_https off\nstorage file_system {folder}\n}}\n{site}")
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", f"{folder}/Caddyfile"]
+
+
+@pytest.fixture(params=[nginx, haproxy, caddy])
 async def in_front(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[str, ServerProcess]]:
     """The address of a proxy, and the server behind it."""
     if shutil.which(request.param.__name__) is None:
