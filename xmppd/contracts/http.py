@@ -79,8 +79,8 @@ class HttpRequest:
     `host`: the domain (of this server) that answers. `query`: decoded; of a repeated name, the last. `headers`: names
     in lower case; a repeated one is joined by commas (RFC 9110 section 5.3). `parameters`: what stands for the names of
     the path of the route. `peer`: IP address of who asks; behind a trusted proxy, what the proxy says. `secure`: it
-    came over TLS, here or to such a proxy. `in_clear`: it came to the proxy without, over a network where others may read
-    along: no place for a password.
+    came over TLS, here or to such a proxy. `in_clear`: it came to the proxy without, over a network where others may
+    read along: no place for a password.
     """
 
     method: str

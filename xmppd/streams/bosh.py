@@ -33,8 +33,8 @@ LOOK: Final = 0.5
 REMEMBERED: Final = 20_000
 """Addresses whose rate of new sessions is known."""
 STRANGERS: Final = 5000
-"""Sessions that nobody has signed in to, of all addresses: some 20 KiB each, for a minute and a half at most. They take no
-connection, so the limit of open files does not bound them."""
+"""Sessions that nobody has signed in to, of all addresses: some 20 KiB each, for a minute and a half at most. They take
+no connection, so the limit of open files does not bound them."""
 REFILL: Final = 60.0
 """Seconds in which an address may begin as many sessions as it may have."""
 
