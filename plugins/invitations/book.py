@@ -113,7 +113,16 @@ class InvitationBook:
         found = await self._invitations.read(self.host.domain, key)
         if found is None or len(token) > LONGEST_TOKEN or found.until <= self.host.clock.now():
             return None
+        if found.inviter and await self._is_disabled(found.inviter):
+            return None
         return key, found
+
+    async def _is_disabled(self, inviter: str) -> bool:
+        """Who may not sign in lets nobody in either. Raises StorageUnavailable."""
+        try:
+            return await self.host.server.accounts.is_disabled(JID.parse(inviter))
+        except ItemNotFound:
+            return True
 
     async def revoke(self, id: str) -> Invitation:
         """`id`: as in lists, or the token. Raises ItemNotFound, StorageUnavailable."""

@@ -551,3 +551,13 @@ async def test_a_room_that_only_has_the_name_lets_nobody_in(server: Harness) -> 
     await server.quiet()
     client.send("<presence to='hall@conference.localhost/j'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
     assert [condition(each) for each in await client.receive_all()] == ["registration-required"]
+
+
+async def test_a_disabled_account_lets_nobody_in(server: Harness) -> None:
+    await server.register("romeo")
+    token = await invited(server, contact="romeo@localhost")
+    await server.operation("user.disable", jids=["romeo@localhost"])
+    client, _ = await stranger(server)
+    assert condition(await client.iq(preauth(token), "set")) == "item-not-found"
+    await server.operation("user.enable", jids=["romeo@localhost"])
+    assert condition(await client.iq(preauth(token), "set")) == ""
