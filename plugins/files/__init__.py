@@ -101,7 +101,7 @@ class Uploads(Plugin[Config]):
         address = self.config.address or f"upload.{self.host.domain}"
         self.address = prepare_domain(address)
         self.book = FileBook(self.host, self.address)
-        self.service = UploadService(self.host, self.book, lambda: self.config, lambda: self.base)
+        self.service = UploadService(self.host, self.book, lambda: self.config, self.base)
         self.secrets = self.host.storage.map("file-secret", Secret)
         sizes = (lambda: int(self.config.memory), lambda: int(self.config.memory_per_account))
         self.uploads = Room(LEAST_IN, *sizes)
@@ -133,14 +133,20 @@ class Uploads(Plugin[Config]):
             await self.host.storage.commit([self.secrets.put(self.host.domain, "", found)])
         return found
 
+    def base(self, secure: bool = True) -> str:
+        """The address under which files are reached, without a path; "" where no listener serves them. With TLS
+        (XEP-0363 section 3; Gajim takes no other) for a client that has TLS itself. One without is on this machine, and
+        may be a page that the browser lets reach nothing whose certificate nobody has signed."""
+        return self.config.public_url or self.host.server.url(self.host.domain, PATH, secure).removesuffix(PATH)
+
     @property
-    def base(self) -> str:
-        """The address under which files are reached, without a path; "" where no listener serves them."""
-        return self.config.public_url or self.host.server.url(self.host.domain, PATH).removesuffix(PATH)
+    def bases(self) -> tuple[str, ...]:
+        """See contracts.files."""
+        return tuple(dict.fromkeys(base for base in (self.base(True), self.base(False)) if base))
 
     @on(DISCO_ITEMS)
     def items(self, ask: DiscoAsk) -> Iterable[Item]:
-        if ask.account is None and not ask.node and self.base:
+        if ask.account is None and not ask.node and self.bases:
             yield Item(self.address, "Files")
 
     # ---- fetching
@@ -262,7 +268,7 @@ class Uploads(Plugin[Config]):
 
     @on(COMMANDS)
     def commands(self, ask: CommandAsk) -> Iterable[Command]:
-        if ask.account is None and self.base:
+        if ask.account is None and self.bases:
             yield Command(f"{NODE}#mine", "My files", Who.USER, self._show)
 
     async def _show(self, call: Call) -> Ask | Done:

@@ -32,8 +32,9 @@ class UploadService:
 
     remote = False
 
-    def __init__(self, host: Host, book: FileBook, config: Callable[[], Config], base: Callable[[], str]) -> None:
-        """`base`: the address under which files are reached, without a path; "" while there is none."""
+    def __init__(self, host: Host, book: FileBook, config: Callable[[], Config], base: Callable[[bool], str]) -> None:
+        """`base`: from whether a client has TLS to the address under which it reaches files, without a path; "" while
+        there is none."""
         self.host = host
         self.book = book
         self.config = config
@@ -59,7 +60,7 @@ class UploadService:
             found = E("query", ITEMS)
         elif stanza.type == "get" and (ns, name) == (NS, "request"):
             try:
-                found = await self._slot(stanza, payload)
+                found = await self._slot(arrival, stanza, payload)
             except StanzaError as error:
                 error.echo = (f"{NS}|request", to_bytes(alone(payload)))
                 raise
@@ -83,13 +84,14 @@ class UploadService:
             form("result", NS, [size]),
         )  # fmt: skip
 
-    async def _slot(self, stanza: Stanza, payload: Element) -> Element:
+    async def _slot(self, arrival: Arrival, stanza: Stanza, payload: Element) -> Element:
         """Raises BadRequest, Forbidden, FeatureNotImplemented, FileTooLarge, QuotaReached, StorageUnavailable."""
         sender = stanza.sender
         assert sender is not None
         if not sender.local or sender.domain != self.host.domain:
             raise Forbidden("Files are for the people of this server")
-        base, config = self.base(), self.config()
+        stream = arrival.session.stream if arrival.session is not None else None
+        base, config = self.base(stream is None or stream.secure), self.config()
         if not base:
             raise ServiceUnavailable()
         file = self._asked_for(sender, payload, config)

@@ -64,7 +64,7 @@ class WebClient(Plugin[Config]):
             self.host.domain,
             self._named(request),
             request.secure,
-            files.base if files is not None else "",
+            files.bases if files is not None else (),
             self.config.media_from,
             self._rooms(),
             registration is not None and registration.for_everybody,

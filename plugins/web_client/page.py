@@ -91,13 +91,13 @@ converse.initialize({options});
 @dataclass(frozen=True, slots=True)
 class Here:
     """Where a page comes from, and what it is told. `named`: host and port as the browser names them; `uploads`: the
-    address under which uploaded files are, "" for none; `rooms`: the domain of rooms, "" for none; `registration`:
+    addresses under which uploaded files are; `rooms`: the domain of rooms, "" for none; `registration`:
     everybody may make an account."""
 
     domain: str
     named: str
     secure: bool
-    uploads: str = ""
+    uploads: Sequence[str] = ()
     media_from: Sequence[str] = ()
     rooms: str = ""
     registration: bool = False
@@ -113,8 +113,11 @@ class Here:
     @property
     def media(self) -> list[str]:
         """Other origins that may show something in a message."""
-        elsewhere = [self.uploads] if self.uploads and self.uploads != self.origin else []
-        return [*elsewhere, *self.media_from]
+        return [*self.other_uploads, *self.media_from]
+
+    @property
+    def other_uploads(self) -> list[str]:
+        return [each for each in self.uploads if each != self.origin]
 
 
 def page(title: str, version: str) -> str:
@@ -127,7 +130,7 @@ def headers(here: Here) -> dict[str, str]:
     """What the page may load: its own files; what is uploaded; media from where the operator allows. It connects to
     here, and to where files are uploaded."""
     media = "".join(f" {each}" for each in here.media)
-    uploads = f" {here.uploads}" if here.uploads and here.uploads != here.origin else ""
+    uploads = "".join(f" {each}" for each in here.other_uploads)
     policy = {
         "default-src": "'none'",
         "script-src": "'self' 'wasm-unsafe-eval'",  # OMEMO's arithmetic is WebAssembly

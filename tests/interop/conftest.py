@@ -18,6 +18,13 @@ from tests.process.server import ServerProcess, configuration
 
 INTEROP = Path(__file__).parent
 STORES = ["sqlite", pytest.param("mongodb", marks=pytest.mark.mongodb)]
+LISTENERS = [
+    {"port": 0},
+    {"port": 0, "tls": "direct"},
+    {"kind": "http", "port": 0, "tls": "none"},
+    {"kind": "http", "port": 0},
+]
+"""Of the same kinds as in config/xmppd.yaml."""
 _serial = count(1)
 
 
@@ -52,7 +59,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     storage = "sqlite:///var/xmppd.db"
     if request.param == "mongodb":
         storage = f"{request.getfixturevalue('mongodb_uri').rstrip('/')}/interop-{os.getpid()}"
-    server = ServerProcess(tmp_path_factory.mktemp(request.param), configuration(storage))
+    server = ServerProcess(tmp_path_factory.mktemp(request.param), configuration(storage, listeners=LISTENERS))
     server.launch()
     yield server
     assert server.end() == 0

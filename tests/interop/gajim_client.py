@@ -11,6 +11,7 @@ import sys
 from gi.repository import Gio, GLib
 from nbxmpp.client import Client
 from nbxmpp.const import ConnectionProtocol, ConnectionType
+from nbxmpp.http import HTTPSession
 from nbxmpp.namespaces import Namespace
 from nbxmpp.protocol import JID, Message, Presence
 from nbxmpp.structs import BookmarkData, StanzaHandler
@@ -37,6 +38,8 @@ class Gajim:
         client.set_accepted_certificates([Gio.TlsCertificate.new_from_pem(pem, -1)])
         for signal in ("connected", "disconnected", "connection-failed", "resume-failed", "resume-successful"):
             client.subscribe(signal, self.signal)
+        self.web = HTTPSession()
+        self.web.get_soup_session().set_tls_database(Gio.TlsFileDatabase.new(certificate))  # for the system's
         client.register_handler(StanzaHandler(name="message", callback=self.message))
         client.register_handler(StanzaHandler(name="presence", callback=self.presence))
 
@@ -114,6 +117,38 @@ class Gajim:
 
     def got_picture(self, task):
         tell("avatar", task.finish().data.hex())
+
+    def upload(self, service, name, type, content):
+        """As Gajim's module for XEP-0363: a slot whose addresses have no TLS is not taken."""
+        self.content, self.type = bytes.fromhex(content), type
+        module = self.client.get_module("HTTPUpload")
+        module.request_slot(JID.from_string(service), name, len(self.content), type, callback=self.got_slot)
+
+    def got_slot(self, task):
+        slot = task.finish()
+        if not (slot.put_uri.startswith("https:") and slot.get_uri.startswith("https:")):
+            tell("unsecure", slot.put_uri, slot.get_uri)
+            return
+        request = self.web.create_request()
+        for name, value in slot.headers.items():
+            request.get_request_headers().append(name, value)
+        request.set_request_body(self.type, self.content)
+        request.send("PUT", slot.put_uri, callback=lambda request: tell("put", int(request.get_status()), slot.get_uri))
+
+    def fetch(self, address):
+        """A preview: the head first, as Gajim does, which asks for the size and the type."""
+        head = self.web.create_request()
+        head.send("HEAD", address, callback=lambda request: self.got_head(request, address))
+
+    def got_head(self, head, address):
+        self.size = head.get_response_headers().get_content_length()
+        request = self.web.create_request()
+        request.send("GET", address, callback=self.got_file)
+
+    def got_file(self, request):
+        data = request.get_data()
+        headers = request.get_response_headers()
+        tell("file", int(request.get_status()), headers.get_one("content-type"), self.size, data.hex())
 
     def bookmark(self, room, name):
         bookmark = BookmarkData(jid=JID.from_string(room), name=name, autojoin=True, nick="Romeo")

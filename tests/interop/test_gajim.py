@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import subprocess
 import sys
 from base64 import b64encode
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+import aiohttp
 import pytest
 from slixmpp import JID
 
@@ -20,6 +22,7 @@ from tests.interop.conftest import People, needed
 from tests.interop.people import WITHIN, Person, eventually
 
 PYTHON = "/usr/bin/python3"
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100
 SCRIPT = Path(__file__).with_name("gajim_client.py")
 
 
@@ -158,6 +161,37 @@ async def test_avatars_and_bookmarks(people: People, gajim: Start) -> None:
     await ask(other, "set", f"<query xmlns='jabber:iq:private'>{kept}</query>")
     romeo.do("bookmarks")
     assert await romeo.expect("bookmarks") == ["bookmarks", {"b@conference.localhost": ["B", False]}]
+
+
+async def test_pictures(people: People, gajim: Start, tmp_path: Path) -> None:
+    """One each way, over https, which Gajim demands."""
+    juliet, romeo = await people.login("juliet"), await gajim("romeo")
+    romeo.do("available")
+    romeo.do("upload", "upload.localhost", "très cool.png", "image/png", PICTURE.hex())
+    _, status, address = await romeo.expect("put")
+    assert (status, address.startswith("https://localhost:")) == (201, True)
+    romeo.do("say", people.bare("juliet"), address)
+    heard = (await juliet.hear())["body"]
+    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(people.server.certificate)))
+    async with aiohttp.ClientSession(connector=trusting) as http, http.get(heard) as answer:
+        assert (answer.content_type, await answer.read()) == ("image/png", PICTURE)
+        other = PICTURE[::-1]
+        put, get = await slot(juliet, "b.png", len(other))
+        async with http.put(put, data=other, headers={"Content-Type": "image/png"}) as stored:
+            assert stored.status == 201
+    juliet.say(people.bare("romeo"), get)
+    shown = (await romeo.expect("message"))[2]
+    romeo.do("fetch", shown)
+    assert (await romeo.expect("file"))[1:] == [200, "image/png", len(other), other.hex()]
+
+
+async def slot(person: Person, name: str, size: int) -> tuple[str, str]:
+    """The addresses to put and to get."""
+    person.register_plugin("xep_0363")
+    found = await person.plugin["xep_0363"].request_slot(
+        JID("upload.localhost"), name, size, "image/png", timeout=WITHIN
+    )
+    return found["http_upload_slot"]["put"]["url"], found["http_upload_slot"]["get"]["url"]
 
 
 async def ask(person: Person, type: Literal["get", "set"], payload: str) -> Any:

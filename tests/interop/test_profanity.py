@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import pytest
 from slixmpp import JID
 
@@ -15,6 +17,7 @@ from tests.interop.conftest import People, needed
 from tests.interop.people import WITHIN, eventually
 from tests.process.server import ROOT
 
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-server.md"
 
 
@@ -83,6 +86,27 @@ async def test_chat(people: People, profanity: Profanity) -> None:
     assert (heard["from"].bare, heard["body"]) == (people.bare("romeo"), "parting is such sweet sorrow")
     juliet.say(str(heard["from"]), "good night, good night")
     await profanity.shows("parting is such sweet sorrow", "good night, good night")
+
+
+async def test_pictures(people: People, profanity: Profanity, tmp_path: Path) -> None:
+    """One each way, over https with the certificate that it was told to trust."""
+    juliet = await people.login("juliet")
+    await connect(profanity, people)
+    picture, mate = tmp_path / "flower.png", people.bare("juliet")
+    picture.write_bytes(PICTURE)
+    await profanity.type(f"/msg {mate} look")
+    assert (await juliet.hear())["body"] == "look"
+    await profanity.type(f"/sendfile {picture}")
+    address = (await juliet.hear())["body"]
+    assert address.startswith("https://localhost:")
+    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(people.server.certificate)))
+    async with aiohttp.ClientSession(connector=trusting) as http, http.get(address) as answer:
+        assert (answer.content_type, await answer.read()) == ("image/png", PICTURE)
+    juliet.say(people.bare("romeo"), address)
+    await profanity.shows("flower.png")
+    saved = tmp_path / "saved.png"
+    await profanity.type(f"/url save {address} {saved}")
+    await eventually(lambda: saved.exists() and saved.read_bytes() == PICTURE, "the picture is saved")
 
 
 async def test_contacts(people: People, profanity: Profanity) -> None:

@@ -335,8 +335,9 @@ class Server(ServerInternals, Protocol):
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
         ...
 
-    def url(self, domain: str, path: str = "/") -> str:
-        """The address under which people reach a path of a domain over HTTP; "" where no listener serves it."""
+    def url(self, domain: str, path: str = "/", secure: bool | None = None) -> str:
+        """The address under which people reach a path of a domain over HTTP; "" where no listener serves it.
+        `secure`: where several are as good, one with TLS, or one without; None: the first of the configuration."""
         ...
 
     @property

@@ -13,8 +13,9 @@ class Files(Protocol):
     """The files of the accounts of one host."""
 
     @property
-    def base(self) -> str:
-        """The address under which files are reached, without a path; "" where no listener serves them."""
+    def bases(self) -> tuple[str, ...]:
+        """The addresses under which files are reached, without a path: those of clients with TLS, and of clients
+        without, which are on this machine. None where no listener serves files."""
         ...
 
     async def delete_named_in(self, author: str, content: bytes) -> None:

@@ -65,11 +65,13 @@ def proxies_of(config: ListenerConfig) -> Proxies:
     return Proxies(config.trusted_proxies, config.proxy_header, config.tls == "proxy")
 
 
-def url(listeners: Iterable[tuple[ListenerConfig, Listener]], domain: str, path: str) -> str:
+def url(
+    listeners: Iterable[tuple[ListenerConfig, Listener]], domain: str, path: str, secure: bool | None = None
+) -> str:
     """The address under which people reach a path of a domain; "" where none of the listeners serves it.
 
     One with a `public_url` goes first; a loopback address without one is for the names of this machine only, while
-    there is another.
+    there is another. Of equals that one which has TLS, or has none, as `secure` says.
     """
     found = []
     for config, listener in listeners:
@@ -78,7 +80,9 @@ def url(listeners: Iterable[tuple[ListenerConfig, Listener]], domain: str, path:
         served = not config.hosts or domain in map(prepare_domain, config.hosts)
         if served and (not config.paths or below(tuple(path.strip("/").split("/")), config.paths)):
             rank = 0 if config.public_url else 2 if config.is_loopback and not _local(domain) else 1
-            found.append((rank, f"{config.base(domain, listener.port)}{path}"))
+            base = config.base(domain, listener.port)
+            other = secure is not None and base.startswith("https:") != secure
+            found.append(((rank, other), f"{base}{path}"))
     return min(found, key=lambda each: each[0])[1] if found else ""
 
 

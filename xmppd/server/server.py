@@ -248,9 +248,10 @@ class Server:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
         return await self.listeners.open_port(address, port, make_receiver)
 
-    def url(self, domain: str, path: str = "/") -> str:
-        """The address under which people reach a path of a domain over HTTP; "" where no listener serves it."""
-        return url(self.listeners.configured, domain, path) if offered(self.config.web, path) else ""
+    def url(self, domain: str, path: str = "/", secure: bool | None = None) -> str:
+        """The address under which people reach a path of a domain over HTTP; "" where no listener serves it.
+        `secure`: where several are as good, one with TLS, or one without; None: the first of the configuration."""
+        return url(self.listeners.configured, domain, path, secure) if offered(self.config.web, path) else ""
 
     async def stop(self) -> None:
         """No new connections, what is pending is committed and acknowledged, <system-shutdown/> to all, plugins end in
