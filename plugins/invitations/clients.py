@@ -57,5 +57,5 @@ def platforms(user_agent: str) -> list[str]:
 
 
 def url(app: App, uri: str) -> str:
-    """Where to get a client, with the invitation if it can be handed over."""
-    return app.url.replace("{uri}", quote(uri, safe=""))
+    """Where to get a client, with the invitation if it can be handed over; `uri`: "" for none."""
+    return app.url.replace("{uri}", quote(uri, safe="")) if uri else app.url.replace("&referrer={uri}", "")

@@ -31,9 +31,11 @@ h1 { font-size: 1.6rem; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margi
 a { color: var(--accent) } code { overflow-wrap: anywhere }
 label { display: block; margin: .6rem 0 .2rem }
 input { width: 100%; font: inherit; padding: .5rem; border: 1px solid var(--line); border-radius: .3rem }
-.name { display: flex; align-items: center; gap: .4rem } .name span { overflow-wrap: anywhere; max-width: 50% }
+.name { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem }
+.name input { flex: 1 1 10rem; width: auto; min-width: 0 } .name span { overflow-wrap: anywhere; max-width: 100% }
 .button { display: inline-block; width: auto; margin-top: 1rem; padding: .6rem 1.2rem; border: 0; border-radius: .4rem;
   background: #0b5cad; color: #fff; font: inherit; font-weight: 600; text-decoration: none; cursor: pointer }
+p .button { margin-top: 0 }
 .error { border: 2px solid #c62828; border-radius: .4rem; padding: .6rem }
 .code { background: #fff; padding: .5rem; display: inline-block; border-radius: .4rem }
 svg { display: block; max-width: 100% }
@@ -73,25 +75,20 @@ def invitation_page(offer: Offer, status: int = 200, error: str = "", name: str 
     else:
         title = f"You are invited to {domain}"
         lead = f"With this invitation you can have a chat account at <strong>{domain}</strong>."
-    parts = [
-        f"<h1>{title}</h1><p>{lead}</p>",
-        _section("Open it in your chat app", _open(offer)),
-        _section("No app yet?", _apps(offer)),
-    ]
+    parts = [_section("Open it in your chat app", _open(offer)), _section("No app yet?", _apps(offer))]
     if offer.form:
-        parts.append(_form(offer, error, name))
-    return _page(status, title, "".join(parts))
+        parts.insert(0 if error else 2, _form(offer, error, name))  # who was there before must not look for it
+    return _page(status, title, "".join((f"<h1>{title}</h1><p>{lead}</p>", *parts)))
 
 
-def welcome_page(address: str, domain: str, user_agent: str, uri: str) -> HttpResponse:
-    """The account is there. `uri`: of the new account."""
-    shown = escape(address)
-    offer = Offer(Invitation(0, 0), domain, uri, "", False, user_agent)
+def welcome_page(address: str, user_agent: str) -> HttpResponse:
+    """The account is there."""
     text = (
-        f"<h1>Welcome!</h1><p>Your account is <strong>{shown}</strong>. Sign in to it with this address and your "
-        "password; nobody but you knows the password.</p>"
+        f"<h1>Welcome!</h1><p>Your account is <strong>{escape(address)}</strong>. Sign in to it with this address and "
+        "your password; nobody but you knows the password.</p>"
     )
-    return _page(200, "Welcome", text + _section("Get an app", _apps(offer)))
+    apps = f"<p>Install one of these, and sign in.</p>{_clients(user_agent, '')}"
+    return _page(200, "Welcome", text + _section("Get an app", apps))
 
 
 def failure_page(status: int, text: str) -> HttpResponse:
@@ -111,9 +108,15 @@ def _open(offer: Offer) -> str:
 
 def _apps(offer: Offer) -> str:
     text = "<p>Install one of these, then come back to this page and open the invitation.</p>"
-    for number, platform in enumerate(platforms(offer.user_agent)):
+    return text + _clients(offer.user_agent, offer.uri)
+
+
+def _clients(user_agent: str, uri: str) -> str:
+    """A list for each platform, that of the visitor open. `uri`: what a shop hands to the client."""
+    text = ""
+    for number, platform in enumerate(platforms(user_agent)):
         items = "".join(
-            f'<li><a rel="noreferrer" href="{escape(url(each, offer.uri))}">{escape(each.name)}</a> '
+            f'<li><a rel="noreferrer" href="{escape(url(each, uri))}">{escape(each.name)}</a> '
             f"({escape(each.where)})</li>"
             for each in CLIENTS[platform]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qs
 
-from xmppd.contracts.registration import INVALID, REGISTRATION, Registration
+from xmppd.contracts.registration import REGISTRATION, Registration
 from xmppd.errors import ItemNotFound, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import Host, HttpRequest, HttpResponse
 
@@ -17,6 +17,8 @@ PATH: Final = "/invite/{token}"
 MAX_FORM: Final = 8192
 """Bytes."""
 AWAY: Final = "The server cannot look it up at the moment. Please try again in a minute."
+NO_GOOD: Final = "This invitation was used already, has expired or was taken back. Please ask for another one."
+"""Whatever is wrong with it: nobody learns which ones there are."""
 TOO_MANY: Final = "There were too many attempts from your address. Please try again later."
 STATUSES: Final = {"conflict": 409, "not-acceptable": 400, "resource-constraint": 429}
 
@@ -62,11 +64,11 @@ class Pages:
             admission = await self.book.admit(request.parameters["token"])
             jid = await registration.register(name, password, request.peer, admission)
         except ItemNotFound:
-            return failure_page(404, INVALID)
+            return failure_page(404, NO_GOOD)
         except StanzaError as error:
             said = TOO_MANY if isinstance(error, ResourceConstraint) else _sentence(error.text)
             return invitation_page(offer, STATUSES.get(error.condition, 400), said, name)
-        return welcome_page(jid.bare, self.host.domain, offer.user_agent, f"xmpp:{jid.bare}")
+        return welcome_page(jid.bare, offer.user_agent)
 
     async def _offer(self, request: HttpRequest) -> Offer | HttpResponse:
         """What the token is good for, or the answer that it is not: always the same. Raises StorageUnavailable."""
@@ -79,7 +81,7 @@ class Pages:
                     registration.count_attempt(request.peer)
             except ResourceConstraint:
                 return failure_page(429, TOO_MANY)
-            return failure_page(404, f"{INVALID}.")
+            return failure_page(404, NO_GOOD)
         return self._described(found[1], token, request, registration)
 
     def _described(

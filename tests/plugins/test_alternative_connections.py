@@ -54,6 +54,20 @@ async def test_plain_addresses_are_for_this_machine() -> None:
             await harness.stop()
 
 
+async def test_encrypted_addresses_go_first() -> None:
+    harness = Harness(hosts={"example.org": {}})
+    await harness.start()
+    try:
+        plain = HttpListenerConfig(address="0.0.0.0", tls="none", plain_anywhere=True)
+        encrypted = HttpListenerConfig(address="0.0.0.0")
+        harness.server.listeners.configured = [
+            (each, Listener(harness.server.clock, tls="none")) for each in (plain, encrypted)
+        ]
+        assert harness.server.url("example.org", "/x").startswith("https://example.org")
+    finally:
+        await harness.stop()
+
+
 @pytest.mark.parametrize(("option", "kept"), [("websocket", BOSH), ("bosh", SOCKET)])
 async def test_what_is_switched_off_is_not_named(option: str, kept: str) -> None:
     harness = Harness(more=f"web: {{{option}: false}}")

@@ -70,6 +70,7 @@ async def test_registration_in_the_browser(server: Harness) -> None:
     assert "romeo@localhost invites you to chat" in text(answer)
     made = await post(server, token, username=" Juliet ", password="wherefore art")
     assert made.status == 200 and "juliet@localhost" in text(made)
+    assert "and sign in" in text(made) and "nvitation" not in text(made) and b"referrer=" not in made.body
     await server.quiet()
     assert await contacts(romeo) == {"juliet@localhost": "both"}
     await server.connect().sign_in("juliet", "wherefore art")
@@ -92,6 +93,7 @@ async def test_what_is_wrong_is_said_in_the_form(server: Harness) -> None:
         assert answer.status == status and said in text(answer), (fields, text(answer))
         page = html.document_fromstring(answer.body.decode())
         assert page.xpath("//input[@id='username']/@value") == [fields["username"]]
+        assert page.xpath("//section[1]//form"), "who sends it again must not look for it"
         assert page.xpath("//*[@role='alert']/@id") == page.xpath("//input[@id='username']/@aria-describedby")
         assert "wherefore" not in answer.body.decode()
     assert (await post(server, token, username="juliet", password="wherefore")).status == 200

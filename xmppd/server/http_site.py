@@ -71,8 +71,10 @@ def url(
     """The address under which people reach a path of a domain; "" where none of the listeners serves it.
 
     One with a `public_url` goes first; a loopback address without one is for the names of this machine only, while
-    there is another. Of equals that one which has TLS, or has none, as `secure` says.
+    there is another. Of equals that one which has TLS, or has none, as `secure` says; None: https, but for the names of
+    this machine.
     """
+    wanted = secure if secure is not None or _local(domain) else True
     found = []
     for config, listener in listeners:
         if not isinstance(config, HttpListenerConfig):
@@ -81,7 +83,7 @@ def url(
         if served and (not config.paths or below(tuple(path.strip("/").split("/")), config.paths)):
             rank = 0 if config.public_url else 2 if config.is_loopback and not _local(domain) else 1
             base = config.base(domain, listener.port)
-            other = secure is not None and base.startswith("https:") != secure
+            other = wanted is not None and base.startswith("https:") != wanted
             found.append(((rank, other), f"{base}{path}"))
     return min(found, key=lambda each: each[0])[1] if found else ""
 
