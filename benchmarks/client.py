@@ -27,6 +27,7 @@ _OPEN = (
     "xmlns:stream='http://etherx.jabber.org/streams'>"
 ).encode()
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+_SASL2 = "urn:xmpp:sasl:2"
 _JID = re.compile(rb"<jid>([^<]+)</jid>")
 _TEXT = re.compile(rb">([^<]*)<")
 _PING = re.compile(rb"""<iq\b[^>]*?\sid=['"]([^'"]+)['"][^>]*><ping\b""")
@@ -179,10 +180,37 @@ class Client(asyncio.Protocol):
 
     async def _scram(self, name: str) -> None:
         """SCRAM-SHA-256 without channel binding (RFC 5802 section 5, RFC 7677)."""
-        nonce = token_urlsafe(18)
-        first = f"n={name},r={nonce}"
+        first = f"n={name},r={token_urlsafe(18)}"
         begin = base64.b64encode(f"n,,{first}".encode()).decode()
         self.write(f"<auth xmlns='{_SASL}' mechanism='SCRAM-SHA-256'>{begin}</auth>".encode())
+        self.write(f"<response xmlns='{_SASL}'>{await self._proof(first)}</response>".encode())
+
+    async def sign_in_at_once(self, name: str) -> None:
+        """SCRAM-SHA-256 by SASL2, with a resource, stream management and carbons in the same step (XEP-0388, XEP-0386);
+        the header and the request are sent together, as by a client that knows what is offered (XEP-0509). Raises
+        LoadError."""
+        first = f"n={name},r={token_urlsafe(18)}"
+        begin = base64.b64encode(f"n,,{first}".encode()).decode()
+        inline = "<enable xmlns='urn:xmpp:carbons:2'/><enable xmlns='urn:xmpp:sm:3' resume='true'/>"
+        self.write(
+            self.opening
+            + f"<authenticate xmlns='{_SASL2}' mechanism='SCRAM-SHA-256'><initial-response>{begin}</initial-response>"
+            f"<bind xmlns='urn:xmpp:bind:0'><tag>load</tag>{inline}</bind></authenticate>".encode()
+        )
+        self.write(f"<response xmlns='{_SASL2}'>{await self._proof(first)}</response>".encode())
+        answer = await self.expect(b"</success>")
+        if b"<enabled" not in answer:
+            raise LoadError(f"no stream management: {answer[-300:]!r}")
+        await self.expect(b"</stream:features>")
+
+    async def hang_up(self) -> None:
+        """End the connection, and wait until the other side has, too."""
+        assert self._transport is not None
+        self._transport.close()
+        await self.lost
+
+    async def _proof(self, first: str) -> str:
+        """Waits for the challenge. Returns what answers it."""
         await self.expect(b"<challenge")
         text = _TEXT.search(b">" + (await self.expect(b"</challenge>")).partition(b">")[2])
         assert text is not None
@@ -198,8 +226,7 @@ class Client(asyncio.Protocol):
         message = b",".join((first.encode(), challenge, bare))
         signature = hmac.digest(hashlib.sha256(client_key).digest(), message, "sha256")
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
-        final = base64.b64encode(bare + b",p=" + base64.b64encode(proof)).decode()
-        self.write(f"<response xmlns='{_SASL}'>{final}</response>".encode())
+        return base64.b64encode(bare + b",p=" + base64.b64encode(proof)).decode()
 
     async def bind(self, resource: str) -> None:
         """Raises LoadError."""
