@@ -34,6 +34,8 @@ FEATURE = written(E("sm", NS))
 ENDED_KEPT = 10_000
 ENDED_BYTES = 4 << 20
 DAY = 86_400.0
+SWEEP = 6 * 3600.0
+"""Seconds between two looks for counts of sessions that crashes ended."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,9 @@ class StreamManagement(Plugin[Config]):
         self.sent = self.host.storage.map("stream-sent", Sent)
         """The same, of the other direction."""
 
+    async def start(self) -> None:
+        self.every(SWEEP, self.sweep, "sweep")
+
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Written]:
         """Section 2. Not to who has it: some clients would ask again."""
@@ -141,7 +146,6 @@ class StreamManagement(Plugin[Config]):
         enabled = session[ENABLED] = Enabled(id, session.received)
         if id:
             _Counter(self, session.account.bare, enabled).follow(session)
-            self.spawn(self._clean(session.account), "clean")
         session.resumable = seconds
         more = f" id='{id}' resume='true' max='{int(seconds)}'" if id else ""
         if id and self.config.location:
@@ -281,13 +285,24 @@ class StreamManagement(Plugin[Config]):
         if session.handled < session.received:
             self.spawn(self._count(key, session), "count")
 
-    async def _clean(self, account: Account) -> None:
-        """Counts that crashes left behind, of sessions that nobody can come back for."""
-        found: dict[str, Count | Sent] = {**await self.counts.read_all(account.bare)}
-        found |= await self.sent.read_all(account.bare)
+    async def sweep(self) -> None:
+        """Deletes counts that crashes left behind, of sessions that nobody can come back for."""
         old = self.host.clock.now() - max(self.host.server.limits.resume_time, DAY)
-        live = {enabled.id for session in account.sessions.values() if (enabled := session[ENABLED]) is not None}
-        await self._forget(account.bare, [id for id, count in found.items() if count.at < old and id not in live])
+        for map in (self.counts, self.sent):
+            place = ("", "")
+            while page := await map.scan(self.host.domain, place):
+                place = page[-1][:2]
+                left: dict[str, list[str]] = {}
+                for owner, id, count in page:
+                    if count is None or (count.at < old and not self._is_live(owner, id)):
+                        left.setdefault(owner, []).append(id)
+                for owner, ids in left.items():
+                    await self._forget(owner, ids)
+
+    def _is_live(self, owner: str, id: str) -> bool:
+        account = self.host.accounts.get(owner)
+        sessions = account.sessions.values() if account is not None else ()
+        return any((enabled := session[ENABLED]) is not None and enabled.id == id for session in sessions)
 
     async def _forget(self, owner: str, ids: list[str]) -> None:
         if ids:

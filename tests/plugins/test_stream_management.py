@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from plugins.stream_management import Count, Sent
 from tests.harness import STREAM, Client, Element, Harness, condition, xml
 from xmppd.jid import JID
 
@@ -539,3 +540,20 @@ async def test_an_oversized_stanza_does_not_come_again_and_again(server: Harness
     await romeo.receive_all()
     romeo.send(huge.format("x" * 1_200_000))
     assert await romeo.stream_error() == "policy-violation"
+
+
+async def test_counts_that_a_crash_left_go(server: Harness) -> None:
+    """After a day, and that of a live session never."""
+    plugin = server.host.plugins["stream_management"]
+    romeo = await server.login("romeo")
+    romeo.send(f"<enable xmlns='{NS}' resume='true'/>")
+    id = str((await romeo.receive()).get("id"))
+    long_ago = server.clock.now() - 90_000
+    writes = [plugin.counts.put("romeo@localhost", each, Count(1, long_ago)) for each in ("left", id)]
+    writes += [plugin.counts.put("nurse@localhost", "new", Count(1, server.clock.now() - 3600))]
+    writes += [plugin.sent.put("nurse@localhost", "left", Sent(0, (), (), long_ago))]
+    await server.storage.commit(writes)
+    await plugin.sweep()
+    assert (await plugin.counts.read_all("romeo@localhost")).keys() == {id}
+    assert (await plugin.counts.read_all("nurse@localhost")).keys() == {"new"}
+    assert not await plugin.sent.read_all("nurse@localhost")

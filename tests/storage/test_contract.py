@@ -202,11 +202,13 @@ async def test_every_filter_in_both_directions_on_pages_of_every_size(store: Sto
         assert await log.page(A, range_, 100, backwards=True) == wanted, range_
         assert await log.page(A, range_, 2, backwards=True) == wanted[-2:], range_
         assert await log.count(A, range_) == len(wanted), range_
+        assert await log.ends(A, range_) == ((wanted[0].id, wanted[-1].id) if wanted else (0, 0)), range_
         assert await log.count(A, range_, 2) == min(2, len(wanted)), range_
     assert await log.page(A, Range(), 0) == []
     assert await log.count(A, Range(), 0) == 0
     assert await log.last_id(A) == 2**40
     assert await log.last_id("nobody@example.org") == 0
+    assert await log.ends("nobody@example.org", Range()) == (0, 0)
     assert await log.page("nobody@example.org", Range(), 10) == []
 
 

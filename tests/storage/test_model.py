@@ -129,6 +129,7 @@ class Machine(RuleBasedStateMachine):
         read = self.store.log(log)
         assert self.runner.run(read.page(owner, range, limit, backwards)) == part
         assert self.runner.run(read.count(owner, range)) == len(wanted)
+        assert self.runner.run(read.ends(owner, range)) == ((wanted[0].id, wanted[-1].id) if wanted else (0, 0))
         assert self.runner.run(read.last_id(owner)) == max(self.of(log, owner), default=0)
 
     @invariant()

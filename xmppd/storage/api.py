@@ -221,6 +221,10 @@ class Log(Protocol):
         """
         ...
 
+    async def ends(self, owner: str, range: Range) -> tuple[int, int]:
+        """The lowest and the highest id of the range; (0, 0) where there is no entry."""
+        ...
+
     async def count(self, owner: str, range: Range, limit: int | None = None) -> int:
         """How many entries; counting may end at `limit`."""
         ...

@@ -234,6 +234,11 @@ class MemoryBackend:
             found.append(entry)
         return found[::-1] if backwards else found
 
+    async def ends(self, log: str, owner: str, range: Range) -> tuple[int, int]:
+        self._reachable()
+        lowest, highest = (next(self._walk(log, owner, range, backwards), None) for backwards in (False, True))
+        return (lowest.id, highest.id) if lowest is not None and highest is not None else (0, 0)
+
     async def count(self, log: str, owner: str, range: Range, limit: int | None) -> int:
         self._reachable()
         number = sum(1 for _ in self._walk(log, owner, range, False))

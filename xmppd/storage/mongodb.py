@@ -272,6 +272,15 @@ class MongoBackend:
             documents.reverse()
         return [from_document(document) for document in documents]
 
+    async def ends(self, log: str, owner: str, range: Range) -> tuple[int, int]:
+        place = entry_filter(log, owner, range)
+        if place is None:
+            return 0, 0
+        entries = self._collection("entries")
+        cursors = [entries.find(place, {"_id": 0, "id": 1}).sort([("id", way)]).limit(1) for way in (1, -1)]
+        lowest, highest = await asyncio.gather(*(self._read(cursor.to_list(1)) for cursor in cursors))
+        return (int(lowest[0]["id"]), int(highest[0]["id"])) if lowest and highest else (0, 0)
+
     async def count(self, log: str, owner: str, range: Range, limit: int | None) -> int:
         place = entry_filter(log, owner, range)
         if place is None or limit == 0:

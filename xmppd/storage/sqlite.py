@@ -164,6 +164,9 @@ class SqliteBackend:
     async def page(self, log: str, owner: str, range: Range, limit: int, backwards: bool) -> list[Entry]:
         return await self._read(self._reader.page, log, owner, range, limit, backwards)
 
+    async def ends(self, log: str, owner: str, range: Range) -> tuple[int, int]:
+        return await self._read(self._reader.ends, log, owner, range)
+
     async def count(self, log: str, owner: str, range: Range, limit: int | None) -> int:
         return await self._read(self._reader.count, log, owner, range, limit)
 

@@ -111,6 +111,15 @@ class Reader:
             rows.reverse()
         return [Entry(*row) for row in rows]
 
+    def ends(self, log: str, owner: str, range: Range) -> tuple[int, int]:
+        condition = where(log, owner, range)
+        if condition is None:
+            return 0, 0
+        # Not min() and max(): both in one query walk the whole range.
+        one = f"coalesce((SELECT e.id FROM entry e WHERE {condition[0]} ORDER BY e.id {{}} LIMIT 1), 0)"
+        rows = self._rows(f"SELECT {one.format('ASC')}, {one.format('DESC')}", condition[1] * 2)
+        return int(rows[0][0]), int(rows[0][1])
+
     def count(self, log: str, owner: str, range: Range, limit: int | None) -> int:
         condition = where(log, owner, range)
         if condition is None:

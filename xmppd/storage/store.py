@@ -128,6 +128,9 @@ class StoredLog:
     async def page(self, owner: str, range: Range, limit: int, backwards: bool = False) -> list[Entry]:
         return await self._backend.page(self.name, owner, range, limit, backwards)
 
+    async def ends(self, owner: str, range: Range) -> tuple[int, int]:
+        return await self._backend.ends(self.name, owner, range)
+
     async def count(self, owner: str, range: Range, limit: int | None = None) -> int:
         return await self._backend.count(self.name, owner, range, limit)
 

@@ -239,11 +239,8 @@ def fin(page: Page) -> Element:
 
 async def metadata(log: Log, owner: str) -> Element:
     """Its first and its last entry (section 4.4)."""
-    visible = Range(without=Flags.HIDDEN)
-    first, last = await log.page(owner, visible, 1), await log.page(owner, visible, 1, backwards=True)
-    ends = [
-        E(name, MAM_NS, {"id": str(entries[0].id), "timestamp": stamp(entries[0].id)})
-        for name, entries in (("start", first), ("end", last))
-        if entries
-    ]
-    return E("metadata", MAM_NS, {}, *ends)
+    lowest, highest = await log.ends(owner, Range(without=Flags.HIDDEN))
+    if not lowest:
+        return E("metadata", MAM_NS)
+    ends = (("start", lowest), ("end", highest))
+    return E("metadata", MAM_NS, {}, *(E(name, MAM_NS, {"id": str(id), "timestamp": stamp(id)}) for name, id in ends))
