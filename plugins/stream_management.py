@@ -300,7 +300,7 @@ class StreamManagement(Plugin[Config]):
                     await self._forget(owner, ids)
 
     def _is_live(self, owner: str, id: str) -> bool:
-        account = self.host.accounts.get(owner)
+        account = self.host.account(owner)
         sessions = account.sessions.values() if account is not None else ()
         return any((enabled := session[ENABLED]) is not None and enabled.id == id for session in sessions)
 
