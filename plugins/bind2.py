@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from secrets import token_urlsafe
 
@@ -27,9 +28,7 @@ class Bind2(Plugin[NoConfig]):
     def step(self, ask: FeatureAsk) -> Iterable[SignInStep]:
         """Section 3.1."""
         names = dict.fromkeys(each.ns for each in self.host.gather(BIND_FEATURES, ask))
-        inside = "".join(f"<feature var='{quoted(name)}'/>" for name in names)
-        inside = f"<inline>{inside}</inline>" if inside else ""
-        return (SignInStep(Order.BIND, f"<bind xmlns='{NS}'>{inside}</bind>".encode(), self.bind),)
+        return (SignInStep(Order.BIND, _announced(tuple(names)), self.bind),)
 
     async def bind(self, sign_in: SignIn) -> None:
         """Section 3.2. A session that was resumed has a resource."""
@@ -81,3 +80,10 @@ def client_of(owner: str, agent: UserAgent) -> str:
     if not agent.id:
         return ""
     return urlsafe_b64encode(sha256(f"resource\0{owner}\0{agent.id}".encode()).digest()[:18]).decode()
+
+
+@lru_cache(16)
+def _announced(names: tuple[str, ...]) -> bytes:
+    inside = "".join(f"<feature var='{quoted(name)}'/>" for name in names)
+    inside = f"<inline>{inside}</inline>" if inside else ""
+    return f"<bind xmlns='{NS}'>{inside}</bind>".encode()

@@ -37,7 +37,6 @@ from xmppd.plugin import (
 from xmppd.storage.api import Entry, Flags, Write
 from xmppd.xep.elements import SID_NS, stanza_id_bytes
 from xmppd.xep.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
-from xmppd.xml import written
 
 from . import catch_up
 from .preferences import Preferences, read_preferences, shown
@@ -160,13 +159,13 @@ class MessageArchive(Plugin[Config]):
         return fields(self.host.find(SEARCH))
 
     @iq("get", MAM_NS, "metadata", To.SELF)
-    async def ends(self, request: Request) -> Element:
+    async def ends(self, request: Request) -> Written:
         return await metadata(self.log, request.account.bare)
 
     @on(BOUND_WITH)
     async def bound_with(self, account: Account) -> Iterable[Written]:
         """The same for a client that signs in (XEP-0386 section 3.2)."""
-        return (written(await metadata(self.log, account.bare)),)
+        return (await metadata(self.log, account.bare),)
 
     @iq("get", MAM_NS, "prefs", To.SELF)
     async def get_preferences(self, request: Request) -> Element:

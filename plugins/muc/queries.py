@@ -18,7 +18,7 @@ from xmppd.stanza import Stanza
 from xmppd.storage.api import Log
 from xmppd.xep import mam
 from xmppd.xep.mam import MAM_NS
-from xmppd.xml import Element
+from xmppd.xml import Element, Written
 
 from .admin_lists import admin_list
 from .administration import administer, read_items
@@ -33,7 +33,7 @@ from .service import RoomService, sender_of
 
 log = logging.getLogger("xmppd.rooms")
 
-Answer = tuple[Sequence[Stanza], Element | None]
+Answer = tuple[Sequence[Stanza], Element | Written | None]
 """What is sent before the result, and the result's payload."""
 Reader = Callable[[Log, Search | None], Awaitable[Answer]]
 """Reads the answer from the archive."""

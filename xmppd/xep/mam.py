@@ -11,7 +11,7 @@ from ..errors import BadRequest, FeatureNotImplemented, ItemNotFound
 from ..jid import JID
 from ..stanza import Kind, Stanza, embedded
 from ..storage.api import Entry, Flags, Log, Range
-from ..xml import E, Element, find, quoted
+from ..xml import E, Element, Written, find, quoted
 from . import rsm
 from .elements import DELAY_NS, parse_time, stamp
 from .forms import Field, Submitted, form, read_form
@@ -237,10 +237,9 @@ def fin(page: Page) -> Element:
     return E("fin", MAM_NS, attributes, rsm.answer(first, last, page.count))
 
 
-async def metadata(log: Log, owner: str) -> Element:
+async def metadata(log: Log, owner: str) -> Written:
     """Its first and its last entry (section 4.4)."""
     lowest, highest = await log.ends(owner, Range(without=Flags.HIDDEN))
-    if not lowest:
-        return E("metadata", MAM_NS)
-    ends = (("start", lowest), ("end", highest))
-    return E("metadata", MAM_NS, {}, *(E(name, MAM_NS, {"id": str(id), "timestamp": stamp(id)}) for name, id in ends))
+    ends = (("start", lowest), ("end", highest)) if lowest else ()
+    inside = "".join(f"<{name} id='{id}' timestamp='{stamp(id)}'/>" for name, id in ends)
+    return Written(f"{MAM_NS}|metadata", f"<metadata xmlns='{MAM_NS}'>{inside}</metadata>".encode())
