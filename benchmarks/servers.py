@@ -89,6 +89,11 @@ class Server:
         """For clients: this server's certificate and no other."""
         return ssl.create_default_context(cafile=str(self.chain))
 
+    @property
+    def ports(self) -> list[int]:
+        """What it listens on when it has started."""
+        return [self.port, self.tls_port]
+
     async def prepare(self) -> None:
         """Write configuration and accounts."""
         raise NotImplementedError
@@ -110,7 +115,7 @@ class Server:
         """Raises ServerError."""
         process = self._process = self._launch()
         deadline = time.monotonic() + START_WITHIN
-        while not _takes_connections(self.port) or not _takes_connections(self.tls_port):
+        while not all(map(_takes_connections, self.ports)):
             if time.monotonic() > deadline or process.poll() is not None:
                 self.stop()
                 raise ServerError(f"{self.name} did not start\n{self._log_end()}")
@@ -156,6 +161,10 @@ class Xmppd(Server):
     mongodb: ClassVar[str] = ""
     """The URI of a MongoDB server, without a database: each case has one of its own. What that server costs is not
     counted."""
+
+    @property
+    def ports(self) -> list[int]:
+        return [self.port, self.tls_port, self.web_port, self.web_tls_port]
 
     @property
     def storage(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 
 from ..bench import Bench
 from ..client import Client
@@ -19,9 +18,9 @@ MESSAGES = 10_000
 """Of one round."""
 TIMES = 1.3
 """So many times as much may a message cost."""
-SESSIONS = 500
+SESSIONS = 1000
 """Of each kind."""
-IDLE_ACCOUNTS = 2 * SESSIONS + 40
+IDLE_ACCOUNTS = SESSIONS + 20
 ABOVE = 12.0
 """KiB that a session may take above one over TCP."""
 
@@ -56,23 +55,21 @@ async def _clients(bench: Bench, kind: type[Client], first: int) -> list[Client]
 
 
 async def run_idle(bench: Bench) -> None:
-    """As the case `idle`, first so many sessions over TCP, then as many over WebSocket."""
+    """As the case `idle`, over TCP and over WebSocket, each in a fresh process."""
     count = bench.scale.of(SESSIONS) // FRIENDS * FRIENDS
-    await make_contacts(bench, 2 * count)
-    await bench.server.restart()
-    for kind, first in ((Client, 2 * SESSIONS), (SocketClient, 2 * SESSIONS + 20)):
-        numbers = range(first, first + 20)
+    await make_contacts(bench, count)
+    sizes: list[float] = []
+    for kind in (Client, SocketClient):
+        await bench.server.restart()
+        numbers = range(SESSIONS, IDLE_ACCOUNTS)
         await bench.close(await bench.all("warming up", [session(bench, number, kind) for number in numbers]))
-    await rest(bench)
-    sizes = [Memory.of(bench.server.pid).resident]
-    clients: list[Client] = []
-    for kind, first in ((Client, 0), (SocketClient, count)):
-        numbers = range(first, first + count)
-        clients += await bench.all("signing in", [session(bench, number, kind) for number in numbers])
         await rest(bench)
-        sizes.append(Memory.of(bench.server.pid).resident)
-    tcp, socket = ((after - before) / count for before, after in pairwise(sizes))
+        before = Memory.of(bench.server.pid).resident
+        clients = await bench.all("signing in", [session(bench, number, kind) for number in range(count)])
+        await rest(bench)
+        sizes.append((Memory.of(bench.server.pid).resident - before) / count)
+        await bench.close(clients)
+    tcp, socket = sizes
     bench.figure("a session over TCP", "KiB", [tcp])
     bench.figure("a session over WebSocket", "KiB", [socket])
     bench.figure("WebSocket above TCP", "KiB", [socket - tcp], ABOVE)
-    await bench.close(clients)

@@ -117,24 +117,63 @@ class FakeLink:
         self.close()
 
 
-class Client:
+class Inbox:
+    """What has come, and how a test waits for it."""
+
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.inbox: deque[Element] = deque()
+        self.jid = ""
+        self.answers_pings = True
+        """The pings behind messages are answered and not shown, as a client's library does it (`pings` counts)."""
+        self.pings = 0
+
+    def pinged(self, element: Element) -> bool:
+        """Whether it is the ping behind a burst of messages, which asks for no more than an answer."""
+        id = str(element.get("id"))
+        if element.find("{urn:xmpp:ping}ping") is None or not HOSTS_OWN.fullmatch(id):
+            return False
+        self.pings += 1
+        if self.answers_pings:
+            answer = f"<iq xmlns='jabber:client' type='result' id='{id}' to='{element.get('from')}'/>"
+            asyncio.get_running_loop().call_soon(self.send, answer)
+        return True
+
+    def send(self, text: str) -> None:
+        raise NotImplementedError
+
+    async def receive(self) -> Element:
+        """The next element; fails when the server has gone quiet."""
+        if not await self.harness.until(lambda: bool(self.inbox)):
+            raise AssertionError(f"{self.jid or 'the client'} received nothing")
+        return self.inbox.popleft()
+
+    async def receive_all(self) -> list[Element]:
+        """All that comes until the server is quiet."""
+        await self.harness.quiet()
+        found = list(self.inbox)
+        self.inbox.clear()
+        return found
+
+    async def silence(self) -> None:
+        """Nothing more comes."""
+        rest = await self.receive_all()
+        assert not rest, f"{self.jid} received {[etree.tostring(each).decode() for each in rest]}"
+
+
+class Client(Inbox):
     """`send` text, `receive` elements."""
 
     def __init__(self, harness: Harness, tls: str = "none") -> None:
-        self.harness = harness
+        super().__init__(harness)
         self.link = FakeLink(self, secure=False)
         self.stream = ClientStream(harness.server, tls)
-        self.inbox: deque[Element] = deque()
-        self.jid = ""
         self.bare = ""
         self.lang = ""
         """xml:lang of the stream headers that it sends."""
         self.closed = False
         """The server has closed the stream."""
         self.secured = False
-        self.answers_pings = True
-        """The pings behind messages are answered and not shown, as a client's library does it (`pings` counts)."""
-        self.pings = 0
         self._unsent: deque[bytes] = deque()
         self._fresh()
         self._gone = False
@@ -156,21 +195,10 @@ class Client:
                 continue
             self._depth -= 1
             if self._depth == 1:
-                if not self._pinged(element):
+                if not self.pinged(element):
                     self.inbox.append(element)
             elif self._depth == 0:
                 self.closed = True
-
-    def _pinged(self, element: Element) -> bool:
-        """Whether it is the ping behind a burst of messages, which asks for no more than an answer."""
-        id = str(element.get("id"))
-        if element.find("{urn:xmpp:ping}ping") is None or not HOSTS_OWN.fullmatch(id):
-            return False
-        self.pings += 1
-        if self.answers_pings:
-            answer = f"<iq type='result' id='{id}' to='{element.get('from')}'/>"
-            asyncio.get_running_loop().call_soon(self.send, answer)
-        return True
 
     def send(self, text: str | bytes) -> None:
         """Bytes on their way to the server (held while the server does not read)."""
@@ -203,24 +231,6 @@ class Client:
         self.send("</stream:stream>")
 
     # ---- reading
-
-    async def receive(self) -> Element:
-        """The next element; fails when the server has gone quiet."""
-        if not await self.harness.until(lambda: bool(self.inbox)):
-            raise AssertionError(f"{self.jid or 'the client'} received nothing")
-        return self.inbox.popleft()
-
-    async def receive_all(self) -> list[Element]:
-        """All that comes until the server is quiet."""
-        await self.harness.quiet()
-        found = list(self.inbox)
-        self.inbox.clear()
-        return found
-
-    async def silence(self) -> None:
-        """Nothing more comes."""
-        rest = await self.receive_all()
-        assert not rest, f"{self.jid} received {[etree.tostring(each).decode() for each in rest]}"
 
     async def stream_error(self) -> str:
         """The condition of the stream error that ends this stream; what came before is dropped."""

@@ -11,9 +11,12 @@ from typing import Any
 from lxml import etree
 
 from tests.harness import Client, Element, Harness
+from tests.harness.web_socket import SocketClient
+
+from .requests import BoshRequests
 
 _CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(?:\s+speaks (\S+))?(\s+available|\s+later)?$")
-_STRANGER = re.compile(r"\[(\w+)\]\s+a stranger$")
+_STRANGER = re.compile(r"\[(\w+)\]\s+a stranger(?: over (WebSocket|BOSH))?$")
 _ACT = re.compile(r"(\w+) (sends|receives|receives in any order):$")
 _PLAIN = re.compile(r"(\w+) (receives nothing|disconnects|closes|connects|opens|ignores)$")
 _TIME = re.compile(r"time passes ([\d.]+)$")
@@ -36,7 +39,8 @@ class Person:
     lang: str
     available: bool
     later: bool = False
-    client: Client | None = None
+    transport: str = ""
+    client: Client | SocketClient | BoshRequests | None = None
 
 
 @dataclass
@@ -62,7 +66,7 @@ def read(path: Path) -> Talk:
         elif found := _CLIENT.match(line):
             talk.people[found[1]] = Person(found[2], found[4], found[5] or "", *_when(found[6]))
         elif found := _STRANGER.match(line):
-            talk.people[found[1]] = Person("", "", "", False, later=True)
+            talk.people[found[1]] = Person("", "", "", False, later=True, transport=found[2] or "")
         elif found := _ACT.match(line) or _PLAIN.match(line):
             assert found[1] in talk.people, f"{path.name}:{number}: who is {found[1]}?"
             talk.steps.append(Step(number, found[1], found[2]))
@@ -98,11 +102,20 @@ class Player:
             except AssertionError as error:
                 raise AssertionError(f"{self.name}:{step.line}: {step.who} {step.act}: {error}") from None
 
+    async def open(self, person: Person) -> None:
+        if person.transport == "WebSocket":
+            person.client = await SocketClient.connect(self.harness)
+        elif person.transport == "BOSH":
+            person.client = BoshRequests(self.harness)
+        else:
+            person.client = client = self.harness.connect()
+            client.open()
+
     async def connect(self, person: Person) -> None:
-        person.client = await self.harness.login(person.user, person.resource, lang=person.lang)
+        person.client = client = await self.harness.login(person.user, person.resource, lang=person.lang)
         if person.available:
-            person.client.send("<presence/>")
-            await person.client.receive_all()
+            client.send("<presence/>")
+            await client.receive_all()
 
     async def step(self, step: Step) -> None:
         if step.act == "time":
@@ -113,8 +126,7 @@ class Player:
             await self.connect(person)
             return
         if step.act == "opens":
-            person.client = self.harness.connect()
-            person.client.open()
+            await self.open(person)
             return
         client = person.client
         assert client is not None, "not there yet"
@@ -132,10 +144,11 @@ class Player:
         elif step.act == "disconnects":
             client.cut()
         elif step.act == "closes":
+            assert not isinstance(client, BoshRequests), "a session over BOSH is closed by what is sent"
             client.close()
             await self.harness.quiet()
 
-    async def unordered(self, client: Client, wanted: list[Element]) -> None:
+    async def unordered(self, client: Client | SocketClient | BoshRequests, wanted: list[Element]) -> None:
         got = [await client.receive() for _ in wanted]
         for want in wanted:
             for candidate in got:
