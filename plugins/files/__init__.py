@@ -29,7 +29,7 @@ from .model import StoredFile
 from .options import Config
 from .room import Place, Room
 from .service import UploadService
-from .serving import headers_of, is_not_modified, media_type, range_of
+from .serving import headers_of, is_another, is_not_modified, media_type, range_of
 
 __all__ = ["Config", "Uploads"]
 
@@ -157,9 +157,11 @@ class Uploads(Plugin[Config]):
         if not file.stored:
             raise HttpError(404)
         headers = headers_of(file, token)
+        if is_another(file, token, request.headers):
+            raise HttpError(412, headers=headers)
         if is_not_modified(file, token, request.headers):
             return HttpResponse(304, headers=headers)
-        wanted = range_of(file, token, request.headers)
+        wanted = range_of(file, token, request.headers) if request.method == "GET" else None
         start, end = wanted or (0, file.size)
         status = 200
         if wanted is not None:
@@ -314,6 +316,8 @@ def _check_headers(request: HttpRequest, file: StoredFile) -> None:
     if not length.isdigit() or int(length) != file.size:
         larger = length.isdigit() and int(length) > file.size
         raise HttpError(413 if larger else 400, "The file has another length than the slot.")
+    if "content-range" in request.headers:
+        raise HttpError(400, "A file comes as a whole.")  # RFC 9110 section 14.5
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given and file.type and given != file.type.partition(";")[0].strip().lower():
         raise HttpError(415, "The file has another type than the slot.")

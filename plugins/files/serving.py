@@ -60,6 +60,15 @@ def etag(token: str) -> str:
     return f'"{token[:16]}"'
 
 
+def is_another(file: StoredFile, token: str, headers: Mapping[str, str]) -> bool:
+    """Whether the client wants only one that this is not (RFC 9110 sections 13.1.1 and 13.1.4)."""
+    matching = headers.get("if-match")
+    if matching is not None:
+        return not {"*", etag(token)} & {each.strip() for each in matching.split(",")}
+    since = _date(headers.get("if-unmodified-since", ""))
+    return since is not None and int(file.stored) > since
+
+
 def is_not_modified(file: StoredFile, token: str, headers: Mapping[str, str]) -> bool:
     """Whether the client has it (RFC 9110 sections 13.1.2 and 13.1.3)."""
     matching = headers.get("if-none-match")

@@ -161,7 +161,7 @@ class HttpConnection:
         text = f"{error.text}\n".encode()
         head = (
             f"HTTP/1.1 {status} {error.text}\r\nServer: {NAME}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+            f"Content-Length: {len(text)}\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
         )
         log.info("%s: what is no request is refused with %d", self.link.peer, status)
         self.server.counts.answered("", status, 0.0)
@@ -188,7 +188,7 @@ class HttpConnection:
             server.engine.forget(self)
         begun = server.engine.clock.monotonic()
         body = self._body = Body(self.link, self.server, raw)
-        self._cors, self._route, self._peer = False, "", ""
+        self._cors, self._route, self._peer = True, "", ""  # a request without a route is told nothing of ours
         status = 500
         try:
             answer = await self._response(raw, body)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from ..contracts.http import HttpError, HttpResponse, HttpUpgrade, StreamedBody
 from .http_bounds import SLOWEST
+from .http_routes import CORS
 
 if TYPE_CHECKING:
     from ..contracts.link import Link
@@ -205,5 +206,6 @@ def failed(error: HttpError) -> web.StreamResponse:
 def final(error: HttpError) -> web.StreamResponse:
     response = failed(error)
     response.force_close()
+    response.headers.update(CORS)  # it tells nothing of ours
     response.headers["Connection"] = "close"  # aiohttp says nothing where it could not read the version
     return response
