@@ -43,6 +43,8 @@ TAKE_TIME: Final = 30.0
 """Seconds for a client to take an eighth of what waits for it in this process, 64 KiB or more, and `SLOWEST`."""
 LEFT_TIME: Final = 30.0
 """Seconds that a handler may go on when its client has left."""
+USUAL: Final = frozenset((401, 404, 405, 412, 416))
+"""Errors that clients meet who do nothing wrong: no line in the log."""
 VERSIONS: Final = frozenset(((1, 0), (1, 1)))
 
 
@@ -269,6 +271,8 @@ class HttpConnection:
                 return answer
             return made(answer), answer.body if isinstance(answer.body, StreamedBody) else None
         except HttpError as error:
+            if error.status not in USUAL:
+                log.info("%s: a request is refused with %d", self._peer or self.link.peer, error.status)
             return failed(error), None
         except StorageUnavailable:
             return failed(later()), None

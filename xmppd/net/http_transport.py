@@ -132,7 +132,7 @@ class Requests(RequestHandler):
             status = 431
         if status >= 500 and not isinstance(exc, ConnectionError):
             log.error("an answer to %s failed", self.connection.link.peer, exc_info=exc)
-        else:
+        elif not isinstance(exc, ConnectionError):  # it has left
             log.info("%s: what is no request is refused with %d", self.connection.link.peer, status)
         self.connection.closing = True
         return final(HttpError(status))
