@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -11,6 +12,7 @@ from lxml import etree
 
 from tests.harness import Client, Harness
 from tests.harness.bosh import BODY, BoshClient, Element
+from xmppd.streams.bosh import SLICE
 
 SM = "urn:xmpp:sm:3"
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -799,6 +801,30 @@ async def test_requests_of_who_sends_too_much_wait(server: Harness) -> None:
     await server.advance(20)
     assert [text_of(each)[0] for each in await juliet.receive_all()] == ["b"]
     assert server.server.memory.incoming == 0
+
+
+@pytest.mark.parametrize("end", ["", "<message", "</x>"])
+async def test_a_large_request_does_not_hold_up_others(end: str) -> None:
+    """It is handled in slices, which make no difference to what is in it; what is wrong at its end is found there."""
+    unlimited = "{bytes: 0, stanzas: 0}"
+    server = await Harness(more=f"limits: {{per_connection: {unlimited}, per_account: {unlimited}}}").start()
+    romeo, juliet = await people(server)
+    texts = [f"{number} {'é' * 300}" for number in range(500)]
+    sent = "".join(chat(text, "juliet@localhost") for text in texts)
+    assert len(sent.encode()) > 8 * SLICE
+    romeo.send(sent + end, "" if end else "type='terminate'")
+    turns = 0
+    while not juliet.inbox:
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns < 1000
+    assert len(juliet.inbox) < 2 * SLICE // 600, "the loop has turned in between"
+    assert [text_of(await juliet.receive()) for _ in texts] == texts
+    await server.quiet()
+    ends = [(body.get("type"), body.get("condition")) for body in [await each.body() for each in romeo.open]]
+    assert ("terminate", "remote-stream-error" if end else None) in ends
+    assert server.server.memory.incoming == 0
+    await server.stop()
 
 
 async def test_nothing_is_left_of_a_session(server: Harness) -> None:

@@ -273,14 +273,17 @@ class Bodies:
 
 
 class BodyParser:
-    """Tell it of a request (`expect`), then feed it the payload of that: one request, one `feed`. The first one, and
-    one that restarts the stream, stand for a stream header; one that terminates the session for the closing tag."""
+    """Tell it of a request (`expect`), then feed it the payload of that, in one piece (which may be empty) or several.
+    The first request, and one that restarts the stream, stand for a stream header; one that terminates the session for
+    the closing tag."""
 
-    __slots__ = ("_context", "_elements", "_expected", "_opened", "fault", "to")
+    __slots__ = ("_context", "_elements", "_expected", "_left", "_opened", "fault", "to")
 
     def __init__(self, limits: Limits = BEFORE_SIGN_IN) -> None:
         self._elements = StreamParser(limits)
         self._expected: RequestBody | None = None
+        self._left = 0
+        """Bytes of its payload that were not fed."""
         self._context = b""
         self.to = ""
         """The domain that the client has named last: a restart need not name it."""
@@ -317,33 +320,38 @@ class BodyParser:
     def expect(self, body: RequestBody) -> None:
         """What is fed next is the payload of this request."""
         self._expected = body
+        self._left = len(body.payload)
 
     def feed(self, data: bytes) -> list[Item]:
-        body, self._expected = self._expected, None
+        body = self._expected
         if self.fault is not None or body is None:
             return []
         items: list[Item] = []
-        if body.creates or body.restarts:
+        if (body.creates or body.restarts) and self._left == len(body.payload):
             items.append(self._open(body.attributes))
-            if body.restarts:
-                data = b""  # XEP-0206 section 5: a payload beside it is ignored
+        self._left -= len(data)
+        last = self._left <= 0
+        if last:
+            self._expected = None
+        if body.restarts:
+            data = b""  # XEP-0206 section 5: a payload beside it is ignored
         if data and not self._opened:
             self.fault = StreamError("bad-format", "the stream must be restarted first")
         elif data:
             if body.context != self._context:
                 self._stand_behind(body.context)
             items += self._elements.feed(data)
-            self.fault = self._fault(items)
+            self.fault = self._fault(items, last)
             items = [item for item in items if not isinstance(item, StreamClose)]
-        if body.terminates and self.fault is None:
+        if last and body.terminates and self.fault is None:
             items.append(StreamClose())
         return items
 
-    def _fault(self, items: list[Item]) -> StreamError | None:
+    def _fault(self, items: list[Item], last: bool) -> StreamError | None:
         elements = self._elements
         if elements.fault is not None:
             return elements.fault
-        if elements.pending or any(isinstance(item, StreamClose) for item in items):
+        if (last and elements.pending) or any(isinstance(item, StreamClose) for item in items):
             return StreamError("not-well-formed", "a payload is whole elements")
         return None
 

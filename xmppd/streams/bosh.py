@@ -35,6 +35,8 @@ REMEMBERED: Final = 20_000
 STRANGERS: Final = 5000
 """Sessions that nobody has signed in to, of all addresses: some 20 KiB each, for a minute and a half at most. They take
 no connection, so the limit of open files does not bound them."""
+SLICE: Final = 32 << 10
+"""Bytes of a request that are handled in one go: a read from TCP has as many, and no request holds up the others."""
 REFILL: Final = 60.0
 """Seconds in which an address may begin as many sessions as it may have."""
 
@@ -73,6 +75,10 @@ class BoshSession:
         """Answers that may be asked for again; what waits for its first request is charged by the stream."""
         self._incoming = 0
         """Bytes of requests that wait to be handled."""
+        self._handed = 0
+        """Bytes of the first of those that wait which the stream has got already."""
+        self._going_on = False
+        """`_handle_waiting` is called soon."""
         self.stream.connected(self)
         assert isinstance(self.stream.parser, BodyParser)
         self.stream.parser.to = domain
@@ -112,16 +118,25 @@ class BoshSession:
             self._handle(request)
 
     def _handle(self, request: Request) -> None:
+        """Hand over the next piece of it. If there is more, it waits in front of all others."""
         body, parser, stream = request.body, self.stream.parser, self.stream
         assert body is not None and isinstance(parser, BodyParser)
         self.last_read = self._now()
+        start, self._handed = self._handed, 0
+        end = start + SLICE
         try:
-            parser.expect(body)
-            stream.charge(0, 1)
-            stream.data_received(body.payload)
+            if start == 0:
+                parser.expect(body)
+                stream.charge(0, 1)
+            stream.data_received(body.payload[start:end])
         except Exception:
             log.exception("a request of %s failed", self.peer)
             self.abort()
+        if end < len(body.payload) and not self.closed:
+            self._handed = end
+            self.requests.unhandled.appendleft(request)
+            self._go_on()
+            return
         request.body = None
         opened = self.framing.opened
         if body.creates and opened:
@@ -129,10 +144,18 @@ class BoshSession:
             self.requests.first_attributes = {**self.requests.first_attributes, **named}
         self._flush_soon()
 
+    def _go_on(self) -> None:
+        if self.requests.unhandled and not self._paused and not self._going_on:
+            self._going_on = True
+            self.server.clock.call_soon(self._handle_waiting)
+
     def _handle_waiting(self) -> None:
+        self._going_on = False
         waiting = self.requests.unhandled
         while waiting and not self._paused and not self.closed:
             self._handle(waiting.popleft())
+            if self._handed:
+                break
         self._charge()
 
     # ---- contracts.link.Link
@@ -145,8 +168,7 @@ class BoshSession:
 
     def resume_reading(self) -> None:
         self._paused = False
-        if self.requests.unhandled:
-            self.server.clock.call_soon(self._handle_waiting)
+        self._go_on()
 
     @property
     def write_buffer_size(self) -> int:
