@@ -218,6 +218,7 @@ class Stream:
         self.got: list[bytes] = []
         self.channel_binding = "exporter"
         self.ended = ""
+        self.charged = 0
 
     def connected(self, link: WebSocketLink) -> None:
         self.link = link
@@ -232,6 +233,9 @@ class Stream:
 
     def fail(self, error: StreamError) -> None:
         self.ended = error.condition
+
+    def charge(self, size: int, stanzas: int) -> None:
+        self.charged += stanzas
 
 
 async def advance(clock: FakeClock, seconds: float = 0.0) -> None:
@@ -291,6 +295,19 @@ def test_pings_are_answered_and_a_close_is_returned() -> None:
     assert below.written == [frame(PONG, b"?"), close_frame(1000)]
     assert below.closed and stream.got == []
     assert frame(CLOSE, b"\x03\xe8") == close_frame(1000)
+
+
+def test_a_flood_of_frames_that_are_no_messages_counts_as_if_they_were() -> None:
+    """And of many pings in one read the last one is answered (RFC 6455 section 5.5.3)."""
+    _, link, stream, below = web_socket()
+    link.data_received(b"".join(masked(Opcode.PING, b"%d" % number) for number in range(100)))
+    assert (below.written, stream.charged) == ([frame(PONG, b"99")], 100)
+    link.data_received(masked(Opcode.TEXT, b"<", fin=False) + masked(Opcode.CONT, b"", fin=False) * 50)
+    assert stream.charged == 151
+    stream.parser.limits.most = 10_000
+    link.data_received(masked(Opcode.CONT, b"a" * 2000, fin=False) + masked(Opcode.CONT, b"b" * 2000))
+    assert stream.charged == 151
+    assert stream.got == [b"<" + b"a" * 2000 + b"b" * 2000]
 
 
 def test_behind_a_proxy_there_is_no_channel_to_bind_to_and_nothing_without_tls() -> None:

@@ -20,6 +20,8 @@ UNSUPPORTED: Final = 1003
 TOO_BIG: Final = 1009
 """Reasons to close (section 7.4.1)."""
 
+SMALL: Final = 1024
+"""A fragment with fewer bytes counts as a message of its own, in what a client may send: it costs as much."""
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
@@ -28,13 +30,15 @@ _MASKED: Final = 0x80
 class FrameReader:
     """Puts the messages of a client together. Look at `fault` after each `feed`: nothing is read after it."""
 
-    __slots__ = ("_buffer", "_fragmented", "_message", "_need", "fault", "limit")
+    __slots__ = ("_buffer", "_fragmented", "_message", "_need", "extra", "fault", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         """Bytes that a message may have; looked at before the message is there."""
         self.fault = 0
         """Why the client's frames cannot be understood: a reason to close (section 7.4.1)."""
+        self.extra = 0
+        """Frames that cost work and are no message: of control, and small fragments."""
         self._buffer = bytearray()
         """The beginning of a frame."""
         self._need = 2
@@ -112,6 +116,8 @@ class FrameReader:
         return TOO_BIG if len(self._message) + length > self.limit else 0
 
     def _take(self, opcode: int, last: bool, content: bytes, found: list[tuple[int, bytes]]) -> None:
+        if opcode >= CLOSE or len(content) < SMALL:
+            self.extra += 1
         if opcode == CLOSE and not _is_reason(content):
             self.fault = PROTOCOL_ERROR
         elif opcode >= CLOSE:

@@ -30,6 +30,8 @@ minute."""
 FRAMES: Final = Frames(CLIENT_NS)
 SUBPROTOCOL: Final = "xmpp"
 """Section 3.1."""
+_HEADER: Final = 6
+"""Bytes of the header of a short frame."""
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -107,6 +109,9 @@ class WebSocketLink:
         if isinstance(stream.parser, FrameParser):
             stream.parser.unfinished = reader.pending
         self._deliver(messages)
+        if reader.extra:
+            frames, reader.extra = reader.extra, 0
+            stream.charge(frames * _HEADER, frames)
         if reader.fault:
             self._failed(reader.fault)
 
@@ -127,18 +132,25 @@ class WebSocketLink:
     def _deliver(self, messages: list[tuple[int, bytes]]) -> None:
         if len(messages) > 1 and not self._paused and not self._closed and self._deliver_together(messages):
             return
+        ping: bytes | None = None
         for at, (opcode, content) in enumerate(messages):
             if self._closed:
                 return
             if opcode == websocket.TEXT:
                 if self._paused:
                     self._held = messages[at:]
-                    return
+                    break
                 self._stream.data_received(content)
             elif opcode == websocket.PING:
-                self._send(frame(websocket.PONG, content))
+                ping = content  # of several the last one is answered (RFC 6455 section 5.5.3)
             elif opcode == websocket.CLOSE:  # without <close/>: the connection is gone, the session may be resumed
+                self._pong(ping)
                 self.close()
+        self._pong(ping)
+
+    def _pong(self, ping: bytes | None) -> None:
+        if ping is not None and not self._closed:
+            self._send(frame(websocket.PONG, ping))
 
     def _deliver_together(self, messages: list[tuple[int, bytes]]) -> bool:
         """What came in one read counts as one read, as over TCP, where that makes no difference but the time it takes.
