@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from functools import lru_cache
-from hashlib import sha256
 from secrets import token_urlsafe
 
 from xmppd.contracts.sessions import BIND_FEATURES, BOUND_WITH
-from xmppd.contracts.sign_in import SIGN_IN_STEPS, Order, SignIn, SignInStep, UserAgent
+from xmppd.contracts.sign_in import CLIENT, SIGN_IN_STEPS, Order, SignIn, SignInStep
 from xmppd.contracts.stream_features import FeatureAsk
 from xmppd.errors import BadRequest, StanzaError, StreamError
-from xmppd.plugin import Account, NoConfig, Nonza, Plugin, Session, SessionKey, Xep, on
+from xmppd.plugin import Account, NoConfig, Nonza, Plugin, Session, Xep, on
 from xmppd.xml import children, find, quoted, tag_of, text_of
 
 NS = "urn:xmpp:bind:0"
-CLIENT = SessionKey[str]("bind2-client", "", durable=True)
-"""Tells the installation of a client from the account's others, without its id."""
 TAG_OCTETS = 256
 
 
@@ -36,7 +32,7 @@ class Bind2(Plugin[NoConfig]):
         if wanted is None or sign_in.session is not None:
             return
         account = sign_in.stream.account
-        client = client_of(sign_in.owner, sign_in.agent)
+        client = sign_in.client
         # What is told of the account is read first: what comes meanwhile is told by nobody twice, and missed by nobody.
         answers = [each.data for each in await self.host.collect(BOUND_WITH, account)]
         session = await self._bound(sign_in, text_of(find(wanted, NS, "tag")).strip(), client)
@@ -44,7 +40,6 @@ class Bind2(Plugin[NoConfig]):
             return
         sign_in.session = session
         if client:
-            session[CLIENT] = client
             self._end_former(session, client)
         features = {f"{each.ns}|{each.name}": each for each in self.host.gather(BIND_FEATURES, FeatureAsk(True, True))}
         for child in children(wanted):
@@ -73,13 +68,6 @@ class Bind2(Plugin[NoConfig]):
         for other in list(account.sessions.values()):
             if other is not session and other[CLIENT] == client:
                 self.host.server.session_manager.end(other, "conflict", "the same client has signed in again")
-
-
-def client_of(owner: str, agent: UserAgent) -> str:
-    """The same for every sign-in of a client; says nothing about its id, and differs from account to account."""
-    if not agent.id:
-        return ""
-    return urlsafe_b64encode(sha256(f"resource\0{owner}\0{agent.id}".encode()).digest()[:18]).decode()
 
 
 @lru_cache(16)

@@ -10,8 +10,9 @@ from inspect import isawaitable
 from re import compile as pattern
 
 from xmppd.contracts.authentication import SASL, NegotiatingStream, SaslFailure, Success, decode, encode
-from xmppd.contracts.sessions import RESUMPTIONS, InlineResumption
+from xmppd.contracts.sessions import RESUMPTIONS, SESSION_BOUND, InlineResumption
 from xmppd.contracts.sign_in import (
+    CLIENT,
     SIGN_IN_STEPS,
     SIGN_IN_TASKS,
     TASK_OFFERS,
@@ -23,7 +24,7 @@ from xmppd.contracts.sign_in import (
 )
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import StreamError
-from xmppd.plugin import Account, Element, NoConfig, Nonza, Plugin, Written, Xep, nonza, on
+from xmppd.plugin import Account, Element, NoConfig, Nonza, Plugin, Session, Written, Xep, nonza, on
 from xmppd.xml import clean, escape, find, tag_of, text_of, to_bytes
 
 NS = "urn:xmpp:sasl:2"
@@ -62,6 +63,7 @@ class Profile:
     def proven(self, account: Account, success: Success) -> bool:
         sign_in = self.sign_in
         sign_in.account, sign_in.proof = account, success.proof
+        sign_in.generation = self.stream.host.stored_accounts.get(account.bare)[""].credentials.generation
         if sign_in.listed_in == SASL:
             self.tasks = list(self.stream.host.gather(SIGN_IN_TASKS, sign_in))
         if not self.tasks:
@@ -70,6 +72,7 @@ class Profile:
         return True
 
     def succeeded(self, account: Account, data: bytes) -> Awaitable[None]:
+        self.stream.client = self.sign_in.client
         return self._finish(data)
 
     async def _finish(self, data: bytes) -> None:
@@ -170,6 +173,12 @@ class Sasl2(Plugin[NoConfig]):
         feature = b"".join([each.feature.data for each in ways])
         return (SignInStep(Order.RESUME, feature, lambda sign_in: _resume(sign_in, ways)),) if ways else ()
 
+    @on(SESSION_BOUND)
+    def bound(self, session: Session) -> None:
+        """Inline, or behind the sign-in."""
+        if session.stream is not None and session.stream.client:
+            session[CLIENT] = session.stream.client
+
     # ---- elements
 
     @nonza(NS, "authenticate", state="stranger")
@@ -178,9 +187,10 @@ class Sasl2(Plugin[NoConfig]):
         request, authentication = asked.xml, stream.authentication
         ask = FeatureAsk(True, signed_in=False, offer=authentication)
         lists = {step.mechanisms[1]: step.mechanisms[0] for step in self.steps(ask) if step.mechanisms}
+        announced = {name: authentication.mechanisms(name) for name in (SASL, *lists.values())}
         listed_in = next((lists[tag] for tag in map(tag_of, request) if tag in lists), SASL)
         mechanism = asked.attributes.get("mechanism", "")
-        profile = Profile(self, SignIn(stream, request, mechanism, listed_in, user_agent(request)))
+        profile = Profile(self, SignIn(stream, request, mechanism, listed_in, user_agent(request), announced))
         version = find(request, IAP_NS, "config-version")
         try:
             if version is not None and not self._is_current(ask, str(version.get("value", ""))):

@@ -143,7 +143,7 @@ class Tokens(Plugin[NoConfig]):
             Mechanism("X-LISTED", 99, start, listed_in="tokens", look_up=self.look_up),
         )
 
-    async def look_up(self, jid: JID, credentials: Credentials | None) -> str | None:
+    async def look_up(self, jid: JID, credentials: Credentials | None, request: object) -> str | None:
         return self.of.get(jid.bare)
 
 

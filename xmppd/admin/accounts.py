@@ -10,7 +10,15 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from ..clock import Clock
-from ..contracts.accounts import ACCOUNT_CREATED, ACCOUNT_MAP, RESERVED_ADDRESSES, TAKEN, StoredAccount
+from ..contracts.accounts import (
+    ACCOUNT_CREATED,
+    ACCOUNT_MAP,
+    CREDENTIALS_CHANGE,
+    RESERVED_ADDRESSES,
+    TAKEN,
+    CredentialsChange,
+    StoredAccount,
+)
 from ..errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
 from ..jid import JID
 from ..protocol.sasl import Credentials
@@ -108,8 +116,9 @@ class Accounts:
             await host.tell_and_wait(ACCOUNT_CREATED, jid.to_bare())
         log.info("account %s created", bare)
 
-    async def set_password(self, jid: JID, password: str, keep: Session | None = None) -> None:
-        """Sessions but `keep` end, resumable ones too: they were opened with what is no longer the password.
+    async def set_password(self, jid: JID, password: str, keep: Session | None = None, end_others: bool = True) -> None:
+        """Sessions but `keep` end, resumable ones too: they were opened with what is no longer the password. Tokens end
+        with them, but for those of the client of `keep`. `end_others`: False: the owner wants all that to stay.
 
         Raises NoSuchAccount, BadPassword.
         """
@@ -119,16 +128,19 @@ class Accounts:
             stored = await self._stored.read(bare, "")
             if stored is None:
                 raise NoSuchAccount("there is no such account")
-            credentials = replace(credentials, disabled=stored.credentials.disabled)
-            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=credentials))])
-        self._end_sessions(jid, keep, "the password was changed")
+            generation = stored.credentials.generation + end_others
+            credentials = replace(credentials, disabled=stored.credentials.disabled, generation=generation)
+            writes = self._changes(jid, generation, keep) if end_others else ()
+            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=credentials)), *writes])
+        if end_others:
+            self._end_sessions(jid, keep, "the password was changed")
         log.info("the password of %s was changed", bare)
 
     async def set_disabled(
         self, jid: JID, disabled: bool, keep: Session | None = None, writes: Sequence[Write] = ()
     ) -> None:
         """A disabled account keeps what it has and gets messages; nobody signs in to it. Its sessions end, but for
-        `keep`. `writes`: what is committed with it.
+        `keep`, and all tokens. `writes`: what is committed with it.
 
         Raises NoSuchAccount.
         """
@@ -137,7 +149,8 @@ class Accounts:
             stored = await self._stored.read(bare, "")
             if stored is None:
                 raise NoSuchAccount("there is no such account")
-            credentials = replace(stored.credentials, disabled=disabled)
+            generation = stored.credentials.generation + disabled
+            credentials = replace(stored.credentials, disabled=disabled, generation=generation)
             account = self._stored.put(bare, "", replace(stored, credentials=credentials))
             await self.storage.commit([account, *writes])
         if disabled:
@@ -193,6 +206,10 @@ class Accounts:
         return await self._stored.owners(domain, after, PAGE)
 
     # ---- a running server
+
+    def _changes(self, jid: JID, generation: int, keep: Session | None) -> Sequence[Write]:
+        host = self.hosts.get(jid.domain)
+        return host.gather(CREDENTIALS_CHANGE, CredentialsChange(jid, generation, keep)) if host is not None else ()
 
     def _end_sessions(self, jid: JID, keep: Session | None, text: str) -> None:
         if self.session_manager is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..hooks import Collect, Notify
 from ..jid import JID
 from ..protocol.sasl import Credentials
+from ..storage.api import Write
 
 ACCOUNT_MAP: Final = "account"
 """The cached map that makes an account exist: its key "" holds a StoredAccount."""
@@ -25,6 +26,23 @@ class StoredAccount:
     credentials: Credentials
     created: float = 0.0
     incarnation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsChange:
+    """What was issued to clients of an account (tokens) ends with this change of its password or its state.
+
+    `keep`: the session that asked for it, whose client stays signed in, if there is one. `generation`: of the new
+    credentials (`Credentials.generation`).
+    """
+
+    jid: JID
+    generation: int
+    keep: Any = None
+
+
+CREDENTIALS_CHANGE = Collect[CredentialsChange, Write]("credentials-change", plain=True)
+"""Writes that are committed with the new credentials. The account is in memory if `keep` is not None."""
 
 
 RESERVED_ADDRESSES = Collect[JID, JID]("reserved-addresses", plain=True)

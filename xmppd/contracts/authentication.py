@@ -131,6 +131,8 @@ class NegotiatingStream(Protocol):
 
     registration: Any
     """What the provider of REGISTRATION (contracts.registration) remembers of a stranger until it signs in."""
+    client: str
+    """Which of the account's clients has signed in (`contracts.sign_in.CLIENT`), "" if it has not told."""
 
     @property
     def account(self) -> Any:

@@ -331,6 +331,10 @@ class Server(ServerInternals, Protocol):
         """The configuration (config.schema.ServerConfig)."""
         ...
 
+    def key_for(self, purpose: str) -> bytes:
+        """A secret key of the server for one purpose, 32 bytes: the same after a restart, and not in the store."""
+        ...
+
     def open_port(self, address: str, port: int, make_receiver: Callable[[], Any]) -> Awaitable[Any]:
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
         ...

@@ -30,12 +30,14 @@ class Accounts(Protocol):
         signs in to it yet. Raises StanzaError, StorageUnavailable."""
         ...
 
-    def set_password(self, jid: JID, password: str, keep: Any = None) -> Awaitable[None]:
-        """Change a password and end all sessions but `keep`."""
+    def set_password(self, jid: JID, password: str, keep: Any = None, end_others: bool = True) -> Awaitable[None]:
+        """Change a password; `end_others`: end all sessions but `keep`, and all tokens but those of its client. Raises
+        StanzaError, StorageUnavailable."""
         ...
 
     def set_disabled(self, jid: JID, disabled: bool, keep: Any = None, writes: Sequence[Write] = ()) -> Awaitable[None]:
-        """Whether nobody can sign in. All sessions but `keep` end then; `writes`: committed with it."""
+        """Whether nobody can sign in. All sessions but `keep`, and all tokens, end then; `writes`: committed with
+        it."""
         ...
 
     def is_disabled(self, jid: JID) -> Awaitable[bool]: ...
@@ -89,6 +91,9 @@ class Poster(Protocol):
 
 class ClientStreamHandle(StreamInternals, Protocol):
     """The stream that a session is attached to."""
+
+    client: str
+    """See `NegotiatingStream.client`."""
 
     @property
     def secure(self) -> bool: ...

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Protocol
 
 from ..hooks import Collect
+from ..service import Service
 from ..xml import Element
 from .authentication import NegotiatingStream
 from .core import Account, Session
+from .session_keys import SessionKey
 from .stream_features import FeatureAsk
+
+CLIENT = SessionKey[str]("client", "", durable=True)
+"""Which of the account's clients has the session (`UserAgent.client`), "" if it has not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +30,22 @@ class UserAgent:
     software: str = ""
     device: str = ""
 
+    def client(self, owner: str) -> str:
+        """The same for every sign-in of this installation to that account (a bare JID), "" without an id; says nothing
+        about the id, and differs from account to account."""
+        if not self.id:
+            return ""
+        return urlsafe_b64encode(sha256(f"resource\0{owner}\0{self.id}".encode()).digest()[:18]).decode()
+
 
 @dataclass(slots=True)
 class SignIn:
     """One sign-in, as the steps of it see it.
 
-    `request`: <authenticate/>. `listed_in`: the list of mechanisms that was used. `account`: None until the exchange
-    has succeeded. `proof`: what proved it (`Success.proof`). `session`: once one was resumed or bound, `resumed`: which
-    of them. `answers`: what stands in <success/>, as bytes. `on_session`: called with the session in the turn of the
+    `request`: <authenticate/>. `listed_in`: the list of mechanisms that was used, `announced`: each list that this
+    client has seen. `account`: None until the exchange has succeeded. `proof`: what proved it (`Success.proof`),
+    `generation`: of the account's credentials then. `session`: once one was resumed or bound, `resumed`: which of
+    them. `answers`: what stands in <success/>, as bytes. `on_session`: called with the session in the turn of the
     loop in which it is bound or resumed. `behind`: called when the success, and the features behind it, are written.
     """
 
@@ -39,8 +54,10 @@ class SignIn:
     mechanism: str
     listed_in: str
     agent: UserAgent
+    announced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     account: Account | None = None
     proof: Any = None
+    generation: int = 0
     session: Session | None = None
     resumed: bool = False
     answers: list[bytes] = field(default_factory=list)
@@ -52,6 +69,11 @@ class SignIn:
         """The bare JID of who has signed in."""
         assert self.account is not None
         return self.account.bare
+
+    @property
+    def client(self) -> str:
+        """Which of the account's clients it is, "" if it has not told."""
+        return self.agent.client(self.owner)
 
 
 class Order(enum.IntEnum):
@@ -104,3 +126,18 @@ SIGN_IN_TASKS = Collect[SignIn, SignInTask]("sign-in-tasks", plain=True)
 (XEP-0484 section 5.2)."""
 TASK_OFFERS = Collect[FeatureAsk, TaskOffer]("task-offers", plain=True)
 """What a client may ask for (XEP-0480)."""
+
+
+class Tokens(Protocol):
+    """What lets clients sign in without a password (XEP-0484)."""
+
+    def clients(self, account: Account) -> Collection[str]:
+        """Those of the account's clients (`UserAgent.client`) that have a token which can be used."""
+        ...
+
+    def revoke(self, owner: str, clients: Collection[str]) -> Awaitable[None]:
+        """End all tokens of these clients of an account (a bare JID). Raises StorageUnavailable."""
+        ...
+
+
+TOKENS = Service[Tokens]("tokens")

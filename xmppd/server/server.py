@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -298,6 +299,10 @@ class Server:
     def tls_context(self, domain: str) -> ServerContext:
         assert self.certificates is not None
         return self.certificates.context(domain)
+
+    def key_for(self, purpose: str) -> bytes:
+        """See `contracts.core.Server.key_for`."""
+        return hmac.digest(self.secret, f"key\0{purpose}".encode(), "sha256")
 
     def nonce(self) -> str:
         return token_urlsafe(24)

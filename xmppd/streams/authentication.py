@@ -84,6 +84,10 @@ class SaslDriver:
         """The exchange has succeeded, and more is asked of the client."""
         self._revoked = False
         """What was looked up for the exchange holds no more."""
+        self._generation = 0
+        """Of the credentials that were looked up."""
+        self._request: Any = None
+        """See `SaslContext.request`."""
         self._binding = ChannelBindings(stream.link, stream.channel_binding)
         self._announced: dict[str, Announced] = {}
         """By the name of the list."""
@@ -195,6 +199,7 @@ class SaslDriver:
             header_from=self.stream.header_from,
             request=request,
         )
+        self._request = request
         self.mechanism = mechanism
         self.exchange = mechanism.start(context)
         if initial is None:
@@ -272,7 +277,7 @@ class SaslDriver:
         look_up = self.mechanism.look_up
         if look_up is None or jid is None:
             return credentials
-        found = await look_up(jid, credentials)
+        found = await look_up(jid, credentials, self._request)
         return found if credentials is not None and not credentials.disabled else None
 
     async def _credentials(self, jid: JID | None) -> Credentials | None:
@@ -294,6 +299,7 @@ class SaslDriver:
         if stored is None:
             return None
         self.jid = jid
+        self._generation = stored.credentials.generation
         return stored.credentials
 
     async def _run_check(self, need: NeedCheck) -> None:
@@ -351,6 +357,9 @@ class SaslDriver:
         account, stream, profile = self.account, self.stream, self.profile
         if account is None or account.host is not stream.host or not account.alive or self._revoked:
             raise SaslFailure("not-authorized")
+        stored = stream.host.stored_accounts.get(account.bare).get("")
+        if stored is None or stored.credentials.generation != self._generation:
+            raise SaslFailure("not-authorized")  # committed, and nobody was told yet
         assert profile is not None
         if not done and profile.proven(account, success):
             self.exchange, self._pending = None, success
@@ -368,7 +377,7 @@ class SaslDriver:
         failure = self._counted(failure)
         profile = self.profile
         assert profile is not None
-        self.exchange = self._pending = None
+        self.exchange = self._pending = self._request = None
         self.jid = None
         self.account = None
         self.claimed = ""

@@ -42,6 +42,7 @@ class ClientStream(XmlStream):
         "_authentication",
         "account",
         "channel_binding",
+        "client",
         "header_from",
         "host",
         "registration",
@@ -69,6 +70,8 @@ class ClientStream(XmlStream):
         self.header_from = ""
         """The bare JID of an account of this host that the header names."""
         self._authentication: SaslDriver | None = None
+        self.client = ""
+        """See `NegotiatingStream.client`."""
         self.registration: Any = None
         """See `NegotiatingStream.registration`."""
 

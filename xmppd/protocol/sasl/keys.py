@@ -77,11 +77,13 @@ class ScramKeys:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """All that an account can sign in with. `disabled`: it exists and may not."""
+    """All that an account can sign in with. `disabled`: it exists and may not. `generation`: rises when what was issued
+    to clients of the account (tokens) holds no more."""
 
     scram_sha_1: ScramKeys | None
     scram_sha_256: ScramKeys | None
     disabled: bool = False
+    generation: int = 0
 
     @classmethod
     def from_password(cls, password: str, iterations: int = ITERATIONS) -> Credentials:

@@ -13,7 +13,7 @@ from xmppd.protocol.sasl.plain import Plain
 from xmppd.protocol.sasl.scram import Scram
 from xmppd.protocol.sasl.steps import Exchange, SaslContext
 
-LookUp = Callable[[JID, Credentials | None], Awaitable[Any]]
+LookUp = Callable[[JID, Credentials | None, Any], Awaitable[Any]]
 SASL: Final = "sasl"
 
 
@@ -22,10 +22,12 @@ class Mechanism:
     """One SASL mechanism, as the server has it.
 
     `strength`: stronger ones are announced first. `start`: a new exchange.
-    `binds`: it needs a channel binding. `secret`: it tells its secret, so the stream has to be encrypted.
+    `binds`: it needs a channel binding; `binding`: of that type, "" for any. `secret`: it tells its secret, or what is
+    as good, so the stream has to be encrypted.
     `listed_in`: the list that announces it: "sasl" is that of RFC 6120 and XEP-0388, others are a plugin's own.
     `look_up`: what the exchange is given in answer to NeedCredentials, for the bare JID that it names (of an account
-    or not; it must take the same time) and its credentials; None: these `Credentials`. Raises StorageUnavailable.
+    or not; it must take the same time), its credentials and `SaslContext.request`; None: these `Credentials`. Raises
+    StorageUnavailable.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Mechanism:
     secret: bool = False
     listed_in: str = SASL
     look_up: LookUp | None = None
+    binding: str = ""
 
 
 BUILT_IN: Final = (
@@ -61,5 +64,6 @@ def offered(
         if each.listed_in == listed_in
         and (secure or not each.secret)
         and (not each.binds or (secure and channel_binding_types))
+        and (not each.binding or each.binding in channel_binding_types)
     )
     return tuple(sorted(able, key=lambda each: -each.strength))
