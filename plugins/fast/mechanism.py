@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from xmppd.contracts.authentication import (
-    Challenge,
     Credentials,
     Mechanism,
     NeedCredentials,
@@ -67,8 +66,6 @@ class HashedToken:
 
     def respond(self, data: bytes) -> Step:
         """See `contracts.authentication.Exchange`."""
-        if not data and not self._username:
-            return Challenge(b"")  # it did not send its first message with the request
         name, nul, proof = data.partition(b"\0")
         if self._username or not nul or not name or len(name) > NAME_OCTETS or len(proof) != PROOF:
             raise SaslFailure("malformed-request", "not a message of HT")
