@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from xmppd.config import Duration, option
@@ -99,9 +100,7 @@ class Fast(Plugin[Config]):
     @on(SIGN_IN_STEPS)
     def step(self, ask: FeatureAsk) -> Iterable[SignInStep]:
         names = ask.offer.mechanisms(LIST) if ask.offer is not None else ()
-        inside = "".join(f"<mechanism>{name}</mechanism>" for name in names)
-        feature = f"<fast xmlns='{NS}'>{inside}</fast>".encode() if names else b""
-        return (SignInStep(Order.TOKENS, feature, self._signed_in, (LIST, f"{NS}|fast")),)
+        return (SignInStep(Order.TOKENS, _announced(names), self._signed_in, (LIST, f"{NS}|fast")),)
 
     async def _signed_in(self, sign_in: SignIn) -> None:
         """Count the use of a token; end, issue and replace tokens (sections 3.3 to 3.6). Raises StreamError,
@@ -193,3 +192,9 @@ class Fast(Plugin[Config]):
     async def revoke(self, owner: str, clients: Collection[str]) -> None:
         """See `contracts.sign_in.Tokens`."""
         await self.host.storage.commit([self._tokens.update(owner, client, all_ended) for client in clients])
+
+
+@lru_cache(16)
+def _announced(names: tuple[str, ...]) -> bytes:
+    inside = "".join(f"<mechanism>{name}</mechanism>" for name in names)
+    return f"<fast xmlns='{NS}'>{inside}</fast>".encode() if names else b""
