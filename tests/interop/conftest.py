@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.gajim import PYTHON, Gajim, Start, Visit, launched
 from tests.interop.people import Person
 from tests.process.server import ServerProcess, configuration
 
@@ -114,3 +115,39 @@ async def people(running: ServerProcess) -> AsyncIterator[People]:
     for client in everyone.clients:
         client.leave()
     await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[list[Gajim]]:
+    """Those of this test, which end with it."""
+    needed(f"{PYTHON} -c import nbxmpp.client")
+    running: list[Gajim] = []
+    yield running
+    for client in running:
+        if client.process.returncode is None:
+            client.process.kill()
+        await client.process.wait()
+
+
+@pytest.fixture
+def gajim(people: People, clients: list[Gajim]) -> Start:
+    async def start(name: str, tls: str = "starttls", mechanism: str = "SCRAM-SHA-256") -> Gajim:
+        client = await launched(people.server, await people.register(name), tls, mechanism)
+        clients.append(client)
+        client.do("connect")
+        await client.expect("connected")
+        return client
+
+    return start
+
+
+@pytest.fixture
+def visit(clients: list[Gajim]) -> Visit:
+    async def start(jid: str, server: ServerProcess) -> Gajim:
+        client = await launched(server, jid, "starttls", "PLAIN")
+        clients.append(client)
+        client.do("visit")
+        await client.expect("connected")
+        return client
+
+    return start

@@ -10,10 +10,11 @@ import sys
 
 from gi.repository import Gio, GLib
 from nbxmpp.client import Client
-from nbxmpp.const import ConnectionProtocol, ConnectionType
+from nbxmpp.const import ConnectionProtocol, ConnectionType, Mode
+from nbxmpp.errors import StanzaError
 from nbxmpp.http import HTTPSession
 from nbxmpp.namespaces import Namespace
-from nbxmpp.protocol import JID, Message, Presence
+from nbxmpp.protocol import JID, Iq, Message, Presence
 from nbxmpp.structs import BookmarkData, StanzaHandler
 
 DIRECT = {"direct": ConnectionType.DIRECT_TLS, "starttls": ConnectionType.START_TLS}
@@ -61,6 +62,47 @@ class Gajim:
 
     def connect(self):
         self.client.connect()
+
+    # ---- registration
+
+    def visit(self):
+        """As a stranger; the stream is not signed in."""
+        self.client.set_mode(Mode.REGISTER)
+        self.client.connect()
+
+    def show(self, token):
+        """XEP-0445, of which nbxmpp 4.2 knows nothing."""
+        shown = Iq("set", to=self.jid.domain)
+        shown.addChild("preauth", namespace="urn:xmpp:pars:0", attrs={"token": token})
+        self.client.send_stanza(shown, callback=lambda _client, answer: tell("shown", answer.getError()))
+
+    def ask_form(self):
+        self.client.get_module("Register").request_register_form(callback=self.got_form)
+
+    def got_form(self, task):
+        try:
+            found = task.finish()
+        except StanzaError as error:
+            tell("form", error.condition)
+            return
+        self.form = found.form or found.fields_form
+        picture = found.bob_data.data.hex() if found.bob_data is not None else None
+        tell("form", None, [field.var for field in self.form.iter_fields()], picture)
+
+    def fill(self, values):
+        for name, value in values.items():
+            self.form.vars[name].value = value
+        self.form.type_ = "submit"
+        self.client.get_module("Register").submit_register_form(self.form, callback=self.filled)
+
+    def filled(self, task):
+        try:
+            task.finish()
+            tell("registered", None)
+        except StanzaError as error:
+            tell("registered", error.condition)
+
+    # ---- what who is signed in does
 
     def roster(self):
         self.client.get_module("Roster").request_roster(callback=self.got_roster)

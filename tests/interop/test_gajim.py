@@ -1,14 +1,9 @@
-"""Gajim's library, nbxmpp, in a process of its own (`gajim_client.py`)."""
+"""People with Gajim's library, nbxmpp."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import ssl
-import subprocess
-import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,65 +13,11 @@ import aiohttp
 import pytest
 from slixmpp import JID
 
-from tests.interop.conftest import People, needed
+from tests.interop.conftest import People
+from tests.interop.gajim import Start
 from tests.interop.people import WITHIN, Person, eventually
 
-PYTHON = "/usr/bin/python3"
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100
-SCRIPT = Path(__file__).with_name("gajim_client.py")
-
-
-class Gajim:
-    """Tells the process what to do, and what happened there."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.seen: list[list[Any]] = []
-
-    def do(self, *command: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-
-    async def expect(self, *what: Any) -> list[Any]:
-        """The next event that begins so; what comes before it goes to `seen`."""
-        assert self.process.stdout is not None
-        try:
-            async with asyncio.timeout(WITHIN):
-                while line := await self.process.stdout.readline():
-                    event: list[Any] = json.loads(line)
-                    if event[: len(what)] == list(what):
-                        return event
-                    self.seen.append(event)
-        except TimeoutError:
-            raise AssertionError(f"{what} did not happen, but {self.seen}") from None
-        raise AssertionError(f"the client ended after {self.seen}")
-
-
-Start = Callable[..., Awaitable[Gajim]]
-
-
-@pytest.fixture
-async def gajim(people: People) -> AsyncIterator[Start]:
-    needed(f"{PYTHON} -c import nbxmpp.client")
-    running: list[asyncio.subprocess.Process] = []
-
-    async def start(name: str, tls: str = "starttls", mechanism: str = "SCRAM-SHA-256") -> Gajim:
-        jid = await people.register(name)
-        options = [jid, "pencil", people.server.port(tls), tls, mechanism, str(people.server.certificate)]
-        process = await asyncio.create_subprocess_exec(
-            PYTHON, str(SCRIPT), json.dumps(options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr
-        )
-        running.append(process)
-        client = Gajim(process)
-        client.do("connect")
-        await client.expect("connected")
-        return client
-
-    yield start
-    for process in running:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @pytest.mark.parametrize("tls", ["starttls", "direct"])
