@@ -48,6 +48,7 @@ COLLECT: Final = 2 << 20
 LEAST_OUT: Final = 16 << 10
 LEAST_IN: Final = 32 << 10
 """The same when there is little."""
+LATER: Final = {"Retry-After": "30"}
 NODE: Final = "urn:xmppd:files"
 SHOWN: Final = 200
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -174,8 +175,13 @@ class Uploads(Plugin[Config]):
 
     async def _pieces(self, token: str, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:
         with self.downloads.enter(file.account) as place:
-            async for piece in self.depot.pieces(token, start, end, lambda: place.size(PIECE)):
-                yield piece
+            try:
+                async for piece in self.depot.pieces(token, start, end, lambda: place.size(PIECE)):
+                    yield piece
+            except OSError as error:
+                if not isinstance(error, ConnectionError):  # the client has left
+                    log.error("a file of %s cannot be read: %s", file.account, _without(token, error))
+                raise ConnectionAbortedError from None
 
     async def _named(self, request: HttpRequest) -> tuple[str, StoredFile]:
         """The token and the file of an address. Raises HttpError, StorageUnavailable."""
@@ -202,8 +208,9 @@ class Uploads(Plugin[Config]):
             with self.uploads.enter(file.account) as place:
                 await self._receive(request, token, file, place)
         except OSError as error:
-            log.error("a file of %s was not stored: %s", file.account, error)
-            raise HttpError(507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 503) from None
+            log.error("a file of %s was not stored: %s", file.account, _without(token, error))
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (HttpError(507) if full else HttpError(503, headers=LATER)) from None
         finally:
             self.filling.discard(token)
             await self.spool.discard(token)
@@ -306,6 +313,11 @@ class Uploads(Plugin[Config]):
     ) -> Deleted:
         files = await self.book.of_account(jid.bare)
         return Deleted(await self.delete([(token, file) for token, file in files.items() if not ids or token in ids]))
+
+
+def _without(token: str, error: OSError) -> str:
+    """What went wrong, without what lets anybody fetch the file."""
+    return str(error).replace(token, "…")
 
 
 def _check_headers(request: HttpRequest, file: StoredFile) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SMALL: Final = 64
 """Pieces of an upload, as they come, that are put together: each has an overhead of its own."""
+RETRIES: Final = 4
+PATIENCE: Final = timedelta(seconds=20)
+"""With a bucket that does not answer: the client waits, too."""
 VECTOR: Final = 512
 """Pieces that one call of the system writes."""
 PART: Final = 8 << 20
@@ -159,6 +162,7 @@ class Bucket:
             prefix=prefix or None,
             region=config.region,
             client_options={"allow_http": plain, "timeout": timedelta(seconds=60)},
+            retry_config={"max_retries": RETRIES, "retry_timeout": PATIENCE},
             **options,
         )
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -199,9 +199,14 @@ async def test_what_was_answered_is_there_after_a_kill_and_what_was_not_is_not(
             assert answer.status == 404
 
 
+class Bucket(NamedTuple):
+    url: str
+    process: subprocess.Popen[bytes]
+
+
 @pytest.fixture
-def bucket() -> Iterator[str]:
-    """The address of an S3 service on this machine, with a bucket `files`."""
+def bucket() -> Iterator[Bucket]:
+    """An S3 service on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -211,22 +216,22 @@ def bucket() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield Bucket(f"http://127.0.0.1:{port}", process)
     finally:
         process.kill()
         process.wait()
 
 
-async def test_files_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+async def test_files_in_a_bucket(bucket: Bucket, tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as http:
         for _ in range(600):
             try:
-                async with http.put(f"{bucket}/pictures", headers={"Host": "s3.amazonaws.com"}) as answer:
+                async with http.put(f"{bucket.url}/pictures", headers={"Host": "s3.amazonaws.com"}) as answer:
                     assert answer.status == 200
                     break
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(0.05)
-        options = {"bucket": "pictures/of-people", "endpoint": bucket, "access_key": "a", "secret_key": "b"}
+        options = {"bucket": "pictures/of-people", "endpoint": bucket.url, "access_key": "a", "secret_key": "b"}
         server = await started(tmp_path, **options)
         try:
             size = 300 * len(PIECE)  # in several parts
@@ -241,8 +246,20 @@ async def test_files_in_a_bucket(bucket: str, tmp_path: Path) -> None:
             await server.operation("files.delete", jid="romeo@localhost")
             async with http.get(get) as answer:
                 assert answer.status == 404
-            async with http.get(f"{bucket}/pictures") as answer:
+            async with http.get(f"{bucket.url}/pictures") as answer:
                 assert b"<Key>" not in await answer.read()
+            put, get = await slot(server, 5)
+            async with http.put(put, data=b"hello") as answer:
+                assert answer.status == 201
+            bucket.process.kill()  # and then it does not answer
+            with pytest.raises(aiohttp.ClientError):
+                async with http.get(get) as answer:
+                    await answer.read()
+            put, _ = await slot(server, 5)
+            async with http.put(put, data=b"hello") as answer:
+                told = {name: answer.headers[name] for name in ("Retry-After", "Access-Control-Allow-Origin")}
+                assert (answer.status, told) == (503, {"Retry-After": "30", "Access-Control-Allow-Origin": "*"})
+            assert files(tmp_path) == []
         finally:
             server.kill()
         assert "Traceback" not in server.log, server.log
