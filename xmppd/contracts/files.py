@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..service import Service
-
-UPLOAD_NS: Final = "urn:xmpp:http:upload:0"
 
 
 class Files(Protocol):

@@ -39,7 +39,7 @@ class Timing:
     """So many bytes are read and dropped from a peer that is being closed; then it is cut off."""
 
 
-class Turned(Protocol):
+class EngineConnection(Protocol):
     """A connection, as far as the engine knows it."""
 
     def turn(self) -> None: ...
@@ -60,9 +60,9 @@ class Engine:
         self.pipes = Pipes()
         self.open = 0
         """Connections of all listeners."""
-        self._dirty: list[Turned] = []
-        self._deadlines: dict[Turned, float] = {}
-        self._handshakes: dict[Turned, None] = {}
+        self._dirty: list[EngineConnection] = []
+        self._deadlines: dict[EngineConnection, float] = {}
+        self._handshakes: dict[EngineConnection, None] = {}
         """Under way, the oldest first."""
         self._timer: Timer | None = None
 
@@ -74,7 +74,7 @@ class Engine:
             engine = _engines[clock] = cls(clock)
         return engine
 
-    def turn_soon(self, connection: Turned) -> None:
+    def turn_soon(self, connection: EngineConnection) -> None:
         """Call the connection's `turn` at the end of this turn of the event loop. The caller does not ask twice."""
         if not self._dirty:
             self.clock.call_soon(self._turn)
@@ -89,17 +89,17 @@ class Engine:
                 log.exception("a connection failed")
                 connection.abort()
 
-    def watch(self, connection: Turned, seconds: float) -> None:
+    def watch(self, connection: EngineConnection, seconds: float) -> None:
         """Call `overdue` unless `forget` comes within so many seconds. One deadline per connection, the last counts."""
         self._deadlines[connection] = self.clock.monotonic() + seconds
         if self._timer is None:
             self._timer = self.clock.call_later(self.timing.sweep, self._sweep)
 
-    def forget(self, connection: Turned) -> None:
+    def forget(self, connection: EngineConnection) -> None:
         self._deadlines.pop(connection, None)
         self._handshakes.pop(connection, None)
 
-    def begins(self, connection: Turned) -> None:
+    def begins(self, connection: EngineConnection) -> None:
         """A handshake has taken its memory. When there are too many, the oldest ends: an honest one takes a second or
         so, those of a flood stay for as long as they may."""
         self._handshakes[connection] = None

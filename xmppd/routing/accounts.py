@@ -137,7 +137,7 @@ async def _answer_evenly(even_time: EvenTime, transaction: StanzaTransaction, wa
     except (StanzaError, StorageUnavailable):
         await even_time()
         raise
-    if not transaction.telling and not transaction.inbound:
+    if not transaction.informative and not transaction.inbound:
         await even_time()
 
 

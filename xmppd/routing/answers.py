@@ -33,7 +33,7 @@ async def _answer(arrival: Arrival, stanza: Stanza, host: Host, account: Account
     request = Request(stanza, payload, sender, account, arrival.origin)
     answer = await host.answer(request, to)
     result = stanza.result(answer)
-    arrival.telling = answer is not None and (isinstance(answer, Written) or len(answer) > 0)
+    arrival.informative = answer is not None and (isinstance(answer, Written) or len(answer) > 0)
     arrival.then(lambda: arrival.reply(result))
     for action in request.behind:
         arrival.then(partial(_run_after_answer, action))

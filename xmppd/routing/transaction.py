@@ -25,6 +25,7 @@ class StanzaTransaction:
     __slots__ = (
         "actions",
         "inbound",
+        "informative",
         "lane",
         "number",
         "origin",
@@ -33,7 +34,6 @@ class StanzaTransaction:
         "router",
         "session",
         "stanza",
-        "telling",
         "writes",
     )
 
@@ -50,7 +50,7 @@ class StanzaTransaction:
         self.number = origin.received
         """Its place among the stanzas of its origin."""
         self.other: Lane | None = None
-        self.telling = False
+        self.informative = False
         """Its answer holds something."""
         self.writes: list[Write] = []
         self.outbound: list[Outbound] = []
@@ -132,7 +132,7 @@ class StanzaTransaction:
                     self.writes += [write for make in event.after_id for write in make(event.log_id)]
             try:
                 batch = storage.join(self.writes, self)
-                self._took(batch)
+                self._set_tails(batch)
                 counter = self.origin.counter
                 if counter is not None:
                     batch.counts[counter] = self.origin.accounted(self.number)
@@ -147,7 +147,7 @@ class StanzaTransaction:
             self.committed()
         else:
             storage.follow(tail, self)
-            self._took(tail)
+            self._set_tails(tail)
 
     def _tail(self) -> Batch | None:
         mine, other = self.lane.tail, self.other.tail if self.other is not None else None
@@ -157,7 +157,7 @@ class StanzaTransaction:
             return mine
         return other if mine is None or other.number > mine.number else mine
 
-    def _took(self, batch: Batch) -> None:
+    def _set_tails(self, batch: Batch) -> None:
         self.lane.tail = batch
         if self.other is not None:
             self.other.tail = batch
@@ -208,7 +208,7 @@ class StanzaTransaction:
             if self.stanza.kind is Kind.MESSAGE and not self.stanza.answers:
                 self.origin.refusing(self.number)  # before the counts of what follows
             self.router.storage.follow(tail, self)
-            self._took(tail)
+            self._set_tails(tail)
 
     def _undo(self) -> None:
         for event in (*self.outbound, *self.inbound):
