@@ -34,6 +34,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "xmppd.cache": ("BESIDE", "Cache", "content", "weight"),
     "xmppd.clock": ALL,
+    "xmppd.window_limit": ALL,
     # the core, and hooks and services by subject
     "xmppd.contracts.core": ALL,
     "xmppd.contracts.parts": ALL,
@@ -60,6 +61,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.inbox": ALL,
     "xmppd.contracts.messages": ALL,
     "xmppd.contracts.privacy": ALL,
+    "xmppd.contracts.phone": ALL,
     "xmppd.contracts.private": ALL,
     "xmppd.contracts.pubsub": ALL,
     "xmppd.contracts.registration": ALL,

@@ -4,13 +4,21 @@ show there (XEP-0445), or on a page that the invitation leads to."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 from xmppd.contracts.accounts import TAKEN
 from xmppd.contracts.authentication import NegotiatingStream
-from xmppd.contracts.registration import INVALID, INVITATIONS, PREAUTH_NS, Admission, Invitations
+from xmppd.contracts.registration import (
+    INVALID,
+    INVITATIONS,
+    PREAUTH_NS,
+    REGISTRATION_STEP,
+    Admission,
+    Invitations,
+    RegistrationStep,
+)
 from xmppd.errors import (
     BadRequest,
     Conflict,
@@ -25,12 +33,12 @@ from xmppd.errors import (
 )
 from xmppd.plugin import JID, E, Element, Host, Stanza
 from xmppd.storage.api import Write
-from xmppd.xep.forms import Field, read_form
+from xmppd.window_limit import AddressLimit
+from xmppd.xep.forms import Field, Submitted, read_form
 from xmppd.xep.forms import form as make_form
-from xmppd.xml import find, text_of
+from xmppd.xml import find, text_of, to_bytes
 
 from . import captcha
-from .address_limit import AddressLimit
 from .approval import ApprovalQueue
 from .captcha import Challenge
 from .names import twins, well_formed
@@ -53,6 +61,8 @@ class Visit:
 
     admission: Admission | None = None
     challenge: Challenge | None = None
+    filled: Submitted | None = None
+    """The form that began a step, so that the second one need not say the same again."""
 
 
 class Strangers:
@@ -101,14 +111,16 @@ class Strangers:
             raise BadRequest()
         visit = stream.registration
         if not isinstance(visit, Visit):
-            visit = stream.registration = Visit()
+            visit = Visit()
         if payload.tag == f"{{{PREAUTH_NS}}}preauth":
             if stanza.type != "set":
                 raise BadRequest()
             visit.admission = await self._admit(str(payload.get("token", "")), stream.peer)
+            stream.registration = visit
             return stanza.result()
         if self.config.mode == INVITATION and visit.admission is None:
             raise Forbidden("registration needs an invitation")
+        stream.registration = visit  # from here on the stream has more time (`limits.registration_time`)
         if stanza.type == "get":
             return stanza.result(await self._form(visit, stanza.id, stream.peer))
         if find(payload, NS, "remove") is not None:
@@ -121,24 +133,54 @@ class Strangers:
         form = read_form(payload)
         if form is not None and form.type != "submit":
             raise BadRequest("the form is not submitted")
-        if form is not None:
-            name, password = form.text("username") or "", form.text("password") or ""
-        else:
-            name, password = text_of(find(payload, NS, "username")), text_of(find(payload, NS, "password"))
         admission, visit.admission = visit.admission, None  # what comes while this is under way comes without it
         challenge, visit.challenge = visit.challenge, None
         if admission is None:
             self.tried.count(peer)
+            form = form or _as_form(payload)
+            step = self._step(form)
+            if step is not None and step.has_proof(form):
+                if visit.filled is not None:
+                    form = replace(form, values={**visit.filled.values, **form.values})
+                await self._prove(step, form, peer)
+                return
             if self._asks:
                 captcha.check(challenge, form, self.host.clock.monotonic())
-            reason = "\n".join(form.values.get("reason", ())) if form is not None else ""
-            await self._register_stranger(name, password, peer, reason[:REASON])
+            if step is not None:
+                await self._begin(step, visit, form, peer)
+            jid = self._named(form.text("username") or "", form.text("password") or "")
+            await self._register_stranger(jid, form, peer, ())
             return
+        if form is None:
+            form = _as_form(payload)
         try:
-            await self.register(name, password, peer, admission)
+            await self.register(form.text("username") or "", form.text("password") or "", peer, admission)
         except BaseException:
             visit.admission = admission
             raise
+
+    # ---- a step that another plugin brings
+
+    def _step(self, form: Submitted | None = None) -> RegistrationStep | None:
+        """None: nothing is to be proven."""
+        step = self.host.find(REGISTRATION_STEP)
+        return step if step is not None and step.applies(form) else None
+
+    async def _begin(self, step: RegistrationStep, visit: Visit, form: Submitted, peer: str) -> NoReturn:
+        """Have the proof sent, and ask for it: an error with a form, as XEP-0077 has it in its sections 3.2 and 3.3.
+        Raises StanzaError, StorageUnavailable."""
+        await self._check_free(self._named(form.text("username") or "", form.text("password") or ""), None)
+        text = await step.begin(form, peer)
+        visit.filled = form
+        x = make_form("form", NS, step.proof_fields(), "Registration", text)
+        error = NotAcceptable(text)
+        error.echo = (f"{NS}|query", to_bytes(E("query", NS, {}, E("instructions", NS, {}, text), x)))
+        raise error
+
+    async def _prove(self, step: RegistrationStep, form: Submitted, peer: str) -> None:
+        """Raises StanzaError, StorageUnavailable."""
+        jid = self._named(form.text("username") or "", form.text("password") or "")
+        await step.finish(form, jid, partial(self._register_stranger, jid, form, peer))
 
     async def _admit(self, token: str, peer: str) -> Admission:
         """XEP-0445 section 4. Raises ItemNotFound, the same for all tokens that do not work; ResourceConstraint."""
@@ -160,12 +202,15 @@ class Strangers:
     async def _form(self, visit: Visit, id: str, peer: str) -> Element:
         """Two plain fields, or a form where there is more to say (section 4). Raises ResourceConstraint."""
         instructions = E("instructions", NS, {}, self.config.instructions)
-        if visit.admission is not None or not (self._asks or self.config.approval):
+        step = self.host.find(REGISTRATION_STEP)
+        more = step.fields() if step is not None else ()
+        if visit.admission is not None or not (self._asks or self.config.approval or more):
             name = visit.admission.username if visit.admission is not None else ""
             return E("query", NS, {}, instructions, E("username", NS, {}, name or None), E("password", NS))
         fields, data = await self._question(visit, id, peer) if self._asks else ([], None)
         fields.append(Field("username", "text-single", "Name", required=True).element())
         fields.append(Field("password", "text-private", "Password", required=True).element())
+        fields.extend(each.element() for each in more)
         if self.config.approval:
             fields.append(Field("reason", "text-multi", "Why you want an account, for who decides").element())
         x = make_form("form", NS, (), "Registration", self.config.instructions)
@@ -185,16 +230,18 @@ class Strangers:
 
     # ---- an account
 
-    async def _register_stranger(self, name: str, password: str, peer: str, reason: str) -> None:
-        """Without an invitation. Raises StanzaError, StorageUnavailable."""
-        jid = await self._wanted(name, password, None)
+    async def _register_stranger(self, jid: JID, form: Submitted, peer: str, writes: Sequence[Write]) -> None:
+        """Without an invitation. `writes`: committed with the account. Raises StanzaError, StorageUnavailable."""
+        password = form.text("password") or ""
+        await self._check_free(jid, None)
         self.made.count(peer)  # before it is there: many may come at once
         try:
             if self.config.approval:
-                create = partial(self._create, jid, password, disabled=True)
+                reason = "\n".join(form.values.get("reason", ()))[:REASON]
+                create = partial(self._create, jid, password, writes, disabled=True)
                 await self.queue.add(jid, reason, self.config.waiting, create)
             else:
-                await self._create(jid, password, ())
+                await self._create(jid, password, writes, ())
         except BaseException:
             self.made.uncount(peer)
             raise
@@ -206,18 +253,21 @@ class Strangers:
         try:
             if invitations is None:
                 raise ItemNotFound(INVALID)
-            jid = await self._wanted(name, password, admission)
-            await invitations.redeem(admission, jid, partial(self._create, jid, password))
+            jid = self._named(name, password)
+            await self._check_free(jid, admission)
+            await invitations.redeem(admission, jid, partial(self._create, jid, password, ()))
         except StanzaError:
             self.tried.count(peer)
             raise
         return jid
 
-    async def _create(self, jid: JID, password: str, writes: Sequence[Write], disabled: bool = False) -> None:
-        await self.host.server.accounts.create(jid, password, stranger=True, writes=writes, disabled=disabled)
+    async def _create(
+        self, jid: JID, password: str, writes: Sequence[Write], more: Sequence[Write], disabled: bool = False
+    ) -> None:
+        await self.host.server.accounts.create(jid, password, stranger=True, writes=(*writes, *more), disabled=disabled)
 
-    async def _wanted(self, name: str, password: str, admission: Admission | None) -> JID:
-        """Raises NotAcceptable, Conflict, StorageUnavailable."""
+    def _named(self, name: str, password: str) -> JID:
+        """Without a look at what is stored. Raises NotAcceptable."""
         if not name or not password:
             raise NotAcceptable("a name and a password are required")
         try:
@@ -225,6 +275,10 @@ class Strangers:
         except MalformedJid:
             raise NotAcceptable("not a name") from None
         self.check_password(jid, password)
+        return jid
+
+    async def _check_free(self, jid: JID, admission: Admission | None) -> None:
+        """Raises NotAcceptable, Conflict, StorageUnavailable."""
         chosen = admission.username if admission is not None else ""
         if chosen and jid.local != chosen:
             raise NotAcceptable(f"the invitation is for the name {chosen}")
@@ -233,7 +287,6 @@ class Strangers:
         invitations = self.invitations
         if invitations is not None and await invitations.holds(jid, admission):
             raise Conflict(TAKEN)
-        return jid
 
     async def _check_name(self, jid: JID) -> None:
         accounts = self.host.server.accounts
@@ -256,3 +309,9 @@ class Strangers:
             raise NotAcceptable(f"a password has at least {self.config.password_length} characters")
         if password.casefold() == jid.local:
             raise NotAcceptable("the name is no password")
+
+
+def _as_form(payload: Element) -> Submitted:
+    """What came in the plain fields of XEP-0077 section 3.1."""
+    given = {name: text_of(find(payload, NS, name)) for name in ("username", "password", "phone")}
+    return Submitted("submit", NS, {name: (text,) for name, text in given.items() if text})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from plugins.register.address_limit import AddressLimit, network
 from plugins.register.names import scripts, twins
 from tests.harness import Client, Element, FakeClock, Harness, condition
 from xmppd.errors import ResourceConstraint
 from xmppd.jid import JID
+from xmppd.window_limit import AddressLimit, network
 
 NS = "{jabber:iq:register}"
 OPEN = {"register": {"mode": "open", "captcha": False}}

@@ -112,6 +112,12 @@ class LimitsConfig:
         low=1,
         high=3600,
     )
+    registration_time: Duration = option(
+        Duration("10 minutes"),
+        "The same for who has asked for the form for registration: people read, think of a password, wait for a code.",
+        low=1,
+        high=3600,
+    )
     close_time: Duration = option(
         Duration("5 seconds"),
         "For a peer to take our last words and to close its side; then the connection is cut.",

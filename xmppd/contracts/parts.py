@@ -84,8 +84,11 @@ class Poster(Protocol):
     """Requests to the web, guarded against our own network."""
 
     def may_reach(self, host: str) -> bool: ...
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False) -> Awaitable[int]:
-        """POST; the status. Raises OSError."""
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False, within: float = 0
+    ) -> Awaitable[int]:
+        """POST; the status, 0 for no answer. `private`: also into our own network. `within`: seconds for all of it, 0
+        for the usual time."""
         ...
 
 

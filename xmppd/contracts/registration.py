@@ -11,6 +11,7 @@ from ..jid import JID
 from ..service import Service
 from ..stanza import Stanza
 from ..storage.api import Write
+from ..xep.forms import Field, Submitted
 from .authentication import NegotiatingStream
 
 PREAUTH_NS: Final = "urn:xmpp:pars:0"
@@ -53,6 +54,45 @@ class Invitations(Protocol):
 
 
 INVITATIONS = Service[Invitations]("invitations")
+
+
+class RegistrationStep(Protocol):
+    """Something that strangers without an invitation prove before they get an account, such as a phone number.
+
+    Its fields stand in the form for registration. A form without the proof begins the step; what its person then has is
+    sent in a second one, on the same stream or on another.
+    """
+
+    def fields(self) -> Sequence[Field]:
+        """For the form."""
+        ...
+
+    def proof_fields(self) -> Sequence[Field]:
+        """For the second form: what was not to be known before."""
+        ...
+
+    def applies(self, form: Submitted | None) -> bool:
+        """Whether who sends this form has to prove something."""
+        ...
+
+    def has_proof(self, form: Submitted | None) -> bool:
+        """Whether the form brings the proof. Then nobody is asked whether he is a person (XEP-0158): the step itself
+        sees to it that nobody guesses."""
+        ...
+
+    def begin(self, form: Submitted | None, peer: str) -> Awaitable[str]:
+        """Let who asks from IP address `peer` have the proof; what to tell him. Raises StanzaError,
+        StorageUnavailable."""
+        ...
+
+    def finish(self, form: Submitted | None, jid: JID, create: Create) -> Awaitable[None]:
+        """Make the account `jid` if the proof is good: `create` commits it together with the writes that it is given.
+        Of two with one proof one wins. Raises NotAcceptable, the same for every proof that is not, StorageUnavailable,
+        and what `create` raises; then the proof is still good."""
+        ...
+
+
+REGISTRATION_STEP = Service[RegistrationStep]("registration-step")
 
 
 class Registration(Protocol):

@@ -21,6 +21,7 @@ class RuntimeLimits:
     sessions: int
     sasl_attempts: int
     sign_in_time: float
+    registration_time: float
     header_time: float
     ping_after: float
     ping_timeout: float

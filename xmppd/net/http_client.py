@@ -43,16 +43,18 @@ class Poster:
         address = literal(host)
         return address is None or reachable(address, self.allowed)
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False) -> int:
-        """The status of the answer; 0 when there is none. `private`: also to addresses of our own network. No redirect
-        is followed."""
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], private: bool = False, within: float = 0
+    ) -> int:
+        """The status of the answer; 0 when there is none. `private`: also to addresses of our own network. `within`:
+        seconds, 0 for the usual time. No redirect is followed."""
         if not url.lower().startswith(("https://", "http://")):
             return 0
         # 8 MB that a server which posts nothing does not need. Beside the loop: to load them takes a tenth of a second.
         await asyncio.to_thread(import_module, "aiohttp")
         import aiohttp
 
-        timeout = aiohttp.ClientTimeout(total=self.timeout)
+        timeout = aiohttp.ClientTimeout(total=within or self.timeout)
         try:
             async with self._session(private).post(
                 url, data=body, headers=headers, allow_redirects=False, timeout=timeout

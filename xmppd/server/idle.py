@@ -64,7 +64,8 @@ class IdleSweep:
             if stream.link.securing:
                 return
             age = now - stream.born
-            if age > limits.sign_in_time or (not stream.opened and age > limits.header_time):
+            most = limits.sign_in_time if stream.registration is None else limits.registration_time
+            if age > most or (not stream.opened and age > limits.header_time):
                 stream.fail(StreamError("connection-timeout"))
             return
         if idle < REST_AFTER or stream.over_rate:  # what it sends meanwhile is not read, so it is not silent

@@ -20,6 +20,7 @@ def runtime_limits(config: LimitsConfig) -> RuntimeLimits:
         config.sessions_per_account,
         config.sasl_attempts,
         float(config.sign_in_time),
+        float(config.registration_time),
         float(config.header_time),
         float(config.idle_ping),
         float(config.ping_timeout),
