@@ -195,7 +195,7 @@ async def test_a_class_from_one_address(server: Harness) -> None:
 async def test_a_stream_that_does_nothing_more_ends(server: Harness) -> None:
     token = await invited(server)
     client = await shown(server, token)
-    await server.advance(600)
+    await server.advance(610)
     assert client.closed
     assert condition(await (await shown(server, token)).iq(query("romeo"), "set")) == "", "it was not used"
 
