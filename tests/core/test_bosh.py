@@ -6,13 +6,15 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from dataclasses import replace
 
 import pytest
 from lxml import etree
 
 from tests.harness import Client, Harness
 from tests.harness.bosh import BODY, BoshClient, Element
-from xmppd.streams.bosh import SLICE
+from xmppd.config.limits import ShapingLimits
+from xmppd.streams.bosh import SLICE, BoshSession
 
 SM = "urn:xmpp:sm:3"
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -433,6 +435,26 @@ async def test_a_pause(server: Harness) -> None:
     await romeo.request(more="pause='5'").body()
     await server.advance(7)
     assert len(server.server.streams) == 1, "a pause may be shorter than usual, too"
+
+
+async def test_pauses_without_end(server: Harness) -> None:
+    """Their answers are not kept for ever, and they come no faster than stanzas may."""
+    romeo, _juliet = await people(server)
+    await romeo.quiet()
+    (session,) = [each.link for each in server.server.streams if isinstance(each.link, BoshSession)]
+    repeated = romeo.text(more="pause='1'")
+    await romeo.post(repeated).body()
+    await romeo.post(repeated).body()
+    for _ in range(20):
+        await romeo.request(more="pause='1'").body()
+        assert len(session.requests.answers) <= 3
+    server.server.rate_limiter.configure(replace(server.config.limits, per_connection=ShapingLimits(0, 0, 1, 1)))
+    await romeo.request(more="pause='1'").body()
+    late = romeo.request(more="pause='1'")
+    later = late if await late.waits() else romeo.request(more="pause='1'")
+    assert await later.waits()
+    await server.advance(30)
+    assert len(await later.body()) == 0
 
 
 async def test_termination_by_the_client(server: Harness) -> None:

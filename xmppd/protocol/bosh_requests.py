@@ -30,6 +30,8 @@ PROMPT: Final = 1.0
 """Seconds until a client is asked, by an empty answer, for the request that proves what it has."""
 UNHANDLED: Final = 64 << 10
 """So many bytes of requests may wait to be handled, and yet be answered with what there is for the client."""
+REQUEST_SIZE: Final = 1024
+"""Bytes that a request takes beside its payload, with its attributes."""
 BUSY: Final = 10.0
 """Seconds that a request waits for the answer to what it holds, even if its client does not want to wait (sign-in)."""
 
@@ -93,7 +95,11 @@ class Requests:
     @property
     def incoming(self) -> int:
         """Bytes of requests that are not handled."""
-        return sum(len(each.body.payload) for each in (*self.unhandled, *self._early.values()) if each.body is not None)
+        return sum(
+            REQUEST_SIZE + len(each.body.payload)
+            for each in (*self.unhandled, *self._early.values())
+            if each.body is not None
+        )
 
     @property
     def held(self) -> bool:
@@ -209,13 +215,15 @@ class Requests:
         self._forget()
 
     def _forget(self) -> None:
-        """Section 14.3: keep as many answers as the client may ask for again."""
+        """Section 14.3: keep as many answers as the client may ask for again; with a pause that is one more, however
+        many pauses there were."""
         answers, terms = self.answers, self.terms
         kept = UNACKNOWLEDGED if terms.acks else terms.requests
         number = sum(not answer.pauses for answer in answers.values())
         while answers:
             rid, oldest = next(iter(answers.items()))
-            if not (number > kept or (terms.acks and rid <= self.confirmed)):
+            many = number > kept or len(answers) > kept + 1
+            if not (many or (terms.acks and rid <= self.confirmed)):
                 break
             del answers[rid]
             self.answers_size -= len(oldest.body)

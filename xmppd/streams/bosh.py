@@ -110,9 +110,10 @@ class BoshSession:
         self.requests.lost(carrier, self._now())
 
     def _take(self, request: Request) -> None:
-        """The next one in order. One that brings nothing needs not wait: it fetches what is to be read."""
+        """The next one in order. One that brings nothing needs not wait: it fetches what is to be read. A pause fetches
+        nothing."""
         waiting = self.requests.unhandled
-        if waiting or (self._paused and not (request.body is not None and request.body.empty)):
+        if waiting or (self._paused and (request.pauses or not request.empty)):
             waiting.append(request)
         else:
             self._handle(request)
