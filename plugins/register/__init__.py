@@ -11,11 +11,13 @@ from typing import Annotated
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.admin import AccountJid, Argument, Note, Result, operation
 from xmppd.contracts.authentication import NegotiatingStream
+from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.contracts.registration import REGISTRATION, Admission
 from xmppd.contracts.sessions import BINDING
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
-from xmppd.errors import BadRequest, MalformedJid, NotAllowed, ServiceUnavailable, StorageUnavailable
+from xmppd.errors import BadRequest, MalformedJid, NotAcceptable, NotAllowed, ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import JID, Account, E, Element, Plugin, Request, Session, Stanza, To, Xep, iq, on
+from xmppd.xep.forms import Field, form
 from xmppd.xml import Written, find, text_of, written
 
 from .leaving import LeavingAccounts
@@ -28,6 +30,7 @@ REGISTER = written(E("register", FEATURE_NS))
 SHOW_TOKEN = tuple(written(E("register", ns)) for ns in TOKEN_FEATURES)
 SWEEP = 21_600.0
 MINUTE = 60.0
+PASSWORD_NODE = "urn:xmppd:password"
 log = logging.getLogger("xmppd.register")
 
 
@@ -160,6 +163,31 @@ class Register(Plugin[Config]):
             raise BadRequest("not a name") from None
         self.strangers.check_password(own, password)
         await self.host.server.accounts.set_password(own, password, keep=session)
+
+    @on(COMMANDS)
+    def commands(self, ask: CommandAsk) -> Iterable[Command]:
+        if ask.account is not None and self.config.password_change:
+            yield Command(PASSWORD_NODE, "Change password", Who.OWNER, self._ask_for_password)
+
+    async def _ask_for_password(self, call: Call) -> Ask:
+        """As section 3.3, and the owner chooses whether other devices stay signed in."""
+        fields = (
+            Field("password", "text-private", "New password", required=True),
+            Field("again", "text-private", "The same again", required=True),
+            Field("end_others", "boolean", "Sign out all other devices", ("1",)),
+        )
+        return Ask(form("form", PASSWORD_NODE, fields, "Change password"), complete=self._new_password)
+
+    async def _new_password(self, call: Call) -> Done:
+        account, filled = call.account, call.form
+        assert account is not None
+        password = (filled.text("password") or "") if filled is not None else ""
+        if filled is None or not password or password != filled.text("again"):
+            raise NotAcceptable("the new password is needed twice, the same")
+        self.strangers.check_password(account.jid, password)
+        end_others = filled.boolean("end_others") is not False
+        await self.host.server.accounts.set_password(account.jid, password, call.session, end_others)
+        return Done("The password is changed." + (" All other devices are signed out." if end_others else ""))
 
     async def _remove(self, session: Session) -> None:
         if not self.config.removal:
