@@ -119,6 +119,10 @@ class Wire:
         if not data:
             self.ended = True
             return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """What has come."""
         self._parser.feed(data)
         for event, element in self._parser.read_events():
             self._depth += 1 if event == "start" else -1

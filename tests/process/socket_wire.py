@@ -97,14 +97,7 @@ class SocketWire(Wire):
             if data:
                 self._writer.write(data)
 
-    async def _read(self) -> None:
-        try:
-            data = await self._reader.read(65536)
-        except (ConnectionError, ssl.SSLError):
-            data = b""
-        if not data:
-            self.ended = True
-            return
+    def _take(self, data: bytes) -> None:
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             assert isinstance(event, Frame)
