@@ -11,7 +11,7 @@ from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.caps import CAPS, INTERESTED, Interest
 from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
-from xmppd.contracts.sessions import AVAILABLE, RESTORED, SHOWN
+from xmppd.contracts.sessions import AVAILABLE, RESTORED, SEEING, SHOWN, Seeing
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.plugin import JID, E, Plugin, Session, SessionKey, Stanza, Written, Xep, on
 from xmppd.storage.api import Write
@@ -111,6 +111,13 @@ class EntityCaps(Plugin[Config]):
         """All of its interests are new."""
         session[VER], session[SEEN] = "", 0
         session[INTERESTS] = NOTHING
+
+    @on(SEEING)
+    def contact_seen(self, seeing: Seeing) -> None:
+        """What the sessions have announced goes for the new contact, too."""
+        for session in seeing.account.available():
+            if session[INTERESTS]:
+                self.host.tell(INTERESTED, Interest(session, session[INTERESTS], seeing.contact.bare))
 
     @on(SHOWN)
     def presence_sent(self, session: Session) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import Inbound
-from xmppd.contracts.sessions import APPROVALS, SubscriptionRequest
+from xmppd.contracts.sessions import APPROVALS, SEEING, Seeing, SubscriptionRequest
 from xmppd.errors import ItemNotFound, ResourceConstraint
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
@@ -87,6 +87,11 @@ class Side:
             self.account.host.router.release_to(event, hearing)
         if _shown(self.before) != _shown(self.after):
             self.roster.push(self.account.bare, self.contact.bare)
+
+    @property
+    def begins_to_see(self) -> bool:
+        saw = self.before is not None and self.before.we_see
+        return not saw and self.after is not None and self.after.we_see
 
     def update_presence(self, broadcaster: Broadcaster) -> None:
         """After the commit: sends presence to a contact who may see the account now, or no longer."""
@@ -211,3 +216,5 @@ class Subscriptions:
             self.host.deliver(stanza)
         side.deliver()
         side.update_presence(self.broadcaster)
+        if side.begins_to_see:
+            self.host.tell(SEEING, Seeing(side.account, side.contact))

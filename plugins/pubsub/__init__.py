@@ -262,7 +262,7 @@ class PubSubPlugin(Plugin[Config]):
 
     @on(INTERESTED)
     async def greet(self, interest: Interest) -> None:
-        await self.notifier.greet(interest.session, interest.names)
+        await self.notifier.greet(interest.session, interest.names, interest.contact)
 
     async def sweep(self) -> None:
         """Expired items are deleted, read or not."""

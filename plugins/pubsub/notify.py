@@ -118,16 +118,19 @@ class Notifier:
         for jid in to:
             self.host.deliver(event.stamped(to=jid))
 
-    async def greet(self, session: Session, names: frozenset[str]) -> None:
+    async def greet(self, session: Session, names: frozenset[str], only: str = "") -> None:
         """A session has come and is interested in nodes: of its own account, and of the contacts it sees
-        (XEP-0163 section 4.3.4)."""
+        (XEP-0163 section 4.3.4). `only`: of this contact (a bare JID) alone, whom the account sees from now on: to be
+        subscribed to presence is to be subscribed to the nodes (section 3), so it is as in XEP-0060 section 6.1.7."""
         account = session.account
-        await self.send_last_items(account.bare, session.jid, names)
-        roster = self.host.find(ROSTER)
-        if roster is None:
-            return
+        if only:
+            seen = [only]
+        else:
+            await self.send_last_items(account.bare, session.jid, names)
+            roster = self.host.find(ROSTER)
+            seen = [] if roster is None else [jid for jid, item in roster.items(account.bare).items() if item.we_see]
         routes = self.host.router.routes
-        for contact in [jid for jid, item in roster.items(account.bare).items() if item.we_see]:
+        for contact in seen:
             if session.ended:
                 return
             home = routes.service(contact.rpartition("@")[2], PUBSUB)

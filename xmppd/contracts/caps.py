@@ -23,11 +23,14 @@ CAPS = Service[Caps]("caps")
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """`names`: what is new since the session's last presence."""
+    """`names`: what is new since the session's last presence. `contact`: a bare JID, if nodes of that contact alone are
+    new to the session, for it has not seen the contact before; "" for all whom it sees."""
 
     session: Session
     names: frozenset[str]
+    contact: str = ""
 
 
 INTERESTED = Notify[Interest]("interested")
-"""An available session has become interested in nodes: with its initial presence, or later."""
+"""An available session has become interested in nodes: with its initial presence, or later; or sees a
+contact from now on."""

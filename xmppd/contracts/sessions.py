@@ -179,6 +179,19 @@ enough. Then the sender is a contact at once, and asked to let the account see i
 blocks gets nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seeing:
+    """`account` is of this host; `contact` is a bare JID, of any domain."""
+
+    account: Account
+    contact: JID
+
+
+SEEING = Notify[Seeing]("seeing")
+"""A contact has let an account see its presence (RFC 6121 section 3.1.6), which it did not see before: after the commit
+on both sides, and after the account has been told."""
+
+
 @dataclass(slots=True)
 class Showing:
     """`stanza`: available presence of the session as its client sent it, to which handlers add."""

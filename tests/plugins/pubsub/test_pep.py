@@ -138,6 +138,37 @@ async def test_the_last_item_comes_with_presence(server: Harness) -> None:
     assert [each.find("{urn:xmpp:delay}delay") is not None for each in hers] == [True], [xml(each) for each in hers]
 
 
+@pytest.mark.parametrize("approved", ["afterwards", "before"])
+async def test_the_last_item_comes_with_the_subscription(server: Harness, approved: str) -> None:
+    """Two people who are online become contacts: without it neither has the other's OMEMO devices until one of them
+    signs in anew (seen with Gajim)."""
+    juliet, romeo = await server.login("juliet"), await server.login("romeo")
+    await announce(juliet, "n", "closed")
+    await announce(romeo, "n", "closed")
+    await publish(juliet, "n", "hers")
+    await publish(juliet, "closed", "x", access_model="whitelist")
+    await publish(romeo, "n", "his")
+    for client in (juliet, romeo):
+        await client.receive_all()
+    requests = [(romeo, "<presence type='subscribe' to='juliet@localhost'/>")]
+    requests.insert(approved == "afterwards", (juliet, "<presence type='subscribed' to='romeo@localhost'/>"))
+    for sender, request in requests:
+        sender.send(request)
+        await server.quiet()
+    found = await romeo.receive_all()
+    assert (events(found), events(found, "closed")) == (["hers"], [])
+    assert events(await juliet.receive_all()) == [], "she does not see him"
+    juliet.send("<presence type='subscribe' to='romeo@localhost'/>")
+    await server.quiet()
+    romeo.send("<presence type='subscribed' to='juliet@localhost'/>")
+    await server.quiet()
+    assert events(await juliet.receive_all()) == ["his"]
+    assert events(await romeo.receive_all()) == [], "once"
+    romeo.send("<presence type='unsubscribe' to='juliet@localhost'/>")
+    await server.quiet()
+    assert events(await romeo.receive_all()) == []
+
+
 async def test_who_comes_back_gets_the_last_item_again(server: Harness) -> None:
     juliet = await server.login("juliet")
     await publish(juliet, "n")
