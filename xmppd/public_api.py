@@ -58,6 +58,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.disco": ALL,
     "xmppd.contracts.expiry": ALL,
     "xmppd.contracts.files": ALL,
+    "xmppd.contracts.identity": ALL,
     "xmppd.contracts.inbox": ALL,
     "xmppd.contracts.messages": ALL,
     "xmppd.contracts.privacy": ALL,

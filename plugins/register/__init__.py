@@ -122,7 +122,7 @@ class Register(Plugin[Config]):
 
     @property
     def for_everybody(self) -> bool:
-        return self.strangers.config.mode == OPEN
+        return self.strangers.config.mode == OPEN and self.open
 
     def before_sign_in(self, stanza: Stanza, stream: NegotiatingStream) -> Awaitable[Stanza]:
         return self.strangers.answer(stanza, stream)
@@ -150,7 +150,7 @@ class Register(Plugin[Config]):
                 raise BadRequest("<remove/> stands alone")
             await self._remove(session)
             return
-        if not self.config.password_change:
+        if not self.config.password_change or self.strangers.elsewhere:
             raise NotAllowed()
         name, password = text_of(find(query, NS, "username")), text_of(find(query, NS, "password"))
         if not name or not password:

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from xmppd.contracts.accounts import TAKEN
 from xmppd.contracts.authentication import NegotiatingStream
+from xmppd.contracts.identity import AUTHENTICATORS
 from xmppd.contracts.registration import (
     INVALID,
     INVITATIONS,
@@ -91,12 +92,20 @@ class Strangers:
     @property
     def invitations(self) -> Invitations | None:
         """None: nobody can be invited."""
-        return self.host.find(INVITATIONS) if self.config.mode != CLOSED else None
+        return self.host.find(INVITATIONS) if not self.closed else None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Who signs in here is known by a source outside, and nobody has a password here."""
+        return any(each.exclusive for each in self.host.gather(AUTHENTICATORS, self.host.jid))
+
+    @property
+    def closed(self) -> bool:
+        return self.config.mode == CLOSED or self.elsewhere
 
     @property
     def open(self) -> bool:
-        mode = self.config.mode
-        return mode != CLOSED and (mode != INVITATION or self.invitations is not None)
+        return not self.closed and (self.config.mode != INVITATION or self.invitations is not None)
 
     # ---- in-band
 

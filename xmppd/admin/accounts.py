@@ -87,15 +87,22 @@ class Accounts:
         return found
 
     async def create(
-        self, jid: JID, password: str, stranger: bool = False, writes: Sequence[Write] = (), disabled: bool = False
+        self,
+        jid: JID,
+        password: str | None,
+        stranger: bool = False,
+        writes: Sequence[Write] = (),
+        disabled: bool = False,
     ) -> None:
-        """`stranger`: who asks has no authority here, and is told nothing but that the name is taken. `writes`: what is
-        committed with the account, behind it. `disabled`: nobody signs in to it yet.
+        """`password`: None for an account that a source lets in. `stranger`: who asks has no authority here, and
+        is told nothing but that the name is taken. `writes`: what is committed with the account, behind it. `disabled`:
+        nobody signs in to it yet.
 
         Raises AccountExists, BadPassword; NameReserved, if it is no stranger.
         """
         bare = _bare(jid)
-        credentials = replace(await _credentials(password), disabled=disabled)
+        found = await _credentials(password) if password is not None else Credentials(None, None)
+        credentials = replace(found, disabled=disabled)
         async with self._one:
             if await self.exists(jid):
                 raise AccountExists(TAKEN if stranger else "there is such an account already")

@@ -24,10 +24,16 @@ class Accounts(Protocol):
 
     def exists(self, jid: JID) -> Awaitable[bool]: ...
     def create(
-        self, jid: JID, password: str, stranger: bool = False, writes: Sequence[Write] = (), disabled: bool = False
+        self,
+        jid: JID,
+        password: str | None,
+        stranger: bool = False,
+        writes: Sequence[Write] = (),
+        disabled: bool = False,
     ) -> Awaitable[None]:
-        """Make an account. `stranger`: it registers itself. `writes`: committed with it, behind it. `disabled`: nobody
-        signs in to it yet. Raises StanzaError, StorageUnavailable."""
+        """Make an account. `password`: None for one that a source outside lets in. `stranger`: it registers itself.
+        `writes`: committed with it, behind it. `disabled`: nobody signs in to it yet. Raises StanzaError,
+        StorageUnavailable."""
         ...
 
     def set_password(self, jid: JID, password: str, keep: Any = None, end_others: bool = True) -> Awaitable[None]:

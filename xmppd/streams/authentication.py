@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ import msgspec
 
 from ..contracts.accounts import StoredAccount
 from ..contracts.authentication import MECHANISMS, SaslProfile
+from ..contracts.identity import AUTHENTICATORS
 from ..contracts.stream_features import FeatureAsk
 from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..jid import JID
@@ -26,6 +27,7 @@ from ..protocol.sasl import (
     Mechanism,
     NeedCheck,
     NeedCredentials,
+    NeedSource,
     SaslContext,
     SaslFailure,
     Step,
@@ -44,6 +46,10 @@ log = logging.getLogger("xmppd.streams")
 
 GUESSES: Final = frozenset(("not-authorized", "invalid-authzid", "account-disabled", "credentials-expired"))
 """Ends of an exchange that may have been a guess."""
+
+
+SOURCE_PERIOD: Final = 0.25
+"""Seconds between the times at which a source's "no" is told: how long it takes to find nobody is its own matter."""
 
 
 class Announced(NamedTuple):
@@ -112,7 +118,9 @@ class SaslDriver:
             found = _built_in(stream.safe, bindings, listed_in)
             more = stream.host.gather(MECHANISMS, FeatureAsk(stream.safe, signed_in=False))
             if more:
-                found = Announced.of(offered((*BUILT_IN, *more), stream.safe, bindings, listed_in))
+                sources = stream.host.gather(AUTHENTICATORS, stream.host.jid)
+                own = () if any(each.exclusive for each in sources) else BUILT_IN
+                found = Announced.of(offered((*own, *more), stream.safe, bindings, listed_in))
             self._announced[listed_in] = found
         return found
 
@@ -214,6 +222,8 @@ class SaslDriver:
             return self._look_up(step.username)
         elif isinstance(step, NeedCheck):
             return self._run_check(step)
+        elif isinstance(step, NeedSource):
+            return self._ask_source(step)
         else:
             return self._proven(step)
         return None
@@ -247,10 +257,47 @@ class SaslDriver:
         except StorageUnavailable:
             self._fail(SaslFailure("temporary-auth-failure"))
 
-    def _ask_tick(self) -> None:
-        """Before anything is looked up."""
+    async def _ask_source(self, need: NeedSource) -> None:
+        exchange, stream = self.exchange, self.stream
+        assert exchange is not None
+        self._ask_tick(SOURCE_PERIOD)
+        self._claim(need.about)
+        place = f"sign-in to {self.claimed} from {network(stream.peer)}"
+        try:
+            async with stream.server.router.locks.hold(place) if need.named else nullcontext():
+                self._guard()
+                if stream.closed:
+                    return
+                answer = await need.ask()
+                if stream.closed:
+                    return
+                # No turn of the loop since it was looked up whether the account may sign in: `revoke` finds it.
+                if answer.username is not None:
+                    self.jid = self._claim(answer.username)
+                try:
+                    step = exchange.credentials(answer.username)
+                except SaslFailure:
+                    await self._come()
+                    raise
+                if isinstance(step, Challenge):  # it says no; that the exchange has not ended yet must not help a guess
+                    await self._come()
+                    if answer.guess:
+                        self._counted(SaslFailure("not-authorized"))
+                    self.claimed = ""
+                work = self._step(step)
+                if work is not None:
+                    await work
+        except SaslFailure as failure:
+            self._fail(failure)
+        except StorageUnavailable:
+            self._fail(SaslFailure("temporary-auth-failure"))
+
+    def _ask_tick(self, least: float = 0.0) -> None:
+        """Before anything is looked up. `least`: of the period."""
         server = self.stream.server
         self._period = server.limits.even_answers
+        if self._period:
+            self._period = max(self._period, least)
         self._tick = server.answer_times.next(self._period) if self._period else 0.0
 
     async def _come(self) -> None:

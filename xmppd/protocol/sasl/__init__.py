@@ -4,6 +4,7 @@
     step = exchange.respond(decode(text))       Challenge: send it and give the answer to `respond`
                                                 NeedCredentials: look up, then `exchange.credentials(found)`
                                                 NeedCheck: run it, then `exchange.checked(result)`
+                                                NeedSource: ask it, then `exchange.credentials(username)`
                                                 Success: signed in as `step.username`
 Each of these calls raises SaslFailure when the sign-in has failed.
 """
@@ -13,13 +14,16 @@ from __future__ import annotations
 from xmppd.protocol.sasl.codec import decode, encode
 from xmppd.protocol.sasl.keys import ITERATIONS, Credentials, ScramKeys, prepare_password
 from xmppd.protocol.sasl.mechanisms import BUILT_IN, SASL, Mechanism, offered
+from xmppd.protocol.sasl.sources import OAuthBearer, SourcePlain
 from xmppd.protocol.sasl.steps import (
     Challenge,
     Exchange,
     NeedCheck,
     NeedCredentials,
+    NeedSource,
     SaslContext,
     SaslFailure,
+    SourceAnswer,
     Step,
     Success,
 )
@@ -34,9 +38,13 @@ __all__ = [
     "Mechanism",
     "NeedCheck",
     "NeedCredentials",
+    "NeedSource",
+    "OAuthBearer",
     "SaslContext",
     "SaslFailure",
     "ScramKeys",
+    "SourceAnswer",
+    "SourcePlain",
     "Step",
     "Success",
     "decode",

@@ -60,6 +60,16 @@ class Proofs:
 PROOFS: Final = Proofs()
 
 
+def read_plain(data: bytes) -> tuple[str, str, str]:
+    """The authorization identity ("" for none), the user name and the password (neither is empty) of a message. Raises
+    SaslFailure."""
+    parts = text_of(data).split("\0")
+    if len(parts) != 3 or not parts[1] or not parts[2] or len(parts[2]) > PASSWORD_OCTETS:
+        raise SaslFailure("malformed-request", "not a PLAIN message")
+    authzid, username, password = parts
+    return authzid, username, password
+
+
 class Plain:
     """One message → NeedCredentials → NeedCheck (or at once, by a proof) → Success.
 
@@ -79,10 +89,7 @@ class Plain:
         if self._waits_for != "message":
             raise SaslFailure("malformed-request", "message out of turn")
         self._waits_for = ""
-        parts = text_of(data).split("\0")
-        if len(parts) != 3 or not parts[1] or not parts[2] or len(parts[2]) > PASSWORD_OCTETS:
-            raise SaslFailure("malformed-request", "not a PLAIN message")
-        authzid, username, self._password = parts
+        authzid, username, self._password = read_plain(data)
         self._name = name_of(username, authzid, self._context.domain, self._context.header_from)
         if self._name.prepared is None:
             return self._decide(None)

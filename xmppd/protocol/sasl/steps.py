@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -17,13 +17,15 @@ MESSAGE_LENGTH: Final = 16_384
 class SaslFailure(Exception):
     """The exchange is over without a sign-in. `condition`: an element name of RFC 6120 section 6.5.
 
-    `text` is for the log, not for the peer: one answer for all reasons.
+    `text` is for the log, not for the peer: one answer for all reasons. `advice`: what the peer is told beside it,
+    where it has shown who it is.
     """
 
-    def __init__(self, condition: str, text: str = "") -> None:
+    def __init__(self, condition: str, text: str = "", advice: str = "") -> None:
         super().__init__(f"{condition}: {text}" if text else condition)
         self.condition = condition
         self.text = text
+        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,25 @@ class NeedCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What a source of identity outside says: `username`: the localpart of an account that may sign in, None for
+    nobody. `guess`: what the client sent may have been one, so it counts."""
+
+    username: str | None
+    guess: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NeedSource:
+    """Await `ask` (it raises SaslFailure) and give the username of its answer to `credentials`. `about`: the localpart
+    that the client names, or, with `named` False, what stands for one that it does not name."""
+
+    about: str
+    ask: Callable[[], Awaitable[SourceAnswer]]
+    named: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Success:
     """Signed in as this localpart. `data`, if any, goes with the success (RFC 6120 section 6.4.6). `proof`: what proved
     it, for who has issued that; None for a password."""
@@ -57,7 +78,7 @@ class Success:
     proof: Any = None
 
 
-Step = Challenge | NeedCredentials | NeedCheck | Success
+Step = Challenge | NeedCredentials | NeedCheck | NeedSource | Success
 
 
 @dataclass(slots=True)
@@ -95,8 +116,8 @@ class Exchange(Protocol):
         ...
 
     def credentials(self, found: Any) -> Step:
-        """The answer to NeedCredentials: `Credentials`, or what the mechanism looks up itself; None if there is no such
-        account. Raises SaslFailure; LocalError if nobody asked."""
+        """The answer to NeedCredentials (`Credentials`, or what the mechanism looks up itself; None if there is no such
+        account), or to NeedSource. Raises SaslFailure; LocalError if nobody asked."""
         ...
 
     def checked(self, ok: bool) -> Success:
