@@ -76,7 +76,6 @@ class Book:
                     or replace(known, checked=now) != Linked.of(identity, now)
                 ):
                     await host.storage.commit([put])
-                # Last, so that nothing can happen behind it.
                 return None if await accounts.is_disabled(jid) else jid.local
             except StanzaError as error:  # a name that is kept free, an account that was removed meanwhile
                 log.info("%s: %s does not sign in: %s", source.source, bare, error)

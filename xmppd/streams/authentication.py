@@ -271,11 +271,13 @@ class SaslDriver:
                 answer = await need.ask()
                 if stream.closed:
                     return
-                # No turn of the loop since it was looked up whether the account may sign in: `revoke` finds it.
-                if answer.username is not None:
-                    self.jid = self._claim(answer.username)
+                username = answer.username
+                if username is not None:
+                    found = await self._credentials(self._claim(username))
+                    if found is None or found.disabled:
+                        username = None
                 try:
-                    step = exchange.credentials(answer.username)
+                    step = exchange.credentials(username)
                 except SaslFailure:
                     await self._come()
                     raise
