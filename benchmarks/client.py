@@ -185,23 +185,31 @@ class Client(asyncio.Protocol):
         self.write(f"<auth xmlns='{_SASL}' mechanism='SCRAM-SHA-256'>{begin}</auth>".encode())
         self.write(f"<response xmlns='{_SASL}'>{await self._proof(first)}</response>".encode())
 
-    async def sign_in_at_once(self, name: str) -> None:
-        """SCRAM-SHA-256 by SASL2, with a resource, stream management and carbons in the same step (XEP-0388, XEP-0386);
-        the header and the request are sent together, as by a client that knows what is offered (XEP-0509). Raises
-        LoadError."""
+    async def sign_in_at_once(self, name: str, previous: str = "") -> bytes:
+        """SCRAM-SHA-256 by SASL2, with a resource, stream management and carbons in the same step (XEP-0388, XEP-0386),
+        or with the resumption of a stream, by its SM-ID. The header and the request are sent together, as by a client
+        that knows what is offered (XEP-0509). Returns the answer. Raises LoadError."""
         first = f"n={name},r={token_urlsafe(18)}"
         begin = base64.b64encode(f"n,,{first}".encode()).decode()
+        resume = f"<resume xmlns='urn:xmpp:sm:3' h='0' previd='{previous}'/>" if previous else ""
         inline = "<enable xmlns='urn:xmpp:carbons:2'/><enable xmlns='urn:xmpp:sm:3' resume='true'/>"
         self.write(
             self.opening
             + f"<authenticate xmlns='{_SASL2}' mechanism='SCRAM-SHA-256'><initial-response>{begin}</initial-response>"
-            f"<bind xmlns='urn:xmpp:bind:0'><tag>load</tag>{inline}</bind></authenticate>".encode()
+            f"{resume}<bind xmlns='urn:xmpp:bind:0'><tag>load</tag>{inline}</bind></authenticate>".encode()
         )
         self.write(f"<response xmlns='{_SASL2}'>{await self._proof(first)}</response>".encode())
         answer = await self.expect(b"</success>")
-        if b"<enabled" not in answer:
-            raise LoadError(f"no stream management: {answer[-300:]!r}")
-        await self.expect(b"</stream:features>")
+        if b"<resumed" not in answer:
+            if b"<enabled" not in answer:
+                raise LoadError(f"no stream management: {answer[-300:]!r}")
+            await self.expect(b"</stream:features>")
+        return answer
+
+    def drop(self) -> None:
+        """End the connection without a word."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def hang_up(self) -> None:
         """End the connection, and wait until the other side has, too."""

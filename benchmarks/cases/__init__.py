@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import archive, files, idle, inbox, message, muc, offline, personal, sign_in, websocket
+from . import archive, files, idle, inbox, message, muc, offline, personal, sign_in, storm, websocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ CASES = {
     "inbox": Case(inbox.run, inbox.ACCOUNTS, "the list of 200 conversations"),
     "personal": Case(personal.run, personal.ACCOUNTS, "presence and publications to 100 contacts"),
     "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
+    "storm": Case(storm.run, storm.ACCOUNTS, "10,000 clients come back at once, while others chat", peers=False),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
     "upload": Case(
         files.run_upload,

@@ -196,6 +196,9 @@ class Below:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def take_first(self) -> None:
+        """There are no others."""
+
     def read_in_bulk(self, much: bool) -> None:
         """No matter here."""
 

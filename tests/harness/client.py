@@ -98,6 +98,9 @@ class FakeLink:
         self.secure = True
         self.client.secured = True
 
+    def take_first(self) -> None:
+        """There are no others."""
+
     def read_in_bulk(self, much: bool) -> None:
         """No matter here."""
 

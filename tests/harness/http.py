@@ -40,6 +40,9 @@ class HttpLink:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def take_first(self) -> None:
+        """There are no others."""
+
     def read_in_bulk(self, much: bool) -> None:
         """No matter here."""
 

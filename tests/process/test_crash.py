@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -73,33 +74,37 @@ class Sender:
         self._previous = ""
 
     async def run(self, process: ServerProcess, random: random.Random) -> None:
-        """Send until the connection breaks."""
-        async with await Wire.connect(process.port()) as wire:
-            await wire.sign_in("romeo")
-            if self._previous:
-                failed = await wire.resume(self._previous)
-                assert failed.tag == f"{{{SM}}}failed"
-                if failed.get("h") is not None:
-                    self._settle(int(str(failed.get("h"))))
-            await wire.bind()
-            self._previous = str((await wire.enable()).get("id"))
-            self._base = self.acknowledged
-            for number in self.unacknowledged:
-                self._send(wire, number)
-            try:
-                while True:
-                    for _ in range(random.randrange(1, 8)):
-                        self.unacknowledged.append(self.sent)
-                        self._send(wire, self.sent)
-                        self.sent += 1
-                    while True:
-                        wire.send(f"<r xmlns='{SM}'/>")
-                        self._settle(int((await wire.find(f"{{{SM}}}a")).get("h", "0")))
-                        if len(self.unacknowledged) < 20:
-                            break
-                    await asyncio.sleep(0.002)
-            except EOFError:
-                return
+        """Sign in, and send until the connection breaks, which may be before that."""
+        with suppress(EOFError):
+            async with await Wire.connect(process.port()) as wire:
+                await self._sign_in(wire)
+                await self._send_on(wire, random)
+
+    async def _sign_in(self, wire: Wire) -> None:
+        await wire.sign_in("romeo")
+        if self._previous:
+            failed = await wire.resume(self._previous)
+            assert failed.tag == f"{{{SM}}}failed"
+            if failed.get("h") is not None:
+                self._settle(int(str(failed.get("h"))))
+        await wire.bind()
+        self._previous = str((await wire.enable()).get("id"))
+        self._base = self.acknowledged
+
+    async def _send_on(self, wire: Wire, random: random.Random) -> None:
+        for number in self.unacknowledged:
+            self._send(wire, number)
+        while True:
+            for _ in range(random.randrange(1, 8)):
+                self.unacknowledged.append(self.sent)
+                self._send(wire, self.sent)
+                self.sent += 1
+            while True:
+                wire.send(f"<r xmlns='{SM}'/>")
+                self._settle(int((await wire.find(f"{{{SM}}}a")).get("h", "0")))
+                if len(self.unacknowledged) < 20:
+                    break
+            await asyncio.sleep(0.002)
 
     def _send(self, wire: Wire, number: int) -> None:
         wire.send(

@@ -132,6 +132,11 @@ class Link(Protocol):
         """From now on another receiver has the connection: it gets `connected`, then what comes."""
         ...
 
+    def take_first(self) -> None:
+        """The peer is known: what it sends is taken in ahead of what strangers send, of whom only a few have their turn
+        at a time."""
+        ...
+
     def read_in_bulk(self, much: bool) -> None:
         """Whether a read may bring much at once, as of a large file: fewer reads, but others wait longer for each."""
         ...

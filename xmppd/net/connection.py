@@ -68,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         "_engine",
         "_error",
         "_held",
+        "_known",
         "_out",
         "_out_size",
         "_owner",
@@ -103,6 +104,8 @@ class Connection(asyncio.BufferedProtocol):
         self._slow = False
         """The receiver knows that too much waits."""
         self._paused = False
+        self._known = False
+        """What it sends does not wait for a later turn when there are many."""
         self._bulk = False
         """Each read may bring much."""
         self._discarded = 0
@@ -142,6 +145,21 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.last_read = self._engine.clock.monotonic()
         data = (self._engine.bulk if self._bulk else self._engine.view)[:nbytes]
+        if not self._known and not self._engine.may_take():
+            assert self._transport is not None
+            self._transport.pause_reading()
+            self._engine.take_later(self, bytes(data))
+            return
+        self._take(data)
+
+    def take(self, data: bytes) -> None:
+        """What came in an earlier turn, when nothing more was read."""
+        if self._transport is not None and not self._paused:
+            self._transport.resume_reading()
+        if self._state is State.OPEN:
+            self._take(memoryview(data))
+
+    def _take(self, data: memoryview) -> None:
         if self._tls is None:
             self._deliver(bytes(data))
         else:
@@ -234,6 +252,9 @@ class Connection(asyncio.BufferedProtocol):
         self._discarded += count
         if self._discarded > self._engine.timing.discard:
             self.abort()
+
+    def take_first(self) -> None:
+        self._known = True
 
     def read_in_bulk(self, much: bool) -> None:
         self._bulk = much

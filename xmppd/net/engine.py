@@ -7,6 +7,7 @@ handshakes and closings. A connection that does nothing is in none of the lists.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("xmppd.net")
 
+STRANGERS_PER_TURN: Final = 16
+"""So many reads of connections whose peer is not known yet count in one turn of the event loop: handshakes, sign-ins,
+some 6 ms. When a whole network comes back at once, whoever is signed in already waits for no more than that."""
+HELD: Final = 8 << 20
+"""Bytes of reads that wait for a later turn. With more, none waits."""
 READ_SIZE: Final = 64 << 10
 BULK_SIZE: Final = 256 << 10
 """Of one read where much is to come (`Link.read_in_bulk`)."""
@@ -49,6 +55,14 @@ class EngineConnection(Protocol):
     def abort(self) -> None: ...
 
 
+class Stranger(Protocol):
+    """A connection of which a read waits for a later turn."""
+
+    def take(self, data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
 class Engine:
     """One per event loop: its read buffers are safe because between `get_buffer` and `buffer_updated` nothing runs."""
 
@@ -64,6 +78,11 @@ class Engine:
         self._deadlines: dict[EngineConnection, float] = {}
         self._handshakes: dict[EngineConnection, None] = {}
         """Under way, the oldest first."""
+        self._taken = 0
+        """Reads of strangers that counted in this turn of the loop."""
+        self._waiting: deque[tuple[Stranger, bytes]] = deque()
+        self._waiting_size = 0
+        self._pacing = False
         self._timer: Timer | None = None
 
     @classmethod
@@ -107,6 +126,42 @@ class Engine:
             oldest = next(iter(self._handshakes))
             self.forget(oldest)
             oldest.overdue()
+
+    # ---- strangers, a few in each turn
+
+    def may_take(self) -> bool:
+        """Whether what a stranger has sent may be taken in this turn of the loop; then it counts."""
+        if self._waiting_size < HELD and (self._taken >= STRANGERS_PER_TURN or self._waiting):
+            return False
+        self._taken += 1
+        self._pace_soon()
+        return True
+
+    def take_later(self, connection: Stranger, data: bytes) -> None:
+        """Call the connection's `take` in a later turn, in the order of calls."""
+        self._waiting.append((connection, data))
+        self._waiting_size += len(data)
+        self._pace_soon()
+
+    def _pace_soon(self) -> None:
+        if not self._pacing:
+            self._pacing = True
+            self.clock.call_soon(self._pace)
+
+    def _pace(self) -> None:
+        self._pacing = False
+        self._taken = 0
+        while self._waiting and self._taken < STRANGERS_PER_TURN:
+            connection, data = self._waiting.popleft()
+            self._waiting_size -= len(data)
+            self._taken += 1
+            try:
+                connection.take(data)
+            except Exception:
+                log.exception("a connection failed")
+                connection.abort()
+        if self._taken:  # there is a next turn, with a count of its own
+            self._pace_soon()
 
     def _sweep(self) -> None:
         now = self.clock.monotonic()

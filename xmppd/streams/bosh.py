@@ -161,6 +161,9 @@ class BoshSession:
 
     # ---- contracts.link.Link
 
+    def take_first(self) -> None:
+        """Each request may come on another connection."""
+
     def read_in_bulk(self, much: bool) -> None:
         """Each request is read by itself."""
 

@@ -287,6 +287,7 @@ class ClientStream(XmlStream):
         """An exchange has succeeded."""
         self._move(Event.SIGNED_IN)
         self.account = account
+        self.link.take_first()
         self._authentication = self.registration = None
         self.parser.limits = self.server.limits.after_sign_in
 

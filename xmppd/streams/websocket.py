@@ -195,6 +195,9 @@ class WebSocketLink:
     def abort(self) -> None:
         self._link.abort()
 
+    def take_first(self) -> None:
+        self._link.take_first()
+
     def read_in_bulk(self, much: bool) -> None:
         """A frame is no large file."""
 
