@@ -29,7 +29,7 @@ from .model import StoredFile
 from .options import Config
 from .room import Place, Room
 from .service import UploadService
-from .serving import headers_of, is_another, is_not_modified, media_type, range_of
+from .serving import headers_of, is_another, is_not_modified, media_type, range_of, waits_for_end
 
 __all__ = ["Config", "Uploads"]
 
@@ -171,7 +171,7 @@ class Uploads(Plugin[Config]):
         if request.method != "HEAD":
             self.downloads.check(file.account)
         body = StreamedBody(end - start, lambda: self._pieces(token, file, start, end))
-        return HttpResponse(status, body, media_type(file), headers)
+        return HttpResponse(status, body, media_type(file), headers, waits_for_end(request.headers))
 
     async def _pieces(self, token: str, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:
         with self.downloads.enter(file.account) as place:

@@ -97,6 +97,12 @@ def range_of(file: StoredFile, token: str, headers: Mapping[str, str]) -> tuple[
     return start, end
 
 
+def waits_for_end(headers: Mapping[str, str]) -> bool:
+    """Whether the client takes a file for whole only when the connection ends: Dino does with encrypted ones (0.4.2;
+    https://github.com/dino/dino/issues/1373), and shows a spinner for as long as the connection is kept for more."""
+    return headers.get("user-agent", "").startswith("Dino/")
+
+
 def _may_range(file: StoredFile, token: str, condition: str) -> bool:
     """If-Range (RFC 9110 section 13.1.5)."""
     condition = condition.strip()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from plugins.files.model import file_name
+from plugins.files.serving import waits_for_end
 from tests.harness import Client, Element, Harness, condition
 from tests.harness.http import HttpAnswer
 
@@ -101,6 +102,15 @@ async def test_a_file_is_put_and_fetched(server: Harness, tmp_path: Path) -> Non
     assert (head.status, head.headers["content-length"], head.body) == (200, "5", b"")
     (stored,) = files_in(tmp_path)
     assert stored.read_bytes() == b"hello" and stored.stat().st_mode & 0o077 == 0
+
+
+async def test_dino_waits_for_the_end_of_the_connection(server: Harness) -> None:
+    """It would show a spinner until the connection is closed for want of requests (seen with 0.4.2)."""
+    romeo = await server.login("romeo")
+    path = await uploaded(server, romeo)
+    found = await server.http("GET", path, b"", {"Connection": "keep-alive", "User-Agent": "Dino/0.4.2"})
+    assert (found.status, found.headers["connection"], found.body) == (200, "close", b"hello")
+    assert not waits_for_end({"user-agent": "Gajim 1.7.3"}) and not waits_for_end({})
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,8 @@ class HttpResponse:
     content_type: str = ""
     """With its parameters: `text/plain; charset=utf-8`."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    close: bool = False
+    """The connection ends behind it. Otherwise the client may ask for more, as is usual."""
 
     def __post_init__(self) -> None:
         check_answer(self.status, {"Content-Type": self.content_type, **self.headers})

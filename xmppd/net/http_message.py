@@ -154,11 +154,15 @@ def made(response: HttpResponse) -> web.StreamResponse:
     if response.content_type:
         headers["Content-Type"] = response.content_type
     body = response.body
+    made: web.StreamResponse
     if isinstance(body, bytes):
-        return web.Response(status=response.status, body=body, headers=headers)
-    streamed = web.StreamResponse(status=response.status, headers=headers)
-    streamed.content_length = body.length
-    return streamed
+        made = web.Response(status=response.status, body=body, headers=headers)
+    else:
+        made = web.StreamResponse(status=response.status, headers=headers)
+        made.content_length = body.length
+    if response.close:
+        made.force_close()
+    return made
 
 
 async def send_pieces(body: StreamedBody, response: web.StreamResponse) -> bool:
