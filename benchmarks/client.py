@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Callable
 from secrets import token_urlsafe
 from typing import ClassVar, Final, Self, cast
+from uuid import UUID
 
 DOMAIN: Final = "localhost"
 PASSWORD: Final = "correct horse"
@@ -28,6 +29,8 @@ _OPEN = (
 ).encode()
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 _SASL2 = "urn:xmpp:sasl:2"
+_FAST_NS = "urn:xmpp:fast:0"
+_FAST = "HT-SHA-256-NONE"
 _JID = re.compile(rb"<jid>([^<]+)</jid>")
 _TEXT = re.compile(rb">([^<]*)<")
 _PING = re.compile(rb"""<iq\b[^>]*?\sid=['"]([^'"]+)['"][^>]*><ping\b""")
@@ -185,20 +188,29 @@ class Client(asyncio.Protocol):
         self.write(f"<auth xmlns='{_SASL}' mechanism='SCRAM-SHA-256'>{begin}</auth>".encode())
         self.write(f"<response xmlns='{_SASL}'>{await self._proof(first)}</response>".encode())
 
-    async def sign_in_at_once(self, name: str, previous: str = "") -> bytes:
-        """SCRAM-SHA-256 by SASL2, with a resource, stream management and carbons in the same step (XEP-0388, XEP-0386),
-        or with the resumption of a stream, by its SM-ID. The header and the request are sent together, as by a client
-        that knows what is offered (XEP-0509). Returns the answer. Raises LoadError."""
+    async def sign_in_at_once(self, name: str, previous: str = "", token: str = "", want_token: bool = False) -> bytes:
+        """By SASL2 (XEP-0388), with SCRAM-SHA-256 or a `token` (XEP-0484). In the same step come a resource, stream
+        management and carbons (XEP-0386), or the resumption of a stream, by its SM-ID. The header and the request are
+        sent together, as by a client that knows what is offered (XEP-0509). Returns the answer. Raises LoadError."""
         first = f"n={name},r={token_urlsafe(18)}"
-        begin = base64.b64encode(f"n,,{first}".encode()).decode()
+        mechanism, initial, more = "SCRAM-SHA-256", f"n,,{first}".encode(), ""
+        if token:
+            proof = hmac.digest(token.encode(), b"Initiator", "sha256")
+            mechanism, initial, more = _FAST, f"{name}\0".encode() + proof, f"<fast xmlns='{_FAST_NS}'/>"
+        elif want_token:
+            more = f"<request-token xmlns='{_FAST_NS}' mechanism='{_FAST}'/>"
+        if more:
+            more += f"<user-agent id='{UUID(int=int(name[1:]), version=4)}'/>"
+        begin = base64.b64encode(initial).decode()
         resume = f"<resume xmlns='urn:xmpp:sm:3' h='0' previd='{previous}'/>" if previous else ""
         inline = "<enable xmlns='urn:xmpp:carbons:2'/><enable xmlns='urn:xmpp:sm:3' resume='true'/>"
         self.write(
             self.opening
-            + f"<authenticate xmlns='{_SASL2}' mechanism='SCRAM-SHA-256'><initial-response>{begin}</initial-response>"
-            f"{resume}<bind xmlns='urn:xmpp:bind:0'><tag>load</tag>{inline}</bind></authenticate>".encode()
+            + f"<authenticate xmlns='{_SASL2}' mechanism='{mechanism}'><initial-response>{begin}</initial-response>"
+            f"{more}{resume}<bind xmlns='urn:xmpp:bind:0'><tag>load</tag>{inline}</bind></authenticate>".encode()
         )
-        self.write(f"<response xmlns='{_SASL2}'>{await self._proof(first)}</response>".encode())
+        if not token:
+            self.write(f"<response xmlns='{_SASL2}'>{await self._proof(first)}</response>".encode())
         answer = await self.expect(b"</success>")
         if b"<resumed" not in answer:
             if b"<enabled" not in answer:

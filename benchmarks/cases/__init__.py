@@ -27,7 +27,7 @@ CASES = {
     "archive": Case(archive.run, archive.ACCOUNTS, "pages of 100 from an archive of 20,000 messages"),
     "inbox": Case(inbox.run, inbox.ACCOUNTS, "the list of 200 conversations"),
     "personal": Case(personal.run, personal.ACCOUNTS, "presence and publications to 100 contacts"),
-    "sign_in": Case(sign_in.run, sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
+    "sign_in": Case(sign_in.run, 2 * sign_in.ACCOUNTS, "TLS, SCRAM-SHA-256, binding"),
     "storm": Case(storm.run, storm.ACCOUNTS, "10,000 clients come back at once, while others chat", peers=False),
     "offline": Case(offline.run, offline.ACCOUNTS, "messages to people who are not signed in"),
     "upload": Case(

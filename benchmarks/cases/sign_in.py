@@ -6,6 +6,7 @@ library in a process of its own, round by round in turn.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,7 +22,10 @@ from ..servers import Xmppd
 ACCOUNTS = 100
 OF_HANDSHAKE: Final = 1.6
 BEYOND: Final = 0.5
-"""Milliseconds. A sign-in in one step costs at most OF_HANDSHAKE times a handshake, and this."""
+"""Milliseconds. A sign-in in one step costs at most OF_HANDSHAKE times a handshake, and this; one by a token that
+resumes a stream, a handshake and this."""
+_TOKEN: Final = re.compile(rb"<token[^>]* token='([^']+)'")
+_ID: Final = re.compile(rb"<enabled[^>]* id='([^']+)'")
 
 
 async def run(bench: Bench) -> None:
@@ -48,6 +52,27 @@ async def _in_one_step(bench: Bench) -> None:
         await client.sign_in_at_once(f"u{number}")
         await client.close()
 
+    def kept(found: re.Match[bytes] | None) -> str:
+        if found is None:
+            raise LoadError("no token, or nothing to resume")
+        return found[1].decode()
+
+    async def first(number: int) -> tuple[str, str]:
+        client = await Client.connect(server.tls_port, tls)
+        answer = await client.sign_in_at_once(f"u{number}", want_token=True)
+        client.drop()
+        return kept(_TOKEN.search(answer)), kept(_ID.search(answer))
+
+    known = await bench.all("getting tokens", map(first, range(ACCOUNTS, 2 * ACCOUNTS)))
+
+    async def coming_back(number: int) -> None:
+        token, id = known[number]
+        client = await Client.connect(server.tls_port, tls)
+        answer = await client.sign_in_at_once(f"u{ACCOUNTS + number}", previous=id, token=token)
+        if b"<resumed" not in answer:
+            raise LoadError(f"not resumed: {answer!r}")
+        await client.hang_up()
+
     with _handshakes(bench) as (pid, port):
 
         async def shaking_hands(number: int) -> None:
@@ -57,6 +82,7 @@ async def _in_one_step(bench: Bench) -> None:
         ways: dict[str, tuple[int, Callable[[int], Awaitable[None]]]] = {
             "a TLS handshake and nothing else": (pid, shaking_hands),
             "TLS, sign-in in one step, stream management, carbons, closing": (server.pid, signing_in),
+            "TLS, a token, the stream is resumed, broken": (server.pid, coming_back),
         }
         spent: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(bench.scale.rounds + 1):
@@ -71,10 +97,9 @@ async def _in_one_step(bench: Bench) -> None:
                     spent[name].append((cpu_seconds(process) - before) / ACCOUNTS * 1e3)
                 if profiler is not None:
                     await profiler.end(server, name, ACCOUNTS)
-    bare, full = spent.values()
-    for name, values in spent.items():
-        target = OF_HANDSHAKE * median(bare) + BEYOND if values is full else None
-        bench.figure(name, "ms/sign-in", values, target)
+    bare = median(next(iter(spent.values())))
+    for (name, values), times in zip(spent.items(), (0.0, OF_HANDSHAKE, 1.0), strict=True):
+        bench.figure(name, "ms/sign-in", values, times * bare + BEYOND if times else None)
 
 
 @contextmanager
