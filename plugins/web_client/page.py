@@ -53,9 +53,11 @@ Start the server again after that.</p>
 """
 STYLE_TEXT: Final = """:root { color-scheme: light dark }
 main { max-width: 38rem; margin: 0 auto; padding: 1.5rem 1rem; font: 1.05rem/1.5 system-ui, sans-serif }
-converse-brand-logo { display: block; margin: 3rem 0 1.5rem; text-align: center; font-size: 2rem }
+.controlbox-pane > converse-brand-logo { display: block; margin: auto 0 0 !important; padding: 2rem 0 !important }
+converse-brand-logo { text-align: center; font-size: 2rem }
 converse-brand-logo img { width: 4rem; height: 4rem; display: block; margin: 0 auto .75rem }
-converse-footer { display: block; margin: 1rem 0; text-align: center; font-size: .85rem }
+.controlbox-pane > converse-footer { display: block; margin: auto 0 0 !important; padding-top: 1rem }
+converse-footer { text-align: center; font-size: .85rem }
 """
 ICON_TEXT: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64" viewBox="0 0 64 64">
 <path fill="#0b5cad" d="M12 6h40a8 8 0 0 1 8 8v26a8 8 0 0 1-8 8H30L16 60V48h-4a8 8 0 0 1-8-8V14a8 8 0 0 1 8-8z"/>
@@ -63,10 +65,11 @@ ICON_TEXT: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height=
 </svg>
 """
 
-SCRIPT: Final = """// The first page is this server's, and loads nothing from elsewhere.
-converse.plugins.add("own-first-page", {{
+SCRIPT: Final = """converse.plugins.add("xmppd", {{
   initialize() {{
-    const {{ elements }} = this._converse.api;
+    const {{ api }} = this._converse;
+    const {{ elements }} = api;
+    // The first page is this server's, and loads nothing from elsewhere.
     elements.define("converse-brand-logo", class extends HTMLElement {{
       connectedCallback() {{
         const icon = Object.assign(document.createElement("img"), {{ src: "{icon}", alt: "" }});
@@ -80,6 +83,17 @@ converse.plugins.add("own-first-page", {{
         Object.assign(link, {{ href: "https://conversejs.org/", target: "_blank", rel: "noopener" }});
         link.append("Converse.js");
         this.replaceChildren("Made with ", link);
+      }}
+    }});
+    // Who has just made an account signs in as everybody does: otherwise the page forgets them when it is loaded again.
+    elements.define("converse-registration-form", class extends elements.registry["converse-registration-form"] {{
+      onConnectStatusChanged(status, message) {{
+        const {{ username, password }} = this.fields;
+        const done = status === converse.env.Strophe.Status.REGISTERED && username && password;
+        const jid = `${{username}}@${{this.domain}}`.toLowerCase();
+        if (done) delete this.fields.password;
+        super.onConnectStatusChanged(status, message);
+        if (done) api.user.login(jid, password);
       }}
     }});
   }},
@@ -173,9 +187,13 @@ def _options(here: Here, version: str) -> dict[str, Any]:
         "show_client_info": False,
         "allow_registration": here.registration,
         "registration_domain": here.domain,
-        "whitelisted_plugins": ["own-first-page"],
+        "whitelisted_plugins": ["xmppd"],
         "message_archiving": "always",
         "muc_domain": here.rooms,
+        "muc_nickname_from_jid": True,
+        "xmpp_providers_url": "",  # lists of other servers, from elsewhere
+        "autocomplete_providers_url": "",
+        "muc_search_service": here.rooms or here.domain,  # in place of a service elsewhere that is told what is typed
         "play_sounds": False,
         "embed_3rd_party_media_players": False,
     }

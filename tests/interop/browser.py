@@ -66,8 +66,8 @@ class Browser:
 
 
 class Tab:
-    """A page. `requests`: the addresses it has asked for; `complaints`: errors on its console, refusals of the
-    Content-Security-Policy among them."""
+    """A page. `requests`: the addresses it has asked for; `complaints`: what the browser has refused
+    (Content-Security-Policy), could not load, or could not run; `console`: what the page itself calls an error."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -76,27 +76,40 @@ class Tab:
         self.requests: list[str] = []
         self.answers: dict[str, dict[str, Any]] = {}
         """The last answer for an address: `status`, `headers`, `fromDiskCache`."""
+        self.from_memory: set[str] = set()
+        """Addresses that were answered without a look at the disk or the network."""
+        self._addresses: dict[str, str] = {}
         self.complaints: list[str] = []
+        self.console: list[str] = []
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        async for message in self._socket:
-            told = json.loads(message.data)
-            if "id" in told:
-                self._waiting.pop(told["id"]).set_result(told)
-            else:
-                self._note(told["method"], told["params"])
+        try:
+            async for message in self._socket:
+                told = json.loads(message.data)
+                if "id" in told:
+                    self._waiting.pop(told["id"]).set_result(told)
+                else:
+                    self._note(told["method"], told["params"])
+        finally:
+            for waiting in self._waiting.values():
+                waiting.cancel("the browser is gone")
 
     def _note(self, method: str, told: dict[str, Any]) -> None:
         match method:
             case "Network.requestWillBeSent":
                 self.requests.append(told["request"]["url"])
+                self._addresses[told["requestId"]] = told["request"]["url"]
             case "Network.webSocketCreated":
                 self.requests.append(told["url"])
+            case "Network.requestServedFromCache":
+                self.from_memory.add(self._addresses[told["requestId"]])
             case "Network.responseReceived":
                 self.answers[told["response"]["url"]] = told["response"]
             case "Log.entryAdded" if told["entry"]["level"] == "error":
                 self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            case "Runtime.consoleAPICalled" if told["type"] == "error":
+                self.console.append(str([each.get("value", each.get("description")) for each in told["args"]])[:2000])
             case "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(told["exceptionDetails"])[:2000])
 
@@ -138,7 +151,8 @@ class Tab:
                 error = str(raised)
             if asyncio.get_running_loop().time() > end:
                 text = await self.run("document.body.innerText")
-                raise AssertionError(f"never true: {script} {error}\n{text}\n{self.complaints}")
+                complaints = "\n".join(self.complaints + self.console)
+                raise AssertionError(f"never true: {script} {error}\nThe page:\n{text}\nIts console:\n{complaints}")
             await asyncio.sleep(0.05)
 
     async def shows(self, selector: str, text: str = "") -> None:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -40,11 +41,16 @@ def needed(*commands: str) -> None:
     for command in commands:
         found = shutil.which(command) if " " not in command else _runs(command)
         if not found:
-            why = f"INTEROP IS NOT TESTED: {command} is missing (tests/prepare.sh installs it)"
-            if os.environ.get("CI") == "true":
-                pytest.fail(why)
-            warnings.warn(why, stacklevel=2)  # shown at the end, where a skip is only a letter
-            pytest.skip(why)
+            missing(f"{command} (tests/prepare.sh installs it)")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip a test that needs what is not there, loudly; fail in CI."""
+    why = f"INTEROP IS NOT TESTED: missing is {what}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    warnings.warn(why, stacklevel=3)  # shown at the end, where a skip is only a letter
+    pytest.skip(why)
 
 
 def _runs(command: str) -> bool:

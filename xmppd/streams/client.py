@@ -364,10 +364,11 @@ def _named(claimed: str, domain: str) -> str:
 
 
 def _check_from(claimed: str, own: JID) -> None:
-    """Section 8.1.2.1. Raises StreamError."""
+    """Section 8.1.2.1, rule 2 (b): what names the account is replaced by the address of the session. Converse.js names
+    another resource when it has resumed a session after its page was loaded again. Raises StreamError."""
     try:
         jid = JID.parse(claimed)
     except MalformedJid:
         raise StreamError("invalid-from") from None
-    if jid.full not in (own.full, own.bare):
+    if jid.bare != own.bare:
         raise StreamError("invalid-from")
