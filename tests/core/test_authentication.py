@@ -368,7 +368,7 @@ async def test_a_mechanism_is_announced_by_its_strength(server: Harness, tokens:
     """What needs a binding is not offered where there is none, nor what is of another list."""
     client = await opened(server)
     names = [each.text for each in client.features.iter(f"{{{SASL}}}mechanism")]
-    assert names == ["SCRAM-SHA-256", "X-TOKEN", "SCRAM-SHA-1", "PLAIN"]
+    assert names == ["SCRAM-SHA-512", "SCRAM-SHA-256", "X-TOKEN", "SCRAM-SHA-1", "PLAIN"]
     assert client.stream.authentication.mechanisms("tokens") == ("X-LISTED",)
 
 

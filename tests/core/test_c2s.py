@@ -67,7 +67,7 @@ async def test_mechanisms(server: Harness) -> None:
     client = server.connect()
     client.open()
     names = [each.text for each in (await client.receive()).iter(f"{{{SASL}}}mechanism")]
-    assert names == ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+    assert names == ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
 
 
 async def test_header_answer(server: Harness) -> None:

@@ -148,7 +148,7 @@ async def connect(server: Harness, mode: str, bindings: dict[str, bytes]) -> tup
     return client, await client.receive()
 
 
-PLUS = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"]
+PLUS = ["SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"]
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ async def test_the_store_holds_no_password(server: Harness) -> None:
         await server.server.accounts.create(JID.parse(f"{name}@localhost"), "a password")
     found = [await server.storage.map(ACCOUNT_MAP, StoredAccount, cached=True).read(f"{name}@localhost", "")
              for name in ("romeo", "juliet")]  # fmt: skip
-    keys = [each.credentials.get(hash) for each in found if each is not None for hash in ("SHA-1", "SHA-256")]
+    keys = [each.credentials.get(hash) for each in found if each is not None for hash in ("SHA-1", "SHA-256", "SHA-512")]
     assert all("a password" not in repr(each) for each in found)
     assert len({each.salt for each in keys if each is not None}) == 4
     assert all(each.iterations >= 10_000 for each in keys if each is not None)
@@ -278,7 +278,7 @@ async def everyone(server: Harness) -> tuple[str, ...]:
     return "nobody", "cold", "warm", "disabled"
 
 
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 async def test_the_challenge_takes_the_same_time(server: Harness, even: None, mechanism: str) -> None:
     """For every name, wherever its record is found."""
     found = {}
@@ -342,7 +342,7 @@ async def test_sign_in_reads_the_same_for_every_name(server: Harness) -> None:
 
     for name in ("read", "load", "last_id", "page"):
         counted(name)
-    for mechanism in ("SCRAM-SHA-1", "SCRAM-SHA-256"):
+    for mechanism in ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"):
         for user in names:
             client = await stranger(server)
             reads.clear()

@@ -21,7 +21,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100
 
 
 @pytest.mark.parametrize("tls", ["starttls", "direct"])
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
 async def test_sign_in(people: People, gajim: Start, tls: str, mechanism: str) -> None:
     romeo = await gajim("romeo", tls, mechanism)
     await people.server.logged(f"{people.bare('romeo')} signed in from 127.0.0.1 by {mechanism}\n")

@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("tls", ["starttls", "direct"])
 
 
 @BOTH
-@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
 async def test_slixmpp(people: People, tls: str, mechanism: str | None) -> None:
     """The certificate is verified. Left to itself it takes SCRAM-SHA-256."""
     romeo = await people.client("romeo", "orchard", mechanism)
@@ -37,7 +37,7 @@ async def test_slixmpp_on_tls_1_2(people: People, mechanism: str | None) -> None
     romeo.ssl_context.maximum_version = ssl.TLSVersion.TLSv1_2
     await romeo.sign_in(people.server.port())
     await people.server.logged(
-        f"{people.bare('romeo')} signed in from 127.0.0.1 by {mechanism or 'SCRAM-SHA-256-PLUS'}\n"
+        f"{people.bare('romeo')} signed in from 127.0.0.1 by {mechanism or 'SCRAM-SHA-512-PLUS'}\n"
     )
 
 

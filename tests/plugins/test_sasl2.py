@@ -56,7 +56,7 @@ async def test_not_before_tls(server: Harness) -> None:
     assert await client.stream_error() == "policy-violation"
 
 
-@pytest.mark.parametrize("hash", ["SHA-1", "SHA-256"])
+@pytest.mark.parametrize("hash", ["SHA-1", "SHA-256", "SHA-512"])
 async def test_scram(server: Harness, hash: str) -> None:
     client, scram = await opened(server), Scram(hash)
     challenge = await answered(client, authenticate(f"SCRAM-{hash}", scram.initial))
@@ -87,7 +87,7 @@ async def test_the_lists_are_hashed_as_they_were_sent(server: Harness) -> None:
         "tls_version": "TLSv1.3",
         "secure": True,
     }
-    for hash in ("SHA-1", "SHA-256"):
+    for hash in ("SHA-1", "SHA-256", "SHA-512"):
         client = await opened(server, **tls)
         scram = Scram(hash, "p=tls-exporter,,", b"e" * 32)
         challenge = await answered(client, authenticate(f"SCRAM-{hash}-PLUS", scram.initial))

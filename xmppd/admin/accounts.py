@@ -19,9 +19,9 @@ from ..contracts.accounts import (
     CredentialsChange,
     StoredAccount,
 )
-from ..errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable
+from ..errors import BadRequest, Conflict, ItemNotFound, LocalError, NotAcceptable, StorageUnavailable
 from ..jid import JID
-from ..protocol.sasl import Credentials
+from ..protocol.sasl import HASHES, Credentials, ScramKeys
 from ..sessions.availability import vanish
 from ..storage.api import OwnerDelete, Storage, Write
 from .removal import NameReserved, Names, Remover
@@ -142,6 +142,29 @@ class Accounts:
         if end_others:
             self._end_sessions(jid, keep, "the password was changed")
         log.info("the password of %s was changed", bare)
+
+    async def add_missing_keys(self, jid: JID, password: str, credentials: Credentials) -> None:
+        """Make what an account lacks of its password, which fits `credentials`. If the store does not answer, only the
+        log tells: it will be done another time."""
+        missing = [hash for hash in HASHES if credentials.get(hash) is None]
+        try:
+            made = await asyncio.to_thread(lambda: [ScramKeys.derive(password, hash) for hash in missing])
+            await self.add_keys(jid, made, credentials)
+        except (ValueError, StorageUnavailable) as error:
+            log.warning("%s has no keys for %s (%s)", jid, ", ".join(missing), error)
+
+    async def add_keys(self, jid: JID, keys: Sequence[ScramKeys], credentials: Credentials) -> None:
+        """Add keys for hashes to an account, if `credentials` (for which they are made) are still those that hold.
+        Raises StorageUnavailable."""
+        bare = _bare(jid)
+        async with self._one:
+            stored = await self._stored.read(bare, "")
+            if stored is None or any(stored.credentials.get(hash) != credentials.get(hash) for hash in HASHES):
+                return  # another password by now
+            by_hash = {f"scram_{each.hash.lower().replace('-', '_')}": each for each in keys}
+            changed = replace(stored.credentials, **by_hash)  # type: ignore[arg-type]
+            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=changed))])
+        log.info("%s can sign in by %s, too", bare, ", ".join(f"SCRAM-{each.hash}" for each in keys))
 
     async def set_disabled(
         self, jid: JID, disabled: bool, keep: Session | None = None, writes: Sequence[Write] = ()

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from ..errors import StreamError
 from ..hooks import Collect
 from ..protocol.sasl import (
+    ITERATIONS,
     SASL,
+    SCRAM_SHA_512,
     Challenge,
     Credentials,
     Exchange,
@@ -33,8 +35,10 @@ from .core import Account, Host, Session
 from .stream_features import FeatureAsk
 
 __all__ = [
+    "ITERATIONS",
     "MECHANISMS",
     "SASL",
+    "SCRAM_SHA_512",
     "Authentication",
     "Challenge",
     "Credentials",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from ..jid import JID
+from ..protocol.sasl import Credentials, ScramKeys
 from ..storage.api import Write
 from .internal import StreamInternals
 
@@ -39,6 +40,14 @@ class Accounts(Protocol):
     def set_password(self, jid: JID, password: str, keep: Any = None, end_others: bool = True) -> Awaitable[None]:
         """Change a password; `end_others`: end all sessions but `keep`, and all tokens but those of its client. Raises
         StanzaError, StorageUnavailable."""
+        ...
+
+    def add_keys(self, jid: JID, keys: Sequence[ScramKeys], credentials: Credentials) -> Awaitable[None]:
+        """Add keys for further hashes to `credentials`, if those still hold. Raises StorageUnavailable."""
+        ...
+
+    def add_missing_keys(self, jid: JID, password: str, credentials: Credentials) -> Coroutine[Any, Any, None]:
+        """Make what an account lacks of its password, which fits `credentials`."""
         ...
 
     def set_disabled(self, jid: JID, disabled: bool, keep: Any = None, writes: Sequence[Write] = ()) -> Awaitable[None]:

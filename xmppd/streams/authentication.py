@@ -419,6 +419,9 @@ class SaslDriver:
         stream.server.counts.sign_ins += 1
         stream.server.guard.succeeded(stream.peer, account.bare)
         stream.signed_in(account)
+        if success.password:
+            work = stream.server.accounts.add_missing_keys(account.jid, success.password, stored.credentials)
+            stream.host.background.spawn(work, "new keys")
         return profile.succeeded(account, success.data)
 
     def _fail(self, failure: SaslFailure) -> None:
@@ -453,6 +456,7 @@ _SAMPLE: Final = pack(
         Credentials(
             made_up(b"sample", "", "", "SHA-1", ITERATIONS),
             made_up(b"sample", "", "", "SHA-256", ITERATIONS),
+            scram_sha_512=made_up(b"sample", "", "", "SHA-512", ITERATIONS),
         ),
         1.0,
         "0" * 16,

@@ -12,8 +12,8 @@ Each of these calls raises SaslFailure when the sign-in has failed.
 from __future__ import annotations
 
 from xmppd.protocol.sasl.codec import decode, encode
-from xmppd.protocol.sasl.keys import ITERATIONS, Credentials, ScramKeys, prepare_password
-from xmppd.protocol.sasl.mechanisms import BUILT_IN, SASL, Mechanism, offered
+from xmppd.protocol.sasl.keys import HASHES, ITERATIONS, Credentials, ScramKeys, prepare_password
+from xmppd.protocol.sasl.mechanisms import BUILT_IN, SASL, SCRAM_SHA_512, Mechanism, offered
 from xmppd.protocol.sasl.sources import OAuthBearer, SourcePlain
 from xmppd.protocol.sasl.steps import (
     Challenge,
@@ -30,8 +30,10 @@ from xmppd.protocol.sasl.steps import (
 
 __all__ = [
     "BUILT_IN",
+    "HASHES",
     "ITERATIONS",
     "SASL",
+    "SCRAM_SHA_512",
     "Challenge",
     "Credentials",
     "Exchange",

@@ -15,7 +15,7 @@ ITERATIONS: Final = 10_000
 
 SALT_LENGTH: Final = 16
 PASSWORD_OCTETS: Final = 1024
-HASHES: Final = {"SHA-1": "sha1", "SHA-256": "sha256"}
+HASHES: Final = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-512": "sha512"}
 """SCRAM's names and hashlib's."""
 
 
@@ -43,7 +43,7 @@ def prepare_password(password: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScramKeys:
-    """Keys of one account for one hash ("SHA-1" or "SHA-256"). Stored as it is."""
+    """Keys of one account for one hash (of HASHES). Stored as it is."""
 
     hash: str
     salt: bytes = field(repr=False)
@@ -57,6 +57,12 @@ class ScramKeys:
         salt = token_bytes(SALT_LENGTH) if salt is None else salt
         name = HASHES[hash]
         salted = hashlib.pbkdf2_hmac(name, prepare_password(password).encode(), salt, iterations)
+        return cls.from_salted(salted, hash, salt, iterations)
+
+    @classmethod
+    def from_salted(cls, salted: bytes, hash: str, salt: bytes, iterations: int) -> ScramKeys:
+        """Of the SaltedPassword (RFC 5802 section 3), which the client has computed."""
+        name = HASHES[hash]
         client_key = hmac.digest(salted, b"Client Key", name)
         return cls(
             hash=hash,
@@ -84,17 +90,22 @@ class Credentials:
     scram_sha_256: ScramKeys | None
     disabled: bool = False
     generation: int = 0
+    scram_sha_512: ScramKeys | None = None
+    """Accounts from before there was such a thing lack it until their password is seen again (XEP-0480)."""
 
     @classmethod
     def from_password(cls, password: str, iterations: int = ITERATIONS) -> Credentials:
-        """Fresh salts, both hashes. Raises ValueError (see `prepare_password`)."""
+        """Fresh salts, all hashes. Raises ValueError (see `prepare_password`)."""
         return cls(
             ScramKeys.derive(password, "SHA-1", iterations=iterations),
             ScramKeys.derive(password, "SHA-256", iterations=iterations),
+            scram_sha_512=ScramKeys.derive(password, "SHA-512", iterations=iterations),
         )
 
     def get(self, hash: str) -> ScramKeys | None:
-        """The keys for "SHA-1" or "SHA-256"."""
+        """The keys for a hash (of HASHES)."""
+        if hash == "SHA-512":
+            return self.scram_sha_512
         return self.scram_sha_256 if hash == "SHA-256" else self.scram_sha_1
 
 

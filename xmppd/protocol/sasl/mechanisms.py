@@ -49,6 +49,12 @@ BUILT_IN: Final = (
     Mechanism("PLAIN", 10, Plain, secret=True),
 )
 
+SCRAM_SHA_512: Final = (
+    Mechanism("SCRAM-SHA-512-PLUS", 65, partial(Scram, "SHA-512", True), binds=True),
+    Mechanism("SCRAM-SHA-512", 45, partial(Scram, "SHA-512", False)),
+)
+"""Offered where every account has the keys: clients take the strongest, and an account without would be locked out."""
+
 
 def offered(
     mechanisms: Iterable[Mechanism], secure: bool, channel_binding_types: Collection[str], listed_in: str = SASL

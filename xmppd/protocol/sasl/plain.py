@@ -7,7 +7,7 @@ from secrets import token_bytes
 from typing import Final
 
 from xmppd.errors import LocalError
-from xmppd.protocol.sasl.keys import PASSWORD_OCTETS, Credentials, made_up
+from xmppd.protocol.sasl.keys import HASHES, PASSWORD_OCTETS, Credentials, made_up
 from xmppd.protocol.sasl.steps import (
     Name,
     NeedCheck,
@@ -82,6 +82,8 @@ class Plain:
         self._name = Name("", None)
         self._password = ""
         self._proof: bytes | None = None
+        self._new_keys_from = ""
+        """The password, if the account lacks keys."""
         self._waits_for = "message"
 
     def respond(self, data: bytes) -> Step:
@@ -110,9 +112,10 @@ class Plain:
             keys = found.scram_sha_256 or found.scram_sha_1
         if found is not None and keys is not None and not found.disabled:
             self._proof = self._proofs.of(f"{name.text}@{context.domain}", password, keys.stored_key)
+            self._new_keys_from = password if any(found.get(hash) is None for hash in HASHES) else ""
             if self._proofs.known(self._proof):
                 self._waits_for = ""
-                return Success(name.text)
+                return Success(name.text, password=self._new_keys_from)
         checked = keys or made_up(context.secret, context.domain, name.text, "SHA-256", context.iterations)
         self._waits_for = "check"
         return NeedCheck(lambda: checked.check(password))
@@ -126,4 +129,4 @@ class Plain:
         if not ok or proof is None or self._name.prepared is None:
             raise SaslFailure("not-authorized")
         self._proofs.add(proof)
-        return Success(self._name.prepared)
+        return Success(self._name.prepared, password=self._new_keys_from)

@@ -71,11 +71,13 @@ class NeedSource:
 @dataclass(frozen=True, slots=True)
 class Success:
     """Signed in as this localpart. `data`, if any, goes with the success (RFC 6120 section 6.4.6). `proof`: what proved
-    it, for who has issued that; None for a password."""
+    it, for who has issued that; None for a password. `password`: the right one, where the account lacks keys that could
+    be made of it now."""
 
     username: str
     data: bytes = b""
     proof: Any = None
+    password: str = field(default="", repr=False)
 
 
 Step = Challenge | NeedCredentials | NeedCheck | NeedSource | Success
