@@ -17,6 +17,7 @@ from xmppd.errors import LocalError
 from xmppd.protocol.sasl import (
     BUILT_IN,
     SASL,
+    SCRAM_SHA_512,
     Challenge,
     Credentials,
     Exchange,
@@ -40,7 +41,7 @@ ALL = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1",
 
 def start(name: str, context: SaslContext) -> Exchange:
     """An exchange of a mechanism that is offered on an encrypted stream. Raises LookupError."""
-    for mechanism in offered(BUILT_IN, True, tuple(context.channel_binding)):
+    for mechanism in offered((*BUILT_IN, *SCRAM_SHA_512), True, tuple(context.channel_binding)):
         if mechanism.name == name:
             return mechanism.start(context)
     raise LookupError(name)
@@ -53,7 +54,7 @@ class ScramClient:
     """
 
     def __init__(self, user: str, password: str, hash: str, gs2: bytes = b"n,,", channel: bytes = b"") -> None:
-        self.name = {"SHA-1": "sha1", "SHA-256": "sha256"}[hash]
+        self.name = hash.replace("-", "").lower()
         self.password = password.encode()
         self.gs2 = gs2
         self.channel = channel
@@ -147,7 +148,7 @@ def test_the_examples_of_the_rfcs(
     assert exchange.respond(final.encode()) == Success("user", success.encode())
 
 
-@pytest.mark.parametrize("hash", ["SHA-1", "SHA-256"])
+@pytest.mark.parametrize("hash", ["SHA-1", "SHA-256", "SHA-512"])
 @pytest.mark.parametrize("plus", [True, False])
 @pytest.mark.parametrize("authzid", [b"", b"a=romeo@example.com", b"a=Romeo@EXAMPLE.com"])
 def test_a_client_signs_in(hash: str, plus: bool, authzid: bytes) -> None:
@@ -159,7 +160,7 @@ def test_a_client_signs_in(hash: str, plus: bool, authzid: bytes) -> None:
     assert client.verified(step.data)
 
 
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"])
 @pytest.mark.parametrize(("user", "password"), [("romeo", "r0m30"), ("Röméo,=x", "pässwört ½\u00a0,=")])
 def test_slixmpp_signs_in(mechanism: str, user: str, password: str) -> None:
     client = slixmpp_client.choose(

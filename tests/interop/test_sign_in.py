@@ -23,11 +23,11 @@ BOTH = pytest.mark.parametrize("tls", ["starttls", "direct"])
 @BOTH
 @pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"])
 async def test_slixmpp(people: People, tls: str, mechanism: str | None) -> None:
-    """The certificate is verified. Left to itself it takes SCRAM-SHA-256."""
+    """The certificate is verified. Left to itself it takes SCRAM-SHA-512."""
     romeo = await people.client("romeo", "orchard", mechanism)
     await romeo.sign_in(people.server.port(tls), tls)
     assert str(romeo.boundjid) == f"{people.bare('romeo')}/orchard"
-    await people.server.logged(f"{people.bare('romeo')} signed in from 127.0.0.1 by {mechanism or 'SCRAM-SHA-256'}\n")
+    await people.server.logged(f"{people.bare('romeo')} signed in from 127.0.0.1 by {mechanism or 'SCRAM-SHA-512'}\n")
 
 
 @pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-1-PLUS"])

@@ -83,7 +83,7 @@ async def test_log_lines(process: ServerProcess) -> None:
             await wire.sign_in("romeo", "wrong-secret", "PLAIN")
     await process.logged("sign-in from 127.0.0.1 failed: not-authorized")
     assert "account romeo@localhost created" in process.log
-    assert "romeo@localhost signed in from 127.0.0.1 by SCRAM-SHA-256-PLUS" in process.log
+    assert "romeo@localhost signed in from 127.0.0.1 by SCRAM-SHA-512-PLUS" in process.log
     assert "pencil" not in process.log
     assert "wrong-secret" not in process.log
 
