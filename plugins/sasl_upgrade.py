@@ -20,13 +20,13 @@ from xmppd.contracts.admin import Result, operation
 from xmppd.contracts.authentication import (
     ITERATIONS,
     MECHANISMS,
-    SASL,
     SCRAM_SHA_512,
     Credentials,
     Mechanism,
     SaslFailure,
     ScramKeys,
 )
+from xmppd.contracts.identity import AUTHENTICATORS
 from xmppd.contracts.sign_in import SIGN_IN_TASKS, TASK_OFFERS, SignIn, SignInTask, TaskOffer
 from xmppd.contracts.stream_features import FeatureAsk
 from xmppd.errors import StorageUnavailable
@@ -94,6 +94,11 @@ class Task:
             log.warning("%s got no keys for SCRAM-%s (%s)", self.account.bare, HASH, error)
 
 
+def lacks(credentials: Credentials) -> bool:
+    """Whether there is a password, and no keys of it for this hash. (Whom a source outside knows has no password.)"""
+    return credentials.get(HASH) is None and (credentials.scram_sha_256 or credentials.scram_sha_1) is not None
+
+
 class SaslUpgrade(Plugin[NoConfig]):
     xeps = (Xep(480, "0.2.0", "to SCRAM-SHA-512"),)
 
@@ -132,7 +137,7 @@ class SaslUpgrade(Plugin[NoConfig]):
         count, place = 0, ("", "")
         while page := await self.host.stored_accounts.scan(self.host.domain, place, PAGE):
             place = page[-1][:2]
-            count += sum(each is not None and each.credentials.get(HASH) is None for _, _, each in page)
+            count += sum(each is not None and lacks(each.credentials) for _, _, each in page)
         return count
 
     @operation("sign-in.upgrades", "Count the accounts that keep SCRAM-SHA-512 from being offered.")
@@ -141,7 +146,8 @@ class SaslUpgrade(Plugin[NoConfig]):
 
     @on(MECHANISMS)
     def mechanisms(self, ask: FeatureAsk) -> Iterable[Mechanism]:
-        return SCRAM_SHA_512 if self.complete else ()
+        sources = self.host.gather(AUTHENTICATORS, self.host.jid)
+        return SCRAM_SHA_512 if self.complete and not any(each.exclusive for each in sources) else ()
 
     @on(TASK_OFFERS)
     def offer(self, ask: FeatureAsk) -> Iterable[TaskOffer]:
@@ -153,10 +159,10 @@ class SaslUpgrade(Plugin[NoConfig]):
         """Section 2.2. An account that has the keys keeps them."""
         account = sign_in.account
         asked = any(tag_of(each) == f"{NS}|upgrade" and text_of(each) == TASK for each in children(sign_in.request))
-        if not asked or account is None or sign_in.listed_in != SASL:
-            return ()
+        if not asked or account is None or not sign_in.mechanism.startswith("SCRAM-"):
+            return ()  # for PLAIN there is nothing to ask; others have not shown that they know the password
         credentials = self.host.stored_accounts.get(account.bare)[""].credentials
-        return (Task(self, account, credentials),) if credentials.get(HASH) is None else ()
+        return (Task(self, account, credentials),) if lacks(credentials) else ()
 
 
 OFFER: Final = TaskOffer(f"<upgrade xmlns='{NS}'>{TASK}</upgrade>".encode())

@@ -48,7 +48,9 @@ class DeviceRecords:
             return
         before = self._notes.get(owner, client)
         agent, address = sign_in.agent, sign_in.stream.peer if addresses else ""
-        knows = sign_in.generation if sign_in.proof is None else before.knows if before is not None else NEVER
+        knows = before.knows if before is not None else NEVER
+        if sign_in.mechanism.startswith(("SCRAM-", "PLAIN")):
+            knows = sign_in.generation
         device = Device(agent.software, agent.device, now, now, address, sign_in.mechanism, knows)
         if before is not None:
             device = replace(device, first=before.first)

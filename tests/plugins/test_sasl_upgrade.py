@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from plugins.sasl_upgrade import lacks
 from tests.harness import Client, Element, FakeClock, Harness, credentials
 from tests.harness.sasl2 import (
     NS,
@@ -194,3 +195,12 @@ async def test_what_nobody_asked_for(old: Harness) -> None:
     client = await opened(old)
     other = f"<upgrade xmlns='{UPGRADE}'>UPGR-BLOOP</upgrade>"
     assert name(await scram(client, "SHA-256", more=other)) == "success"
+
+
+async def test_whom_a_source_knows(old: Harness) -> None:
+    """An account without a password gets none by this, and holds nobody up."""
+    await old.server.accounts.create(JID.parse("juliet@localhost"), None)
+    assert "1 accounts" in await old.operation("sign-in.upgrades")
+    stored = await old.host.stored_accounts.read("juliet@localhost", "")
+    assert stored.credentials.scram_sha_512 is None
+    assert not lacks(stored.credentials)
