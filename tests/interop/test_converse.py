@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -276,9 +277,17 @@ async def test_pictures(site: Site, tab: Tab, tmp_path: Path) -> None:
 
     leaf = tmp_path / "leaf.png"
     leaf.write_bytes(png((30, 120, 40)))
-    address = await juliet.plugin["xep_0363"].upload_file(
-        leaf, domain=JID("localhost"), content_type="image/png", timeout=WITHIN
+    slot = await juliet.plugin["xep_0363"].request_slot(
+        JID("upload.localhost"), "leaf.png", leaf.stat().st_size, "image/png", timeout=WITHIN
     )
+    put, address = slot["http_upload_slot"]["put"]["url"], slot["http_upload_slot"]["get"]["url"]
+    trusting = ssl.create_default_context(cafile=str(site.server.certificate))
+    type = {"Content-Type": "image/png"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.put(put, data=leaf.read_bytes(), headers=type, ssl=trusting) as answer,
+    ):
+        assert answer.status == 201
     juliet.say("romeo@localhost", address)
     await tab.until(seen(address))
     juliet.say("romeo@localhost", "https://pictures.example/thorn.png")
