@@ -86,7 +86,7 @@ class Phone(Plugin[Config]):
         """Raises OSError, ValueError: there is no key; LocalError: it is another one than before, or nobody sends the
         codes."""
         if self.config.sender not in (CONSOLE, WEBHOOK) and self.host.find(CODE_SENDER) is None:
-            raise LocalError("plugin phone: sender: plugin, but no plugin of this host sends codes")
+            raise LocalError("sender: plugin, but no plugin of this host sends codes")
         if self.config.sender == CONSOLE:
             log.warning("codes are written to this log (plugin phone, option sender): who reads it has any number")
         key = self.config.key or await self.in_thread(read_or_make, self.host.server.config.var)
@@ -95,7 +95,7 @@ class Phone(Plugin[Config]):
         if known is None:
             await self.host.storage.commit([self._check.put(self.host.domain, "", KeyCheck(hasher.check))])
         elif known.check != hasher.check:
-            raise LocalError("plugin phone: the key is not the one by which the stored numbers were hashed")
+            raise LocalError("the key is not the one by which the stored numbers were hashed")
         self._hasher = hasher
         self.every(SWEEP, self._sweep, "codes")
 
@@ -153,6 +153,10 @@ class Phone(Plugin[Config]):
 
     def has_proof(self, form: Submitted | None) -> bool:
         return self.step.has_proof(form)
+
+    @property
+    def begun(self) -> tuple[str, str]:
+        return NS, "code-sent"
 
     async def begin(self, form: Submitted | None, peer: str) -> str:
         return await self.step.begin(form, peer)

@@ -182,7 +182,7 @@ class Strangers:
         text = await step.begin(form, peer)
         visit.filled = form
         x = make_form("form", NS, step.proof_fields(), "Registration", text)
-        error = NotAcceptable(text)
+        error = NotAcceptable(text, step.begun)
         error.echo = (f"{NS}|query", to_bytes(E("query", NS, {}, E("instructions", NS, {}, text), x)))
         raise error
 

@@ -80,6 +80,11 @@ class RegistrationStep(Protocol):
         sees to it that nobody guesses."""
         ...
 
+    @property
+    def begun(self) -> tuple[str, str]:
+        """(namespace, name) of the condition that tells clients that the proof is on its way."""
+        ...
+
     def begin(self, form: Submitted | None, peer: str) -> Awaitable[str]:
         """Let who asks from IP address `peer` have the proof; what to tell him. Raises StanzaError,
         StorageUnavailable."""
