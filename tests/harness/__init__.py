@@ -184,6 +184,7 @@ class Harness:
     async def until(self, done: Callable[[], bool]) -> bool:
         """Let the loop run until `done` or until nothing moves any more. Does not turn the clock."""
         waited = spun = 0
+        patience = 40 if isinstance(self.backend, MemoryBackend) else 1000  # nothing tells that a real store reads
         while not done():
             if self._elsewhere():
                 await asyncio.sleep(0.0005)
@@ -196,7 +197,7 @@ class Harness:
                 if done():
                     return True
             spun += 1
-            if not self._elsewhere() and (spun > 40 or not self._working()):
+            if not self._elsewhere() and (spun > patience or not self._working()):
                 return done()
             if spun > 5:
                 await asyncio.sleep(0.0005)  # a thread that has just ended must be let tell us

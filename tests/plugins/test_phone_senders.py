@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -15,6 +13,7 @@ from plugins.phone.step import CODE
 from tests.harness import Harness, condition, xml
 from tests.plugins.test_phone import KEY, OPEN, ROMEO, apply, prove
 from tests.plugins.test_register import exists, stranger
+from tests.plugins.webhook_signature import is_genuine
 from xmppd.hosts.loader import PluginError
 
 SECRET = "s" * 32
@@ -58,17 +57,14 @@ async def sending(provider: Provider) -> AsyncIterator[Harness]:
     await server.stop()
 
 
-def signed(headers: dict[str, str], body: bytes, secret: str = SECRET) -> bool:
-    """As docs/howto/phone-numbers.md tells receivers to look at it."""
-    wanted = hmac.new(secret.encode(), headers["Xmppd-Timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(headers["Xmppd-Signature"], f"sha256={wanted}")
-
-
 async def test_a_signed_request(sending: Harness, provider: Provider) -> None:
     client, _ = await stranger(sending)
     assert "code was sent" in xml(await apply(client))
     ((headers, body),) = provider.requests
-    assert signed(headers, body) and not signed(headers, body + b" ") and not signed(headers, body, "x")
+    now = sending.clock.now()
+    assert is_genuine(headers, body, SECRET, now) and not is_genuine(headers, body, SECRET, now + 300)
+    assert not is_genuine(headers, body + b" ", SECRET, now) and not is_genuine(headers, body, "x" * 32, now)
+    assert not is_genuine({**headers, "Xmppd-Timestamp": str(int(now) + 1)}, body, SECRET, now)
     assert headers["Xmppd-Timestamp"] == str(int(sending.clock.now()))
     content = json.loads(body)
     assert content["id"] == headers["Xmppd-Id"] and content["to"] == ROMEO and content["domain"] == "localhost"

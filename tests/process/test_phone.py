@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 import slixmpp
 from slixmpp.exceptions import IqError
 
-from tests.plugins.test_phone_senders import SECRET, Provider, provider, signed
+from tests.plugins.test_phone_senders import SECRET, Provider, provider
+from tests.plugins.webhook_signature import is_genuine
 from tests.process.server import ServerProcess, configuration
 
 __all__ = ["provider"]
@@ -75,7 +77,7 @@ async def test_a_newcomer(server: ServerProcess, provider: Provider) -> None:
     client = Newcomer(server, provider)
     assert await asyncio.wait_for(client.done, 20) == "signed in"
     ((headers, body),) = provider.requests
-    assert signed(headers, body) and json.loads(body)["to"] == "+4915112345678"
+    assert is_genuine(headers, body, SECRET, time.time()) and json.loads(body)["to"] == "+4915112345678"
     found = await client.plugin["xep_0050"].send_command(client.boundjid.bare, "urn:xmppd:phone:0")
     assert "has a phone number" in str(found)
     await client.disconnect()
