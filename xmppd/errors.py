@@ -17,6 +17,8 @@ class StanzaError(Exception):
 
     condition: ClassVar[str] = "undefined-condition"
     type: str = "cancel"
+    code: ClassVar[str] = ""
+    """The number that it had before it had a name (XEP-0086), for clients that know no other; "" for none."""
 
     def __init__(
         self,

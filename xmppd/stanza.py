@@ -352,8 +352,9 @@ class Stanza:
 
 def error_bytes(error: StanzaError) -> bytes:
     """The <error/> element."""
+    code = f" code='{error.code}'" if error.code else ""
     by = f" by='{quoted(error.by)}'" if error.by else ""
-    parts = [f"<error type='{error.type}'{by}><{error.condition} xmlns='{STANZAS_NS}'/>"]
+    parts = [f"<error type='{error.type}'{code}{by}><{error.condition} xmlns='{STANZAS_NS}'/>"]
     if error.text:
         parts.append(f"<text xmlns='{STANZAS_NS}' xml:lang='en'>{escape(error.text)}</text>")
     if isinstance(error.extra, bytes):

@@ -24,7 +24,7 @@ from .access import Asker, affiliation
 from .items import Items, published
 from .model import ERRORS_NS, NS, OWNER_NS, Node, Settings
 from .notify import Notifier
-from .service import Ask, Config, Service
+from .service import Ask, Config, NoSuchNode, Service
 
 __all__ = ["PubSubPlugin"]
 SWEEP: Final = 3600.0
@@ -109,7 +109,7 @@ class PubSubPlugin(Plugin[Config]):
             raise BadRequest("which node?", (ERRORS_NS, "nodeid-required"))
         node = self.nodes.get(ask.owner).get(ask.name)
         if node is None:
-            raise ServiceUnavailable() if ask.stranger else ItemNotFound("there is no such node")
+            raise ServiceUnavailable() if ask.stranger else NoSuchNode()
         return node
 
     # ---- requests

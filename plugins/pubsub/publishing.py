@@ -21,7 +21,7 @@ from . import owning
 from .access import Asker, Reading, keeps_items, may_publish, reading, refusal
 from .items import published, shown
 from .model import ERRORS_NS, NS, OPTIONS, Affiliation, Node, Settings, check_preconditions, read_options
-from .service import Ask, Service
+from .service import Ask, NoSuchNode, Service
 
 ID_LENGTH = 1024
 NAMED = 100
@@ -43,7 +43,7 @@ async def publish(service: Service, ask: Ask) -> Written:
     new = node is None
     if node is None:
         if not _may_make(service, ask):
-            raise ServiceUnavailable() if ask.stranger else ItemNotFound("there is no such node")
+            raise ServiceUnavailable() if ask.stranger else NoSuchNode()
         node = owning.new_node(service, ask.owner, ask.name, ask.sender, _initial(service, submitted))
     settings = service.settings(node)
     who = service.asker(ask, node)

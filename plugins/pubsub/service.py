@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from xmppd.config import Size, option
+from xmppd.errors import ItemNotFound
 from xmppd.plugin import JID, Element, Request
 
 from .access import Asker
 from .model import Node
 from .nodes import Nodes
 from .notify import Notifier
+
+
+class NoSuchNode(ItemNotFound):
+    """Profanity (0.13.1) announces its OMEMO device when it has no list of them yet, which it knows by this number."""
+
+    code = "404"
+
+    def __init__(self) -> None:
+        super().__init__("there is no such node")
 
 
 @dataclass(frozen=True)

@@ -290,6 +290,14 @@ async def test_bounds(server: Harness) -> None:
     assert condition(await juliet.iq(f"<pubsub xmlns='{NS}'/>", "set")) == "bad-request"
 
 
+async def test_a_node_that_is_not_there_has_the_number_that_profanity_looks_for(server: Harness) -> None:
+    """Without it Profanity never announces its OMEMO device (seen with 0.13.1)."""
+    juliet = await server.login("juliet")
+    answer = await items(juliet, None, "eu.siacs.conversations.axolotl.devicelist")
+    (error,) = answer.findall("{*}error")
+    assert (condition(answer), dict(error.attrib)) == ("item-not-found", {"type": "cancel", "code": "404"})
+
+
 async def test_retract_purge_and_delete(server: Harness) -> None:
     juliet = await server.login("juliet")
     await announce(juliet, "n")
