@@ -57,7 +57,7 @@ class Book:
             known = await self.linked.read(bare, source.source)
             if known is not None and identity.subject and known.subject not in ("", identity.subject):
                 log.warning(
-                    "%s: %s is another person now (%s, before: %s): refused; `xmppd identity forget` gives the "
+                    "%s: %s is another person now (%s, before: %s): refused; `xmppd op identity.forget` gives the "
                     "account to whom the source means now", source.source, bare, identity.subject, known.subject,
                 )  # fmt: skip
                 return None
