@@ -1,0 +1,176 @@
+"""xmpp.js over WebSocket, in Node.js, and a connection that is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop import npm
+from tests.interop.people import WITHIN, Person
+from tests.process.server import ServerProcess, configuration
+
+SCRIPTS = Path(__file__).with_name("node_clients")
+pytestmark = pytest.mark.timeout(240)
+
+
+class Cable:
+    """Passes on what goes through a port, until it is cut."""
+
+    def __init__(self, to: int) -> None:
+        self.to = to
+        self.whole = True
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Cable:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.cut()
+        self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.whole:
+            writer.transport.abort()
+            return
+        inner, outer = await asyncio.open_connection("127.0.0.1", self.to)
+        self._ends |= {writer, outer}
+        await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
+
+    @staticmethod
+    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+        except ConnectionError:
+            writer.transport.abort()
+
+    def cut(self) -> None:
+        """All connections end without a word, and new ones too until `mend`."""
+        self.whole = False
+        for each in self._ends:
+            each.transport.abort()
+        self._ends.clear()
+
+    def mend(self) -> None:
+        self.whole = True
+
+
+class NodeClient:
+    """A script in `node_clients`; `events` is all that it has told."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.events: list[list[Any]] = []
+
+    def do(self, *command: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+
+    async def expect(self, *what: Any) -> list[Any]:
+        """The next event that begins so."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(2 * WITHIN):
+                while line := await self.process.stdout.readline():
+                    self.events.append(json.loads(line))
+                    if self.events[-1][: len(what)] == list(what):
+                        return self.events[-1]
+        except TimeoutError:
+            raise AssertionError(f"{what} does not come: {self.events}") from None
+        raise AssertionError(f"{what} does not come, the script has ended: {self.events}")
+
+    @property
+    def heard(self) -> list[str]:
+        return [event[2] for event in self.events if event[0] == "message"]
+
+    async def end(self) -> int:
+        self.do("end")
+        return await asyncio.wait_for(self.process.wait(), WITHIN)
+
+
+class Place:
+    """A server behind a cable, and Juliet with slixmpp."""
+
+    def __init__(self, server: ServerProcess, cable: Cable, folder: Path) -> None:
+        self.server, self.cable, self.folder = server, cable, folder
+        self.processes: list[asyncio.subprocess.Process] = []
+        self.people: list[Person] = []
+
+    async def juliet(self) -> Person:
+        person = Person("juliet@localhost", self.server.certificate)
+        self.people.append(person)
+        await person.sign_in(self.server.port())
+        await person.appear()
+        return person
+
+    async def start(self, script: str, address: str) -> NodeClient:
+        """Romeo."""
+        shutil.copy(SCRIPTS / script, self.folder)
+        process = await asyncio.create_subprocess_exec(
+            npm.node(), script, address.format(self.cable.port), "localhost", "romeo", "pencil", cwd=self.folder,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self.processes.append(process)
+        return NodeClient(process)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    npm.node()
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "node_modules").symlink_to(npm.packages(SCRIPTS))
+    server = ServerProcess(tmp_path, configuration(listeners=[{"port": 0}, {"kind": "http", "port": 0, "tls": "none"}]))
+    await server.start()
+    await server.account("romeo", "juliet")
+    try:
+        async with Cable(server.port("http")) as cable:
+            found = Place(server, cable, scripts)
+            yield found
+            for person in found.people:
+                person.leave()
+            for process in found.processes:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+    finally:
+        server.kill()
+    assert "Traceback" not in server.log, server.log
+
+
+async def test_xmpp_js_over_websocket(place: Place) -> None:
+    juliet = await place.juliet()
+    romeo = await place.start("xmpp.mjs", "ws://127.0.0.1:{}/xmpp-websocket")
+    assert (await romeo.expect("mechanism"))[2].startswith("SCRAM-")
+    assert (await romeo.expect("online"))[1].startswith("romeo@localhost/")
+    romeo.do("say", "juliet@localhost", "1")
+    heard = await juliet.hear()
+    assert heard["body"] == "1"
+    juliet.say(heard["from"], "2")
+    await romeo.expect("message", juliet.boundjid.full, "2")
+
+    place.cable.cut()
+    await romeo.expect("disconnected")
+    juliet.say(heard["from"], "3")
+    await juliet.settled()
+    place.cable.mend()
+    await romeo.expect("resumed")
+    if "3" not in romeo.heard:  # it may come before that is told
+        await romeo.expect("message", juliet.boundjid.full, "3")
+    romeo.do("say", "juliet@localhost", "4")
+    again = await juliet.hear()
+    assert (again["body"], again["from"]) == ("4", heard["from"]), "the same session"
+    juliet.say(heard["from"], "5")
+    await romeo.expect("message", juliet.boundjid.full, "5")
+    assert romeo.heard == ["2", "3", "5"]
+    assert await romeo.end() == 0
