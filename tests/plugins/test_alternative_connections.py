@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from plugins.alternative_connections import Config
 from tests.harness import Harness
 from xmppd.config import HttpListenerConfig
 from xmppd.doctor.checks.web import BOSH, SOCKET, links_json, links_xml
@@ -77,3 +78,22 @@ async def test_what_is_switched_off_is_not_named(option: str, kept: str) -> None
         assert await told(harness, {"paths": ("/metrics",)}) == {}
     finally:
         await harness.stop()
+
+
+@pytest.mark.server(plugins={"alternative_connections": {"ips": ["192.0.2.7", "2001:db8::7"], "tls_port": 5223}})
+async def test_everything_in_one_document(server: Harness) -> None:
+    """XEP-0487; clients that know XEP-0156 alone find what they know."""
+    found = await told(server, {"public_url": "https://chat.example"})
+    assert found[SOCKET] == ["wss://chat.example/xmpp-websocket"]
+    document = json.loads((await server.http("GET", "/.well-known/host-meta.json")).body)
+    assert document["xmpp"] == {"ttl": 3600}
+    tls, *others = document["links"]
+    assert (tls["rel"], tls["port"], tls["sni"]) == ("urn:xmpp:alt-connections:tls", 5223, "localhost")
+    assert {each["rel"]: each["sni"] for each in others} == dict.fromkeys((BOSH, SOCKET), "chat.example")
+    for each in document["links"]:
+        assert each["ips"] == ["192.0.2.7", "2001:db8::7"] and each["weight"] == 50
+        assert each["priority"] == (10 if each is tls else 20)
+
+
+def test_an_address_is_an_address() -> None:
+    assert list(Config(ips=("chat.example",)).check()) == [("ips", "'chat.example' is no IP address")]
