@@ -27,7 +27,7 @@ ALLOWED: Final = {
     "web_client/__init__.py:_rooms:routes.hosts": "Names the domain of rooms in the page: reads domains, no owner.",
     "invitations/__init__.py:_room:routes.service": ROOM,
     "invitations/newcomers.py:_lead_in:routes.service": ROOM,
-    "moved.py:_statement:routes.service": "Asks the nodes of the old account's home, as a contact would; elsewhere: none.",
+    "moved.py:_statement:routes.service": "Asks the home of the old account, as a contact would.",
     "pubsub/notify.py:greet:routes.service": "Tells the contact's home who has come; the home decides and sends.",
     "push/chats.py:_unchosen:routes.service": ROOM,
     "push/rooms.py:_absent:routes.service": ROOM,
