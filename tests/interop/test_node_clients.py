@@ -1,4 +1,4 @@
-"""xmpp.js over WebSocket, in Node.js, and a connection that is cut."""
+"""xmpp.js over WebSocket, in Node.js, and a connection that is cut. Strophe over BOSH is in test_converse.py."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             for process in found.processes:
                 if process.returncode is None:
                     process.kill()
-                    await process.wait()
+                    await process.communicate()  # with what it still says: else its end is not seen
     finally:
         server.kill()
     assert "Traceback" not in server.log, server.log
