@@ -72,6 +72,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.search": ALL,
     "xmppd.contracts.sign_in": ALL,
     "xmppd.contracts.vcard": ALL,
+    "xmppd.contracts.web_client": ALL,
     "xmppd.protocol.ack_queue": ("WRAP", "HandledTooHigh"),
     # parts of XEPs
     "xmppd.xep.confusables": ALL,
@@ -80,6 +81,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.xep.forms": ALL,
     "xmppd.xep.mam": ALL,
     "xmppd.xep.numbers": ALL,
+    "xmppd.xep.qr_code": ALL,
     "xmppd.xep.retraction": ALL,
     "xmppd.xep.rsm": ALL,
     "xmppd.xep.stored_message": ALL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_bytes, token_urlsafe
 from typing import Final
 
@@ -66,7 +66,7 @@ class Commands(Plugin[Config]):
 
     def _command(self, ask: CommandAsk, node: str) -> Command | None:
         """None: there is none of that node. Raises Forbidden."""
-        for command in self.host.gather(COMMANDS, ask):
+        for command in self.host.gather(COMMANDS, replace(ask, node=node)):
             if command.node == node:
                 if not self._may(ask, command):
                     raise Forbidden(type="cancel")  # section 4.4

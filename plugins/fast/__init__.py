@@ -12,7 +12,7 @@ from typing import Any
 from xmppd.config import Duration, option
 from xmppd.contracts.accounts import CREDENTIALS_CHANGE, CredentialsChange
 from xmppd.contracts.authentication import MECHANISMS, Credentials, Mechanism
-from xmppd.contracts.sign_in import CLIENT, SIGN_IN_STEPS, TOKENS, Order, SignIn, SignInStep
+from xmppd.contracts.sign_in import CLIENT, SIGN_IN_STEPS, TOKENS, IssuedToken, Order, SignIn, SignInStep
 from xmppd.contracts.stream_features import FeatureAsk
 from xmppd.errors import StorageUnavailable, StreamError
 from xmppd.plugin import JID, Account, Plugin, Xep, on
@@ -158,20 +158,25 @@ class Fast(Plugin[Config]):
 
     async def _issue(self, sign_in: SignIn, client: str, mechanism: str) -> None:
         """Section 3.3. While the store does not answer a client signs in without one."""
-        owner, now = sign_in.owner, self.host.clock.now()
-        token = Token.new(mechanism, now, float(self.config.lifetime), sign_in.generation)
+        try:
+            token = await self.issue(sign_in.owner, client, mechanism, sign_in.generation)
+        except StorageUnavailable as error:
+            log.warning("%s got no token (%s)", sign_in.owner, error)
+            return
+        expiry = quoted(stamp(int(token.until) * 1_000_000))
+        sign_in.answers.append(f"<token xmlns='{NS}' token='{token.secret}' expiry='{expiry}'/>".encode())
+
+    async def issue(self, owner: str, client: str, mechanism: str, generation: int) -> IssuedToken:
+        """See `contracts.sign_in.Tokens`."""
+        now = self.host.clock.now()
+        token = Token.new(mechanism, now, float(self.config.lifetime), generation)
         writes: list[Write] = [self._tokens.update(owner, client, issued(token))]
         others = self._tokens.get(owner)
         if client not in others:
-            gone = superfluous(others, self.config.clients, sign_in.generation, now)
+            gone = superfluous(others, self.config.clients, generation, now)
             writes += [self._tokens.delete(owner, each) for each in gone]
-        try:
-            await self.host.storage.commit(writes)
-        except StorageUnavailable as error:
-            log.warning("%s got no token (%s)", owner, error)
-            return
-        secret, expiry = self._keys.secret(owner, client, token), stamp(int(token.until) * 1_000_000)
-        sign_in.answers.append(f"<token xmlns='{NS}' token='{secret}' expiry='{quoted(expiry)}'/>".encode())
+        await self.host.storage.commit(writes)
+        return IssuedToken(self._keys.secret(owner, client, token), token.until)
 
     # ---- their end
 

@@ -26,10 +26,11 @@ from xmppd.errors import (
 from xmppd.plugin import JID, HttpRequest, HttpResponse, Plugin, Xep, http, on
 from xmppd.stanza import tag
 from xmppd.xep.forms import Field, form
+from xmppd.xep.qr_code import qr_text
 from xmppd.xml import find
 
 from .book import SHOWN, Invitation, InvitationBook
-from .links import qr_text, uri
+from .links import uri
 from .newcomers import Welcomer
 from .options import ACCOUNTS, NOBODY, Config
 from .web import MAX_FORM, PATH, Pages

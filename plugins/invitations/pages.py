@@ -13,10 +13,10 @@ from html import escape
 from typing import Final
 
 from xmppd.plugin import HttpResponse
+from xmppd.xep.qr_code import qr_svg
 
 from .book import Invitation
 from .clients import CLIENTS, platforms, url
-from .links import qr_svg
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1f24; --ground: #f6f7f9; --card: #fff; --accent: #0b5cad; --line: #c7ccd3 }

@@ -10,6 +10,7 @@ from typing import Final
 from xmppd.contracts.files import FILES
 from xmppd.contracts.http import HttpError, StreamedBody
 from xmppd.contracts.registration import REGISTRATION
+from xmppd.contracts.web_client import PAGE_SCRIPTS, PageScript
 from xmppd.plugin import HttpRequest, HttpResponse, Plugin, http
 
 from . import page
@@ -41,7 +42,7 @@ class WebClient(Plugin[Config]):
 
     @http("GET", "/")
     async def index(self, request: HttpRequest) -> HttpResponse:
-        body = page.page(self.config.title, self.version).encode()
+        body = page.page(self.config.title, self.version, self._scripts()).encode()
         return HttpResponse(200, body, "text/html; charset=utf-8", page.headers(self._here(request)))
 
     @http("GET", page.SETTINGS)
@@ -68,7 +69,11 @@ class WebClient(Plugin[Config]):
             self.config.media_from,
             self._rooms(),
             registration is not None and registration.for_everybody,
+            self._scripts(),
         )
+
+    def _scripts(self) -> list[PageScript]:
+        return list(self.host.gather(PAGE_SCRIPTS, self.host.jid))
 
     def _named(self, request: HttpRequest) -> str:
         """Host and port as the browser names them: other characters would be more than a name in what is written."""

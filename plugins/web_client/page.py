@@ -9,6 +9,8 @@ from html import escape
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from xmppd.contracts.web_client import PageScript
+
 FILES: Final = "/web"
 """Where the files of the client are: below it their version, and below that their names."""
 SETTINGS: Final = "/web-client.js"
@@ -28,7 +30,7 @@ PAGE: Final = """<!DOCTYPE html>
 <noscript>This page is a chat program and needs JavaScript.</noscript>
 <div id="conversejs-bg"></div>
 <script type="module" src="{files}/converse.min.js"></script>
-<script type="module" src="{settings}"></script>
+{scripts}<script type="module" src="{settings}"></script>
 </body>
 </html>
 """
@@ -106,7 +108,7 @@ converse.initialize({options});
 class Here:
     """Where a page comes from, and what it is told. `named`: host and port as the browser names them; `uploads`: the
     addresses under which uploaded files are; `rooms`: the domain of rooms, "" for none; `registration`:
-    everybody may make an account."""
+    everybody may make an account; `scripts`: of other plugins."""
 
     domain: str
     named: str
@@ -115,6 +117,7 @@ class Here:
     media_from: Sequence[str] = ()
     rooms: str = ""
     registration: bool = False
+    scripts: Sequence[PageScript] = ()
 
     @property
     def origin(self) -> str:
@@ -134,10 +137,13 @@ class Here:
         return [each for each in self.uploads if each != self.origin]
 
 
-def page(title: str, version: str) -> str:
+def page(title: str, version: str, scripts: Sequence[PageScript] = ()) -> str:
     """`version`: of the files; "": they are not there."""
     text = PAGE if version else NOT_BUILT
-    return text.format(title=escape(title), files=f"{FILES}/{version}", settings=SETTINGS, style=STYLE, icon=ICON)
+    more = "".join(f'<script type="module" src="{escape(each.path)}"></script>\n' for each in scripts)
+    return text.format(
+        title=escape(title), files=f"{FILES}/{version}", scripts=more, settings=SETTINGS, style=STYLE, icon=ICON
+    )
 
 
 def headers(here: Here) -> dict[str, str]:
@@ -187,7 +193,7 @@ def _options(here: Here, version: str) -> dict[str, Any]:
         "show_client_info": False,
         "allow_registration": here.registration,
         "registration_domain": here.domain,
-        "whitelisted_plugins": ["xmppd"],
+        "whitelisted_plugins": ["xmppd", *(each.plugin for each in here.scripts)],
         "message_archiving": "always",
         "muc_domain": here.rooms,
         "muc_nickname_from_jid": True,

@@ -30,10 +30,12 @@ class Who(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class CommandAsk:
-    """`account` None: the host's commands are wanted, otherwise those of that account."""
+    """`account` None: the host's commands are wanted, otherwise those of that account. `node`: of the one that is
+    wanted, "" for a list; a command that stands in no list is given for its node only."""
 
     requester: JID
     account: Account | None = None
+    node: str = ""
 
 
 @dataclass(slots=True)

@@ -128,11 +128,24 @@ TASK_OFFERS = Collect[FeatureAsk, TaskOffer]("task-offers", plain=True)
 """What a client may ask for (XEP-0480)."""
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """`secret`: for its client, and nobody else. `until`: seconds since 1970 UTC."""
+
+    secret: str
+    until: float
+
+
 class Tokens(Protocol):
     """What lets clients sign in without a password (XEP-0484)."""
 
     def clients(self, account: Account) -> Collection[str]:
         """Those of the account's clients (`UserAgent.client`) that have a token which can be used."""
+        ...
+
+    def issue(self, owner: str, client: str, mechanism: str, generation: int) -> Awaitable[IssuedToken]:
+        """A new token for one of the account's clients, to sign in by that mechanism while the account's credentials
+        are of that generation. The account is in memory. Raises StorageUnavailable."""
         ...
 
     def revoke(self, owner: str, clients: Collection[str]) -> Awaitable[None]:
