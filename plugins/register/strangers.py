@@ -152,6 +152,7 @@ class Strangers:
                 if visit.filled is not None:
                     form = replace(form, values={**visit.filled.values, **form.values})
                 await self._prove(step, form, peer)
+                visit.filled = None
                 return
             if self._asks:
                 captcha.check(challenge, form, self.host.clock.monotonic())
