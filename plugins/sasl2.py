@@ -22,7 +22,7 @@ from xmppd.contracts.sign_in import (
     SignInTask,
     UserAgent,
 )
-from xmppd.contracts.stream_features import FEATURES, FeatureAsk
+from xmppd.contracts.stream_features import FEATURES, FeatureAsk, Offer
 from xmppd.errors import StreamError
 from xmppd.plugin import Account, Element, NoConfig, Nonza, Plugin, Session, Written, Xep, nonza, on
 from xmppd.xml import clean, escape, find, tag_of, text_of, to_bytes
@@ -30,6 +30,8 @@ from xmppd.xml import clean, escape, find, tag_of, text_of, to_bytes
 NS = "urn:xmpp:sasl:2"
 SASL_NS = "urn:ietf:params:xml:ns:xmpp-sasl"
 IAP_NS = "urn:xmpp:iap:0"
+OFFERS = 64
+"""So many kinds of offers are remembered with their steps."""
 AGENT_TEXT = 200
 """Characters of what a client tells of its software and its device."""
 uuid = pattern(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
@@ -40,8 +42,9 @@ class Profile:
 
     namespace = NS
 
-    def __init__(self, plugin: Sasl2, sign_in: SignIn) -> None:
+    def __init__(self, plugin: Sasl2, steps: Iterable[SignInStep], sign_in: SignIn) -> None:
         self.plugin = plugin
+        self.steps = steps
         self.sign_in = sign_in
         self.stream = sign_in.stream
         self.why = b""
@@ -79,7 +82,7 @@ class Profile:
         """Section 2.6.1. From the resumption or the binding on there is no turn of the loop before the success is
         written."""
         sign_in, stream = self.sign_in, self.stream
-        for step in self.plugin.steps(FeatureAsk(True, signed_in=True)):
+        for step in self.steps:
             work = step.run(sign_in)
             if work is not None:
                 await work
@@ -146,9 +149,20 @@ class Profile:
 class Sasl2(Plugin[NoConfig]):
     xeps = (Xep(388, "1.0.4"), Xep(509, "0.2.0", "the one scheme there is, opaque"))
 
-    def steps(self, ask: FeatureAsk) -> list[SignInStep]:
-        """In their order."""
-        return sorted(self.host.gather(SIGN_IN_STEPS, ask), key=lambda step: step.order)
+    def setup(self) -> None:
+        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[SignInStep, ...]] = {}
+
+    def steps(self, offer: Offer) -> tuple[SignInStep, ...]:
+        """In their order, for a stream with that offer; there are a few kinds of them."""
+        key = offer.mechanisms(), offer.channel_bindings
+        found = self._steps.get(key)
+        if found is None:
+            ask = FeatureAsk(True, signed_in=False, offer=offer)
+            found = tuple(sorted(self.host.gather(SIGN_IN_STEPS, ask), key=lambda step: step.order))
+            if len(self._steps) >= OFFERS:
+                self._steps.clear()
+            self._steps[key] = found
+        return found
 
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Written]:
@@ -162,7 +176,7 @@ class Sasl2(Plugin[NoConfig]):
         """What is announced, and its version (XEP-0509)."""
         offer = ask.offer
         assert offer is not None
-        inline = b"".join([step.feature for step in self.steps(ask)])
+        inline = b"".join([step.feature for step in self.steps(offer)])
         tasks = b"".join([each.feature for each in self.host.gather(TASK_OFFERS, ask)])
         return _features(offer.mechanisms(), offer.channel_bindings, inline, tasks)
 
@@ -186,11 +200,12 @@ class Sasl2(Plugin[NoConfig]):
         """Section 2.3."""
         request, authentication = asked.xml, stream.authentication
         ask = FeatureAsk(True, signed_in=False, offer=authentication)
-        lists = {step.mechanisms[1]: step.mechanisms[0] for step in self.steps(ask) if step.mechanisms}
+        steps = self.steps(authentication)
+        lists = {step.mechanisms[1]: step.mechanisms[0] for step in steps if step.mechanisms}
         announced = {name: authentication.mechanisms(name) for name in (SASL, *lists.values())}
         listed_in = next((lists[tag] for tag in map(tag_of, request) if tag in lists), SASL)
         mechanism = asked.attributes.get("mechanism", "")
-        profile = Profile(self, SignIn(stream, request, mechanism, listed_in, user_agent(request), announced))
+        profile = Profile(self, steps, SignIn(stream, request, mechanism, listed_in, user_agent(request), announced))
         version = find(request, IAP_NS, "config-version")
         try:
             if version is not None and not self._is_current(ask, str(version.get("value", ""))):

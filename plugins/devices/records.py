@@ -51,13 +51,12 @@ class DeviceRecords:
         knows = before.knows if before is not None else NEVER
         if sign_in.mechanism.startswith(("SCRAM-", "PLAIN")):
             knows = sign_in.generation
-        device = Device(agent.software, agent.device, now, now, address, sign_in.mechanism, knows)
-        if before is not None:
-            device = replace(device, first=before.first)
-            if replace(device, last=before.last) == before and now - before.last < FRESH:
-                return
-        else:
+        first = now if before is None else before.first
+        device = Device(agent.software, agent.device, first, now, address, sign_in.mechanism, knows)
+        if before is None:
             self._make_room(owner, limit)
+        elif now - before.last < FRESH and device == replace(before, last=now):
+            return
         self._put(owner, client, device)
 
     def _make_room(self, owner: str, limit: int) -> None:

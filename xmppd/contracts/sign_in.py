@@ -63,6 +63,7 @@ class SignIn:
     answers: list[bytes] = field(default_factory=list)
     on_session: list[Callable[[Session], None]] = field(default_factory=list)
     behind: list[Callable[[], None]] = field(default_factory=list)
+    _client: str | None = None
 
     @property
     def owner(self) -> str:
@@ -73,7 +74,9 @@ class SignIn:
     @property
     def client(self) -> str:
         """Which of the account's clients it is, "" if it has not told."""
-        return self.agent.client(self.owner)
+        if self._client is None:
+            self._client = self.agent.client(self.owner)
+        return self._client
 
 
 class Order(enum.IntEnum):
@@ -100,7 +103,8 @@ class SignInStep:
 
 
 SIGN_IN_STEPS = Collect[FeatureAsk, SignInStep]("sign-in-steps", plain=True)
-"""Asked when the features of a stream are told, and when a sign-in has succeeded."""
+"""Asked, before anybody has signed in, for each list of mechanisms and channel bindings that is offered; what it
+is told counts from then on."""
 
 
 class SignInTask(Protocol):

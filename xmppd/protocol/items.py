@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from ..errors import StreamError
 from ..stanza import Stanza
-from ..xml import Element, name_of, parse, tag_of, to_bytes
+from ..xml import Element, name_of, parse, tag_of
 from .tokens import START_TAG
 
 _ONLY_BASE64 = re.compile(START_TAG.pattern + rb"(?<!/>)([A-Za-z0-9+/=]*)</[^<>]*>").fullmatch
@@ -51,20 +51,21 @@ class StreamClose:
 
 @dataclass(frozen=True, slots=True)
 class Nonza:
-    """A first-level element that is not a stanza (SASL, XEP-0198, …). `raw` stands alone."""
+    """A first-level element that is not a stanza (SASL, XEP-0198, …): `raw`, which stands alone, or a tree."""
 
     ns: str
     name: str
     attributes: dict[str, str]
     raw: bytes
     tags: tuple[str, ...] = ()
+    tree: Element | None = None
 
     @classmethod
     def of(cls, element: Element) -> Nonza:
         """One that stands inside another one (XEP-0388, XEP-0386): handled as if it had come alone."""
         ns, name = name_of(element)
         attributes = {str(key): str(value) for key, value in element.attrib.items()}
-        return cls(ns, name, attributes, to_bytes(element), tuple(map(tag_of, element)))
+        return cls(ns, name, attributes, b"", tuple(map(tag_of, element)), element)
 
     @property
     def tag(self) -> str:
@@ -74,12 +75,14 @@ class Nonza:
     @property
     def text(self) -> str:
         """Its text up to the first child. Base64, as in SASL, is cut out; everything else is parsed."""
+        if self.tree is not None:
+            return self.tree.text or ""
         match = _ONLY_BASE64(self.raw)
         return match[1].decode() if match is not None else self.xml.text or ""
 
     @property
     def xml(self) -> Element:
-        return parse(self.raw)
+        return parse(self.raw) if self.tree is None else self.tree
 
 
 Item = StreamOpen | StreamClose | Stanza | Nonza

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from secrets import token_bytes, token_urlsafe
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,7 @@ class Server:
         """Called once, when a server that was started before its store answered is ready at last."""
         self.idle = IdleSweep(self)
 
-    @property
+    @cached_property
     def default_host(self) -> Host:
         """The first one with accounts, or the first of all."""
         return next((host for host in self.hosts.values() if host.has_accounts), next(iter(self.hosts.values())))

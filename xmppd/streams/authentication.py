@@ -66,9 +66,9 @@ class Announced(NamedTuple):
         return cls(tuple(by_name), by_name, any(each.binds for each in mechanisms))
 
 
-@lru_cache(64)
-def _built_in(secure: bool, bindings: tuple[str, ...], listed_in: str) -> Announced:
-    return Announced.of(offered(BUILT_IN, secure, bindings, listed_in))
+@lru_cache(256)
+def _of_list(known: tuple[Mechanism, ...], secure: bool, bindings: tuple[str, ...], listed_in: str) -> Announced:
+    return Announced.of(offered(known, secure, bindings, listed_in))
 
 
 class SaslDriver:
@@ -95,6 +95,8 @@ class SaslDriver:
         self._request: Any = None
         """See `SaslContext.request`."""
         self._binding = ChannelBindings(stream.link, stream.channel_binding)
+        self._known: tuple[Mechanism, ...] | None = None
+        """Those that the host has, once a list was asked for."""
         self._announced: dict[str, Announced] = {}
         """By the name of the list."""
         self._period = 0.0
@@ -115,13 +117,13 @@ class SaslDriver:
         found = self._announced.get(listed_in)
         if found is None:
             stream, bindings = self.stream, self._binding.names
-            found = _built_in(stream.safe, bindings, listed_in)
-            more = stream.host.gather(MECHANISMS, FeatureAsk(stream.safe, signed_in=False))
-            if more:
+            known = self._known
+            if known is None:
                 sources = stream.host.gather(AUTHENTICATORS, stream.host.jid)
                 own = () if any(each.exclusive for each in sources) else BUILT_IN
-                found = Announced.of(offered((*own, *more), stream.safe, bindings, listed_in))
-            self._announced[listed_in] = found
+                more = stream.host.gather(MECHANISMS, FeatureAsk(stream.safe, signed_in=False))
+                known = self._known = (*own, *more)
+            found = self._announced[listed_in] = _of_list(known, stream.safe, bindings, listed_in)
         return found
 
     # ---- the profile's side
