@@ -120,7 +120,7 @@ async def test_tokens_are_no_part_of_what_scram_protects(server: Harness) -> Non
 
 async def test_a_token_signs_in(server: Harness) -> None:
     token = await issued(server)
-    assert len(token) == 43
+    assert len(token) == 44
     client, success = await signed_in(server, text=by_token(token, bind()))
     assert name(success[0]) == "additional-data"
     expected = hmac.digest(token.encode(), b"Responder", "sha256")
