@@ -61,6 +61,8 @@ class Profile:
         """Section 2.6.2."""
         condition, why = f"<{failure.condition} xmlns='{SASL_NS}'/>".encode(), self.why
         self.why, self.tasks = b"", []
+        if failure.advice:
+            why += f"<text>{escape(failure.advice)}</text>".encode()
         self.stream.write(b"<failure xmlns='%s'>%s%s</failure>" % (NS.encode(), condition, why))
 
     def proven(self, account: Account, success: Success) -> bool:

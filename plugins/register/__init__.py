@@ -166,7 +166,7 @@ class Register(Plugin[Config]):
 
     @on(COMMANDS)
     def commands(self, ask: CommandAsk) -> Iterable[Command]:
-        if ask.account is not None and self.config.password_change:
+        if ask.account is not None and self.config.password_change and not self.strangers.elsewhere:
             yield Command(PASSWORD_NODE, "Change password", Who.OWNER, self._ask_for_password)
 
     async def _ask_for_password(self, call: Call) -> Ask:

@@ -138,6 +138,11 @@ async def test_no_password_is_set_here(server: Harness, school: School) -> None:
     await client.bind()
     asked = "<query xmlns='jabber:iq:register'><username>romeo</username><password>other</password></query>"
     assert (await client.iq(asked, "set")).find(".//{*}not-allowed") is not None
+    items = await client.iq(
+        "<query xmlns='http://jabber.org/protocol/disco#items' node='http://jabber.org/protocol/commands'/>",
+        to="romeo@localhost",
+    )
+    assert [each.get("name") for each in items[0] if "password" in str(each.get("name"))] == []
 
 
 # ---- passwords

@@ -107,6 +107,11 @@ class Authentication(Protocol):
         ...
 
     @property
+    def mechanism(self) -> Mechanism:
+        """Of the exchange that is under way."""
+        ...
+
+    @property
     def profile(self) -> Any:
         """The SaslProfile of the last exchange, None before the first one."""
         ...

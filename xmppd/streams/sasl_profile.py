@@ -6,7 +6,9 @@ from collections.abc import Awaitable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from ..contracts.authentication import Authentication, NegotiatingStream, SaslFailure, decode, encode
+from ..contracts.authentication import SASL, Authentication, NegotiatingStream, SaslFailure, decode, encode
+from ..contracts.sign_in import SIGN_IN_TASKS, SignIn, UserAgent
+from ..xml import E, escape
 from .negotiation import SASL_NS
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from ..protocol.items import Nonza
     from ..protocol.sasl import Success
 
+SECOND_FACTOR: Final = (
+    "This account has a second factor, which this client cannot ask for. Sign in with one that can (SASL2 tasks)."
+)
 CB_NS: Final = "urn:xmpp:sasl-cb:0"
 
 
@@ -62,7 +67,12 @@ class Rfc6120Profile:
         self.stream.write(f"<challenge xmlns='{SASL_NS}'>{encode(data)}</challenge>".encode())
 
     def proven(self, account: Account, success: Success) -> bool:
-        """Nothing more is asked for."""
+        """Nothing more can be asked for here: where it must be, nobody signs in this way. Raises SaslFailure."""
+        authentication = self.stream.authentication
+        sign_in = SignIn(self.stream, E("auth", SASL_NS), authentication.mechanism.name, SASL, UserAgent())
+        sign_in.account, sign_in.proof = account, success.proof
+        if self.stream.host.gather(SIGN_IN_TASKS, sign_in):
+            raise SaslFailure("mechanism-too-weak", "a second factor is needed", advice=SECOND_FACTOR)
         return False
 
     def succeeded(self, account: Account, data: bytes) -> None:
@@ -72,4 +82,5 @@ class Rfc6120Profile:
 
     def failed(self, failure: SaslFailure) -> None:
         """Section 6.4.5."""
-        self.stream.write(f"<failure xmlns='{SASL_NS}'><{failure.condition}/></failure>".encode())
+        text = f"<text xml:lang='en'>{escape(failure.advice)}</text>" if failure.advice else ""
+        self.stream.write(f"<failure xmlns='{SASL_NS}'><{failure.condition}/>{text}</failure>".encode())
