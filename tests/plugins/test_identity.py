@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.harness import Client, Harness
-from tests.harness.sasl2 import NS, SASL, answered, authenticate, b64, failure, mechanisms, plain
+from tests.harness.sasl2 import FAST, NS, SASL, agent, answered, authenticate, b64, failure, ht, mechanisms, plain
 from xmppd.contracts.admin import OperationError
 from xmppd.contracts.identity import AUTHENTICATORS, Authenticator, Identity, SourceUnavailable, TokenExpired
 from xmppd.jid import JID
@@ -366,6 +366,27 @@ async def test_who_is_gone_is_disabled_and_comes_back(server: Harness, school: S
     assert await disabled(server, "romeo")
     school.people["romeo"] = person
     assert await attempt(server, plain()) == ""  # the sign-in itself enables it
+
+
+async def test_tokens_of_the_server_end_with_the_person(server: Harness, school: School) -> None:
+    """FAST goes on while the source is away, and not when the person is gone."""
+    wanted = f"{agent()}<request-token xmlns='{FAST}' mechanism='HT-SHA-256-NONE'/>"
+    success = await answered(await opened(server), plain(more=wanted))
+    token = success.find(f"{{{FAST}}}token")
+    assert token is not None
+    initial = ht("romeo", str(token.get("token")))
+    by_token = authenticate("HT-SHA-256-NONE", initial, f"{agent()}<fast xmlns='{FAST}'/>")
+    school.away = True
+    assert await attempt(server, by_token) == ""
+    school.away = False
+    person = school.people.pop("romeo")
+    await server.advance(10)
+    await server.operation("identity.check")
+    assert await attempt(server, by_token) != ""
+    school.people["romeo"] = person
+    await server.operation("identity.check")
+    assert await attempt(server, by_token) != ""  # not even then: only by the source
+    assert await attempt(server, plain()) == ""
 
 
 async def test_a_source_that_is_away_disables_nobody(server: Harness, school: School) -> None:
