@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from .clock import Clock, Timer
@@ -54,9 +56,10 @@ class Background:
         """For what blocks or computes long; the loop goes on meanwhile."""
         return await asyncio.to_thread(call, *args)
 
-    def workers(self, most: int) -> Workers:
-        """Worker threads for one purpose, at most so many at a time: what is slow there leaves threads to others."""
-        return Workers(most)
+    def workers(self, most: int, apart: bool = False) -> Workers:
+        """Worker threads for one purpose, at most so many at a time: what is slow there leaves threads to others.
+        `apart`: they are nobody else's, for what may hang; `Workers.close` ends them."""
+        return Workers(most, apart)
 
     async def close(self) -> None:
         """Cancel what is left and wait for it."""
@@ -75,15 +78,24 @@ class Background:
 
 
 class Workers:
-    """A bounded share of the worker threads of the process."""
+    """A bounded share of the worker threads of the process, or threads of its own."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, apart: bool = False) -> None:
         self._free = asyncio.Semaphore(most)
+        self._own = ThreadPoolExecutor(most, "apart") if apart else None
+        """Makes threads when they are needed."""
 
     async def run(self, call: Callable[..., R], *args: Any) -> R:
         """Call what blocks, when there is a thread; it must not touch what the event loop uses."""
         async with self._free:
+            if self._own is not None:
+                return await asyncio.get_running_loop().run_in_executor(self._own, partial(call, *args))
             return await asyncio.to_thread(call, *args)
+
+    def close(self) -> None:
+        """Threads of its own end when their work does."""
+        if self._own is not None:
+            self._own.shutdown(wait=False, cancel_futures=True)
 
     async def feed(self, call: Callable[[P], object], pieces: AsyncIterator[P]) -> None:
         """Call what blocks for each piece, in order; meanwhile the next one is made. Raises what either of them

@@ -154,7 +154,7 @@ class IdentityPlugin(Plugin[Config]):
 
     @operation("identity.forget", "Give an account to the person who signs in under its name next.", dangerous=True)
     async def forget(self, jid: Annotated[AccountJid, Argument("The account.")]) -> Note:
-        await self.book.forget(jid)
+        await self.book.forget(jid, self._sources())
         return Note(f"{jid} belongs to nobody in particular now.")
 
     @operation("identity.check", "Ask the sources now who is still there.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -32,6 +33,11 @@ class Linked:
     @classmethod
     def of(cls, identity: Identity, now: float) -> Linked:
         return cls(identity.subject, now, False, identity.name, identity.mail, identity.groups)
+
+
+NOBODY: Final = Linked("", 0.0)
+"""No person has signed in yet."""
+HASHES: Final = ("SHA-1", "SHA-256", "SHA-512")
 
 
 class Book:
@@ -68,6 +74,13 @@ class Book:
                         log.info("%s: %s has no account", source.source, bare)
                         return None
                     await accounts.create(jid, None, writes=[put])
+                elif known is None and not source.exclusive and await self._has_password(bare):
+                    # Somebody may have registered the name before its owner came, and would stay inside.
+                    log.warning(
+                        "%s: %s is an account with a password of its own: refused; `xmppd op identity.forget` gives it "
+                        "to whom the source means", source.source, bare,
+                    )  # fmt: skip
+                    return None
                 elif known is not None and known.suspended:
                     await accounts.set_disabled(jid, False, writes=[put])
                 elif (
@@ -85,12 +98,20 @@ class Book:
         """What the sources have told of an account, by source. Raises StorageUnavailable."""
         return await self.linked.read_all(jid.bare)
 
-    async def forget(self, jid: JID) -> None:
-        """The account belongs to whoever signs in under its name next. Raises ItemNotFound."""
-        async with self.host.locks.hold(self._lock(jid.bare)):
-            if not await self.linked.read_all(jid.bare):
-                raise ItemNotFound("no source knows that account")
-            await self.host.storage.commit([self.linked.clear(jid.bare)])
+    async def _has_password(self, bare: str) -> bool:
+        stored = await self.host.stored_accounts.read(bare, "")
+        return stored is not None and any(stored.credentials.get(hash) for hash in HASHES)
+
+    async def forget(self, jid: JID, sources: Iterable[Authenticator]) -> None:
+        """The account belongs to whom one of the sources means by its name next. Raises ItemNotFound."""
+        bare = jid.bare
+        async with self.host.locks.hold(self._lock(bare)):
+            if not await self.host.server.accounts.exists(jid):
+                raise ItemNotFound("there is no such account")
+            known = await self.linked.read_all(bare)
+            names = {*known, *(each.source for each in sources)}
+            puts = [self.linked.put(bare, name, replace(known.get(name, NOBODY), subject="")) for name in names]
+            await self.host.storage.commit(puts)
 
     # ---- the check from time to time
 
@@ -107,7 +128,7 @@ class Book:
                         continue
                     knows = await source.knows(bare.rpartition("@")[0], link.subject)
                     if knows is None:
-                        if source.good_for and link.checked + source.good_for <= began:
+                        if source.good_for and 0 < link.checked <= began - source.good_for:
                             late.append(bare)
                         continue
                     asked += 1

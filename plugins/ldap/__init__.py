@@ -30,17 +30,19 @@ class Ldap(Plugin[Config]):
 
     def setup(self) -> None:
         self.directory = Directory(self.config)
-        self._workers = self.host.background.workers(self.config.threads)
+        self._workers = self.host.background.workers(self.config.threads, apart=True)
         self._away_until = 0.0
         self._why = ""
 
     def reconfigured(self) -> None:
+        self._workers.close()
         self.directory.close()
         self.directory = Directory(self.config)
-        self._workers = self.host.background.workers(self.config.threads)
+        self._workers = self.host.background.workers(self.config.threads, apart=True)
         self._away_until = 0.0
 
     async def stop(self) -> None:
+        self._workers.close()
         self.directory.close()
 
     @property

@@ -311,8 +311,21 @@ async def test_another_person_of_the_same_name(server: Harness, school: School) 
     assert await attempt(server, plain()) == "not-authorized"
     await server.operation("identity.forget", jid="romeo@localhost")
     assert await attempt(server, plain()) == ""
-    with pytest.raises(OperationError, match="no source knows"):
+    with pytest.raises(OperationError, match="no such account"):
         await server.operation("identity.forget", jid="juliet@localhost")
+
+
+async def test_a_name_that_somebody_has_registered_before(server: Harness, school: School) -> None:
+    """Who has made the account knows its password, and would share it with its owner."""
+    school.exclusive = school.checks_passwords = False
+    await server.register("romeo")
+    client = await opened(server)
+    assert (await answered(client, bearer("romeo"))).tag == f"{{{NS}}}challenge"
+    await server.operation("identity.forget", jid="romeo@localhost")  # it is his
+    assert await attempt(server, bearer("romeo")) == ""
+    school.people["romeo"] = Identity("romeo", "2")
+    client = await opened(server)
+    assert (await answered(client, bearer("romeo"))).tag == f"{{{NS}}}challenge"
 
 
 async def test_who_was_disabled_by_an_administrator(server: Harness, school: School) -> None:
