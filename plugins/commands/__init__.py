@@ -95,9 +95,15 @@ class Commands(Plugin[Config]):
     def show_items(self, ask: DiscoAsk) -> Iterable[Item]:
         if ask.node != NS:
             return ()
+        found = self._items(CommandAsk(ask.requester, ask.account))
+        own = self.host.account(ask.requester.bare) if ask.account is None else None
+        if own is not None:  # clients look here first (Converse.js, Gajim); an item names who runs it (section 2.2)
+            found += self._items(CommandAsk(ask.requester, own))
+        return found
+
+    def _items(self, ask: CommandAsk) -> list[Item]:
         jid = ask.account.bare if ask.account is not None else self.host.domain
-        commands = self.offered(CommandAsk(ask.requester, ask.account))
-        return [Item(jid, command.name, command.node) for command in commands]
+        return [Item(jid, command.name, command.node) for command in self.offered(ask)]
 
     # ---- running (section 2.4)
 

@@ -201,7 +201,7 @@ class Devices(Plugin[Config]):
         assert call.account is not None
         devices = await self.linked(call.account)
         own = [key for key, each in devices.items() if call.session in each.sessions]
-        options = [(key, f"{each.text()}{' (this one)' if key in own else ''}") for key, each in devices.items()]
+        options = [(key, f"{'(this one) ' if key in own else ''}{each.text()}") for key, each in devices.items()]
         fields = [
             Field("devices", "list-multi", "Sign out", options=tuple(options)),
             Field("others", "boolean", "Sign out all but this one", ("0",)),

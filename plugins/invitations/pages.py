@@ -55,7 +55,7 @@ HEADERS: Final[Mapping[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a page shows of an invitation. `uri`: for clients; `page`: its own address, "" if that is not known;
-    `form`: one can register here."""
+    `form`: one can register here; `web_client`: the address of a page to chat on, "" for none."""
 
     invitation: Invitation
     domain: str
@@ -63,6 +63,7 @@ class Offer:
     page: str
     form: bool
     user_agent: str = ""
+    web_client: str = ""
 
 
 def invitation_page(offer: Offer, status: int = 200, error: str = "", name: str = "") -> HttpResponse:
@@ -81,14 +82,17 @@ def invitation_page(offer: Offer, status: int = 200, error: str = "", name: str 
     return _page(status, title, "".join((f"<h1>{title}</h1><p>{lead}</p>", *parts)))
 
 
-def welcome_page(address: str, user_agent: str) -> HttpResponse:
+def welcome_page(address: str, user_agent: str, web_client: str = "") -> HttpResponse:
     """The account is there."""
     text = (
         f"<h1>Welcome!</h1><p>Your account is <strong>{escape(address)}</strong>. Sign in to it with this address and "
         "your password; nobody but you knows the password.</p>"
     )
+    if web_client:
+        link = f'<a class="button" href="{escape(web_client)}">Chat in the browser</a>'
+        text += _section("Begin here", f"<p>Nothing to install: sign in on the next page.</p><p>{link}</p>")
     apps = f"<p>Install one of these, and sign in.</p>{_clients(user_agent, '')}"
-    return _page(200, "Welcome", text + _section("Get an app", apps))
+    return _page(200, "Welcome", text + _section("Or get an app" if web_client else "Get an app", apps))
 
 
 def failure_page(status: int, text: str) -> HttpResponse:
@@ -128,11 +132,12 @@ def _clients(user_agent: str, uri: str) -> str:
 def _form(offer: Offer, error: str, name: str) -> str:
     fixed = offer.invitation.username
     complaint = f'<p class="error" role="alert" id="error">{escape(error)}</p>' if error else ""
+    then = "<p>Then chat in the browser; an app can come later.</p>" if offer.web_client else ""
     described = ' aria-describedby="error"' if error else ""
     field = f'value="{escape(fixed or name)}"{" readonly" if fixed else ""}{described}'
     return _section(
         "Or make your account here",
-        f'{complaint}<form method="post"><label for="username">Name</label><div class="name">'
+        f'{complaint}{then}<form method="post"><label for="username">Name</label><div class="name">'
         f'<input id="username" name="username" required maxlength="64" autocomplete="username" autocapitalize="none" '
         f'spellcheck="false" {field}><span>@{escape(offer.domain)}</span></div>'
         '<label for="password">Password</label><input id="password" name="password" type="password" required '

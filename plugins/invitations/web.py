@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from xmppd.contracts.registration import REGISTRATION, Registration
+from xmppd.contracts.web_client import WEB_CLIENT
 from xmppd.errors import ItemNotFound, ResourceConstraint, StanzaError, StorageUnavailable
 from xmppd.plugin import Host, HttpRequest, HttpResponse
 
@@ -68,7 +69,7 @@ class Pages:
         except StanzaError as error:
             said = TOO_MANY if isinstance(error, ResourceConstraint) else _sentence(error.text)
             return invitation_page(offer, STATUSES.get(error.condition, 400), said, name)
-        return welcome_page(jid.bare, offer.user_agent)
+        return welcome_page(jid.bare, offer.user_agent, offer.web_client)
 
     async def _offer(self, request: HttpRequest) -> Offer | HttpResponse:
         """What the token is good for, or the answer that it is not: always the same. Raises StorageUnavailable."""
@@ -90,7 +91,9 @@ class Pages:
         form = invitation.registers and registration is not None and registration.open and not request.in_clear
         address = uri(invitation, token, self.host.domain)
         agent = request.headers.get("user-agent", "")
-        return Offer(invitation, self.host.domain, address, self.page_url(token), form, agent)
+        client = self.host.find(WEB_CLIENT)
+        chat = client.address if client is not None else ""
+        return Offer(invitation, self.host.domain, address, self.page_url(token), form, agent, chat)
 
     def _registration(self) -> Registration | None:
         return self.host.find(REGISTRATION)

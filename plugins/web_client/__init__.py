@@ -10,7 +10,7 @@ from typing import Final
 from xmppd.contracts.files import FILES
 from xmppd.contracts.http import HttpError, StreamedBody
 from xmppd.contracts.registration import REGISTRATION
-from xmppd.contracts.web_client import PAGE_SCRIPTS, PageScript
+from xmppd.contracts.web_client import PAGE_SCRIPTS, WEB_CLIENT, PageScript
 from xmppd.plugin import HttpRequest, HttpResponse, Plugin, http
 
 from . import page
@@ -27,6 +27,7 @@ class WebClient(Plugin[Config]):
     """Nothing is served but what was in the folder at the start, by the names that were found there."""
 
     standard = False
+    provides = (WEB_CLIENT,)
 
     def setup(self) -> None:
         self.web = WebFiles()
@@ -39,6 +40,10 @@ class WebClient(Plugin[Config]):
     def version(self) -> str:
         """Of the files; "" where they are not there."""
         return self.web.version if "converse.min.js" in self.web.files else ""
+
+    @property
+    def address(self) -> str:
+        return self.host.server.url(self.host.domain, "/") if self.version else ""
 
     @http("GET", "/")
     async def index(self, request: HttpRequest) -> HttpResponse:

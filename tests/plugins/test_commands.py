@@ -52,9 +52,10 @@ async def nodes(client: Client, to: str = "localhost") -> list[str]:
 
 async def test_each_sees_what_they_may_run(offering: Harness) -> None:
     romeo, admin = await offering.login("romeo"), await offering.login("admin")
-    assert await nodes(romeo) == ["wizard", "now"]
-    assert await nodes(admin) == ["wizard", "now", "secret"]
+    assert await nodes(romeo) == ["wizard", "now", "mine"]
+    assert await nodes(admin) == ["wizard", "now", "secret", "mine"]
     assert await nodes(romeo, "romeo@localhost") == ["mine"]
+    assert await nodes(romeo, "admin@localhost") == []
     info = await romeo.iq(f"<query xmlns='{INFO}' node='wizard'/>", to="localhost")
     assert "automation" in xml(info) and "command-node" in xml(info) and f'var="{NS}"' in xml(info)
     refused = await romeo.iq(f"<query xmlns='{INFO}' node='secret'/>", to="localhost")
@@ -62,6 +63,16 @@ async def test_each_sees_what_they_may_run(offering: Harness) -> None:
     assert condition(await run(romeo, "secret")) == "forbidden"
     assert (await run(admin, "secret"))[0].get("status") == "completed"
     assert condition(await run(romeo, "none")) == "item-not-found"
+
+
+async def test_the_list_of_the_host_leads_to_the_own_account(offering: Harness) -> None:
+    """Clients ask the host first. An item names who runs the command (section 2.2)."""
+    romeo = await offering.login("romeo")
+    answer = await romeo.iq(f"<query xmlns='{ITEMS}' node='{NS}'/>", to="localhost")
+    runs = {each.get("node"): each.get("jid") for each in answer[0]}
+    assert (runs["wizard"], runs["mine"]) == ("localhost", "romeo@localhost")
+    assert (await run(romeo, "mine", to=runs["mine"]))[0].get("status") == "completed"
+    assert condition(await run(romeo, "mine", to="localhost")) == "item-not-found"
 
 
 async def test_strangers_learn_nothing_of_an_account(offering: Harness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -12,6 +13,8 @@ from lxml import html
 
 from tests.harness import Harness, HttpAnswer, condition
 from tests.plugins.test_invitations import contacts, exists, invite_by, invited, preauth, stranger
+from xmppd.config import HttpListenerConfig
+from xmppd.net.listen import Listener
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -76,6 +79,28 @@ async def test_registration_in_the_browser(server: Harness) -> None:
     await server.connect().sign_in("juliet", "wherefore art")
     assert (await post(server, token, username="rosaline", password="wherefore")).status == 404
     assert (await server.http("GET", f"/invite/{token}")).status == 404
+
+
+async def test_a_newcomer_goes_on_to_the_web_client(tmp_path: Path) -> None:
+    """Where there is one that people can open: without its files the page does not speak of it."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    for there in (False, True):
+        if there:
+            (folder / "converse.min.js").write_text("//")
+            (folder / ".installed").touch()
+        server = await Harness({"web_client": {"folder": str(folder)}}).start()
+        site = HttpListenerConfig(tls="proxy", trusted_proxies=("127.0.0.1",), public_url="https://chat.example")
+        server.server.listeners.configured.append((site, Listener(server.server.clock, tls="none")))
+        try:
+            token = await invited(server)
+            offered = text(await server.http("GET", f"/invite/{token}"))
+            made = await post(server, token, username="juliet", password="wherefore art")
+            links = html.document_fromstring(made.body.decode()).xpath("//a[text()='Chat in the browser']/@href")
+            assert ("chat in the browser" in offered) == there
+            assert links == ["https://chat.example/"] * there
+        finally:
+            await server.stop()
 
 
 async def test_what_is_wrong_is_said_in_the_form(server: Harness) -> None:

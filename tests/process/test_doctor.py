@@ -127,6 +127,27 @@ async def test_nobody_answers(tmp_path: Path) -> None:
     assert (status, found["signed_in"]) == (3, False)
 
 
+async def told(folder: Path, port: int, *more: str, password: str = PASSWORD) -> tuple[int, str]:
+    """Exit status, and what people read, in one line."""
+    outcome = await xmppd(
+        "doctor", "romeo@localhost", "--host", "127.0.0.1", "--port", str(port), *more,
+        cwd=folder, XMPPD_DOCTOR_PASSWORD=password,
+    )  # fmt: skip
+    return outcome.status, " ".join(outcome.out.split())
+
+
+async def test_people_who_could_not_sign_in_are_told_why(standard: ServerProcess, tmp_path: Path) -> None:
+    """And not of dozens of rows that could not be looked at."""
+    status, text = await told(tmp_path, free_port(), "--timeout", "2")
+    assert status == 3 and "Could not sign in" in text and "--host and --port" in text
+    assert "FAIL" not in text and "How to mend it" not in text
+    status, text = await told(standard.folder, standard.port())
+    assert status == 3 and "--ca-file" in text
+    status, text = await told(standard.folder, standard.port(), "--insecure", password="wrong")
+    assert status == 3 and "Could not sign in: not-authorized Is the password right?" in text
+    assert "TLS 1.3" in text and "skip" not in text and "History of rooms" not in text
+
+
 async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
     """It takes the connection, and that is all."""
     with socket.socket() as mute:

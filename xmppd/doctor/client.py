@@ -69,7 +69,7 @@ class Visitor(ClientXMPP):
             "session_start": lambda _: self._here(),
             "session_resumed": lambda _: self._here(resumed=True),
             "failed_auth": lambda failure: self.errors.append(failure["condition"]),
-            "failed_all_auth": lambda _: self._not_here(", ".join(self.errors) or "no mechanism that is safe here"),
+            "failed_all_auth": lambda _: self._not_here(", ".join(dict.fromkeys(self.errors)) or "no mechanism that is safe here"),
             "ssl_invalid_chain": lambda error: self._not_here(certificate_problem(error)),
             "connection_failed": lambda error: self._not_here(certificate_problem(error)),
             "stream_error": lambda error: self.errors.append(error["condition"]),

@@ -55,11 +55,13 @@ def _level(report: Report, suite: Category) -> str | None:
 
 
 def print_report(report: Report, console: Console) -> None:
-    for category in Category:
-        rows = list(_of(report, category))
-        if rows:
-            console.print(_table(category, rows))
-    _print_mending(report, console)
+    """Where nobody could sign in, only what was seen from outside; where nobody answered, only that."""
+    if report.address:
+        for category in Category:
+            rows = [each for each in _of(report, category) if report.signed_in or each[1].result is not Result.SKIP]
+            if rows:
+                console.print(_table(category, rows))
+        _print_mending(report, console)
     _print_summary(report, console)
 
 
@@ -90,10 +92,20 @@ def _print_mending(report: Report, console: Console) -> None:
         console.print(f"  [bold]{escape(row.check.title)}:[/] {escape(row.mend)}", highlight=False)
 
 
+def _advice(report: Report) -> str:
+    """What may help whoever could not sign in."""
+    if not report.address:
+        return "No server answers there. Does it run? --host and --port say where it is, if DNS does not."
+    if "certificate" in report.problem.lower():
+        return "--ca-file FILE trusts a certificate that is signed by itself; --insecure trusts any."
+    return "Is the password right? The log of the server may say more."
+
+
 def _print_summary(report: Report, console: Console) -> None:
     console.print(f"\n[bold]{escape(report.jid)}[/] at {escape(report.address or 'no address')}", highlight=False)
     if not report.signed_in:
         console.print(f"[red]Could not sign in:[/] {escape(report.problem)}", highlight=False)
+        console.print(_advice(report), highlight=False)
     else:
         levels = " · ".join(f"{suite.value}: {_level(report, suite) or 'not reached'}" for suite in SUITES)
         console.print(f"XEP-0479 — {levels}", highlight=False)
