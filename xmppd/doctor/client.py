@@ -69,7 +69,7 @@ class Visitor(ClientXMPP):
             "session_start": lambda _: self._here(),
             "session_resumed": lambda _: self._here(resumed=True),
             "failed_auth": lambda failure: self.errors.append(failure["condition"]),
-            "failed_all_auth": lambda _: self._not_here(", ".join(dict.fromkeys(self.errors)) or "no mechanism that is safe here"),
+            "failed_all_auth": lambda _: self._not_here(self._said() or "no mechanism that is safe here"),
             "ssl_invalid_chain": lambda error: self._not_here(certificate_problem(error)),
             "connection_failed": lambda error: self._not_here(certificate_problem(error)),
             "stream_error": lambda error: self.errors.append(error["condition"]),
@@ -122,9 +122,13 @@ class Visitor(ClientXMPP):
             self._arrived.set_exception(NoSignIn(why))
         self.cancel_connection_attempt()
 
+    def _said(self) -> str:
+        """The errors, each once: many mechanisms fail alike."""
+        return ", ".join(dict.fromkeys(self.errors))
+
     def _lost(self, reason: object) -> None:
         self.gone.set()
-        self._not_here(", ".join(self.errors) or f"the server closed the connection ({reason})")
+        self._not_here(self._said() or f"the server closed the connection ({reason})")
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(ConnectionError("the connection was lost"))
