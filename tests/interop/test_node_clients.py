@@ -1,4 +1,4 @@
-"""xmpp.js over WebSocket, in Node.js, and a connection that is cut. Strophe over BOSH is in test_converse.py."""
+"""xmpp.js over WebSocket and Strophe over BOSH, in Node.js, and connections that are cut."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tests.interop.people import WITHIN, Person
 from tests.process.server import ServerProcess, configuration
 
 SCRIPTS = Path(__file__).with_name("node_clients")
+PAGE = "https://chat.example.org"
+"""The origin of a web page that may connect."""
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -25,6 +27,9 @@ class Cable:
     def __init__(self, to: int) -> None:
         self.to = to
         self.whole = True
+        self._losing: bytes | None = None
+        self.lost = asyncio.Event()
+        """What `lose` was told is."""
         self._ends: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Cable:
@@ -42,12 +47,16 @@ class Cable:
             return
         inner, outer = await asyncio.open_connection("127.0.0.1", self.to)
         self._ends |= {writer, outer}
-        await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer))
+        await asyncio.gather(self._pass(reader, outer), self._pass(inner, writer, back=True))
 
-    @staticmethod
-    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool = False) -> None:
         try:
             while data := await reader.read(65536):
+                if back and self._losing is not None and self._losing in data:
+                    self._losing = None
+                    self.lost.set()
+                    self.flicker()
+                    return
                 writer.write(data)
                 await writer.drain()
             writer.close()
@@ -63,6 +72,16 @@ class Cable:
 
     def mend(self) -> None:
         self.whole = True
+
+    def flicker(self) -> None:
+        """All connections end without a word, new ones are good."""
+        self.cut()
+        self.mend()
+
+    def lose(self, what: bytes) -> None:
+        """The next data from the server that has this is lost, and then all connections are."""
+        self.lost.clear()
+        self._losing = what
 
 
 class NodeClient:
@@ -113,11 +132,11 @@ class Place:
         await person.appear()
         return person
 
-    async def start(self, script: str, address: str) -> NodeClient:
+    async def start(self, script: str, address: str, *more: str) -> NodeClient:
         """Romeo."""
         shutil.copy(SCRIPTS / script, self.folder)
         process = await asyncio.create_subprocess_exec(
-            npm.node(), script, address.format(self.cable.port), "localhost", "romeo", "pencil", cwd=self.folder,
+            npm.node(), script, address.format(self.cable.port), "localhost", "romeo", "pencil", *more, cwd=self.folder,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self.processes.append(process)
@@ -130,7 +149,8 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     (scripts / "node_modules").symlink_to(npm.packages(SCRIPTS))
-    server = ServerProcess(tmp_path, configuration(listeners=[{"port": 0}, {"kind": "http", "port": 0, "tls": "none"}]))
+    listeners: list[dict[str, Any]] = [{"port": 0}, {"kind": "http", "port": 0, "tls": "none"}]
+    server = ServerProcess(tmp_path, configuration(listeners=listeners, web={"origins": [PAGE]}))
     await server.start()
     await server.account("romeo", "juliet")
     try:
@@ -173,4 +193,80 @@ async def test_xmpp_js_over_websocket(place: Place) -> None:
     juliet.say(heard["from"], "5")
     await romeo.expect("message", juliet.boundjid.full, "5")
     assert romeo.heard == ["2", "3", "5"]
+    assert await romeo.end() == 0
+
+
+async def strophe(place: Place, *kept: str, page: str = PAGE) -> NodeClient:
+    """Of a page of another site than the server's."""
+    return await place.start("strophe.mjs", "http://127.0.0.1:{}/http-bind", page, *kept)
+
+
+async def test_strophe_over_bosh(place: Place) -> None:
+    juliet = await place.juliet()
+    romeo = await strophe(place)
+    assert (await romeo.expect("mechanism"))[1].startswith("SCRAM-")
+    full = (await romeo.expect("online"))[1]
+    assert full == "romeo@localhost/Strophe"
+    romeo.do("say", "juliet@localhost", "1")
+    heard = await juliet.hear()
+    assert (heard["body"], heard["from"]) == ("1", full)
+    juliet.say(full, "2")
+    await romeo.expect("message", juliet.boundjid.full, "2")
+
+    for _ in range(2):  # the time is over in which a request waits
+        await romeo.expect("answer", 0)
+    juliet.say(full, "3")
+    await romeo.expect("message", juliet.boundjid.full, "3")
+
+    romeo.do("appear", juliet.boundjid.full)
+    await juliet.wait_until("presence_available", WITHIN)
+    gone = asyncio.ensure_future(juliet.wait_until("presence_unavailable", WITHIN))
+    assert await romeo.end() == 0
+    assert (await gone)["from"] == full, "it has said so: nobody waits for the end of its time"
+
+
+async def test_strophe_of_a_page_that_may_not_connect(place: Place) -> None:
+    romeo = await strophe(place, page="https://chat.example.net")
+    await romeo.expect("status", "DISCONNECTED")
+    assert not [event for event in romeo.events if event[0] == "mechanism"]
+
+
+async def test_strophe_repeats_what_was_lost(place: Place) -> None:
+    """Each message once, whichever way of it the network breaks."""
+    juliet = await place.juliet()
+    romeo = await strophe(place)
+    full = (await romeo.expect("online"))[1]
+
+    async def both_ways(text: str) -> None:
+        juliet.say(full, f"{text} for Romeo")
+        await romeo.expect("message", juliet.boundjid.full, f"{text} for Romeo")
+        romeo.do("say", "juliet@localhost", f"{text} for Juliet")
+        assert (await juliet.hear())["body"] == f"{text} for Juliet"
+
+    await both_ways("first")
+    await romeo.expect("answer", 0)
+    waits = (await romeo.expect("request"))[1]
+    place.cable.flicker()
+    await romeo.expect("request", waits)
+    await both_ways("after a request that waits")
+
+    place.cable.lose(b"<body>lost</body>")
+    juliet.say(full, "lost")
+    await asyncio.wait_for(place.cable.lost.wait(), WITHIN)
+    await romeo.expect("message", juliet.boundjid.full, "lost")
+    await both_ways("after an answer")
+
+    place.cable.lose(b"<body")
+    romeo.do("say", "juliet@localhost", "lost")
+    await asyncio.wait_for(place.cable.lost.wait(), WITHIN)
+    assert (await juliet.hear())["body"] == "lost"
+    await both_ways("after a request with a message")
+
+    times = ("first", "after a request that waits", "after an answer", "after a request with a message")
+    assert romeo.heard == [f"{time} for Romeo" for time in times[:2]] + ["lost"] + [
+        f"{time} for Romeo" for time in times[2:]
+    ]
+    assert [body for _, body in juliet.said] == [f"{time} for Juliet" for time in times[:3]] + ["lost"] + [
+        f"{times[3]} for Juliet"
+    ]
     assert await romeo.end() == 0
