@@ -29,7 +29,7 @@ from ..observe.logs import configure
 from ..server.library_advice import advice
 from ..server.listeners import ListenError, reason
 from ..server.reload import Reloader, certificate_problems, load_certificates
-from ..server.server import Server, server_secret
+from ..server.server import Server, server_secret, store_secret
 from ..storage import LINGER, make_storage
 from ..storage.api import StoreError
 from ..storage.group_commit import Limits
@@ -113,7 +113,7 @@ async def _made(config: ServerConfig, path: Path) -> Server:
     store = config.store
     bounds = Limits(linger=LINGER, commit_timeout=float(store.patience), queue_size=store.queue)
     storage = make_storage(config.storage, clock, bounds, max_bytes=store.cache)
-    server = Server(config, storage, clock)
+    server = Server(config, storage, clock, secret=server_secret(config.var))  # plugins make keys of it when they load
     _load_plugins(server, path)
     try:
         await storage.open()
@@ -121,7 +121,7 @@ async def _made(config: ServerConfig, path: Path) -> Server:
         raise StoreError(str(problem_at(path, ("storage",), str(error)))) from error
     try:
         server.certificates = load_certificates(config, path=path, types=server.host_types)
-        server.secret = server_secret(config.var)
+        store_secret(config.var, server.secret)
     except BaseException:
         await storage.close()
         raise

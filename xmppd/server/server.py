@@ -333,13 +333,18 @@ class _Ending:
 
 
 def server_secret(folder: Path) -> bytes:
-    """The secret behind answers to unknown users; made at the first start, kept in a file only we can read."""
-    path = folder / "secret"
+    """The secret behind answers to unknown users and behind the keys of plugins. At the first start a new one, which
+    `store_secret` has to write."""
     try:
-        return path.read_bytes()
+        return (folder / "secret").read_bytes()
     except FileNotFoundError:
+        return token_bytes(32)
+
+
+def store_secret(folder: Path, secret: bytes) -> None:
+    """Keep the secret of a new server in a file only we can read."""
+    path = folder / "secret"
+    if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        secret = token_bytes(32)
         path.touch(mode=0o600)
         path.write_bytes(secret)
-        return secret
