@@ -209,7 +209,7 @@ def test_a_fresh_clone_starts_without_changes() -> None:
 
 def test_what_make_run_serves_is_the_shipped_file_and_the_web_client() -> None:
     ours, shipped = load_config(ROOT / "config/localhost.yaml"), load_config(ROOT / "config/xmppd.yaml")
-    assert ours.hosts["localhost"].plugins.keys() == {"web_client", "register"}
+    assert ours.hosts["localhost"].plugins.keys() == {"web_client", "qr_sign_in", "register"}
     assert not shipped.hosts["localhost"].plugins
     plain = replace(ours, hosts={**ours.hosts, "localhost": shipped.hosts["localhost"]})
     assert effective(plain) == effective(shipped)

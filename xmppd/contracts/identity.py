@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,15 +79,15 @@ class Authenticator(Protocol):
         """What a token must be good for, separated by spaces; "" for nothing particular."""
         ...
 
-    def check_password(self, username: str, password: str) -> Awaitable[Identity | None]:
+    async def check_password(self, username: str, password: str) -> Identity | None:
         """Who that is. None: nobody, or not the password; both take the same time, as far as the source lets them."""
         ...
 
-    def check_token(self, token: str) -> Awaitable[Identity | None]:
+    async def check_token(self, token: str) -> Identity | None:
         """Who has that token; None: it is not good. Raises TokenExpired."""
         ...
 
-    def knows(self, username: str, subject: str) -> Awaitable[bool | None]:
+    async def knows(self, username: str, subject: str) -> bool | None:
         """Whether the person still may sign in. None: only a new sign-in can tell."""
         ...
 
