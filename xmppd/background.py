@@ -77,6 +77,28 @@ class Background:
             await asyncio.wait(self._tasks, timeout=within)
 
 
+class Signal:
+    """What one coroutine waits for, and others tell."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._event = asyncio.Event()
+        self._told = False
+
+    def set(self) -> None:
+        self._told = True
+        self._event.set()
+
+    async def wait(self, within: float) -> bool:
+        """Whether it was set; after so many seconds it was not."""
+        timer = self.clock.call_later(max(0.0, within), self._event.set)
+        try:
+            await self._event.wait()
+        finally:
+            timer.cancel()
+        return self._told
+
+
 class Workers:
     """A bounded share of the worker threads of the process, or threads of its own."""
 

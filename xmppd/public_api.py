@@ -34,6 +34,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "xmppd.cache": ("BESIDE", "Cache", "content", "weight"),
     "xmppd.clock": ALL,
+    "xmppd.background": ("Signal",),
     "xmppd.window_limit": ALL,
     # the core, and hooks and services by subject
     "xmppd.contracts.core": ALL,

@@ -7,14 +7,14 @@ only hashes of both.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Final
 
+from xmppd.background import Signal
 from xmppd.clock import Clock
 from xmppd.errors import ResourceConstraint
 from xmppd.window_limit import network
@@ -55,19 +55,24 @@ class WaitingPage:
     until: float
     state: State = State.WAITING
     approval: Approval | None = None
-    waiter: asyncio.Event = field(default_factory=asyncio.Event)
+    waiter: Signal | None = None
 
-    def wait(self) -> asyncio.Event:
-        """For a request that waits from now on; one that has waited before waits no longer."""
-        self.waiter.set()
-        self.waiter = asyncio.Event()
-        return self.waiter
+    async def wait(self, clock: Clock, within: float) -> None:
+        """Until there is something to tell, at most so many seconds. A request that has waited before waits no
+        longer."""
+        self.tell()
+        self.waiter = Signal(clock)
+        await self.waiter.wait(within)
+
+    def tell(self) -> None:
+        if self.waiter is not None:
+            self.waiter.set()
 
     def settle(self, approval: Approval | None) -> None:
         """The phone has said yes, or None for no. The page hears of it."""
         self.state = State.APPROVED if approval is not None else State.REFUSED
         self.approval = approval
-        self.waiter.set()
+        self.tell()
 
 
 class WaitingPages:
@@ -112,7 +117,7 @@ class WaitingPages:
         """Whoever waits for it hears that it is gone."""
         self._by_code.pop(page.code, None)
         self._by_secret.pop(page.secret, None)
-        page.waiter.set()
+        page.tell()
 
     def expire(self) -> None:
         now = self.clock.monotonic()

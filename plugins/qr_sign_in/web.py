@@ -99,13 +99,8 @@ class Requests:
 
     async def _wait(self, page: WaitingPage) -> None:
         """Until the phone has answered, or it is time to tell the page that it has not."""
-        seconds = min(WAIT, page.until - self.host.clock.monotonic())
-        waiter = page.wait()
-        timer = self.host.clock.call_later(max(0.0, seconds) + 0.01, waiter.set)
-        try:
-            await waiter.wait()
-        finally:
-            timer.cancel()
+        clock = self.host.clock
+        await page.wait(clock, min(WAIT, page.until - clock.monotonic() + 0.01))
 
     async def _token(self, page: WaitingPage, approval: Approval, id: str) -> dict[str, Any]:
         """Raises StorageUnavailable."""

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from xmppd.background import Workers
+from tests.harness import FakeClock
+from xmppd.background import Signal, Workers
 
 
 async def numbers(count: int, fails: bool = False) -> AsyncIterator[int]:
@@ -74,3 +75,24 @@ async def test_who_is_cancelled_leaves_no_task() -> None:
         await feeding
     go_on.set()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_signal_is_waited_for() -> None:
+    clock = FakeClock()
+    signal = Signal(clock)
+    waiting = asyncio.create_task(signal.wait(5))
+    await asyncio.sleep(0)
+    signal.set()
+    assert await waiting is True
+    assert await signal.wait(5) is True, "it was set before"
+
+
+async def test_a_signal_that_nobody_sets() -> None:
+    clock = FakeClock()
+    waiting = asyncio.create_task(Signal(clock).wait(5))
+    await asyncio.sleep(0)
+    assert clock.due(clock.monotonic() + 4) is None
+    told = clock.due(clock.monotonic() + 5)
+    assert told is not None
+    told()
+    assert await waiting is False
