@@ -139,6 +139,8 @@ async def test_signing_out(site: Site, tab: Tab) -> None:
     await tab.run(f"localStorage.setItem('xmppd-qr-sign-in', {stolen!r})")
     await tab.reload()
     await tab.shows("converse-login-form", "This browser was signed out")
+    # Converse itself, which still asks for OMEMO devices when somebody logs out at once
+    tab.complaints[:] = [each for each in tab.complaints if "(reading 'devices')" not in each]
 
 
 async def test_not_a_trusted_device(site: Site, tab: Tab) -> None:
