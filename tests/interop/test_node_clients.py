@@ -270,3 +270,26 @@ async def test_strophe_repeats_what_was_lost(place: Place) -> None:
         f"{times[3]} for Juliet"
     ]
     assert await romeo.end() == 0
+
+
+async def test_strophe_goes_on_when_its_page_is_loaded_again(place: Place) -> None:
+    juliet = await place.juliet()
+    romeo = await strophe(place)
+    full = (await romeo.expect("online"))[1]
+    juliet.say(full, "1")
+    await romeo.expect("message", juliet.boundjid.full, "1")
+    romeo.do("leave")
+    session = (await romeo.expect("session"))[1]
+    await asyncio.wait_for(romeo.process.wait(), WITHIN)
+    place.cable.flicker()
+    await juliet.settled()  # the server knows that nobody waits: what it wrote now to the page that is gone were lost
+    juliet.say(full, "2")
+    await juliet.settled()
+
+    again = await strophe(place, session)
+    assert (await again.expect("status"))[1] == "ATTACHED"
+    await again.expect("message", juliet.boundjid.full, "2")
+    again.do("say", "juliet@localhost", "3")
+    heard = await juliet.hear()
+    assert (heard["body"], heard["from"]) == ("3", full)
+    assert await again.end() == 0

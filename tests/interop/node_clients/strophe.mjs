@@ -1,5 +1,5 @@
-// Strophe over BOSH, in a page of jsdom: `node strophe.mjs URL DOMAIN NAME PASSWORD ORIGIN [SESSION]`, then a command a line;
-// each event is a line of JSON. ORIGIN is that of the page; SESSION is what the page has kept before it was loaded again.
+// Strophe over BOSH, in a page of jsdom: `node strophe.mjs URL DOMAIN NAME PASSWORD ORIGIN [SESSION]`, then a command a
+// line; each event is a line of JSON. ORIGIN is that of the page; SESSION is what it kept before it was loaded again.
 // An XMLHttpRequest without responseXML (as xhr2) does not do: Strophe then parses the text of an answer, but drops it.
 import { createInterface } from "node:readline";
 import { JSDOM, VirtualConsole } from "jsdom";
