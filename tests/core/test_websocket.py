@@ -222,6 +222,7 @@ class Stream:
         self.channel_binding = "exporter"
         self.ended = ""
         self.charged = 0
+        self.unfinished = False
 
     def connected(self, link: WebSocketLink) -> None:
         self.link = link

@@ -314,6 +314,10 @@ class BodyParser:
         """None: a request is whole."""
         return 0
 
+    @property
+    def held(self) -> int:
+        return 0
+
     def rest(self) -> None:
         self._elements.rest()
 

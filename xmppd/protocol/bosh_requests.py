@@ -95,11 +95,12 @@ class Requests:
     @property
     def incoming(self) -> int:
         """Bytes of requests that are not handled."""
-        return sum(
-            REQUEST_SIZE + len(each.body.payload)
-            for each in (*self.unhandled, *self._early.values())
-            if each.body is not None
-        )
+        return sum(REQUEST_SIZE + len(each.body.payload) for each in self.unhandled if each.body is not None)
+
+    @property
+    def early(self) -> int:
+        """Bytes of requests that wait for one which has not come."""
+        return sum(REQUEST_SIZE + len(each.body.payload) for each in self._early.values() if each.body is not None)
 
     @property
     def held(self) -> bool:
@@ -320,6 +321,15 @@ class Requests:
             if carrier is not None:
                 refuse(carrier, error if carrier is cause else BoshError("other-request"), self.legacy)
         self.clear()
+
+    def drop(self) -> None:
+        """Keep the last element only: the client has not taken the others in time."""
+        last = list(self.out)[-1:]
+        self.out.clear()
+        self.out.extend(last)
+        self.out_size = sum(map(len, last))
+        self.answers.clear()
+        self.answers_size = 0
 
     def clear(self) -> None:
         """Keep nothing: nobody is to be answered any more."""

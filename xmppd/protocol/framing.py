@@ -163,6 +163,10 @@ class FrameParser:
     def pending(self) -> int:
         return self.unfinished
 
+    @property
+    def held(self) -> int:
+        return self.unfinished  # a frame is read when it is whole
+
     def rest(self) -> None:
         """Give the parser back until the next frame."""
         self._elements.rest()

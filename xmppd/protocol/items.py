@@ -99,6 +99,11 @@ class Parser(Protocol):
         """Bytes of an unfinished element."""
         ...
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it takes, about."""
+        ...
+
     def feed(self, data: bytes) -> list[Item]:
         """The items that `data` completes. Look at `fault` afterwards."""
         ...

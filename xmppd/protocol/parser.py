@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 from pyexpat import ExpatError, ParserCreate, XMLParserType
+from sys import getsizeof
 
 from ..errors import StreamError
 from ..stanza import KINDS, Stanza, kinds_of
@@ -115,6 +116,13 @@ class StreamParser:
     def pending(self) -> int:
         """Bytes of an unfinished element."""
         return len(self._buffer)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it takes, about. In a string one character out of the ordinary makes four bytes of each;
+        expat keeps what it has made the string of, too."""
+        strings = sum(map(getsizeof, self._attributes.values())) if self.depth > 1 else 0
+        return len(self._buffer) + strings + strings // 2
 
     def rest(self) -> None:
         """Give the parser back if no element is under way; the next bytes make a new one."""

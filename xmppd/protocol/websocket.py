@@ -52,6 +52,10 @@ class FrameReader:
         """Bytes of an unfinished message."""
         return len(self._buffer) + len(self._message)
 
+    def clear(self) -> None:
+        """Forget the beginning of a message."""
+        self._buffer, self._message = bytearray(), bytearray()
+
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """The messages that `data` completes: (TEXT, PING, PONG or CLOSE, content)."""
         found: list[tuple[int, bytes]] = []

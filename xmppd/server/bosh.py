@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,12 @@ from ..streams.bosh import BoshSession, BoshSessions
 from .origins import check_origin
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..memory.budget import Pool
     from .runtime import RunningServer
+
+log = logging.getLogger("xmppd.server.bosh")
 
 PATH: Final = "/http-bind"
 CONTENT_TYPE: Final = "text/xml; charset=utf-8"
@@ -31,6 +37,45 @@ ANY_BODY: Final = 1 << 30
 """The bound of a body is that of its session, which is known when it has begun."""
 AGAIN: Final = "5"
 """Seconds until a client may try again when there is no memory."""
+
+
+class _Arriving:
+    """What has come of the body of a request (`memory.budget.Sender`)."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self.data = bytearray()
+        self._scope = asyncio.timeout(None)
+        self._memory = server.memory
+        self._pool: Pool | None = None
+        self._broken = False
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raises TimeoutError: it was broken off."""
+        self.done()
+        await self._scope.__aexit__(kind, error, trace)
+
+    def count(self) -> None:
+        if not self._broken:
+            self._memory.parts.count(self, self._pool, len(self.data))
+
+    def of(self, session: BoshSession) -> None:
+        """It is for this session."""
+        if self._pool is None and session.signed_in:
+            self.done()
+            self._pool = session.stream.pool
+
+    def done(self) -> None:
+        """It counts no more."""
+        self._memory.parts.count(self, None, 0)
+
+    def break_off(self) -> None:
+        self._broken = True
+        self._scope.reschedule(asyncio.get_running_loop().time())
 
 
 class _Waiting:
@@ -88,21 +133,23 @@ class Bosh:
     async def _receive(self, request: HttpRequest, waiting: _Waiting) -> BoshSession | None:
         """Read a request and give it to its session. Raises HttpError."""
         session: BoshSession | None = None
-        memory, held = self.server.memory, 0
-        data = bytearray()
+        arriving = _Arriving(self.server)
+        data = arriving.data
         start: Start | None = None
         try:
-            async for piece in request.body:
-                data += piece
-                held += len(piece)
-                memory.incoming += len(piece)
-                if memory.incoming_full(None):
-                    raise HttpError(503, headers={"Retry-After": AGAIN})
-                if start is None:
-                    start = read_start(bytes(data[:MOST_START]))
-                    session = self._session(start, request) if start is not None else None
-                if len(data) > self._most(session):
-                    raise BoshError("policy-violation", "too large")
+            async with arriving:
+                async for piece in request.body:
+                    data += piece
+                    if start is None:
+                        start = read_start(bytes(data[:MOST_START]))
+                        session = self._session(start, request) if start is not None else None
+                        if session is not None:
+                            arriving.of(session)
+                    arriving.count()
+                    if len(data) > self._most(session):
+                        raise BoshError("policy-violation", "too large")
+                    if self.server.memory.incoming_full(session.stream.pool if session is not None else None):
+                        raise HttpError(503, headers={"Retry-After": AGAIN})
             body = read_body(bytes(data), start)
             if session is None and request.in_clear:
                 raise BoshError("policy-violation", "TLS first")
@@ -115,8 +162,9 @@ class Bosh:
                 session.fail(error, waiting)
             legacy = start is not None and not {"sid", "ver"} & set(start.attributes)
             refuse(waiting, error, legacy)
-        finally:
-            memory.incoming -= held
+        except TimeoutError:  # that of `break_off`
+            log.info("%s: a large request does not come to its end", request.peer)
+            raise HttpError(503, headers={"Retry-After": AGAIN}) from None
         return session
 
     def _session(self, start: Start, request: HttpRequest) -> BoshSession | None:

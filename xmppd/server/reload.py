@@ -215,7 +215,7 @@ def use_limits(server: Server, config: LimitsConfig) -> None:
     limits = server.limits = runtime_limits(config)
     server.rate_limiter.configure(config)
     server.guard.config = config.sign_in
-    server.memory.configure(config.memory, config.account_memory)
+    server.memory.configure(config.memory, config.account_memory, config.after_sign_in.size)
     server.listeners.use(config)
     for stream in server.streams:
         stream.parser.limits = limits.before_sign_in if stream.account is None else limits.after_sign_in

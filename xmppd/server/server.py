@@ -83,7 +83,7 @@ class Server:
         self.guard = SignInGuard(clock, config.limits.sign_in)
         self.trimmer = Trimmer()
         self.hashing = Hashing()
-        self.memory = MemoryBudget(config.limits.memory, config.limits.account_memory)
+        self.memory = MemoryBudget(config.limits.memory, config.limits.account_memory, config.limits.after_sign_in.size)
         self.certificates = certificates
         self.secret = secret or token_bytes(32)
         self.counts = Counts()

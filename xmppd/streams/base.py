@@ -22,6 +22,7 @@ from ..stanza import Stanza
 if TYPE_CHECKING:
     from ..background import Background
     from ..contracts.link import Link
+    from ..memory.budget import Pool
     from ..protocol.framing import Framing
     from .runtime import StreamRuntime
 
@@ -29,6 +30,8 @@ log = logging.getLogger("xmppd.streams")
 
 INBOX = 100
 """So many items may wait behind a slow one; then the connection is not read."""
+SMALL_PART = 4 << 10
+"""So few bytes of an element whose end has not come count nowhere: most come in one read."""
 UNREAD = 64 << 10
 """So many bytes of answers may wait for a peer that does not read; then it is not read either."""
 
@@ -53,6 +56,7 @@ class XmlStream(ABC):
         "pinged",
         "reads_too_slowly",
         "runtime",
+        "unfinished",
         "unread_answers",
         "waiting",
         "write",
@@ -78,6 +82,8 @@ class XmlStream(ABC):
         """Bytes read since the inbox was last empty."""
         self.inbox_charged = 0
         """So many of them count for the process."""
+        self.unfinished = False
+        """The beginning of an element counts for the account and the process (`memory.budget.Parts`)."""
         self.unread_answers = 0
         """Bytes of answers that were written while the peer did not read."""
         self.reads_too_slowly = False
@@ -170,6 +176,24 @@ class XmlStream(ABC):
     def data_received(self, data: bytes) -> None:
         if not self.closed:
             self.items_received(self.parser.feed(data), len(data))
+            if self.unfinished or self.parser.pending > SMALL_PART:
+                self.count_unfinished()
+
+    def count_unfinished(self) -> None:
+        """Count what has come of an element whose end has not."""
+        held = self.parser.held if not self.closed and self.parser.pending > SMALL_PART else 0
+        self.unfinished = held > 0
+        self.runtime.memory.parts.count(self, self.pool, held)
+
+    def break_off(self) -> None:
+        """Too much is unfinished, and here most of it."""
+        log.info("the stream of %s ends: a large element does not come to its end", self.peer_name)
+        self.fail(StreamError("resource-constraint", "a large element does not come to its end"))
+
+    @property
+    def pool(self) -> Pool | None:
+        """Whose bytes these are; None: nobody's who is known."""
+        return None
 
     def items_received(self, items: list[Item], size: int) -> None:
         """What the parser has made of `size` bytes that came together."""
@@ -206,6 +230,7 @@ class XmlStream(ABC):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        self._forget_unfinished()
         self.lost()
 
     # ---- when it is read
@@ -397,5 +422,12 @@ class XmlStream(ABC):
 
     def _end(self, error: StreamError | None) -> None:
         self.closed = True
+        self._forget_unfinished()
         self.link.close()
         self.ended(error)
+
+    def _forget_unfinished(self) -> None:
+        """Until the connection is gone nothing is kept for it."""
+        self.parser.reset()
+        if self.unfinished:
+            self.count_unfinished()

@@ -13,7 +13,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 from ..cache import Cache
-from ..memory.budget import Share
+from ..memory.budget import Pool, Share
 from ..net.address import is_loopback, network
 from ..protocol.bosh import Bodies, BodyParser, BoshError, RequestBody, condition_of
 from ..protocol.bosh_requests import ANSWER_SIZE, Requests
@@ -71,10 +71,17 @@ class BoshSession:
         """The stream was told that too much waits."""
         self._flushing = False
         self._drained: list[Callable[[], None]] = []
-        self._share = Share(None, server.memory)
-        """Answers that may be asked for again; what waits for its first request is charged by the stream."""
+        self._own = self._share = Share(None, server.memory)
+        """Where answers count that may be asked for again: for the session of the stream while it has one. What waits
+        for its first request is charged by the stream; that of a stream which is over here."""
+        self._kept = 0
+        """Bytes that count there."""
         self._incoming = 0
         """Bytes of requests that wait to be handled."""
+        self._sender: Pool | None = None
+        """The account for which they count."""
+        self._early = 0
+        """Bytes of requests that wait for one which has not come."""
         self._handed = 0
         """Bytes of the first of those that wait which the stream has got already."""
         self._going_on = False
@@ -214,6 +221,8 @@ class BoshSession:
         if not self.closed:
             failed = self.framing.failed
             self._closes()
+            if failed is not None and failed.condition == "resource-constraint":
+                self.requests.drop()
             self.requests.end(condition_of(failed) if failed is not None else "", self._now())
             self._charge()
             self.server.clock.call_soon(partial(self._lost, None))
@@ -252,7 +261,6 @@ class BoshSession:
                 self._lost(TimeoutError("no request came"))
             self.requests.clear()
             self._charge()
-            self._share.close()
             return False
         if not self.closed:
             self._flush()
@@ -291,10 +299,33 @@ class BoshSession:
 
     def _charge(self) -> None:
         """Count what is in memory here."""
-        self._share.take(self.requests.answers_size - self._share.used)
-        incoming = self.requests.incoming
-        self.server.memory.incoming += incoming - self._incoming
-        self._incoming = incoming
+        session = self.stream.session
+        share = session.channel.share if session is not None else self._own
+        if share is not self._share:
+            self._share.give(self._kept)
+            self._share, self._kept = share, 0
+        requests = self.requests
+        kept = requests.answers_size + (requests.out_size if self.closed else 0)
+        share.take(kept - self._kept)
+        self._kept = kept
+        self._charge_incoming(requests.incoming)
+        if requests.early != self._early:
+            self._early = requests.early
+            self.server.memory.parts.count(self, self.stream.pool, self._early)
+
+    def _charge_incoming(self, size: int) -> None:
+        """So much waits to be handled."""
+        pool = self.stream.pool
+        if self._sender is not None:
+            self._sender.incoming -= self._incoming
+        if pool is not None:
+            pool.incoming += size
+        self.server.memory.incoming += size - self._incoming
+        self._sender, self._incoming = pool, size
+
+    def break_off(self) -> None:
+        """See `memory.budget.Sender`."""
+        self.fail(BoshError("policy-violation", "requests wait for one that does not come"))
 
 
 class BoshSessions:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..background import Background
     from ..contracts.core import Account
     from ..contracts.link import Link
+    from ..memory.budget import Pool
     from ..protocol.items import Nonza
     from .runtime import StreamServer
 
@@ -162,6 +163,10 @@ class ClientStream(XmlStream):
 
     def charge_inbox(self, size: int) -> bool:
         return self.session is None and super().charge_inbox(size)  # those of a session count there
+
+    @property
+    def pool(self) -> Pool | None:
+        return self.account.pool if self.account is not None else None
 
     @property
     def throttled(self) -> bool:

@@ -15,6 +15,7 @@ from ..protocol import websocket
 from ..protocol.framing import FrameParser, Frames, standing_alone
 from ..protocol.websocket import FrameReader, close_frame, frame
 from ..xml import CLIENT_NS
+from .base import SMALL_PART
 from .client import ClientStream
 
 if TYPE_CHECKING:
@@ -103,12 +104,16 @@ class WebSocketLink:
                 self._stream.fail(StreamError("policy-violation", "TLS first"))
 
     def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return
         reader, stream = self._reader, self._stream
         reader.limit = stream.parser.limits.most
         messages = reader.feed(data)
         if isinstance(stream.parser, FrameParser):
             stream.parser.unfinished = reader.pending
         self._deliver(messages)
+        if stream.unfinished or reader.pending > SMALL_PART:
+            stream.count_unfinished()
         if reader.extra:
             frames, reader.extra = reader.extra, 0
             stream.charge(frames * _HEADER, frames)
@@ -189,6 +194,7 @@ class WebSocketLink:
         """Say why, and close (RFC 6455 section 7.1.1); the stream has said <close/> before (section 3.6)."""
         if not self._closed:
             self._closed = True
+            self._reader.clear()
             self._link.write(close_frame(self._reason))
             self._link.close()
 
