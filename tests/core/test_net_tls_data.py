@@ -221,7 +221,7 @@ async def test_a_silent_handshake_has_a_deadline(tmp_path: Path) -> None:
             assert isinstance(server.error, TimeoutError)
         peer, server = await here.connect()
         hello = peer.hello()
-        with pytest.raises(ConnectionError):
+        with pytest.raises((ConnectionError, RuntimeError)):  # uvloop says so of what is closed already
             for at in range(len(hello) - 1):
                 await peer.send(hello[at : at + 1])
                 await asyncio.sleep(0.01)
