@@ -381,3 +381,13 @@ async def test_without_tokens_there_are_no_codes(server: Harness) -> None:
 def test_browsers(agent: str, said: str) -> None:
     """Words of ours only: what a browser says of itself is shown to nobody."""
     assert str(Browser.of(agent)) == said
+
+
+@pytest.mark.parametrize("name", ["code", "answer"])
+async def test_not_over_a_network_where_others_read_along(server: Harness, name: str) -> None:
+    """A proxy says that what it passes on came to it in clear."""
+    answer = await server.http(
+        "POST", f"/qr-sign-in/{name}", b"{}", {**SAME, "X-Forwarded-Proto": "http", "X-Forwarded-For": "192.0.2.7"},
+        trusted_proxies=("127.0.0.1",),
+    )  # fmt: skip
+    assert answer.status == 403
