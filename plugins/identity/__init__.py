@@ -77,7 +77,6 @@ class IdentityPlugin(Plugin[Config]):
         self.waiting = 0
         self._due = 0.0
         self._busy = False
-        self._mechanisms: tuple[Mechanism, ...] | None = None
 
     async def start(self) -> None:
         if self._sources():
@@ -108,12 +107,7 @@ class IdentityPlugin(Plugin[Config]):
 
     @on(MECHANISMS)
     def mechanisms(self, ask: FeatureAsk) -> Iterable[Mechanism]:
-        if self._mechanisms is None:
-            self._mechanisms = tuple(self._made(self._sources()))
-        return self._mechanisms
-
-    def _made(self, sources: Iterable[Authenticator]) -> Iterable[Mechanism]:
-        for each in sources:
+        for each in self._sources():
             if each.checks_passwords:
                 yield Mechanism("PLAIN", 10, partial(SourcePlain, partial(self._password, each)), secret=True)
             if each.checks_tokens:

@@ -229,7 +229,9 @@ class Phone(Plugin[Config]):
 
         async def done(writes: Sequence[Write]) -> None:
             nonlocal behind
-            more, behind = await self.book.attach(claim.stored, bare, bool(discoverable))
+            found = await self.book.of_account(bare) if discoverable is None else None
+            allowed = bool(discoverable) or (found is not None and found[1].discoverable)
+            more, behind = await self.book.attach(claim.stored, bare, allowed)
             await self.host.storage.commit([*writes, *more])
 
         async with self.book.alone(bare):

@@ -109,9 +109,14 @@ class CodeBook:
         ResourceConstraint, ServiceUnavailable (the sender does not work), NotAcceptable (it refuses the number),
         StorageUnavailable."""
         self._askers.count(asker)
-        self._blocks.count(number[:-BLOCK])
+        block = number[:-BLOCK]
+        self._blocks.count(block)
         code = "".join(choice("0123456789") for _ in range(self.config.code_length))
-        at, pending = await self._reserve(claim, code)
+        try:
+            at, pending = await self._reserve(claim, code)
+        except BaseException:
+            self._blocks.uncount(block)  # else who asks again and again shuts out a number's neighbours
+            raise
         text = self.config.text.format(code=code, domain=self.host.domain)
         try:
             await sender.send(CodeMessage(number, text, code, token_hex(16)))
@@ -122,6 +127,8 @@ class CodeBook:
             log.warning("a code for number %s was not sent: %s", claim.stored[:SHOWN], error)
             if error.refused:
                 raise NotAcceptable(REFUSED) from None
+            self._askers.uncount(asker)  # who meets a sender that is down is not shut out for a day
+            self._blocks.uncount(block)
             raise ServiceUnavailable(FAILED, type="wait") from None
         log.info("a code for number %s was sent, asked for by %s", claim.stored[:SHOWN], asker)
 
@@ -173,8 +180,11 @@ class CodeBook:
             pending = await self._codes.read(claim.owner, claim.key)
             hashed = self._hasher().code(claim.stored, claim.purpose, given[: self.config.code_length + 1])
             end = self._codes.delete(claim.owner, claim.key)
-            if pending is None or pending.number != claim.stored or pending.until <= self.host.clock.now():
-                await self.host.storage.commit([end])  # takes the time that a wrong one takes
+            other = pending is not None and pending.number != claim.stored  # the account's code for another number
+            if pending is None or other or pending.until <= self.host.clock.now():
+                # A commit takes the time that a wrong one takes.
+                keep = [self._codes.put(claim.owner, claim.key, pending)] if pending is not None and other else [end]
+                await self.host.storage.commit(keep)
                 raise NotAcceptable(WRONG)
             if not hmac.compare_digest(pending.code, hashed):
                 left = replace(pending, left=pending.left - 1)

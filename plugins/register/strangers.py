@@ -152,6 +152,7 @@ class Strangers:
                 if visit.filled is not None:
                     form = replace(form, values={**visit.filled.values, **form.values})
                 await self._prove(step, form, peer)
+                visit.filled = None
                 return
             if self._asks:
                 captcha.check(challenge, form, self.host.clock.monotonic())
@@ -209,17 +210,17 @@ class Strangers:
         return self.config.captcha or bool(self.config.captcha_questions)
 
     async def _form(self, visit: Visit, id: str, peer: str) -> Element:
-        """Two plain fields, or a form where there is more to say (section 4). Raises ResourceConstraint."""
+        """A form (section 4), which is all that Dino knows; and two plain fields (section 3.1.1) where there is no more
+        to say, which is all that others know. Raises ResourceConstraint."""
         instructions = E("instructions", NS, {}, self.config.instructions)
         step = self.host.find(REGISTRATION_STEP)
         more = step.fields() if step is not None else ()
         if visit.admission is not None or not (self._asks or self.config.approval or more):
             name = visit.admission.username if visit.admission is not None else ""
-            return E("query", NS, {}, instructions, E("username", NS, {}, name or None), E("password", NS))
+            x = make_form("form", NS, _account_fields(name), "Registration", self.config.instructions)
+            return E("query", NS, {}, instructions, E("username", NS, {}, name or None), E("password", NS), x)
         fields, data = await self._question(visit, id, peer) if self._asks else ([], None)
-        fields.append(Field("username", "text-single", "Name", required=True).element())
-        fields.append(Field("password", "text-private", "Password", required=True).element())
-        fields.extend(each.element() for each in more)
+        fields.extend(each.element() for each in (*_account_fields(), *more))
         if self.config.approval:
             fields.append(Field("reason", "text-multi", "Why you want an account, for who decides").element())
         x = make_form("form", NS, (), "Registration", self.config.instructions)
@@ -318,6 +319,14 @@ class Strangers:
             raise NotAcceptable(f"a password has at least {self.config.password_length} characters")
         if password.casefold() == jid.local:
             raise NotAcceptable("the name is no password")
+
+
+def _account_fields(name: str = "") -> tuple[Field, ...]:
+    """`name`: that of an account which an invitation is for."""
+    return (
+        Field("username", "text-single", "Name", (name,) if name else (), required=True),
+        Field("password", "text-private", "Password", required=True),
+    )
 
 
 def _as_form(payload: Element) -> Submitted:

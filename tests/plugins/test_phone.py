@@ -152,7 +152,7 @@ async def test_who_wants_to(server: Harness, caplog: pytest.LogCaptureFixture) -
 @pytest.mark.server(plugins={"register": OPEN, "phone": {"key": KEY, "registration": "off"}})
 async def test_registration_may_do_without(server: Harness) -> None:
     client, _ = await stranger(server)
-    assert (await client.iq(GET))[0].find("{jabber:x:data}x") is None
+    assert "phone" not in asked(await client.iq(GET))
     assert condition(await apply(client)) == ""
 
 
@@ -398,3 +398,68 @@ async def test_the_store_holds_no_number_and_no_code(server: Harness, caplog: py
         assert secret.encode() not in held
     told = [each.getMessage() for each in caplog.records if not each.getMessage().startswith("to +")]
     assert not [each for each in told if code in each or ROMEO[1:] in each or JULIET[1:] in each]
+
+
+# ---- what somebody might try
+
+
+@on
+async def test_many_guesses_at_once(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    client, _ = await stranger(server)
+    await apply(client)
+    code = codes(caplog)[-1][1]
+    wrong = [f"{(int(code) + 1 + number) % 1_000_000:06}" for number in range(9)]
+    clients = [(await stranger(server, f"192.0.2.{number}"))[0] for number in range(9)]
+    pairs = zip(clients, wrong, strict=True)
+    answers = await asyncio.gather(*(apply(each, **{CODE: guess}) for each, guess in pairs))
+    assert set(map(condition, answers)) == {"not-acceptable"}
+    assert condition(await prove(client, code)) == "not-acceptable", "three of them have ended it"
+
+
+@on
+async def test_two_ways_to_write_one_number_are_one(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    results = []
+    for number, text in enumerate((ROMEO, "+49 (0) 151 1234 5678", "+49-151-12345678")):
+        client, _ = await stranger(server, f"192.0.2.{number}")
+        results.append(condition(await apply(client, phone=text)))
+    assert results == ["not-acceptable", "resource-constraint", "resource-constraint"] and len(codes(caplog)) == 1
+
+
+@on
+async def test_who_is_refused_does_not_shut_out_neighbours(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(8):
+        client, _ = await stranger(server, f"192.0.2.{number}")
+        await apply(client)
+    client, _ = await stranger(server, "192.0.2.99")
+    assert "code was sent" in xml(await apply(client, phone="+4915112349999"))
+
+
+@on
+async def test_codes_that_are_no_codes(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    client, _ = await stranger(server)
+    await apply(client)
+    code = codes(caplog)[-1][1]
+    fullwidth = "".join(chr(ord(digit) + 0xFEE0) for digit in code)
+    for bad in (fullwidth, code + "0"):
+        assert condition(await prove(client, bad)) == "not-acceptable"
+    assert condition(await prove(client, f" {code[:3]}-{code[3:]}")) == ""
+
+
+@on
+async def test_another_number_in_the_second_form(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """Proves none but the one that the code was sent to."""
+    client, _ = await stranger(server)
+    await apply(client)
+    code = codes(caplog)[-1][1]
+    assert condition(await prove(client, code, phone=JULIET)) == "not-acceptable"
+    assert await whose(server, JULIET) == "" and not await exists(server, "romeo")
+
+
+@on
+async def test_a_change_of_number_keeps_the_choice(server: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    romeo = await server.login("romeo")
+    await attach(romeo, caplog, ROMEO, discoverable="1")
+    await server.advance(61)
+    await attach(romeo, caplog, JULIET)
+    found = await server.host.plugins["phone"].book.of_account("romeo@localhost")
+    assert found is not None and found[1].discoverable

@@ -131,3 +131,11 @@ async def test_another_key_than_before(server: Harness) -> None:
     other = Harness({"phone": {"key": "o" * 32}}, store=server.storage, clock=server.clock)
     with pytest.raises(PluginError, match="the key is not the one"):
         await other.start()
+
+
+async def test_a_sender_that_is_down_shuts_nobody_out(sending: Harness, provider: Provider) -> None:
+    client, _ = await stranger(sending)
+    for _ in range(7):
+        provider.statuses = [500, 500]
+        assert condition(await apply(client)) == "service-unavailable"
+    assert "code was sent" in xml(await apply(client))

@@ -12,6 +12,7 @@ from xmppd.jid import JID
 from xmppd.window_limit import AddressLimit, network
 
 NS = "{jabber:iq:register}"
+DATA = "{jabber:x:data}"
 OPEN = {"register": {"mode": "open", "captcha": False}}
 GET = "<query xmlns='jabber:iq:register'/>"
 REMOVE = "<query xmlns='jabber:iq:register'><remove/></query>"
@@ -48,11 +49,29 @@ async def test_closed(server: Harness) -> None:
 
 
 @opened
+async def test_register_by_form(server: Harness) -> None:
+    """Dino has no field to fill in where there is no form (seen with 0.4.2)."""
+    client, _ = await stranger(server)
+    (x,) = (await client.iq(GET, to="localhost"))[0].findall(DATA + "x")
+    assert [(each.get("var"), each.get("type")) for each in x.iter(DATA + "field")] == [
+        ("FORM_TYPE", "hidden"),
+        ("username", "text-single"),
+        ("password", "text-private"),
+    ]
+    filled = (("FORM_TYPE", "jabber:iq:register"), ("username", "romeo"), ("password", "wherefore"))
+    fields = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in filled)
+    submitted = f"<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='submit'>{fields}</x></query>"
+    assert (await client.iq(submitted, "set")).get("type") == "result"
+    again = server.connect()
+    await again.sign_in("romeo", "wherefore")
+
+
+@opened
 async def test_register_and_sign_in(server: Harness) -> None:
     client, features = await stranger(server)
     assert features.find("{http://jabber.org/features/iq-register}register") is not None
     form = (await client.iq(GET, to="localhost"))[0]
-    assert [each.tag for each in form] == [NS + "instructions", NS + "username", NS + "password"]
+    assert [each.tag for each in form] == [NS + "instructions", NS + "username", NS + "password", DATA + "x"]
     assert (await client.iq(query("Romeo", "wherefore"), "set")).get("type") == "result"
     again = server.connect()
     await again.sign_in("romeo", "wherefore")

@@ -154,6 +154,7 @@ async def test_an_invitation_asks_nothing(server: Harness) -> None:
         "instructions",
         "username",
         "password",
+        "x",
     ]
     assert condition(await client.iq(filled(username="romeo", password="wherefore"), "set")) == ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,15 +80,15 @@ class Authenticator(Protocol):
         """What a token must be good for, separated by spaces; "" for nothing particular."""
         ...
 
-    async def check_password(self, username: str, password: str) -> Identity | None:
+    def check_password(self, username: str, password: str) -> Awaitable[Identity | None]:
         """Who that is. None: nobody, or not the password; both take the same time, as far as the source lets them."""
         ...
 
-    async def check_token(self, token: str) -> Identity | None:
+    def check_token(self, token: str) -> Awaitable[Identity | None]:
         """Who has that token; None: it is not good. Raises TokenExpired."""
         ...
 
-    async def knows(self, username: str, subject: str) -> bool | None:
+    def knows(self, username: str, subject: str) -> Awaitable[bool | None]:
         """Whether the person still may sign in. None: only a new sign-in can tell."""
         ...
 

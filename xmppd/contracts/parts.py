@@ -106,6 +106,19 @@ class Poster(Protocol):
         for the usual time."""
         ...
 
+    def fetch(
+        self,
+        url: str,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        private: bool = False,
+        within: float = 20.0,
+        most: int = 1 << 20,
+    ) -> Awaitable[tuple[int, bytes]]:
+        """GET, or POST of a form; the status and the body (of `most` bytes) `within` seconds. `private`: also from
+        addresses of our own network. Raises OSError."""
+        ...
+
 
 class ClientStreamHandle(StreamInternals, Protocol):
     """The stream that a session is attached to."""

@@ -64,6 +64,38 @@ class Poster:
             log.info("no answer from %s: %s", url[:100], error)
             return 0
 
+    async def fetch(
+        self,
+        url: str,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        private: bool = False,
+        within: float = 20.0,
+        most: int = 1 << 20,
+    ) -> tuple[int, bytes]:
+        """The status and the body of an answer: to GET, or to POST where there is a `form`. `private`: see `post`.
+        `within`: seconds, all in all. `most`: bytes of the body. No redirect is followed. Raises OSError."""
+        await asyncio.to_thread(import_module, "aiohttp")
+        import aiohttp
+
+        timeout, body = aiohttp.ClientTimeout(total=within), bytearray()
+        try:
+            async with self._session(private).request(
+                "GET" if form is None else "POST",
+                url,
+                data=form,
+                headers=headers,
+                allow_redirects=False,
+                timeout=timeout,
+            ) as answer:
+                async for piece in answer.content.iter_chunked(65_536):
+                    body += piece
+                    if len(body) > most:
+                        raise OSError(f"the answer has more than {most} bytes")
+                return answer.status, bytes(body)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise OSError(f"{type(error).__name__} {error}".strip()) from None
+
     def _session(self, private: bool) -> aiohttp.ClientSession:
         import aiohttp
 
