@@ -77,6 +77,8 @@ class IdentityPlugin(Plugin[Config]):
         self.waiting = 0
         self._due = 0.0
         self._busy = False
+        self._told: dict[str, float] = {}
+        """When the log was told that a source is away (monotonic), by its name."""
 
     async def start(self) -> None:
         if self._sources():
@@ -130,13 +132,20 @@ class IdentityPlugin(Plugin[Config]):
         except TokenExpired:
             return SourceAnswer(None, guess=False)
         except SourceUnavailable as error:
-            log.warning("%s: nobody can sign in at %s: %s", source.source, self.host.domain, error)
+            self._tell(source, error)
             raise SaslFailure("temporary-auth-failure", str(error)) from None
         finally:
             self.waiting -= 1
         if found is None or (username and found.username != username):
             return NOBODY
         return SourceAnswer(await self.book.admit(source, found), guess=False)
+
+    def _tell(self, source: Authenticator, error: SourceUnavailable) -> None:
+        """Once in a minute: ten thousand clients may come back meanwhile."""
+        now = self.host.clock.monotonic()
+        if now >= self._told.get(source.source, float("-inf")) + MINUTE:
+            self._told[source.source] = now
+            log.warning("%s: nobody can sign in at %s: %s", source.source, self.host.domain, error)
 
     # ---- administrators
 

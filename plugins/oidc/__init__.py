@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Iterable
+from importlib import import_module
 
 from xmppd.contracts.identity import AUTHENTICATORS, Authenticator, Identity, SourceUnavailable
 from xmppd.plugin import JID, Plugin, on
@@ -29,6 +30,7 @@ class Oidc(Plugin[Config]):
         self.issuer = Issuer(self.config, self.host)
 
     async def start(self) -> None:
+        await self.in_thread(import_module, "joserfc.jwt")  # takes a tenth of a second
         if self.config.tokens == "keys":
             self.spawn(self._prepare(), "keys")
 

@@ -447,3 +447,11 @@ async def test_it_is_asked_by_itself(server: Harness, school: School) -> None:
     school.people.clear()
     await server.advance(130)
     assert await client.stream_error() == "not-authorized"
+
+
+async def test_the_log_is_not_flooded(server: Harness, school: School, caplog: pytest.LogCaptureFixture) -> None:
+    school.away = True
+    for _ in range(5):
+        assert await attempt(server, plain()) == "temporary-auth-failure"
+    said = [each for each in caplog.records if "it is night" in each.getMessage() and each.levelname == "WARNING"]
+    assert len(said) == 1
