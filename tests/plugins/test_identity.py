@@ -455,3 +455,12 @@ async def test_the_log_is_not_flooded(server: Harness, school: School, caplog: p
         assert await attempt(server, plain()) == "temporary-auth-failure"
     said = [each for each in caplog.records if "it is night" in each.getMessage() and each.levelname == "WARNING"]
     assert len(said) == 1
+
+
+async def test_two_first_sign_ins_at_once(server: Harness, school: School) -> None:
+    clients = [await opened(server) for _ in range(3)]
+    for number, client in enumerate(clients):
+        client.link.peer = f"192.0.2.{number}"  # else the second one waits for the first
+        client.send(plain())
+    assert {(await client.receive()).tag for client in clients} == {f"{{{NS}}}success"}
+    assert await exists(server, "romeo")
