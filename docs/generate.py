@@ -46,6 +46,7 @@ class Rfc:
 RFCS: Final = (
     Rfc(4013, "SASLprep", "`xmppd.protocol.sasl`", "user names and passwords in SASL (ADR 0005)"),
     Rfc(4616, "PLAIN", "`xmppd.protocol.sasl`", "behind TLS, or on a loopback address"),
+    Rfc(4511, "LDAP: The Protocol", "`ldap`", "as a client of a directory: bind, search, StartTLS"),
     Rfc(5802, "SCRAM", "`xmppd.protocol.sasl`", "SHA-1, with and without channel binding"),
     Rfc(5929, "Channel Bindings for TLS", "`xmppd.streams.channel_bindings`", "`tls-unique`, `tls-server-end-point`"),
     Rfc(9266, "Channel Bindings for TLS 1.3", "`xmppd.streams.channel_bindings`", "`tls-exporter`"),
@@ -54,6 +55,10 @@ RFCS: Final = (
     Rfc(
         7590, "Use of TLS in XMPP", "`xmppd.streams.negotiation`", "encryption is required except on a loopback address"
     ),
+    Rfc(6238, "TOTP", "`totp`", "SHA-1, six digits, 30 seconds, as XEP-0400 wants it"),
+    Rfc(7519, "JSON Web Token", "`oidc`", "access tokens, signed by a key pair"),
+    Rfc(7628, "OAUTHBEARER", "`xmppd.protocol.sasl`", "for a source of identity"),
+    Rfc(7662, "OAuth 2.0 Token Introspection", "`oidc`", "as a client"),
     Rfc(7622, "XMPP Address Format", "`xmppd.jid`"),
     Rfc(7677, "SCRAM-SHA-256", "`xmppd.protocol.sasl`"),
     Rfc(8266, "Nicknames", "`xmppd.jid`", "to compare them in rooms"),
