@@ -74,6 +74,8 @@ class Ldap(Plugin[Config]):
             if now >= self._away_until:
                 self._away_until, self._why = now + REST, str(error)
             raise
+        except RuntimeError:  # who waited for a thread of those that have ended
+            raise SourceUnavailable("its options have changed") from None
 
     def _unless_away(self, work: Callable[[], T]) -> T:
         """In a thread, when the turn has come."""

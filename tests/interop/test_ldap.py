@@ -275,6 +275,20 @@ async def test_a_directory_that_stalls(own: Slapd) -> None:
         await server.stop()
 
 
+async def test_other_options_while_people_wait(own: Slapd) -> None:
+    server = await with_directory(own, timeout="1 second", threads=1)
+    try:
+        own.stall(True)
+        waiting = [asyncio.ensure_future(attempt(server, plain(f"person{each}", "x"))) for each in range(5)]
+        await asyncio.sleep(0.3)
+        server.host.plugins["ldap"].reconfigured()
+        own.stall(False)
+        assert set(await asyncio.gather(*waiting)) <= {"temporary-auth-failure", "not-authorized"}
+        assert await attempt(server, plain("romeo", "pencil")) == ""
+    finally:
+        await server.stop()
+
+
 def test_who_is_added_later(own: Slapd) -> None:
     assert "uid: paris" in person("paris", "county")
     own.change("add", f"uid=paris,{PEOPLE}", ["inetOrgPerson"], {"sn": "p", "cn": "Paris", "userPassword": "county"})
