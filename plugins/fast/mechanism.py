@@ -103,9 +103,9 @@ class HashedToken:
 def count_of(sign_in: SignIn) -> int | None:
     """What the client counts (XEP-0484 section 3.4), None if it does not. Raises SaslFailure."""
     asked = find(sign_in.request, NS, "fast")
-    text = str(asked.get("count", "")) if asked is not None else ""
-    if not text:
+    if asked is None or "count" not in asked.attrib:
         return None
+    text = str(asked.attrib["count"])
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= MOST):
         raise SaslFailure("malformed-request", "a count is a positive number")
     return int(text)
