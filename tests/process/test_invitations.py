@@ -116,4 +116,7 @@ def test_while_the_server_does_not_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "xmppd.yaml").write_text(configuration())
     outcome = invoke("invite")
-    assert outcome.status in (1, 3) and "does not run" in outcome.err
+    assert outcome.status == 3 and "'invite' needs a running server: start it first" in outcome.err
+    assert "there is no operation" not in outcome.err
+    listed = invoke("op", "list")
+    assert "user.add" in listed.out and "does not run" in listed.err

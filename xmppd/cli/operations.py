@@ -155,12 +155,17 @@ def op(context: typer.Context, config: ConfigOption = None) -> None:
     words, named = _without_config(context.args)
     loaded = configuration(named if named is not None else config)
     json = "--json" in words[: words.index("--") if "--" in words else None]
-    found = {each.name: each for each in _descriptions(loaded, json)}
+    running, descriptions = _descriptions(loaded, json)
+    found = {each.name: each for each in descriptions}
     if not words or words[0] in ("list", "--json"):
-        _list(list(found.values()), json)
+        if not running:
+            complaints.print("The server does not run; the operations of its plugins are not known.", markup=False)
+        _list(descriptions, json)
         return
     name, *rest = words
     if name not in found:
+        if not running:
+            refuse(OperationError(f"{name!r} needs a running server: start it first", Code.NOT_RUNNING), json)
         refuse(
             OperationError(f"there is no operation {name!r}; `xmppd op list` says what there is", Code.UNKNOWN), json
         )
@@ -199,19 +204,18 @@ def _without_config(words: list[str]) -> tuple[list[str], Path | None]:
     return rest, named
 
 
-def _descriptions(config: ServerConfig, json: bool) -> list[Description]:
-    """Those of the running server; while it does not run, those of the core."""
+def _descriptions(config: ServerConfig, json: bool) -> tuple[bool, list[Description]]:
+    """Whether the server runs, and its operations; while it does not run, those of the core."""
 
-    async def ask() -> list[Description]:
+    async def ask() -> tuple[bool, list[Description]]:
         client = await ControlClient.connect(config.control_socket)
         if client is None:
-            complaints.print("The server does not run; the operations of its plugins are not known.", markup=False)
-            return core()
+            return False, core()
         try:
             answer = await client.answer("operation.list", {})
         finally:
             client.close()
-        return msgspec.convert(answer.result["operations"], list[Description])
+        return True, msgspec.convert(answer.result["operations"], list[Description])
 
     try:
         return asyncio.run(ask())
