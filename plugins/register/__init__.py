@@ -124,6 +124,10 @@ class Register(Plugin[Config]):
     def for_everybody(self) -> bool:
         return self.strangers.config.mode == OPEN and self.open
 
+    @property
+    def waits(self) -> bool:
+        return self.strangers.config.approval
+
     def before_sign_in(self, stanza: Stanza, stream: NegotiatingStream) -> Awaitable[Stanza]:
         return self.strangers.answer(stanza, stream)
 

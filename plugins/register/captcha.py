@@ -60,7 +60,7 @@ def make(until: float, code: str, questions: tuple[str, ...]) -> tuple[Challenge
         answers["ocr"] = code
     if questions:
         question, answer = read_question(choice(questions))
-        asked.append(("qa", question))
+        asked.append(("qa", f"Or answer: {question}" if asked else question))  # one of the two is enough
         answers["qa"] = answer
     return Challenge(token_hex(8), until, answers), asked
 

@@ -74,6 +74,7 @@ class WebClient(Plugin[Config]):
             self.config.media_from,
             self._rooms(),
             registration is not None and registration.for_everybody,
+            registration is not None and registration.waits,
             self._scripts(),
         )
 

@@ -95,7 +95,11 @@ SCRIPT: Final = """converse.plugins.add("xmppd", {{
         const jid = `${{username}}@${{this.domain}}`.toLowerCase();
         if (done) delete this.fields.password;
         super.onConnectStatusChanged(status, message);
-        if (done) api.user.login(jid, password);
+        if (done && {waits}) {{
+          api.alert("info", "Your account is there", ["An administrator has to let you in before you can sign in."]);
+        }} else if (done) {{
+          api.user.login(jid, password);
+        }}
       }}
     }});
   }},
@@ -108,7 +112,7 @@ converse.initialize({options});
 class Here:
     """Where a page comes from, and what it is told. `named`: host and port as the browser names them; `uploads`: the
     addresses under which uploaded files are; `rooms`: the domain of rooms, "" for none; `registration`:
-    everybody may make an account; `scripts`: of other plugins."""
+    everybody may make an account; `waits`: and an administrator has to let them in; `scripts`: of other plugins."""
 
     domain: str
     named: str
@@ -117,6 +121,7 @@ class Here:
     media_from: Sequence[str] = ()
     rooms: str = ""
     registration: bool = False
+    waits: bool = False
     scripts: Sequence[PageScript] = ()
 
     @property
@@ -174,7 +179,9 @@ def headers(here: Here) -> dict[str, str]:
 
 def settings(here: Here, title: str, version: str) -> str:
     """The script that starts Converse.js. It connects to where the page came from."""
-    return SCRIPT.format(icon=ICON, title=json.dumps(title), options=json.dumps(_options(here, version), indent=1))
+    told = {"title": title, "waits": here.waits}
+    words = {name: json.dumps(value) for name, value in told.items()}
+    return SCRIPT.format(icon=ICON, options=json.dumps(_options(here, version), indent=1), **words)
 
 
 def _options(here: Here, version: str) -> dict[str, Any]:

@@ -39,6 +39,19 @@ async def settings(server: Harness) -> dict[str, Any]:
     return found
 
 
+async def test_who_must_wait_for_an_administrator_is_told_so(folder: Path) -> None:
+    """In place of a sign-in that fails."""
+    for waits in (False, True):
+        register = {"mode": "open", "captcha": False, "approval": waits}
+        server = await Harness({"web_client": {"folder": str(folder)}, "register": register}).start()
+        try:
+            script = (await server.http("GET", "/web-client.js")).body.decode()
+            assert f"if (done && {str(waits).lower()}) {{" in script
+            assert (await settings(server))["allow_registration"] is True
+        finally:
+            await server.stop()
+
+
 async def test_the_page_and_its_settings(folder: Path) -> None:
     server = await Harness({"web_client": {"folder": str(folder), "title": "Chat & more"}}).start()
     try:

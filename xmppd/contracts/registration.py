@@ -113,6 +113,11 @@ class Registration(Protocol):
         """Whether they can without an invitation."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether who registers without an invitation cannot sign in until an administrator has said yes."""
+        ...
+
     def before_sign_in(self, stanza: Stanza, stream: NegotiatingStream) -> Awaitable[Stanza]:
         """Answer a jabber:iq:register IQ of a stranger, or one that shows an invitation (XEP-0445). Raises
         StanzaError."""
