@@ -37,6 +37,9 @@ CASES = {
     "T52": "process/test_reload.py",
     "T53": "faults/test_faults.py",
     "T54": "plugins/muc/test_duplicates.py",
+    "T58": "process/test_files_hostile.py",
+    "T59": "process/test_websocket.py",
+    "T60": "core/test_http_proxies.py",
 }
 
 

@@ -1,4 +1,4 @@
-"""Proxies in front of an HTTP listener: whose word counts, and who is counted."""
+"""T60: proxies in front of an HTTP listener: whose word counts, and who is counted."""
 
 from __future__ import annotations
 

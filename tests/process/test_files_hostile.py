@@ -1,4 +1,4 @@
-"""Uploads and downloads that nobody sends by accident (XEP-0363 section 9, RFC 9112 section 11), to a server process.
+"""T58: uploads and downloads that nobody sends by accident (XEP-0363 section 9, RFC 9112 section 11), to a process.
 
 Each is refused with an answer that a page may read, leaves no file, and one line in the log, without control
 characters and without the address, whose knowledge is the right to fetch.

@@ -1,4 +1,4 @@
-"""Clients over WebSocket (RFC 7395) on a server process."""
+"""Clients over WebSocket (RFC 7395) on a server process; T59: pages of other origins, frames that nobody may send."""
 
 from __future__ import annotations
 
