@@ -57,5 +57,10 @@ def _brought(folder: Path, command: list[str]) -> Path:
     if found.returncode:
         shutil.rmtree(new, ignore_errors=True)
         missing(f"what npm brings ({found.stdout[-500:]}{found.stderr[-500:]})")
-    new.rename(target)
+    try:
+        new.rename(target)
+    except OSError:  # the tests in another process have brought it, too
+        if not target.is_dir():
+            raise
+        shutil.rmtree(new)
     return target
