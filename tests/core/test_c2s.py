@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from tests.harness import HEADER, Client, Harness, condition, xml
+from tests.harness.web_socket import SocketClient
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -436,3 +437,19 @@ async def test_a_stanza_cut_anywhere_is_answered_at_once(server: Harness) -> Non
         if cut % 20 == 0:
             await server.advance(60)
             romeo.stream.parser.rest()
+
+
+@pytest.mark.parametrize("web", [False, True])
+async def test_who_has_signed_in_goes_ahead_of_strangers(server: Harness, web: bool) -> None:
+    """Of whom a few have their turn at a time (`net.engine`)."""
+    await server.register("romeo")
+    client = await SocketClient.connect(server) if web else server.connect()
+    if web:
+        client.send("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='localhost' version='1.0'/>")
+    else:
+        client.open()
+    await client.receive_all()
+    assert not client.link.first
+    client.send(plain("romeo"))
+    assert (await client.receive()).tag.endswith("}success")
+    assert client.link.first

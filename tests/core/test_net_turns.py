@@ -85,3 +85,21 @@ async def test_everything_arrives_and_in_order(tmp_path: Path) -> None:
                 await peer.send(text[at : at + 1000])
         for _, server in peers:
             await server.until(lambda server=server: server.data == text)  # type: ignore[misc]
+
+
+async def test_who_is_known_waits_for_no_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tmp_path) as here:
+        known, known_server = await here.connect()
+        stranger, stranger_server = await here.connect()
+        known_server.link.take_first()
+        monkeypatch.setattr(engine_module, "STRANGERS_PER_TURN", 0)
+        await stranger.send(b"first")
+        await known.send(b"second")
+        await known_server.seen("data")
+        assert (known_server.data, stranger_server.data) == (b"second", b"")
+        monkeypatch.undo()
+        third, third_server = await here.connect()
+        await third.send(b"third")
+        for server, data in ((stranger_server, b"first"), (third_server, b"third")):
+            await server.seen("data")
+            assert server.data == data

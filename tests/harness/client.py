@@ -52,6 +52,8 @@ class FakeLink:
         self.stalled = False
         """The client does not read: nothing written counts as drained."""
         self.closed = False
+        self.first = False
+        """What the client sends is taken ahead of strangers'."""
         self.written = bytearray()
         self.backlog: list[bytes] = []
         self._waiting: list[Callable[[], None]] = []
@@ -99,7 +101,7 @@ class FakeLink:
         self.client.secured = True
 
     def take_first(self) -> None:
-        """There are no others."""
+        self.first = True
 
     def read_in_bulk(self, much: bool) -> None:
         """No matter here."""

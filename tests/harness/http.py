@@ -36,12 +36,14 @@ class HttpLink:
     def __init__(self) -> None:
         self.written = bytearray()
         self.closed = False
+        self.first = False
+        """What the client sends is taken ahead of strangers'."""
 
     def write(self, data: bytes) -> None:
         self.written += data
 
     def take_first(self) -> None:
-        """There are no others."""
+        self.first = True
 
     def read_in_bulk(self, much: bool) -> None:
         """No matter here."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from plugins.stream_management import Count, Sent
+from plugins.stream_management import SWEEP, Count, Sent
 from tests.harness import STREAM, Client, Element, Harness, condition, xml
 from xmppd.jid import JID
 
@@ -557,3 +557,6 @@ async def test_counts_that_a_crash_left_go(server: Harness) -> None:
     assert (await plugin.counts.read_all("romeo@localhost")).keys() == {id}
     assert (await plugin.counts.read_all("nurse@localhost")).keys() == {"new"}
     assert not await plugin.sent.read_all("nurse@localhost")
+    await server.storage.commit([plugin.counts.put("nurse@localhost", "left", Count(1, long_ago))])
+    await server.advance(SWEEP + 1)
+    assert (await plugin.counts.read_all("nurse@localhost")).keys() == {"new"}, "nobody has to ask for it"

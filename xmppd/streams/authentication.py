@@ -244,20 +244,25 @@ class SaslDriver:
             async with stream.server.router.locks.hold(f"sign-in to {self.claimed} from {network(stream.peer)}"):
                 self._guard()
                 found = await self._found(jid)
-                try:
-                    step = exchange.credentials(found)
-                except SaslFailure:
-                    await self._come()
-                    raise
-                if isinstance(step, Challenge):
-                    await self._come()
-                work = self._step(step)
+                work = self._step(await self._given(exchange, found))
                 if work is not None:
                     await work
         except SaslFailure as failure:
             self._fail(failure)
         except StorageUnavailable:
             self._fail(SaslFailure("temporary-auth-failure"))
+
+    async def _given(self, exchange: Exchange, found: Any) -> Step:
+        """Give the exchange what it has asked for; what it says of that but success waits for its tick. Raises
+        SaslFailure."""
+        try:
+            step = exchange.credentials(found)
+        except SaslFailure:
+            await self._come()
+            raise
+        if isinstance(step, Challenge):
+            await self._come()
+        return step
 
     async def _ask_source(self, need: NeedSource) -> None:
         exchange, stream = self.exchange, self.stream
@@ -278,13 +283,8 @@ class SaslDriver:
                     found = await self._credentials(self._claim(username))
                     if found is None or found.disabled:
                         username = None
-                try:
-                    step = exchange.credentials(username)
-                except SaslFailure:
-                    await self._come()
-                    raise
+                step = await self._given(exchange, username)
                 if isinstance(step, Challenge):  # it says no; that the exchange has not ended yet must not help a guess
-                    await self._come()
                     if answer.guess:
                         self._counted(SaslFailure("not-authorized"))
                     self.claimed = ""

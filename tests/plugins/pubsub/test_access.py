@@ -179,7 +179,7 @@ async def test_approval(server: Harness, people: dict[str, Client]) -> None:
     assert asked.find(".//{jabber:x:data}field[@var='pubsub#allow']") is not None
     reply = options("subscribe_authorization", node="n", subscriber_jid="contact@localhost", allow="true")
     people["friend"].send(f"<message to='juliet@localhost'>{reply}</message>")
-    await server.quiet()
+    assert (await juliet.receive()).get("from") == people["friend"].jid, "a message like others: she sees it"
     assert own(await items(contact, "juliet@localhost", "n")) == "not-subscribed", "a friend cannot approve"
     juliet.send(f"<message to='juliet@localhost'>{reply}</message>")
     await server.quiet()

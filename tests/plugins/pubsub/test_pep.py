@@ -378,3 +378,19 @@ async def test_a_deleted_account_leaves_no_items(server: Harness) -> None:
     del answer
     again = await server.login("juliet")
     assert condition(await items(again, None, "n")) == "item-not-found"
+
+
+async def test_the_interested_hear_what_they_may_read(server: Harness) -> None:
+    """XEP-0163 section 4.3.1: interest is no right. Of two contacts one is on the whitelist."""
+    juliet, romeo, nurse = [await server.login(name, "r", presence=True) for name in ("juliet", "romeo", "nurse")]
+    for client in (romeo, nurse):
+        await befriend(server, juliet, client)
+        await announce(client, "n")
+    await publish(juliet, "n", access_model="whitelist")
+    member = "<affiliation jid='romeo@localhost' affiliation='member'/>"
+    await juliet.iq(f"<pubsub xmlns='{OWNER}'><affiliations node='n'>{member}</affiliations></pubsub>", "set")
+    for client in (romeo, nurse):
+        await client.receive_all()
+    await publish(juliet, "n", "2")
+    assert events(await romeo.receive_all()) == ["2"]
+    assert events(await nurse.receive_all()) == []
