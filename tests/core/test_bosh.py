@@ -324,6 +324,7 @@ async def test_who_repeats_a_request_without_end_is_cut_off(server: Harness) -> 
     for _ in range(31):
         romeo.post(text)
     assert (await romeo.post(text).body()).get("condition") == "item-not-found"
+    await server.quiet()
     assert len(server.server.streams) == 1
 
 
@@ -405,8 +406,10 @@ async def test_who_does_not_come_back_has_left(server: Harness) -> None:
     await server.advance(52)
     await romeo.open[0].body()
     await server.advance(57)
+    await server.quiet()
     assert len(server.server.streams) == 2
     await server.advance(3)
+    await server.quiet()
     assert len(server.server.streams) == 1
     assert (await romeo.request().body()).get("condition") == "item-not-found"
 
@@ -416,8 +419,10 @@ async def test_a_connection_that_breaks_is_noticed(server: Harness) -> None:
     await romeo.quiet()
     romeo.open[0].cut()
     await server.advance(31)
+    await server.quiet()
     assert len(server.server.streams) == 2
     await server.advance(62)
+    await server.quiet()
     assert len(server.server.streams) == 1
 
 
@@ -434,6 +439,7 @@ async def test_a_pause(server: Harness) -> None:
     romeo.open.clear()
     await romeo.request(more="pause='5'").body()
     await server.advance(7)
+    await server.quiet()
     assert len(server.server.streams) == 1, "a pause may be shorter than usual, too"
 
 
@@ -468,6 +474,7 @@ async def test_termination_by_the_client(server: Harness) -> None:
     assert (await held.body()).get("type") == "terminate"
     assert (await last.body()).attrib == {}
     assert text_of(await juliet.receive()) == "adieu"
+    await server.quiet()
     assert len(server.server.streams) == 1
     assert (await romeo.post(text).body()).attrib == {}, "its answer may be asked for again"
     assert (await romeo.request().body()).get("condition") == "item-not-found"
@@ -512,6 +519,7 @@ async def test_key_sequences(server: Harness, upper: bool) -> None:
     await server.advance(3)
     wrong = await client.request(more=f"key='{hashlib.sha1(b'x').hexdigest()}'").body()
     assert (wrong.get("type"), wrong.get("condition")) == ("terminate", "item-not-found")
+    await server.quiet()
     assert not server.server.streams
 
 
@@ -551,6 +559,7 @@ async def test_a_message_is_delivered_when_the_client_is_known_to_have_it(server
     for _ in range(2):  # whoever comes now instead is sent it, since the first device is silent
         held.cut()
         await server.advance(65)
+    await server.quiet()
     assert len(server.server.streams) == 1
     other = await server.login("romeo", "phone", presence=False)
     other.send("<presence/>")
@@ -684,6 +693,7 @@ async def test_what_is_no_request(server: Harness, text: str) -> None:
     if answer.status == 200:
         body = etree.fromstring(answer.body)
         assert (body.get("type"), body.get("condition")) == ("terminate", "bad-request")
+    await server.quiet()
     assert not server.server.streams
 
 
@@ -701,6 +711,7 @@ async def test_payloads_that_are_none(server: Harness, payload: str) -> None:
     while body.get("type") != "terminate":
         body = await romeo.open.pop().body()
     assert body.get("condition") in ("remote-stream-error", "bad-request")
+    await server.quiet()
     assert len(server.server.streams) == 1
 
 
@@ -718,6 +729,7 @@ async def test_strangers_may_send_little(server: Harness) -> None:
     await client.create()
     body = await client.request("<auth>" + "x" * 100_000 + "</auth>").body()
     assert body.get("condition") == "policy-violation"
+    await server.quiet()
     assert not server.server.streams
     assert server.server.memory.incoming == 0
 
@@ -736,6 +748,7 @@ async def test_sessions_of_one_address_are_bounded(server: Harness) -> None:
     assert (await BoshClient(server).create()).get("condition") == "policy-violation"
     assert (await BoshClient(server, peer="192.0.2.7").create()).get("sid"), "others are not held up"
     await server.advance(100)
+    await server.quiet()
     assert not server.server.streams
     for _ in range(5):
         client = BoshClient(server)
@@ -772,6 +785,7 @@ async def test_no_session_in_clear_behind_a_proxy(server: Harness) -> None:
         headers = {**said, "X-Forwarded-Proto": proto}
         answer = await server.http("POST", "/http-bind", begin, headers, trusted_proxies=("127.0.0.1",))
         assert told in answer.body, answer
+    await server.quiet()
     assert len(server.server.streams) == 1
 
 
@@ -782,6 +796,7 @@ async def test_a_late_sign_in(server: Harness) -> None:
     await server.advance(35)
     body = await held.body()
     assert body[0][0].tag == "{urn:ietf:params:xml:ns:xmpp-streams}connection-timeout"
+    await server.quiet()
     assert not server.server.streams
 
 
@@ -886,6 +901,7 @@ async def test_a_request_whose_predecessor_never_comes_is_not_counted_for_ever(s
         await server.advance(20)  # too late for signing in: told to the next request, which does not come either
     early.cut()
     await server.advance(160)
+    await server.quiet()
     assert not server.server.streams
     assert server.server.memory.incoming == 0
 
