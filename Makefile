@@ -20,6 +20,12 @@ test: $(VENV)/.installed-test ## Install and start what the tests need, and run 
 	@tests/prepare.sh $(BIN)/python
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+ONE_HOME := tests/storage tests/simulation
+.PHONY: homes
+homes: $(VENV)/.installed-test ## The tests again, with each account and room at one of two homes
+	@tests/prepare.sh $(BIN)/python
+	@XMPPD_TEST_HOMES=2 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ONE_HOME:%=--ignore=%) $(ARGS)
+
 .PHONY: dev
 dev: $(VENV)/.installed-test ## Install what the tests of plugins need (docs/howto/write-a-plugin.md)
 
@@ -37,11 +43,21 @@ types: $(VENV)/.installed-dev ## mypy --strict on xmppd and plugins
 bench: $(VENV)/.installed-test ## CPU per unit of work, beside Prosody where it is installed
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+# What is done on a server of MongoDB's protocol (hours; nothing if it is empty): XMPPD_TEST_MONGODB_SERVER=mongod|ferretdb|java
+# chooses it.
+TAKEN ?= --mongodb --kills 200 --pauses 50 --takeovers 34 --deaf 17 --stills 17
+
+# The tests in which all owners leave whenever the server is quiet (nothing if it is empty).
+LEAVE ?= tests/plugins tests/talks
+
 .PHONY: faults
 faults: $(VENV)/.installed-test ## The long trials; then kill the server 1,000 times under load and account for every message
 	@tests/prepare.sh $(BIN)/python
 	@$(BIN)/python -m pytest -m trial
+	@if [ -n "$(LEAVE)" ]; then XMPPD_TEST_LEAVE=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(LEAVE); fi
 	@$(BIN)/python -m tests.faults $(ARGS)
+	@$(BIN)/python -m tests.faults --domains $(ARGS)
+	@if [ -n "$(TAKEN)" ]; then $(BIN)/python -m pytest -m long && $(BIN)/python -m tests.faults $(TAKEN); fi
 
 .PHONY: fresh
 fresh: ## Build updated Debian 12 and 13 systems and do there what the README says (root; before a release)

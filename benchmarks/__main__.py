@@ -1,4 +1,4 @@
-"""python -m benchmarks: CPU per unit of work, of this server and of Prosody or ejabberd where it is installed."""
+"""python -m benchmarks: CPU per unit of work, of this server and of Prosody and ejabberd where they are installed."""
 
 from __future__ import annotations
 
@@ -49,13 +49,17 @@ def bench(
     profile: Annotated[
         str, typer.Option("--profile", help="Run this case under a profiler and show where the time goes.")
     ] = "",
-    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure another server beside, if installed.")] = True,
-    against: Annotated[Peer, typer.Option("--against", help="Which other server.")] = Peer.PROSODY,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure other servers beside, if installed.")] = True,
+    against: Annotated[
+        list[Peer] | None,
+        typer.Option("--against", help="Which other servers; all of them if none is named."),
+    ] = None,
     ours: Annotated[bool, typer.Option("--ours/--no-ours", help="Measure this server.")] = True,
     rounds: Annotated[int, typer.Option("--rounds", help="Measured rounds of each case.", min=1)] = 5,
     mongodb: Annotated[
         bool, typer.Option("--mongodb", help="Measure this server on MongoDB's protocol, without what the store costs.")
     ] = False,
+    homes: Annotated[int, typer.Option("--homes", help="Homes of this server (option `homes`).", min=1, max=16)] = 1,
     share: Annotated[float, typer.Option("--share", help="Of the full work of a round.", min=0.01, max=100.0)] = 1.0,
 ) -> None:
     """Measure what work costs the server's process in CPU time: all threads, user and system."""
@@ -65,14 +69,20 @@ def bench(
         complaints.print(f"No such case: {', '.join(unknown)}. There are:\n\n{_LIST}")
         raise typer.Exit(2)
     _more_files()
-    other = PEERS[against]
-    version = other.installed() if peer and not profile else ""
-    servers: list[type[Server]] = [*([Xmppd] if ours else []), *([other] if version else [])]
-    if peer and not profile and not version:
-        console.print(f"{other.name} is not installed: no figures of a peer (Debian: apt install {against.value}).")
-    about = {**machine(), "python": platform.python_version(), against.value: version}
+    versions = {each: PEERS[each].installed() for each in against or Peer} if peer and not profile else {}
+    servers: list[type[Server]] = [Xmppd] if ours else []
+    servers += [PEERS[each] for each, version in versions.items() if version]
+    for each, version in versions.items():
+        if not version:
+            console.print(f"{PEERS[each].name} is not installed: no figures of it (Debian: apt install {each.value}).")
+    about = {
+        **machine(),
+        "python": platform.python_version(),
+        **{each.value: version for each, version in versions.items()},
+    }
     console.print("  ".join(f"{key}: {value}" for key, value in about.items() if value))
     run = Run(servers, Scale(1 if profile else rounds, share), Profiler(_profiles()) if profile else None)
+    Xmppd.homes = homes
     with mongo_server.running() if mongodb else nullcontext("") as Xmppd.mongodb:
         uvloop.run(run.all(chosen))
     _show(run, about, json)
@@ -137,9 +147,8 @@ def _show(run: Run, about: dict[str, Any], json: Path | None) -> None:
     if run.profiler is not None:
         run.profiler.show(console)
         return
-    peer = next((server.name for server in run.servers if server is not Xmppd), "")
-    ours = Xmppd.name if Xmppd in run.servers else peer
-    console.print(table(run.figures, ours, peer if ours != peer else ""))
+    ours, *peers = (server.name for server in run.servers)
+    console.print(table(run.figures, ours, peers))
     if json is not None:
         write_json(json, run.figures, {**about, "yardstick_ms": run.paces}, console)
 

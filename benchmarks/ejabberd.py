@@ -1,6 +1,7 @@
-"""The other peer: ejabberd as Debian packages it, with erlang-p1-sqlite3.
+"""The other peer: ejabberd as Debian packages it.
 
-Archives are in SQLite, as ours are; on Mnesia an entry costs the more the more there are of an account.
+With erlang-p1-sqlite3 its archives are in SQLite, as ours are; else on Mnesia, its default, where an entry costs the
+more the more there are of an account.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Ejabberd(Server):
 
     @staticmethod
     def installed() -> str:
-        return packaged("ejabberd", "erl") if packaged("erlang-p1-sqlite3") else ""
+        version = packaged("ejabberd", "erl")
+        return f"{version} ({'SQLite' if _sqlite() else 'Mnesia'})" if version else ""
 
     async def prepare(self) -> None:
         (self.folder / "server.pem").write_bytes(self.chain.read_bytes() + self.key.read_bytes())
@@ -35,8 +37,7 @@ class Ejabberd(Server):
             "certfiles": [str(self.folder / "server.pem")],
             "listen": [{**listen, "port": self.port}, {**listen, "port": self.tls_port, "tls": True}],
             "s2s_access": "none",
-            "sql_type": "sqlite",
-            "sql_database": str(self.folder / "archive.db"),
+            **({"sql_type": "sqlite", "sql_database": str(self.folder / "archive.db")} if _sqlite() else {}),
             "auth_method": "internal",
             "auth_password_format": "scram",
             "auth_scram_hash": "sha256",
@@ -75,13 +76,17 @@ class Ejabberd(Server):
         }
 
 
+def _sqlite() -> bool:
+    return bool(packaged("erlang-p1-sqlite3"))
+
+
 def _modules() -> dict[str, Any]:
     """Those for what the cases ask of Prosody."""
     plain = ["adhoc", "blocking", "caps", "carboncopy", "client_state", "disco", "last", "ping", "privacy", "private"]
     plain += ["roster", "stream_mgmt", "time", "vcard", "version"]
     return {
         **{f"mod_{name}": {} for name in plain},
-        "mod_mam": {"db_type": "sql", "default": "always", "assume_mam_usage": True},
+        "mod_mam": {"db_type": "sql" if _sqlite() else "mnesia", "default": "always", "assume_mam_usage": True},
         "mod_offline": {"access_max_user_messages": "offline_messages", "store_empty_body": False},
         "mod_pubsub": {"plugins": ["flat", "pep"], "last_item_cache": False},
         "mod_muc": {

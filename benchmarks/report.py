@@ -13,22 +13,22 @@ from rich.table import Table
 from .measure import Figure
 
 
-def table(figures: dict[str, list[Figure]], ours: str, peer: str) -> Table:
-    """`figures`: by server; `peer`: its name, "" for none."""
+def table(figures: dict[str, list[Figure]], ours: str, peers: list[str]) -> Table:
+    """`figures`: by server; `peers`: the names of those to compare with."""
     shown = Table(title="median of the rounds (least)", title_justify="left")
     shown.add_column("case")
     shown.add_column("measured")
     shown.add_column("unit")
-    for column in (ours, "of it loop", "target", *((peer, "ratio") if peer else ())):
+    for column in (ours, "of it loop", "target", *(name for peer in peers for name in (peer, "ratio"))):
         shown.add_column(column, justify="right")
-    by_name = {(figure.case, figure.name): figure for figure in figures.get(peer, ())}
+    by_name = {(peer, figure.case, figure.name): figure for peer in peers for figure in figures[peer]}
     last = ""
     for figure in figures.get(ours, ()):
         row = [figure.case if figure.case != last else "", figure.name, figure.unit, _value(figure)]
         row.append(_number(figure.loop) if figure.loop is not None else "")
         row.append(_against(figure))
-        other = by_name.get((figure.case, figure.name))
-        if peer:
+        for peer in peers:
+            other = by_name.get((peer, figure.case, figure.name))
             row += [_value(other), _ratio(figure, other)] if other is not None else ["", ""]
         shown.add_row(*row, end_section=False)
         last = figure.case

@@ -162,6 +162,9 @@ class Xmppd(Server):
     """The URI of a MongoDB server, without a database: each case has one of its own. What that server costs is not
     counted."""
 
+    homes: ClassVar[int] = 1
+    """Among so many its accounts and rooms are shared out, in the one process."""
+
     @property
     def ports(self) -> list[int]:
         return [self.port, self.tls_port, self.web_port, self.web_tls_port]
@@ -189,6 +192,7 @@ class Xmppd(Server):
                 {"kind": "http", "address": "127.0.0.1", "port": self.web_tls_port, "tls": "direct"},
             ],
             "storage": self.storage,
+            "homes": self.homes,
             "var": str(self.folder),
             "limits": {"connections_per_address": 100_000, "per_connection": UNSHAPED, "per_account": UNSHAPED},
             "log": {"level": "warning"},

@@ -50,8 +50,8 @@ RFCS: Final = (
     Rfc(5802, "SCRAM", "`xmppd.protocol.sasl`", "SHA-1, with and without channel binding"),
     Rfc(5929, "Channel Bindings for TLS", "`xmppd.streams.channel_bindings`", "`tls-unique`, `tls-server-end-point`"),
     Rfc(9266, "Channel Bindings for TLS 1.3", "`xmppd.streams.channel_bindings`", "`tls-exporter`"),
-    Rfc(6120, "XMPP Core", "`xmppd`", "clients only: no other servers yet (sections 4.2 and 5 to 10 for them)"),
-    Rfc(6121, "XMPP Instant Messaging and Presence", "`roster`, `presence`", "on one server"),
+    Rfc(6120, "XMPP Core", "`xmppd`"),
+    Rfc(6121, "XMPP Instant Messaging and Presence", "`roster`, `presence`"),
     Rfc(
         7590, "Use of TLS in XMPP", "`xmppd.streams.negotiation`", "encryption is required except on a loopback address"
     ),
@@ -65,14 +65,18 @@ RFCS: Final = (
 )
 CORE_XEPS: Final = (
     Xep(82, "1.1.1", "date and time in UTC"),
+    Xep(114, "1.6", "several connections for a name; without `jabber:component:connect`"),
     Xep(124, "1.11.2", "without multiple streams in a session and content encodings"),
-    Xep(198, "1.6.1", "counters, queue and delivery; the protocol is the plugin's"),
+    Xep(178, "1.2", "between servers"),
+    Xep(185, "1.0"),
+    Xep(198, "1.6.1", "counters, queue and delivery; the protocol is the plugin's; between servers without resuming"),
     Xep(199, "2.0.1", "clients that are silent are asked for a sign of life"),
     Xep(203, "2.0", "messages that waited"),
     Xep(205, "1.0.2", "limits of size, depth, number and time"),
     Xep(206, "1.4"),
+    Xep(220, "1.1.1"),
     Xep(359, "0.7.0", "ids of messages that waited"),
-    Xep(368, "1.1.0", "listeners with `tls: direct`"),
+    Xep(368, "1.1.0", "listeners with `tls: direct`, for clients and servers; both kinds of records of other servers"),
     Xep(440, "1.0.0"),
     Xep(474, "0.5.0"),
     Xep(515, "0.1.0"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Malformed
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Final
 
+from xmppd.contracts.moving import MOVED_IN, MovedIn
 from xmppd.contracts.pubsub import NODE_CHANGED, PUBSUB, Change, NodeChanged
 from xmppd.contracts.routing import OUTBOUND
 from xmppd.contracts.sessions import SHOWING, Showing
 from xmppd.contracts.vcard import CARD_CHANGED, VCARDS, CardChanged
 from xmppd.errors import StanzaError
 from xmppd.plugin import JID, E, Element, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
+from xmppd.storage.api import Write
 from xmppd.xml import find, parse, text_of
 
 DATA: Final = "urn:xmpp:avatar:data"
@@ -48,6 +51,37 @@ class Avatars(Plugin[NoConfig]):
     async def start(self) -> None:
         self.pubsub, self.cards = self.host.service(PUBSUB), self.host.service(VCARDS)
 
+    # ---- moving in
+
+    @on(MOVED_IN)
+    async def moved_in(self, event: MovedIn) -> Iterable[Write]:
+        """The picture of the card as nodes, or that of the nodes in the card, and its hash."""
+        owner, intake = event.owner, event.intake
+        if not intake.replace and await self.hashes.read(owner.bare, "") is not None:
+            return ()
+        cards, pubsub = self.host.service(VCARDS), self.host.service(PUBSUB)
+        card = await cards.read_card(owner)
+        photo = find(card, VCARD, "PHOTO") if card is not None else None
+        picture = _decoded(text_of(find(photo, VCARD, "BINVAL"))) if photo is not None else b""
+        writes: list[Write] = []
+        if picture:
+            hash = sha1(picture, usedforsecurity=False).hexdigest()
+            data, metadata = _as_items(picture, hash, text_of(find(photo, VCARD, "TYPE")) if photo is not None else "")
+            writes += await pubsub.moved_in(owner, DATA, [(hash, data)], {}, intake)
+            writes += await pubsub.moved_in(owner, META, [(hash, metadata)], {}, intake)
+            return [*writes, self.hashes.put(owner.bare, "", Avatar(hash))]
+        item, shown = await pubsub.stored(owner, DATA), await pubsub.stored(owner, META)
+        info = next((each for each in parse(shown.payload) if not each.get("url")), None) if shown is not None else None
+        picture = _decoded(text_of(parse(item.payload))) if item is not None else b""
+        hash = sha1(picture, usedforsecurity=False).hexdigest()
+        if not picture or info is None or str(info.get("id", "")).lower() != hash:
+            return ()
+        try:
+            writes.append(cards.card_write(owner, _with_photo(card, picture, str(info.get("type", "")))))
+        except StanzaError:
+            return ()  # too large for a card: those who know PEP have it
+        return [*writes, self.hashes.put(owner.bare, "", Avatar(hash))]
+
     # ---- from PEP to the card (section 3.1)
 
     @on(NODE_CHANGED)
@@ -68,16 +102,9 @@ class Avatars(Plugin[NoConfig]):
         if info is not None and not picture:
             return  # what is not there, or is another picture than its id says, is shown to nobody
         card = await self.cards.read_card(owner)
-        if card is None:
-            if info is None:
-                return  # it never had a picture, nor a card
-            card = E("vCard", VCARD)
-        old = find(card, VCARD, "PHOTO")
-        if old is not None:
-            card.remove(old)
-        if info is not None:
-            kind = E("TYPE", VCARD, {}, str(info.get("type") or "image/png"))
-            card.append(E("PHOTO", VCARD, {}, kind, E("BINVAL", VCARD, {}, b64encode(picture).decode())))
+        if card is None and info is None:
+            return  # it never had a picture, nor a card
+        card = _with_photo(card, picture, str(info.get("type", "")) if info is not None else "")
         try:
             await self.cards.write_card(owner, card)
         except StanzaError:
@@ -103,7 +130,7 @@ class Avatars(Plugin[NoConfig]):
                 return
             kind = text_of(find(photo, VCARD, "TYPE")) if photo is not None else ""
             try:
-                await self._to_nodes(owner, picture, hash, kind or "image/png")
+                await self._to_nodes(owner, picture, hash, kind)
             except StanzaError:
                 return  # too large for an item: those who know cards have it
             await self._store_hash(owner, hash)
@@ -112,9 +139,9 @@ class Avatars(Plugin[NoConfig]):
         if not picture:
             await self.pubsub.publish(owner, META, "current", E("metadata", META))
             return
-        await self.pubsub.publish(owner, DATA, hash, E("data", DATA, {}, b64encode(picture).decode()))
-        info = E("info", META, {"bytes": str(len(picture)), "id": hash, "type": kind})
-        await self.pubsub.publish(owner, META, hash, E("metadata", META, {}, info))
+        data, metadata = _as_items(picture, hash, kind)
+        await self.pubsub.publish(owner, DATA, hash, data)
+        await self.pubsub.publish(owner, META, hash, metadata)
 
     async def _store_hash(self, owner: JID, hash: str) -> None:
         await self.host.storage.commit([self.hashes.put(owner.bare, "", Avatar(hash))])
@@ -146,6 +173,24 @@ class Avatars(Plugin[NoConfig]):
                 return stanza
             stanza = stanza.without(UPDATE, "x")
         return stanza.with_child(SHOWS % known.hash.encode(), TAG)
+
+
+def _with_photo(card: Element | None, picture: bytes, kind: str) -> Element:
+    """A card with another picture, or with none (b"")."""
+    card = E("vCard", VCARD) if card is None else card
+    old = find(card, VCARD, "PHOTO")
+    if old is not None:
+        card.remove(old)
+    if picture:
+        type = E("TYPE", VCARD, {}, kind or "image/png")
+        card.append(E("PHOTO", VCARD, {}, type, E("BINVAL", VCARD, {}, b64encode(picture).decode())))
+    return card
+
+
+def _as_items(picture: bytes, hash: str, kind: str) -> tuple[Element, Element]:
+    """The payloads of data and metadata (XEP-0084 sections 3.1 and 3.2)."""
+    info = E("info", META, {"bytes": str(len(picture)), "id": hash, "type": kind or "image/png"})
+    return E("data", DATA, {}, b64encode(picture).decode()), E("metadata", META, {}, info)
 
 
 def _decoded(text: str) -> bytes:

@@ -10,8 +10,8 @@ from xmppd.contracts.sessions import BIND_FEATURES, BOUND_WITH
 from xmppd.contracts.sign_in import CLIENT, SIGN_IN_STEPS, Order, SignIn, SignInStep
 from xmppd.contracts.stream_features import FeatureAsk
 from xmppd.errors import BadRequest, StanzaError, StreamError
-from xmppd.plugin import Account, NoConfig, Nonza, Plugin, Session, Xep, on
-from xmppd.xml import children, find, quoted, tag_of, text_of
+from xmppd.plugin import Account, NoConfig, Plugin, Session, Xep, on
+from xmppd.xml import quoted
 
 NS = "urn:xmpp:bind:0"
 TAG_OCTETS = 256
@@ -28,23 +28,23 @@ class Bind2(Plugin[NoConfig]):
 
     async def bind(self, sign_in: SignIn) -> None:
         """Section 3.2. A session that was resumed has a resource."""
-        wanted = find(sign_in.request, NS, "bind")
+        wanted = sign_in.asked(NS, "bind")
         if wanted is None or sign_in.session is not None:
             return
         account = sign_in.stream.account
         client = sign_in.client
         # What is told of the account is read first: what comes meanwhile is told by nobody twice, and missed by nobody.
         answers = [each.data for each in await self.host.collect(BOUND_WITH, account)]
-        session = await self._bound(sign_in, text_of(find(wanted, NS, "tag")).strip(), client)
+        session = await self._bound(sign_in, wanted.text_of(NS, "tag").strip(), client)
         if session is None:
             return
         sign_in.session = session
         if client:
             self._end_former(session, client)
         features = {f"{each.ns}|{each.name}": each for each in self.host.gather(BIND_FEATURES, FeatureAsk(True, True))}
-        for child in children(wanted):
-            feature = features.pop(tag_of(child), None)  # each of them once
-            answer = feature.enable(session, Nonza.of(child)) if feature is not None else None
+        for child in wanted.children():
+            feature = features.pop(child.tag, None)  # each of them once
+            answer = feature.enable(session, child) if feature is not None else None
             if answer is not None:
                 answers.append(answer.data)
         sign_in.answers.append(b"<bound xmlns='%s'>%s</bound>" % (NS.encode(), b"".join(answers)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
 from xmppd.config import option
 from xmppd.contracts import blocking
 from xmppd.contracts.blocking import BLOCKED, BLOCKLIST, REFUSED
+from xmppd.contracts.moving import PIECE, PORTABLE, Intake, OwnerKind, Portable
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.contracts.sessions import PRESENCE
+from xmppd.contracts.store_check import CHECK_STORE, StoreCheck, in_map
 from xmppd.errors import (
     BadRequest,
     JidMalformed,
@@ -41,10 +43,14 @@ from xmppd.plugin import (
     on,
 )
 from xmppd.stanza import iq as make_iq
-from xmppd.xml import children, find
+from xmppd.storage.api import Write
+from xmppd.xml import children, find, name_of
 
 NS = "urn:xmpp:blocking"
 BLOCKED_MAP = "blocklist"
+PRIVACY_NS = "jabber:iq:privacy"
+"""Privacy lists (XEP-0016), of which only blocks are taken."""
+LIST_NAME = "Blocked contacts"
 ROOM_NS = "http://jabber.org/protocol/muc#user"
 ASKED = SessionKey[bool]("blocklist-asked", False, durable=True)
 """The session has requested the list, so it gets the pushes (section 3.2)."""
@@ -183,6 +189,86 @@ class Blocking(Plugin[Config]):
         if stanza.answers:
             return Verdict.DROP
         raise NotAcceptable("You have blocked this address", REFUSED, type="cancel")
+
+    # ---- moving in and out
+
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        yield Portable(OwnerKind.ACCOUNT, (f"{NS}|blocklist",), self._give, self._take)
+        yield Portable(OwnerKind.ACCOUNT, (f"{PRIVACY_NS}|query",), self._give_privacy, self._take_privacy)
+
+    async def _give(self, owner: JID) -> AsyncIterator[Element]:
+        """As Prosody has it."""
+        blocked = sorted(await self.blocked.read_all(owner.bare))
+        for start in range(0, len(blocked), PIECE):
+            yield _list("blocklist", blocked[start : start + PIECE])
+
+    async def _give_privacy(self, owner: JID) -> AsyncIterator[Element]:
+        """The same as XEP-0227 has it, for servers that know nothing else (ejabberd)."""
+        blocked = sorted(await self.blocked.read_all(owner.bare))
+        if blocked:
+            items = (
+                E("item", PRIVACY_NS, {"type": "jid", "value": jid, "action": "deny", "order": str(order)})
+                for order, jid in enumerate(blocked)
+            )
+            default = E("default", PRIVACY_NS, {"name": LIST_NAME})
+            yield E("query", PRIVACY_NS, {}, default, E("list", PRIVACY_NS, {"name": LIST_NAME}, *items))
+
+    async def _take(self, owner: JID, given: Element, intake: Intake) -> Sequence[Write]:
+        return await self._taken(owner, [str(item.get("jid", "")) for item in children(given, NS, "item")], intake)
+
+    async def _take_privacy(self, owner: JID, query: Element, intake: Intake) -> Sequence[Write]:
+        """Of the default list, whom it denies everything, or messages."""
+        default = find(query, PRIVACY_NS, "default")
+        name = default.get("name") if default is not None else None
+        wanted: list[str] = []
+        for each in children(query, PRIVACY_NS, "list"):
+            if each.get("name") != name:
+                intake.lost("a privacy list that is not the default one")
+                continue
+            for item in children(each, PRIVACY_NS, "item"):
+                if item.get("action") == "allow":
+                    continue
+                kinds = [name_of(kind)[1] for kind in item]
+                if item.get("type") == "jid" and (not kinds or "message" in kinds):
+                    wanted.append(str(item.get("value", "")))
+                else:
+                    intake.lost("a rule of a privacy list that is no block of an address")
+        return await self._taken(owner, wanted, intake)
+
+    async def _taken(self, owner: JID, wanted: Iterable[str], intake: Intake) -> Sequence[Write]:
+        known, writes = set(await self.blocked.read_all(owner.bare)), list[Write]()
+        for text in wanted:
+            try:
+                jid = JID.parse(text)
+            except MalformedJid:
+                intake.lost(f"the block of {text!r}, which is no address")
+                continue
+            if jid.full in known:
+                intake.kept("blocks")
+            elif self._is_exempt(owner.bare, jid):
+                intake.lost("a block of the own account or the own server")
+            elif len(known) >= self.config.limit:
+                intake.lost(f"the block of {jid}: there are too many (blocking.limit)")
+            else:
+                known.add(jid.full)
+                writes.append(self.blocked.put(owner.bare, jid.full, Blocked(intake.now / 1_000_000)))
+                intake.took("blocks")
+        return writes
+
+    @on(CHECK_STORE)
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`."""
+        async for owner, name, _ in store.records(self.blocked):
+            try:
+                as_compared = JID.parse(name).full
+            except MalformedJid:
+                as_compared = ""
+            if as_compared != name:
+                what = "it blocks nobody" + (
+                    f": compared is {as_compared}" if as_compared else ", for it is no address"
+                )
+                store.problem(owner, in_map(self.blocked.name, name), what)
 
 
 def _speakers(stanza: Stanza) -> Iterator[JID]:

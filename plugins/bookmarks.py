@@ -6,15 +6,19 @@ them; the PEP node `storage:bookmarks` (XEP-0048 version 1.1, 0411) holds one it
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+from xmppd.contracts.moving import PORTABLE, Intake, OwnerKind, Portable
 from xmppd.contracts.private import CONVERTED
 from xmppd.contracts.pubsub import NODE_CHANGED, PUBSUB, Change, NodeChanged
 from xmppd.errors import MalformedJid, NotAcceptable
 from xmppd.plugin import JID, E, Element, NoConfig, Plugin, Xep, on
+from xmppd.storage.api import Write
 from xmppd.xml import alone, children, find, name_of, parse, text_of, to_bytes
 
+PUBSUB_TAG: Final = "http://jabber.org/protocol/pubsub|pubsub"
 NODE: Final = "urn:xmpp:bookmarks:1"
 OLD: Final = "storage:bookmarks"
 CURRENT: Final = "current"
@@ -53,6 +57,31 @@ class Bookmarks(Plugin[NoConfig]):
         async with self._lock(owner):
             await self.pubsub.publish(owner, OLD, CURRENT, alone(given), OLD_OPTIONS)
             await self._update_items(owner, given)
+
+    # ---- moving in
+
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        """Beside what nodes take: of the node of the old form the new ones are made."""
+        yield Portable(OwnerKind.ACCOUNT, (PUBSUB_TAG,), _nothing, self._take_old_node)
+
+    async def take_private(self, owner: JID, given: Element, intake: Intake) -> Sequence[Write]:
+        found = list(_conferences(given).items())
+        for _ in found[MOST:]:
+            intake.lost("a bookmark: there are too many")
+        new = [(id, _new(old, None)) for id, old in found[:MOST]]
+        pubsub = self.host.service(PUBSUB)
+        return await pubsub.moved_in(owner, NODE, new, OPTIONS, intake) if new else ()
+
+    async def _take_old_node(self, owner: JID, pubsub: Element, intake: Intake) -> Sequence[Write]:
+        writes: list[Write] = []
+        for items in children(pubsub):
+            for item in children(items) if items.get("node") == OLD else ():
+                for storage in children(item, OLD, "storage"):
+                    writes += await self.take_private(owner, storage, intake)
+        return writes
+
+    # ---- the form that is stored
 
     def _lock(self, owner: JID) -> AbstractAsyncContextManager[None]:
         """Only one form at a time is made from the other."""
@@ -96,6 +125,13 @@ class Bookmarks(Plugin[NoConfig]):
                 await self.pubsub.publish(owner, NODE, id, new, OPTIONS)
         if removed:
             await self.pubsub.retract(owner, NODE, removed)
+
+
+async def _nothing(owner: JID) -> AsyncIterator[Element]:
+    """The items go out with their nodes."""
+    nothing: tuple[Element, ...] = ()
+    for each in nothing:
+        yield each
 
 
 Old = tuple[str, bool, str, str]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from xmppd.config import option
 from xmppd.contracts.accounts import RESERVED_ADDRESSES
+from xmppd.contracts.components import DELEGATION
 from xmppd.contracts.disco import (
     DISCO,
     DISCO_ALIASES,
@@ -16,13 +18,16 @@ from xmppd.contracts.disco import (
     DISCO_FORMS,
     DISCO_IDENTITIES,
     DISCO_ITEMS,
+    DISCO_REPLACEMENTS,
     DiscoAsk,
     Identity,
     Item,
 )
+from xmppd.contracts.requests import LATER
 from xmppd.contracts.roster import ROSTER
 from xmppd.errors import ItemNotFound, MalformedJid, ServiceUnavailable
-from xmppd.plugin import ANY_HOST, JID, E, Element, Plugin, Request, To, Xep, iq, on
+from xmppd.plugin import ANY_HOST, JID, E, Element, Plugin, Request, To, Written, Xep, iq, on
+from xmppd.xml import children, find, text_of
 
 INFO_NS = "http://jabber.org/protocol/disco#info"
 ITEMS_NS = "http://jabber.org/protocol/disco#items"
@@ -56,8 +61,15 @@ class ServiceDiscovery(Plugin[Config]):
     serves = ANY_HOST
 
     @iq("get", INFO_NS, "query", To.HOST, To.ACCOUNT)
-    async def answer_info(self, request: Request) -> Element:
-        return await self.info(self._ask(request))
+    async def answer_info(self, request: Request) -> Element | Written:
+        ask = self._ask(request)
+        try:
+            return await self.info(ask)
+        except ItemNotFound:
+            delegation = self.host.find(DELEGATION)
+            if delegation is None or ask.account is None or not delegation.hand_on_rest(request.stanza, ask.account):
+                raise
+            return LATER
 
     @iq("get", ITEMS_NS, "query", To.ABSENT)
     async def answer_no_items(self, request: Request) -> Element:
@@ -89,13 +101,19 @@ class ServiceDiscovery(Plugin[Config]):
                 features.update(plugin.features if ask.account is None else plugin.account_features)
         else:
             features.add(INFO_NS)  # section 3.1: at least that
+        forms = await self.host.collect(DISCO_FORMS, shown)
+        for each in await self.host.collect(DISCO_REPLACEMENTS, shown) if not shown.node else ():
+            categories = {identity.category for identity in each.identities}
+            identities = [mine for mine in identities if mine.category not in categories] + list(each.identities)
+            features = {mine for mine in features if not _belongs(mine, each.ns)} | set(each.features)
+            forms = [mine for mine in forms if not _belongs(_type_of(mine), each.ns)] + list(each.forms)
         query = E("query", INFO_NS, {"node": ask.node} if ask.node else {})
         for identity in sorted(set(identities), key=lambda each: (each.category, each.type, each.name)):
             query.append(_identity(identity))
         for feature in sorted(features):
             query.append(E("feature", INFO_NS, {"var": feature}))
-        for form in await self.host.collect(DISCO_FORMS, shown):
-            query.append(form)
+        for form in forms:
+            query.append(deepcopy(form))
         return query
 
     def _ask(self, request: Request) -> DiscoAsk:
@@ -124,16 +142,16 @@ class ServiceDiscovery(Plugin[Config]):
 
     @on(DISCO_ITEMS)
     def services(self, ask: DiscoAsk) -> Iterable[Item]:
-        """The service hosts below this domain, and those below no domain with accounts."""
+        """The service hosts and components below this domain, and those below no domain with accounts."""
         if ask.node or ask.account is not None or not self.host.has_accounts:
             return
         hosts = list(self.host.router.routes.hosts())
         homes = [host.domain for host in hosts if host.has_accounts]
-        for host in hosts:
-            if not host.has_accounts:
-                above = [home for home in homes if host.domain.endswith(f".{home}")]
-                if not above or max(above, key=len) == self.host.domain:
-                    yield Item(host.domain)
+        services = [host.domain for host in hosts if not host.has_accounts]
+        for domain in (*services, *self.host.server.components.listed()):
+            above = [home for home in homes if domain.endswith(f".{home}")]
+            if not above or max(above, key=len) == self.host.domain:
+                yield Item(domain)
 
     @on(RESERVED_ADDRESSES)
     def reserved(self, domain: JID) -> Iterable[JID]:
@@ -153,6 +171,19 @@ class ServiceDiscovery(Plugin[Config]):
         if any(len(each) for each in fields):
             hidden = _field("FORM_TYPE", (SERVER_INFO,), {"type": "hidden"})
             yield E("x", DATA_NS, {"type": "result"}, hidden, *(each for each in fields if len(each)))
+
+
+def _belongs(feature: str, ns: str) -> bool:
+    """It is of that namespace, or a part of it."""
+    return feature == ns or feature.startswith(f"{ns}#")
+
+
+def _type_of(form: Element) -> str:
+    """The FORM_TYPE of a form (XEP-0068)."""
+    for field in children(form, DATA_NS, "field"):
+        if field.get("var") == "FORM_TYPE":
+            return text_of(find(field, DATA_NS, "value"))
+    return ""
 
 
 def _identity(identity: Identity) -> Element:

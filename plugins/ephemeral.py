@@ -7,7 +7,7 @@ log of its own (ids are the times), written with the message, so it outlives a c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,9 @@ from xmppd.clock import microseconds
 from xmppd.config import option
 from xmppd.contracts.archive import LOG
 from xmppd.contracts.expiry import EPHEMERAL_NS, EPHEMERAL_TAG, EXPIRY
+from xmppd.contracts.owners import OWNERS_ARRIVED
 from xmppd.contracts.routing import INBOUND, OUTBOUND
+from xmppd.contracts.store_check import CHECK_ACCOUNT, CHECK_STORE, AccountCheck, StoreCheck, in_log
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.storage.api import Entry, Flags, Range, Write
@@ -57,18 +59,22 @@ class EphemeralMessages(Plugin[Config]):
         self.due = storage.log("expiry")
         """Ids: microseconds since 1970 UTC when something expires. Bodies: the id in the archive."""
         self.timed_owners = storage.map("expiry", Timed)
-        self.next: dict[str, int] = {}
+        self.next: dict[str, int] = self.host.owned({})
         """By owner: the time before which nothing expires."""
 
     async def start(self) -> None:
-        await self.find_owners()
+        await self._find_owners(None)
         self.every(SWEEP, self.sweep, "sweep")
 
-    async def find_owners(self) -> None:
-        """Finds the owners of messages with timers; the first sweep looks up when they expire."""
+    @on(OWNERS_ARRIVED)
+    async def owners_arrived(self, owners: Container[str]) -> None:
+        await self._find_owners(owners)
+
+    async def _find_owners(self, among: Container[str] | None) -> None:
+        """Finds the owners of messages with timers, of all or among some; the next sweep looks up when they expire."""
         owner = ""
         while owners := await self.timed_owners.owners(self.host.domain, owner, OWNERS):
-            self.next.update(dict.fromkeys(owners, 0))
+            self.next.update((each, 0) for each in owners if among is None or each in among)
             owner = owners[-1]
 
     # ---- contracts.expiry.Expiry
@@ -102,16 +108,21 @@ class EphemeralMessages(Plugin[Config]):
     async def sweep(self) -> None:
         now = microseconds(self.host.clock)
         for owner in [owner for owner, at in self.next.items() if at <= now]:
-            due = self.next.pop(owner)  # `timed` sets it again for later messages
-            try:
-                while await self._expire(owner, now):
-                    pass
-                first = await self.due.page(owner, Range(), 1)
-            except StorageUnavailable:
-                self.next[owner] = due  # the next sweep tries again
-                continue
-            if first:
-                self.next[owner] = min(first[0].id, self.next.get(owner, first[0].id))
+            async with self.host.locks.hold(f"expiry {owner}"):
+                if owner in self.next:  # else it has left meanwhile
+                    await self._sweep(owner, now)
+
+    async def _sweep(self, owner: str, now: int) -> None:
+        due = self.next.pop(owner)  # `timed` sets it again for later messages
+        try:
+            while await self._expire(owner, now):
+                pass
+            first = await self.due.page(owner, Range(), 1)
+        except StorageUnavailable:
+            self.next[owner] = due  # the next sweep tries again
+            return
+        if first:
+            self.next[owner] = min(first[0].id, self.next.get(owner, first[0].id))
 
     async def _expire(self, owner: str, now: int) -> bool:
         """Deletes the content of a page of expired messages. Returns whether there may be more."""
@@ -148,3 +159,20 @@ class EphemeralMessages(Plugin[Config]):
         if not entry.flags & Flags.INCOMING or now - entry.id > self.config.undelivered_days * 86_400 * SECOND:
             return False
         return not account.cursor.is_acknowledged(entry.id)
+
+    # ---- xmppd store check
+
+    @on(CHECK_ACCOUNT)
+    async def check_account(self, account: AccountCheck) -> None:
+        """Who has timers is known as one who has: nobody else's are looked at."""
+        owner = account.bare
+        if await self.due.last_id(owner) and await self.timed_owners.read_stored(owner, "") is None:
+            account.store.problem(owner, self.timed_owners.name, "it has messages with timers, and they never end")
+
+    @on(CHECK_STORE)
+    async def check(self, store: StoreCheck) -> None:
+        async for owner, _, _ in store.records(self.timed_owners):
+            async for entry in store.entries(self.due, owner):
+                if not entry.body.isdigit():
+                    what = "it names no message, so no timer of the owner ends any more"
+                    store.problem(owner, in_log(self.due.name, entry.id), what)

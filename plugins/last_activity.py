@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.privacy import CONTACTS, PRIVACY
 from xmppd.contracts.privacy import LAST_NS as NS
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import SENT
 from xmppd.contracts.sessions import SESSION_ENDED
-from xmppd.errors import ServiceUnavailable, StorageUnavailable
+from xmppd.errors import ResourceConstraint, ServiceUnavailable
 from xmppd.plugin import (
     Account,
     E,
@@ -47,7 +49,7 @@ class LastActivity(Plugin[NoConfig]):
     account_features = (NS,)
 
     def setup(self) -> None:
-        self.last = self.host.storage.map("last", Last)
+        self.last = self.host.storage.notes(self.host.storage.map("last", Last))
         self.since = self.host.clock.monotonic()
 
     @iq("get", NS, "query", To.HOST)
@@ -91,16 +93,16 @@ class LastActivity(Plugin[NoConfig]):
 
     @on(SESSION_ENDED)
     def ended(self, session: Session) -> None:
-        if session.account.alive and not session.account.available():
+        if not session.account.available():
             self._store(session.account, session[STATUS])
 
     def _store(self, account: Account, status: str) -> None:
-        self.spawn(self._commit(account, Last(self.host.clock.now(), status)), "store")
+        """Soon: nothing was promised, and where too much waits for the store the former time stands."""
+        if account.alive:
+            with suppress(ResourceConstraint):
+                self.last.put(account.bare, "", Last(self.host.clock.now(), status))
 
-    async def _commit(self, account: Account, last: Last) -> None:
-        if not account.alive:
-            return  # deleted meanwhile
-        try:
-            await self.host.storage.commit([self.last.put(account.bare, "", last)])
-        except StorageUnavailable:
-            return  # nothing was promised: the former time stands
+    @on(ACCOUNTS_REMOVED)
+    async def removed(self, names: frozenset[str]) -> None:
+        """What is noted must not come behind the deletion."""
+        await self.last.flush()

@@ -13,12 +13,11 @@ from itertools import takewhile
 
 from xmppd.cache import BESIDE, Cache
 from xmppd.config import Size, option
-from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import LOG, STORED_TYPES, Retention
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import ACCOUNT_LOADED, SESSION_ENDED
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
-from xmppd.plugin import JID, Account, Inbound, Kind, Plugin, Session, Stage, on
+from xmppd.plugin import Account, Inbound, Kind, Plugin, Session, Stage, on
 from xmppd.storage.api import Flags, Range, Write
 
 MESSAGES = (Kind.MESSAGE,)
@@ -68,10 +67,10 @@ class Limits(Plugin[Config]):
     def setup(self) -> None:
         self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
-        self.counts: Cache[str, OfflineCount] = Cache(
-            COUNTED_ACCOUNTS, COUNTED_BYTES, lambda owner, count: BESIDE + len(owner) + 200
+        self.counts: Cache[str, OfflineCount] = self.host.owned(
+            Cache(COUNTED_ACCOUNTS, COUNTED_BYTES, lambda owner, count: BESIDE + len(owner) + 200)
         )
-        self.undecided: dict[str, dict[int, int]] = {}
+        self.undecided: dict[str, dict[int, int]] = self.host.owned({}, stays=lambda owner: True)
         """By account and log id: the bytes of messages that are on their way to the store."""
 
     async def start(self) -> None:
@@ -195,11 +194,6 @@ class Limits(Plugin[Config]):
         self.counts.pop(session.account.bare)
         if not session.account.sessions and session.account.alive:
             self._count_of(session.account)
-
-    @on(ACCOUNT_DELETED)
-    def deleted(self, jid: JID) -> None:
-        self.counts.pop(jid.bare)
-        self.undecided.pop(jid.bare, None)
 
     # ---- the archive
 

@@ -7,19 +7,22 @@ and questions to a device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
 from xmppd.config import option
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
+from xmppd.contracts.moving import PORTABLE, Intake, OwnerKind, Portable
 from xmppd.contracts.privacy import IDLE_TAGS, LAST_NS, PRIVACY, Audience, People, without_idle_time
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, OUTBOUND
 from xmppd.contracts.sessions import PRESENCE
 from xmppd.errors import JidMalformed, MalformedJid, NotAcceptable, ResourceConstraint, ServiceUnavailable
-from xmppd.plugin import JID, Account, Inbound, Kind, Outbound, Plugin, Stage, Verdict, Xep, on
+from xmppd.plugin import JID, Account, E, Element, Inbound, Kind, Outbound, Plugin, Stage, Verdict, Xep, on
+from xmppd.storage.api import Write
 from xmppd.xep.forms import Field, Submitted, form
+from xmppd.xml import find, text_of
 
 NODE: Final = "urn:xmppd:privacy"
 LAST: Final = f"{LAST_NS}|query"
@@ -93,6 +96,37 @@ class PrivacyPolicy(Plugin[Config]):
         roster = self.host.find(ROSTER)
         item = roster.item(owner.bare, viewer) if roster is not None else None
         return self.last_seen(owner.bare).admits(viewer, item is not None and item.sees_us)
+
+    # ---- moving in and out
+
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        yield Portable(OwnerKind.ACCOUNT, (f"{NODE}|policy",), self._give, self._take)
+
+    async def _give(self, owner: JID) -> AsyncIterator[Element]:
+        chosen = await self.chosen.read(owner.bare, "")
+        if chosen is not None:
+            audiences = (("online", chosen.online), ("last-seen", chosen.last_seen))
+            yield E("policy", NODE, {}, *(
+                E(name, NODE, {"people": each.people}, *(E("but", NODE, {}, jid) for jid in each.but))
+                for name, each in audiences
+            ))  # fmt: skip
+
+    async def _take(self, owner: JID, policy: Element, intake: Intake) -> Sequence[Write]:
+        """Raises ValueError, MalformedJid."""
+        if not intake.replace and await self.chosen.read(owner.bare, "") is not None:
+            intake.kept("privacy settings")
+            return ()
+        found = [self._audience(find(policy, NODE, name)) for name in ("online", "last-seen")]
+        intake.took("privacy settings")
+        return [self.chosen.put(owner.bare, "", Policy(*found))]
+
+    def _audience(self, element: Element | None) -> Audience:
+        people = str(element.get("people", "")) if element is not None else ""
+        if element is None or people not in PEOPLE or len(element) > self.config.exceptions:
+            raise ValueError("a privacy policy that is none")
+        but = tuple(sorted({JID.parse(text_of(each)).bare for each in element}))
+        return Audience(cast("People", people), but)
 
     # ---- choosing
 

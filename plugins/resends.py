@@ -55,23 +55,28 @@ class Resends(Plugin[Config]):
 
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
-        self.clean: Cache[str, bool] = Cache(ACCOUNTS, STATE_BYTES, lambda bare, again: BESIDE + len(bare))
+        owned = self.host.owned
+        self.clean: Cache[str, bool] = owned(Cache(ACCOUNTS, STATE_BYTES, lambda bare, again: BESIDE + len(bare)))
         """Accounts whose streams all ended cleanly since their recent messages were read; after a start there are none.
         True: some of those messages were not sent again; a device that has been away since may still do it."""
-        self.broken: Cache[str, tuple[Lane, ...]] = Cache(ACCOUNTS, LANES_BYTES, _lanes_size)
+        self.broken: Cache[str, tuple[Lane, ...]] = owned(
+            Cache(ACCOUNTS, LANES_BYTES, _lanes_size), stays=self._still_stores
+        )
         """The lanes of broken streams, while they may hold messages that are not stored yet."""
-        self.idle: set[str] = set()
+        self.idle: set[str] = owned(set())
         """Accounts whose broken lanes were all idle at the last sweep. Not forgotten at once: a message that is decided
         comes to the store a moment after its stream broke."""
-        self.recent: Cache[str, RecentMessages] = Cache(ACCOUNTS, RECENT_BYTES, lambda bare, recent: recent.size)
+        self.recent: Cache[str, RecentMessages] = owned(Cache(ACCOUNTS, RECENT_BYTES, lambda bare, recent: recent.size))
         """By account: the stored messages that may be sent again."""
-        self.expected_until: dict[str, float] = {}
+        self.expected_until: dict[str, float] = owned({})
         """By account: the time (monotonic) until which they are expected."""
-        self.acknowledged: Cache[str, dict[str, AcknowledgedUpTo]] = Cache(ACCOUNTS, STATE_BYTES, _acknowledged_size)
+        self.acknowledged: Cache[str, dict[str, AcknowledgedUpTo]] = owned(
+            Cache(ACCOUNTS, STATE_BYTES, _acknowledged_size)
+        )
         """By account and full JID of broken streams: the last acknowledgement. Until the next stream binds."""
-        self.acknowledged_of_recent: dict[str, dict[str, AcknowledgedUpTo]] = {}
+        self.acknowledged_of_recent: dict[str, dict[str, AcknowledgedUpTo]] = owned({})
         """The same for the accounts in `recent`."""
-        self.binding: set[str] = set()
+        self.binding: set[str] = owned(set())
         """Accounts of which a stream binds just now: it may take the place of their last session."""
         self.every(SWEEP, self.sweep, "sweep")
 
@@ -146,7 +151,11 @@ class Resends(Plugin[Config]):
         idle = {bare for bare, lanes in self.broken.items() if all(lane.idle for lane in lanes)}
         for bare in idle & self.idle:
             self.broken.pop(bare)
-        self.idle = idle
+        self.idle.clear()
+        self.idle.update(idle)
+
+    def _still_stores(self, bare: str) -> bool:
+        return not all(lane.idle for lane in self.broken.get(bare) or ())
 
     def forget(self, bare: str) -> None:
         """Drops the recent messages. If some were not sent again, the next stream reads them anew."""

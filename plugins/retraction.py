@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 from xmppd.contracts.archive import ARCHIVE, LOG, STORED_TYPES
+from xmppd.contracts.owners import OWNERS_ARRIVED
 from xmppd.contracts.routing import ARRIVED, INBOUND, OUTBOUND, SENT, Event
+from xmppd.contracts.store_check import CHECK_STORE, StoreCheck
 from xmppd.plugin import Inbound, Kind, NoConfig, Outbound, Plugin, Stage, Stanza, Xep, on
 from xmppd.stanza import parse_stanza
 from xmppd.storage.api import Entry, Flags, Range
@@ -37,6 +40,10 @@ class Retraction(Plugin[NoConfig]):
 
     async def start(self) -> None:
         self.retractions.start()
+
+    @on(OWNERS_ARRIVED)
+    async def owners_arrived(self, owners: Container[str]) -> None:
+        await self.retractions.arrived(owners)
 
     @on(OUTBOUND, Stage.ARCHIVE, MESSAGES, types=STORED_TYPES, tags=(RETRACT_TAG,))
     def outgoing(self, event: Outbound) -> None:
@@ -72,6 +79,10 @@ class Retraction(Plugin[NoConfig]):
             return None
         since = self.host.router.routes.since(sender)
         return PendingRetraction(sender.bare, id, stanza.id, came=True, since=since, occupant=occupant_id(stanza))
+
+    @on(CHECK_STORE)
+    async def check(self, store: StoreCheck) -> None:
+        await self.retractions.check(store)
 
     async def _find(self, owner: str, pending: PendingRetraction) -> Entry | None:
         incoming = int(Flags.INCOMING)

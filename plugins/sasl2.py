@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import sha256
 from inspect import isawaitable
 from re import compile as pattern
+from typing import NamedTuple
 
 from xmppd.contracts.authentication import SASL, NegotiatingStream, SaslFailure, Success, decode, encode
 from xmppd.contracts.sessions import RESUMPTIONS, SESSION_BOUND, InlineResumption
@@ -25,7 +26,7 @@ from xmppd.contracts.sign_in import (
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk, Offer
 from xmppd.errors import StreamError
 from xmppd.plugin import Account, Element, NoConfig, Nonza, Plugin, Session, Written, Xep, nonza, on
-from xmppd.xml import clean, escape, find, tag_of, text_of, to_bytes
+from xmppd.xml import clean, escape, to_bytes
 
 NS = "urn:xmpp:sasl:2"
 SASL_NS = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -37,10 +38,21 @@ AGENT_TEXT = 200
 uuid = pattern(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
+class Steps(NamedTuple):
+    """`all`: in their order. `lists`: the namespace and the name of an element that asks for a further list of
+    mechanisms, and the name of that list. `names`: of all lists."""
+
+    all: tuple[SignInStep, ...]
+    lists: tuple[tuple[str, str, str], ...]
+    names: tuple[str, ...]
+
+
 class Profile:
     """A `SaslProfile`: one sign-in."""
 
     namespace = NS
+    blanks = False
+    """Section 2.4."""
 
     def __init__(self, plugin: Sasl2, steps: Iterable[SignInStep], sign_in: SignIn) -> None:
         self.plugin = plugin
@@ -70,7 +82,7 @@ class Profile:
         sign_in.account, sign_in.proof = account, success.proof
         sign_in.generation = self.stream.host.stored_accounts.get(account.bare)[""].credentials.generation
         if sign_in.listed_in == SASL:
-            self.tasks = list(self.stream.host.gather(SIGN_IN_TASKS, sign_in))
+            self.tasks = sorted(self.stream.host.gather(SIGN_IN_TASKS, sign_in), key=lambda task: not task.proves)
         if not self.tasks:
             return False
         self._continue(success.data)
@@ -152,18 +164,22 @@ class Sasl2(Plugin[NoConfig]):
     xeps = (Xep(388, "1.0.4"), Xep(509, "0.2.0", "the one scheme there is, opaque"))
 
     def setup(self) -> None:
-        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[SignInStep, ...]] = {}
+        self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], Steps] = {}
 
-    def steps(self, offer: Offer) -> tuple[SignInStep, ...]:
-        """In their order, for a stream with that offer; there are a few kinds of them."""
+    def steps(self, offer: Offer) -> Steps:
+        """For a stream with that offer; there are a few kinds of them."""
         key = offer.mechanisms(), offer.channel_bindings
         found = self._steps.get(key)
         if found is None:
             ask = FeatureAsk(True, signed_in=False, offer=offer)
-            found = tuple(sorted(self.host.gather(SIGN_IN_STEPS, ask), key=lambda step: step.order))
+            steps = sorted(self.host.gather(SIGN_IN_STEPS, ask), key=lambda step: step.order)
+            lists: list[tuple[str, str, str]] = []
+            for name, tag in filter(None, [each.mechanisms for each in steps]):
+                ns, _, element = tag.rpartition("|")
+                lists.append((ns, element, name))
             if len(self._steps) >= OFFERS:
                 self._steps.clear()
-            self._steps[key] = found
+            found = self._steps[key] = Steps(tuple(steps), tuple(lists), (SASL, *[name for _, _, name in lists]))
         return found
 
     @on(FEATURES)
@@ -171,14 +187,13 @@ class Sasl2(Plugin[NoConfig]):
         """Section 2.1, whether the header says who comes or not: the list is the same for all."""
         if ask.offer is None or not ask.offer.mechanisms():
             return ()
-        written, version = self._announced(ask)
-        return written, Written(f"{IAP_NS}|config-version", version)
+        return self._announced(ask)
 
-    def _announced(self, ask: FeatureAsk) -> tuple[Written, bytes]:
+    def _announced(self, ask: FeatureAsk) -> tuple[Written, Written]:
         """What is announced, and its version (XEP-0509)."""
         offer = ask.offer
         assert offer is not None
-        inline = b"".join([step.feature for step in self.steps(offer)])
+        inline = b"".join([step.feature for step in self.steps(offer).all])
         tasks = b"".join([each.feature for each in self.host.gather(TASK_OFFERS, ask)])
         return _features(offer.mechanisms(), offer.channel_bindings, inline, tasks)
 
@@ -200,28 +215,32 @@ class Sasl2(Plugin[NoConfig]):
     @nonza(NS, "authenticate", state="stranger")
     def authenticate(self, stream: NegotiatingStream, asked: Nonza) -> Awaitable[None] | None:
         """Section 2.3."""
-        request, authentication = asked.xml, stream.authentication
-        ask = FeatureAsk(True, signed_in=False, offer=authentication)
-        steps = self.steps(authentication)
-        lists = {step.mechanisms[1]: step.mechanisms[0] for step in steps if step.mechanisms}
-        announced = {name: authentication.mechanisms(name) for name in (SASL, *lists.values())}
-        listed_in = next((lists[tag] for tag in map(tag_of, request) if tag in lists), SASL)
+        authentication = stream.authentication
+        steps, lists, names = self.steps(authentication)
+        announced = {name: authentication.mechanisms(name) for name in names}
         mechanism = asked.attributes.get("mechanism", "")
-        profile = Profile(self, steps, SignIn(stream, request, mechanism, listed_in, user_agent(request), announced))
-        version = find(request, IAP_NS, "config-version")
+        sign_in = SignIn(stream, asked, mechanism, SASL, UserAgent(), announced)
+        for ns, name, listed_in in lists:
+            if sign_in.asked(ns, name) is not None:
+                sign_in.listed_in = listed_in
+                break
+        sign_in.agent = user_agent(sign_in.asked(NS, "user-agent"))
+        profile = Profile(self, steps, sign_in)
+        version = sign_in.asked(IAP_NS, "config-version")
         try:
-            if version is not None and not self._is_current(ask, str(version.get("value", ""))):
+            if version is not None and not self._is_current(authentication, version.attributes.get("value", "")):
                 profile.why = f"<config-version-mismatch xmlns='{IAP_NS}'/>".encode()
                 raise SaslFailure("aborted", "what the client knows is not what is announced")
-            initial = find(request, NS, "initial-response")
-            data = _decode(text_of(initial)) if initial is not None else None
+            initial = sign_in.asked(NS, "initial-response")
+            data = _decode(initial.text) if initial is not None else None
         except SaslFailure as failure:
             authentication.fail(profile, failure)
             return None
-        return authentication.start(profile, mechanism, data, listed_in, profile.sign_in)
+        return authentication.start(profile, mechanism, data, sign_in.listed_in, sign_in)
 
-    def _is_current(self, ask: FeatureAsk, value: str) -> bool:
-        return f" value='{value}'".encode() in self._announced(ask)[1]
+    def _is_current(self, offer: Offer, value: str) -> bool:
+        ask = FeatureAsk(True, signed_in=False, offer=offer)
+        return f" value='{value}'".encode() in self._announced(ask)[1].data
 
     @nonza(NS, "response", state="stranger")
     def response(self, stream: NegotiatingStream, answer: Nonza) -> Awaitable[None] | None:
@@ -254,10 +273,10 @@ class Sasl2(Plugin[NoConfig]):
 
 async def _resume(sign_in: SignIn, ways: list[InlineResumption]) -> None:
     for way in ways:
-        wanted = find(sign_in.request, way.ns, way.name)
+        wanted = sign_in.asked(way.ns, way.name)
         if wanted is None:
             continue
-        found = await way.resume(sign_in.stream, Nonza.of(wanted))
+        found = await way.resume(sign_in.stream, wanted)
         if found is None:
             return  # the stream has ended
         sign_in.answers.append(found.answer.data)
@@ -267,25 +286,28 @@ async def _resume(sign_in: SignIn, ways: list[InlineResumption]) -> None:
             return
 
 
-def user_agent(request: Element) -> UserAgent:
+def user_agent(found: Nonza | None) -> UserAgent:
     """What the client tells of itself. An id that is no UUID is none."""
-    found = find(request, NS, "user-agent")
     if found is None:
         return UserAgent()
-    id = str(found.get("id", "")).lower()
-    texts = (clean(text_of(find(found, NS, name))).strip()[:AGENT_TEXT] for name in ("software", "device"))
-    return UserAgent(id if uuid(id) else "", *texts)
+    id = found.attributes.get("id", "").lower()
+    id = id if uuid(id) else ""
+    if not found.tags:
+        return UserAgent(id)
+    texts = (clean(found.text_of(NS, name)).strip()[:AGENT_TEXT] for name in ("software", "device"))
+    return UserAgent(id, *texts)
 
 
 @lru_cache(64)
 def _features(
     mechanisms: tuple[str, ...], bindings: tuple[str, ...], inline: bytes, tasks: bytes
-) -> tuple[Written, bytes]:
+) -> tuple[Written, Written]:
     names = "".join(f"<mechanism>{name}</mechanism>" for name in mechanisms).encode()
     inline = b"<inline>%s</inline>" % inline if inline else b""
     data = b"<authentication xmlns='%s'>%s%s%s</authentication>" % (NS.encode(), names, inline, tasks)
-    version = encode(sha256(data + " ".join(bindings).encode()).digest()[:12])
-    return Written(f"{NS}|authentication", data), f"<config-version xmlns='{IAP_NS}' value='{version}'/>".encode()
+    value = encode(sha256(data + " ".join(bindings).encode()).digest()[:12])
+    version = f"<config-version xmlns='{IAP_NS}' value='{value}'/>".encode()
+    return Written(f"{NS}|authentication", data), Written(f"{IAP_NS}|config-version", version)
 
 
 def _decode(text: str) -> bytes:

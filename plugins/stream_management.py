@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_urlsafe
@@ -10,6 +10,7 @@ from secrets import token_urlsafe
 from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.authentication import NegotiatingStream
+from xmppd.contracts.owners import OWNERS_LEAVING
 from xmppd.contracts.resends import RESENDS
 from xmppd.contracts.sessions import (
     BIND_FEATURES,
@@ -33,6 +34,8 @@ NS = "urn:xmpp:sm:3"
 FEATURE = written(E("sm", NS))
 ENDED_KEPT = 10_000
 ENDED_BYTES = 4 << 20
+ENDED_ENTRY = 300
+"""Bytes that one is taken to need beside its texts."""
 DAY = 86_400.0
 SWEEP = 6 * 3600.0
 """Seconds between two looks for counts of sessions that crashes ended."""
@@ -74,18 +77,22 @@ class _Counter:
     """Writes a session's `h` into the batches that hold its stanzas, so that it is exact after a crash; and what the
     client was sent, so that its own `h` says what it has."""
 
-    __slots__ = ("base", "id", "owner", "plugin")
+    __slots__ = ("base", "id", "owner", "plugin", "written")
 
-    def __init__(self, plugin: StreamManagement, owner: str, enabled: Enabled) -> None:
+    def __init__(self, plugin: StreamManagement, owner: str, enabled: Enabled, written: bool = False) -> None:
+        """`written`: the store may have something of the session."""
         self.plugin = plugin
         self.owner = owner
         self.id = enabled.id
         self.base = enabled.base
+        self.written = written
 
     def counted(self, count: int) -> Write:
+        self.written = True
         return self.plugin.counts.put(self.owner, self.id, Count(count - self.base, self.plugin.host.clock.now()))
 
     def trace(self, session: Session) -> Write:
+        self.written = True
         acknowledged, stamps = session.channel.sent_log_ids()
         hidden_stamps = tuple(filter(session.account.cursor.transient.__contains__, stamps))
         sent = Sent(acknowledged, stamps, hidden_stamps, self.plugin.host.clock.now())
@@ -105,7 +112,11 @@ class StreamManagement(Plugin[Config]):
     xeps = (Xep(198, "1.6.1"),)
 
     def setup(self) -> None:
-        self.ended: Cache[tuple[str, str], int | Session] = Cache(ENDED_KEPT, ENDED_BYTES)
+        self.ended: Cache[tuple[str, str], int | Session] = self.host.owned(
+            Cache(ENDED_KEPT, ENDED_BYTES, lambda key, _: ENDED_ENTRY + len(key[0]) + len(key[1])),
+            pairs=True,
+            stays=lambda key: not isinstance(self.ended.get(key), int),
+        )
         """By account and SM-ID: how many stanzas of an ended session were handled; the session while it counts."""
         self.counts = self.host.storage.map("stream-count", Count)
         """By account and SM-ID; of sessions that a crash may end."""
@@ -267,7 +278,7 @@ class StreamManagement(Plugin[Config]):
         """It outlived a restart."""
         enabled = session[ENABLED]
         if enabled is not None and enabled.id:
-            _Counter(self, session.account.bare, enabled).follow(session)
+            _Counter(self, session.account.bare, enabled, written=True).follow(session)
 
     # ---- sessions that ended
 
@@ -277,13 +288,26 @@ class StreamManagement(Plugin[Config]):
         enabled = session[ENABLED]
         if enabled is None or not enabled.id:
             return
-        if session.counter is not None:
-            session.counter = session.channel.trace = None
+        counter, session.counter, session.channel.trace = session.counter, None, None
+        settled = session.handled >= session.received
+        if isinstance(counter, _Counter) and (counter.written or not settled):
             self.spawn(self._forget(session.account.bare, [enabled.id]), "forget")
         key = (session.account.bare, enabled.id)
-        self.ended.put(key, accounted(session) if session.handled >= session.received else session)
-        if session.handled < session.received:
+        self.ended.put(key, accounted(session) if settled else session)
+        if not settled:
             self.spawn(self._count(key, session), "count")
+
+    @on(OWNERS_LEAVING)
+    async def leaving(self, owners: Container[str]) -> None:
+        """The next home can tell what was handled, as this one could. Raises StorageUnavailable."""
+        now = self.host.clock.now()
+        await self.host.storage.commit_each(
+            [
+                [self.counts.put(owner, id, Count(count, now))]
+                for (owner, id), count in self.ended.items()
+                if owner in owners and isinstance(count, int)
+            ]
+        )
 
     async def sweep(self) -> None:
         """Deletes counts that crashes left behind, of sessions that nobody can come back for."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from xmppd.config import Size, option
+from xmppd.contracts.moving import MOVED_IN, MovedIn
 from xmppd.contracts.pubsub import NODE_CHANGED, PUBSUB, Change, NodeChanged
 from xmppd.contracts.vcard import CARD_CHANGED, VCARDS, CardChanged
 from xmppd.errors import NotAcceptable, ServiceUnavailable, StanzaError
 from xmppd.plugin import JID, E, Element, Plugin, Request, To, Xep, iq, on
+from xmppd.storage.api import Write
 from xmppd.xml import alone, children, find, name_of, parse, text_of, to_bytes
 
 NS: Final = "urn:ietf:params:xml:ns:vcard-4.0"
@@ -69,6 +71,18 @@ class VCard4(Plugin[Config]):
                 await self.cards.write_card(owner, _old_form(card, old))
             except StanzaError:
                 return  # too large together with its photo: the new card is there
+
+    @on(MOVED_IN)
+    async def moved_in(self, event: MovedIn) -> Iterable[Write]:
+        """Prosody keeps the new form only."""
+        pubsub, cards = self.host.service(PUBSUB), self.host.service(VCARDS)
+        old, item = await cards.read_card(event.owner), await pubsub.stored(event.owner, NODE)
+        if item is None or (old is not None and _shared(old)):
+            return ()
+        try:
+            return (cards.card_write(event.owner, _old_form(parse(item.payload), old)),)
+        except StanzaError:
+            return ()  # too large together with its photo: the new card is there
 
     @on(CARD_CHANGED)
     async def stored(self, event: CardChanged) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness
+from tests.harness import LEAVE, Harness
+from tests.harness.homes import HOMES
 from tests.mongo_server import shared
 from tests.mongo_server.fixture import mongodb_database, mongodb_own, mongodb_server, mongodb_uri
 
@@ -19,11 +20,18 @@ def pytest_configure(config: pytest.Config) -> None:
         shared.begin()
 
 
-FIRST = ("process", "faults", "interop", "server_matrix")
-"""Folders whose tests wait for processes: what is long begins early, so that no worker ends long after another."""
+FIRST = ("process", "faults", "interop", "server_matrix", "simulation")
+"""Folders whose tests are long, most because they wait for processes: they begin early, so that no worker ends long
+behind another."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        alone = item.get_closest_marker("one_home")
+        if HOMES > 1 and alone is not None:
+            item.add_marker(pytest.mark.skip(reason=f"one home only: {alone.args[0]}"))
+        if LEAVE and item.get_closest_marker("in_memory") is not None:
+            item.add_marker(pytest.mark.skip(reason="it looks at what is in memory, which owners have left"))
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not any(folder in item.path.parts for folder in FIRST))
 
@@ -52,7 +60,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
-    """A running server. `@pytest.mark.server(plugins=…, more=…, rooms=…, hosts=…)` sets it up (see `Harness`)."""
+    """A running server. `@pytest.mark.server(plugins=…, more=…, rooms=…, hosts=…, components=…)` sets it up
+    (see `Harness`)."""
     marker = request.node.get_closest_marker("server")
     harness = Harness(**(marker.kwargs if marker else {}))
     await harness.start()

@@ -13,7 +13,7 @@ if ! "$python" -m tests.mongo_server; then # no Go: Java is in every distributio
     fi
 fi
 
-need="prosody profanity python3-nbxmpp tmux strace coturn nginx-light haproxy caddy chromium slapd"
+need="prosody ejabberd lua-dbi-sqlite3 profanity python3-nbxmpp tmux strace coturn nginx-light haproxy caddy chromium slapd biboumi ngircd"
 # shellcheck disable=SC2086
 if ! "$dir/packages.sh" $need; then
     echo "WARNING: tests that need these packages will be skipped: $need" >&2

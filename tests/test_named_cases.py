@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent
 CASES = {
     "T13": "core/test_sasl_scram.py",
     "T21": "plugins/test_stream_management.py",
+    "T27": "core/test_net_peer_certificate.py",
     "T28": "plugins/muc/test_messages.py",
     "T29": "plugins/test_carbons.py",
     "T30": "plugins/test_stream_management.py",

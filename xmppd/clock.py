@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -30,7 +31,7 @@ class Clock(Protocol):
 
     def call_exactly(self, delay: float, callback: Callable[[], object]) -> None:
         """The same by a better clock: a fraction of a millisecond after `delay` seconds, whatever the event loop has
-        done before. Costs a thread that sleeps, so it is for few calls and short times."""
+        done before."""
         ...
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -41,3 +42,13 @@ class Clock(Protocol):
 def microseconds(clock: Clock) -> int:
     """Wall time in microseconds since 1970 UTC, as the ids of log entries are."""
     return int(clock.now() * 1_000_000)
+
+
+async def pause(clock: Clock, seconds: float) -> None:
+    """Wait so long by the clock that was passed in."""
+    over = asyncio.Event()
+    timer = clock.call_later(seconds, over.set)
+    try:
+        await over.wait()
+    finally:
+        timer.cancel()

@@ -97,8 +97,17 @@ class RemoteServerNotFound(StanzaError):
     condition, type = "remote-server-not-found", "cancel"
 
 
+class RemoteServerTimeout(StanzaError):
+    condition, type = "remote-server-timeout", "wait"
+
+
 class ResourceConstraint(StanzaError):
     condition, type = "resource-constraint", "wait"
+
+
+class NotNow(ResourceConstraint):
+    """It could not be decided: the store does not answer, or too much waits. Who keeps the stanza sends it again, which
+    is of no use for a ResourceConstraint by somebody's rules (a list that is full)."""
 
 
 class ServiceUnavailable(StanzaError):

@@ -7,13 +7,14 @@ inherited prefix, so they can be archived, forwarded and sent as they are.
 from __future__ import annotations
 
 import enum
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from .errors import STANZAS_NS, MalformedJid, StanzaError
 from .jid import JID
-from .xml import CLIENT_NS, LANG, XML_NS, Element, Written, escape, parse, parse_inside, quoted, tag_of, to_bytes
+from .xml import CLIENT_NS, LANG, XML_NS, Element, Written, alone, escape, parse, parse_inside, quoted, tag_of, to_bytes
 
 
 class Kind(enum.IntEnum):
@@ -382,6 +383,9 @@ def iq(type: str, id: str, *children: Element, to: JID | None = None, sender: JI
     return Stanza(Kind.IQ, type, to, sender, id).with_inside(*children)
 
 
+_START: Final = re.compile(rb"""<[^'">]*(?:(?:'[^']*'|"[^"]*")[^'">]*)*>""")
+
+
 def embedded(data: bytes) -> bytes:
     """A stanza's `data` as it can stand under a parent of another namespace (XEP-0297)."""
     for opening, named in _NAMED:
@@ -400,9 +404,28 @@ def appended(data: bytes, extra: bytes) -> bytes:
 
 
 def parse_stanza(data: bytes) -> Stanza:
-    """A stanza from its own `data` (a stored body). Raises ValueError if it is none."""
+    """A stanza from its own `data` (a stored body), with the bytes inside as they are. Raises ValueError if it is
+    none."""
     stanza, tree = _stored(data)
-    stanza = stanza.with_inside(*tree)
+    start = _START.match(data)
+    assert start is not None  # it is well-formed
+    stanza.inside = b"" if start[0].endswith(b"/>") else data[start.end() : data.rindex(b"</")]
+    stanza.tags = tuple(map(tag_of, tree))
+    if stanza.claimed:
+        stanza.sender = JID.parse(stanza.claimed)
+    return stanza
+
+
+def stanza_of(element: Element) -> Stanza:
+    """The stanza that an element of jabber:client is, as one that was forwarded (XEP-0297). Raises ValueError if it is
+    none, or an address in it is none."""
+    kind = KINDS.get(tag_of(element))
+    if kind is None:
+        raise ValueError(f"not a stanza: {element.tag!r}")
+    attributes = {(_LANG if str(key) == LANG else str(key)): str(value) for key, value in element.attrib.items()}
+    stanza = Stanza.received(kind, attributes, b"", ()).with_inside(*map(alone, element))
+    if stanza.fault:
+        raise ValueError(stanza.fault)
     if stanza.claimed:
         stanza.sender = JID.parse(stanza.claimed)
     return stanza

@@ -25,7 +25,8 @@ class WindowLimit:
         self.limit = limit
         self.interval = interval
         self.refusal = refusal
-        self._times: Cache[str, deque[float]] = Cache(COUNTED_KEYS, COUNTED_BYTES, _weight)
+        self.times: Cache[str, deque[float]] = Cache(COUNTED_KEYS, COUNTED_BYTES, _weight)
+        """By key: the times (monotonic) of the counts."""
 
     def key(self, text: str) -> str:
         """What counts as one."""
@@ -33,7 +34,7 @@ class WindowLimit:
 
     def check(self, text: str) -> None:
         """Raises ResourceConstraint when the limit is reached."""
-        times, now = self._times.get(self.key(text)), self.clock.monotonic()
+        times, now = self.times.get(self.key(text)), self.clock.monotonic()
         while times and times[0] <= now - self.interval:
             times.popleft()
         if times and len(times) >= self.limit:
@@ -43,13 +44,13 @@ class WindowLimit:
         """Raises ResourceConstraint when the limit is reached."""
         self.check(text)
         key = self.key(text)
-        times = self._times.get(key) or deque()
+        times = self.times.get(key) or deque()
         times.append(self.clock.monotonic())
-        self._times.put(key, times)
+        self.times.put(key, times)
 
     def uncount(self, text: str) -> None:
         """The last count was of what has not come about."""
-        if times := self._times.get(self.key(text)):
+        if times := self.times.get(self.key(text)):
             times.pop()
 
 

@@ -159,7 +159,7 @@ def E(name: str, ns: str, attributes: dict[str, str] | None = None, *children: E
 
 def find(element: Element, ns: str, name: str) -> Element | None:
     """The first child of that name."""
-    return element.find(f"{{{ns}}}{name}")
+    return next(element.iterchildren(f"{{{ns}}}{name}"), None)
 
 
 def children(element: Element, ns: str | None = None, name: str | None = None) -> Iterator[Element]:
@@ -176,8 +176,8 @@ def text_of(element: Element | None) -> str:
 
 def name_of(element: Element) -> tuple[str, str]:
     """(namespace, local name)."""
-    qname = etree.QName(element.tag)
-    return qname.namespace or "", qname.localname
+    ns, brace, name = str(element.tag).rpartition("}")
+    return (ns[1:], name) if brace else ("", name)
 
 
 def tag_of(element: Element) -> str:
@@ -207,6 +207,20 @@ def in_namespace(element: Element, former: str, ns: str) -> Element:
     for each in list(copied.iter(f"{{{former}}}*")):
         each.tag = f"{{{ns}}}{name_of(each)[1]}"
     return parse(_written(copied, None).encode())
+
+
+def moved(element: Element, former: str, ns: str) -> bytes:
+    """The element alone, serialised; where it and what hangs on it is in one namespace it is in another. Below an
+    element of a third one nothing changes."""
+    copied = deepcopy(element)
+    copied.tail = None
+    below = [copied]
+    for each in below:
+        space, name = name_of(each)
+        if space == former:
+            each.tag = f"{{{ns}}}{name}"
+            below.extend(each)
+    return _written(copied, None).encode()
 
 
 def to_bytes(element: Element) -> bytes:

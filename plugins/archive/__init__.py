@@ -14,12 +14,15 @@ from typing import Literal
 from xmppd.clock import microseconds
 from xmppd.config import option
 from xmppd.contracts.archive import ARCHIVE, LOG, STORED_TYPES, Retention
+from xmppd.contracts.moving import PORTABLE, Portable
 from xmppd.contracts.roster import ROSTER
 from xmppd.contracts.routing import INBOUND, MESSAGE_RULES, OUTBOUND
 from xmppd.contracts.search import SEARCH
 from xmppd.contracts.sessions import BOUND_WITH
+from xmppd.contracts.store_check import CHECK_ACCOUNT, CHECK_STORE, AccountCheck, StoreCheck, in_map
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import (
+    JID,
     Account,
     Element,
     Inbound,
@@ -34,11 +37,13 @@ from xmppd.plugin import (
     iq,
     on,
 )
-from xmppd.storage.api import Entry, Flags, Write
+from xmppd.storage.api import Entry, Flags
 from xmppd.xep.elements import SID_NS, stanza_id_bytes
 from xmppd.xep.mam import MAM_NS, PAGE_SIZE, fields, fin, metadata, read_page, read_query, results
 
 from . import catch_up
+from .check import check_log, preferences_problems
+from .portable import PortableArchive
 from .preferences import Preferences, read_preferences, shown
 
 EXTENDED = f"{MAM_NS}#extended"
@@ -80,6 +85,9 @@ class MessageArchive(Plugin[Config]):
         self.rules = self.host.service(MESSAGE_RULES)
         self.log = self.host.storage.log(LOG)
         self.preferences = self.host.storage.map("archive-preferences", Preferences, cached=True)
+        self._portable = PortableArchive(
+            self.host, self.preferences, lambda: self.config.preferences, self.rules.policy
+        )
         self.reconfigured()
 
     def reconfigured(self) -> None:
@@ -186,6 +194,21 @@ class MessageArchive(Plugin[Config]):
         before = microseconds(self.host.clock) - self.config.keep_days * DAY
         owner = ""
         while owners := await self.host.stored_accounts.owners(self.host.domain, owner, OWNERS):
-            writes: list[Write] = [self.log.trim(owner, before) for owner in owners]
-            await self.host.storage.commit(writes)
+            await self.host.storage.commit_each([self.log.trim(owner, before)] for owner in owners)
             owner = owners[-1]
+
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        return self._portable.parts()
+
+    # ---- xmppd store check
+
+    @on(CHECK_ACCOUNT)
+    async def check_log(self, account: AccountCheck) -> None:
+        await check_log(account, self.log, self.host.domain)
+
+    @on(CHECK_STORE)
+    async def check_preferences(self, store: StoreCheck) -> None:
+        async for owner, key, chosen in store.records(self.preferences):
+            for what in preferences_problems(chosen):
+                store.problem(owner, in_map(self.preferences.name, key), what)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Annotated, Final
 
 from xmppd.config import Duration, option
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.admin import AccountJid, Argument, Note, Result, operation
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.contracts.sessions import SESSION_BOUND, SESSION_ENDED
@@ -108,6 +109,11 @@ class Devices(Plugin[Config]):
     def ended(self, session: Session) -> None:
         if session[CLIENT]:
             self.records.left(session, session[CLIENT])
+
+    @on(ACCOUNTS_REMOVED)
+    async def removed(self, names: frozenset[str]) -> None:
+        """What is noted must not come behind the deletion."""
+        await self.records.flush()
 
     # ---- what there is
 

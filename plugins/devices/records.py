@@ -32,6 +32,11 @@ class Device:
     knows: int = NEVER
 
 
+def _told(device: Device) -> tuple[str | int, ...]:
+    """All but the times."""
+    return device.software, device.device, device.address, device.mechanism, device.knows
+
+
 class DeviceRecords:
     """Written a moment later, together with what is written anyway."""
 
@@ -51,13 +56,13 @@ class DeviceRecords:
         knows = before.knows if before is not None else NEVER
         if sign_in.mechanism.startswith(("SCRAM-", "PLAIN")):
             knows = sign_in.generation
-        first = now if before is None else before.first
-        device = Device(agent.software, agent.device, first, now, address, sign_in.mechanism, knows)
+        told = (agent.software, agent.device, address, sign_in.mechanism, knows)
         if before is None:
             self._make_room(owner, limit)
-        elif now - before.last < FRESH and device == replace(before, last=now):
+        elif now - before.last < FRESH and told == _told(before):
             return
-        self._put(owner, client, device)
+        first = now if before is None else before.first
+        self._put(owner, client, Device(agent.software, agent.device, first, now, address, sign_in.mechanism, knows))
 
     def _make_room(self, owner: str, limit: int) -> None:
         records = self._map.get(owner)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from xmppd.cache import Cache
 from xmppd.config import option
 from xmppd.contracts.caps import CAPS, INTERESTED, Interest
-from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DiscoAsk
+from xmppd.contracts.disco import DISCO, DISCO_ALIASES, DISCO_CHANGED, DiscoAsk
+from xmppd.contracts.routing import CONTACT_PRESENCE, Inbound
 from xmppd.contracts.sessions import AVAILABLE, RESTORED, SEEING, SHOWN, Seeing
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.plugin import JID, E, Plugin, Session, SessionKey, Stanza, Written, Xep, on
 from xmppd.storage.api import Write
 from xmppd.xml import written
 
+from .elsewhere import ContactsElsewhere
 from .verify import HASHES, INFO_NS, believable, features, verification
 
 NS = "http://jabber.org/protocol/caps"
@@ -70,6 +72,7 @@ class EntityCaps(Plugin[Config]):
         self.ver = ""
         self.stored = self.host.storage.map("caps", Known)
         self.known: Cache[str, frozenset[str]] = Cache(self.config.known, KNOWN_BYTES)
+        self.elsewhere = ContactsElsewhere(self)
 
     async def start(self) -> None:
         for key, known in (await self.stored.read_all(self.host.domain)).items():
@@ -81,6 +84,10 @@ class EntityCaps(Plugin[Config]):
     @on(RESTORED)
     async def all_started(self, host: JID) -> None:
         """Plugins that started later may show more."""
+        await self.refresh()
+
+    @on(DISCO_CHANGED)
+    async def changed(self, host: JID) -> None:
         await self.refresh()
 
     async def refresh(self) -> None:
@@ -105,6 +112,14 @@ class EntityCaps(Plugin[Config]):
     def wants(self, session: Session, node: str) -> bool:
         """See contracts.caps."""
         return session.presence is not None and node in session[INTERESTS]
+
+    def wanted_elsewhere(self, account: str, contact: str, node: str) -> Sequence[JID]:
+        """See contracts.caps."""
+        return self.elsewhere.interested(account, contact, node)
+
+    @on(CONTACT_PRESENCE)
+    def contact_shown(self, event: Inbound) -> None:
+        self.elsewhere.presence_came(event.owner, event.stanza)
 
     @on(AVAILABLE)
     def became_available(self, session: Session) -> None:
@@ -137,25 +152,33 @@ class EntityCaps(Plugin[Config]):
         if session[VER] == announced:
             return
         session[VER] = announced
+
+        def learned(interests: frozenset[str]) -> None:
+            if not session.ended and session[VER] == announced:
+                self._set_interests(session, interests)
+
+        self.learn(session.jid, method, node, ver, learned)
+
+    def learn(self, who: JID, method: str, node: str, ver: str, learned: Callable[[frozenset[str]], None]) -> None:
+        """What a client is interested in that has announced this: known, or asked for. `learned` is not called where no
+        answer comes."""
         known = self.known.get(f"{method} {ver}")
         if known is not None:
-            self._set_interests(session, known)
+            learned(known)
             return
         query = E("query", INFO_NS, {"node": f"{node}#{ver}"} if node else {})
-        self.host.ask(session.jid, query, partial(self._answered, session, announced, method, ver))
+        self.host.ask(who, query, partial(self._answered, learned, method, ver))
 
-    def _answered(self, session: Session, announced: str, hash: str, ver: str, answer: Stanza | None) -> None:
-        """Section 5.4: what is not verified counts for this session alone, so a forged hash deceives nobody else."""
-        if session.ended or session[VER] != announced or answer is None or answer.is_error:
-            return
-        info = answer.payload
+    def _answered(self, learned: Callable[[frozenset[str]], None], hash: str, ver: str, answer: Stanza | None) -> None:
+        """Section 5.4: what is not verified counts for this client alone, so a forged hash deceives nobody else."""
+        info = answer.payload if answer is not None and not answer.is_error else None
         if info is None:
             return
         names = {each.removesuffix(NOTIFY) for each in features(info) if each.endswith(NOTIFY)}
         interests = frozenset(sorted(name for name in names if len(name) <= LONGEST)[:NAMES])
         if hash in HASHES and believable(info, hash, ver):
             self.spawn(self._store(f"{hash} {ver}", interests), "store")
-        self._set_interests(session, interests)
+        learned(interests)
 
     async def _store(self, key: str, interests: frozenset[str]) -> None:
         known = Known(tuple(sorted(interests)), self.host.clock.now())

@@ -18,7 +18,7 @@ from xmppd.errors import StorageUnavailable, StreamError
 from xmppd.plugin import JID, Account, Plugin, Xep, on
 from xmppd.storage.api import Write
 from xmppd.xep.elements import stamp
-from xmppd.xml import find, quoted
+from xmppd.xml import quoted
 
 from .mechanism import LIST, NS, KnownClient, Proof, mechanisms
 from .tokens import (
@@ -91,7 +91,7 @@ class Fast(Plugin[Config]):
 
     async def _look_up(self, jid: JID, credentials: Credentials | None, request: Any) -> KnownClient:
         """`contracts.authentication.Mechanism.look_up`; where it reads does not show (as in `SaslDriver`)."""
-        key = request.agent.client(jid.bare) if isinstance(request, SignIn) else ""
+        key = request.client_of(jid.bare) if isinstance(request, SignIn) else ""
         even = self.host.server.limits.even_answers and self.host.storage.available
         read = self._tokens.read if even else self._tokens.read_stored
         record = await read(jid.bare, key)
@@ -110,8 +110,8 @@ class Fast(Plugin[Config]):
             return  # section 4.1
         mechanism = self._wanted(sign_in)
         if proof is not None:
-            asked = find(sign_in.request, NS, "fast")
-            ends = asked is not None and str(asked.get("invalidate", "")) in TRUE
+            asked = sign_in.asked(NS, "fast")
+            ends = asked is not None and asked.attributes.get("invalidate", "") in TRUE
             await self._use(sign_in, client, proof, ends)
             if not mechanism and not ends and self._due(proof.token):
                 mechanism = proof.token.mechanism
@@ -152,8 +152,8 @@ class Fast(Plugin[Config]):
 
     def _wanted(self, sign_in: SignIn) -> str:
         """The mechanism for which the client asks for a token, "" if it does not, or for one that is not offered."""
-        asked = find(sign_in.request, NS, "request-token")
-        name = str(asked.get("mechanism", "")) if asked is not None else ""
+        asked = sign_in.asked(NS, "request-token")
+        name = asked.attributes.get("mechanism", "") if asked is not None else ""
         return name if name in sign_in.announced.get(LIST, ()) else ""
 
     async def _issue(self, sign_in: SignIn, client: str, mechanism: str) -> None:

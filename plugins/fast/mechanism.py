@@ -18,7 +18,6 @@ from xmppd.contracts.authentication import (
 from xmppd.contracts.sign_in import SignIn
 from xmppd.errors import MalformedJid
 from xmppd.jid import JID, prepare_local
-from xmppd.xml import find
 
 from .tokens import EMPTY, ClientTokens, Token, TokenKeys
 
@@ -80,8 +79,8 @@ class HashedToken:
         """The same. `found`: a KnownClient, None for an account that is not there or may not sign in."""
         known = found if isinstance(found, KnownClient) else KnownClient(EMPTY, -1)
         sign_in, context = self._context.request, self._context
-        owner = JID.of(self._username, context.domain).bare
-        client = sign_in.agent.client(owner) if isinstance(sign_in, SignIn) else ""
+        owner = f"{self._username}@{context.domain}"  # both are prepared
+        client = sign_in.client_of(owner) if isinstance(sign_in, SignIn) else ""
         type = BINDINGS[self._mechanism]
         data = context.channel_binding.get(type, b"") if type else b""
         proven = self._keys.proven(owner, client, known.record, self._mechanism, self._proof, data)
@@ -102,10 +101,10 @@ class HashedToken:
 
 def count_of(sign_in: SignIn) -> int | None:
     """What the client counts (XEP-0484 section 3.4), None if it does not. Raises SaslFailure."""
-    asked = find(sign_in.request, NS, "fast")
-    if asked is None or "count" not in asked.attrib:
+    asked = sign_in.asked(NS, "fast")
+    text = asked.attributes.get("count") if asked is not None else None
+    if text is None:
         return None
-    text = str(asked.attrib["count"])
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= MOST):
         raise SaslFailure("malformed-request", "a count is a positive number")
     return int(text)

@@ -148,15 +148,14 @@ class TokenKeys:
     def proven(
         self, owner: str, client: str, record: ClientTokens, mechanism: str, proof: bytes, binding: bytes
     ) -> tuple[Token, bytes] | None:
-        """The token of that mechanism that makes this proof for this channel, and the server's answer to it. However
-        many there are, and whether there are any, makes no difference in time."""
-        found = None
-        for token in (*record.tokens, *_NONE[len(record.tokens) :]):
+        """The token of that mechanism that makes this proof for this channel, and the server's answer to it. To who has
+        no token, however many there are, and whether there are any, makes no difference in time."""
+        for token in (*reversed(record.tokens), *_NONE[len(record.tokens) :]):
             secret = self.secret(owner, client, token).encode()
             right = hmac.compare_digest(hmac.digest(secret, b"Initiator" + binding, "sha256"), proof)
             if right and token.mechanism == mechanism:
-                found = token, hmac.digest(secret, b"Responder" + binding, "sha256")
-        return found
+                return token, hmac.digest(secret, b"Responder" + binding, "sha256")
+        return None
 
 
 _NONE: Final = (Token(b"", "", 0.0, 0.0, -1),) * SLOTS

@@ -17,6 +17,7 @@ from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, D
 from xmppd.contracts.disco import DISCO_ITEMS, DiscoAsk, Item
 from xmppd.contracts.files import FILES
 from xmppd.contracts.http import HttpError, StreamedBody
+from xmppd.contracts.store_check import CHECK_STORE, OWNED, OwnedPlace, StoreCheck
 from xmppd.errors import StorageUnavailable
 from xmppd.jid import prepare_domain
 from xmppd.plugin import HttpRequest, HttpResponse, Plugin, Xep, http, on
@@ -24,6 +25,7 @@ from xmppd.xep.forms import Field, form
 
 from .addresses import PATH, SIGNATURE, is_signed, tokens_in
 from .book import FileBook
+from .check import FilesCheck
 from .depots import Bucket, Depot, Folder, Spool
 from .model import StoredFile
 from .options import Config
@@ -38,6 +40,7 @@ log = logging.getLogger("xmppd.files")
 ROUTE: Final = f"{PATH}/{{token}}/{{name}}"
 LARGEST: Final = 1 << 50
 """Bytes: what a slot allows is looked at in each request."""
+FILES_FOLDER: Final = "files"
 SWEEP: Final = 600.0
 SCANS: Final = 2
 DISK: Final = 4
@@ -105,27 +108,34 @@ class Uploads(Plugin[Config]):
         self.service = UploadService(self.host, self.book, lambda: self.config, self.base)
         self.secrets = self.host.storage.map("file-secret", Secret)
         sizes = (lambda: int(self.config.memory), lambda: int(self.config.memory_per_account))
-        self.uploads = Room(LEAST_IN, *sizes)
-        self.downloads = Room(LEAST_OUT, *sizes)
+        self.uploads = Room(self._under_way(), LEAST_IN, *sizes)
+        self.downloads = Room(self._under_way(), LEAST_OUT, *sizes)
         self.filling: set[str] = set()
         """Tokens of files that are just coming in."""
         self.spool: Spool
         self.depot: Depot
 
+    def _under_way(self) -> dict[str, int]:
+        return self.host.owned({}, stays=lambda account: True)
+
     async def start(self) -> None:
         """Raises OSError: the folder cannot be used; ValueError: the address is taken."""
-        folder = Path(self.config.folder) if self.config.folder else self.host.server.config.var / "uploads"
-        folder = folder / self.host.domain
+        folder = self._folder
         workers = self.host.background.workers(DISK)
         self.spool = Spool(folder / "incoming", workers)
         await self.spool.clear()
-        self.depot = Bucket(self.config) if self.config.bucket else Folder(folder / "files", workers)
+        self.depot = Bucket(self.config) if self.config.bucket else Folder(folder / FILES_FOLDER, workers)
         self.service.secret = (await self._secret()).value
         self.host.router.routes.register(self.address, self.service)
         self.every(SWEEP, self.sweep, "expired files")
 
     async def stop(self) -> None:
         self.host.router.routes.unregister(self.address)
+
+    @property
+    def _folder(self) -> Path:
+        folder = Path(self.config.folder) if self.config.folder else self.host.server.config.var / "uploads"
+        return folder / self.host.domain
 
     async def _secret(self) -> Secret:
         found = await self.secrets.read(self.host.domain, "")
@@ -272,6 +282,17 @@ class Uploads(Plugin[Config]):
                     return
         except StorageUnavailable as error:
             log.warning("files that have expired stay for now: %s", error)
+
+    @on(CHECK_STORE)
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`."""
+        folder = None if self.config.bucket else self._folder / FILES_FOLDER
+        await FilesCheck(self.host, self.book, folder, store).check()
+
+    @on(OWNED)
+    def owned(self, place: OwnedPlace) -> Iterable[bool]:
+        """What is recorded under tokens is looked at in `check`."""
+        return (place.owner.endswith(f"@{self.address}"),)
 
     # ---- for people
 

@@ -1,7 +1,8 @@
 """Which files there are, whose, and how many may be added.
 
-A file has two records, written together: one under its token, found when it is fetched, and one of its account, which
-is counted and listed.
+A file has two records of two owners: one under its token, found when it is fetched, and one of its account, which is
+counted and listed. They are written one after the other: what a crash in between leaves is a slot or a file that cannot
+be fetched, and the sweep takes both records away when that is over.
 """
 
 from __future__ import annotations
@@ -88,12 +89,13 @@ class FileBook:
         self.own = host.storage.map("own-file", OwnFile)
         self.today = host.storage.map("file-today", DeletedToday)
 
-    def _owner(self, token: str) -> str:
+    def owner_of(self, token: str) -> str:
+        """Under which the record of a token is."""
         return f"{token}@{self.address}"
 
     async def find(self, token: str) -> StoredFile | None:
         """The file or slot of a token, unless it is over. Raises StorageUnavailable."""
-        found = await self.files.read(self._owner(token), "")
+        found = await self.files.read(self.owner_of(token), "")
         return None if found is None or found.is_over(self.host.clock.now()) else found
 
     async def of_account(self, account: str) -> dict[str, StoredFile]:
@@ -112,7 +114,8 @@ class FileBook:
             deleted = await self.today.read(file.account, "")
             self._check_quota(file, (await self.of_account(file.account)).values(), config, deleted or DeletedToday())
             token = token_urlsafe(24)
-            await self.host.storage.commit(self._put(token, file))
+            await self.host.storage.commit([self._put(token, file)])
+            await self.host.storage.commit([self.own.put(file.account, token, OwnFile(file))])
         return token
 
     def _check_quota(
@@ -130,18 +133,20 @@ class FileBook:
             again = min((asked for asked, _ in recent), default=file.asked) + DAY
             raise QuotaReached(f"You can upload {config.per_day} a day", again)
 
-    def _put(self, token: str, file: StoredFile) -> list[Write]:
-        return [self.files.put(self._owner(token), "", file), self.own.put(file.account, token, OwnFile(file))]
+    def _put(self, token: str, file: StoredFile) -> Write:
+        return self.files.put(self.owner_of(token), "", file)
 
     async def fill(self, token: str, file: StoredFile) -> bool:
         """Record that the file is there. False: meanwhile it was deleted, with its account perhaps, or is over. Raises
         StorageUnavailable."""
         now = self.host.clock.now()
         async with self.host.locks.hold(f"files {file.account}"):
-            there = await self.files.read(self._owner(token), "")
+            there = await self.files.read(self.owner_of(token), "")
             if there is None or there.until != file.until or 0 < file.expires <= now:
                 return False
-            await self.host.storage.commit(self._put(token, replace(file, stored=now)))
+            stored = replace(file, stored=now)
+            await self.host.storage.commit([self.own.put(file.account, token, OwnFile(stored))])
+            await self.host.storage.commit([self._put(token, stored)])
         return True
 
     async def end(self, files: Iterable[tuple[str, StoredFile]]) -> None:
@@ -149,10 +154,10 @@ class FileBook:
         StorageUnavailable."""
         for account, own in _by_account(files).items():
             async with self.host.locks.hold(f"files {account}"):
-                writes: list[Write] = []
-                for token, file in own:
-                    writes.append(self.files.put(self._owner(token), "", replace(file, stored=0.0, until=0.0)))
-                    writes.append(self.own.delete(account, token))
+                await self.host.storage.commit_each(
+                    [self._put(token, replace(file, stored=0.0, until=0.0))] for token, file in own
+                )
+                writes: list[Write] = [self.own.delete(account, token) for token, _ in own]
                 sizes = [(file.asked, file.size) for _, file in own if file.stored]
                 if sizes:
                     writes.append(self.today.update(account, "", partial(_noted, sizes)))
@@ -160,9 +165,9 @@ class FileBook:
 
     async def remove(self, files: Iterable[tuple[str, StoredFile]]) -> None:
         """Forget files whose bytes are gone. Raises StorageUnavailable."""
-        writes = [self.files.delete(self._owner(token), "") for token, _ in files]
-        if writes:
-            await self.host.storage.commit(writes)
+        for account, own in _by_account(files).items():
+            await self.host.storage.commit([self.own.delete(account, token) for token, _ in own])
+            await self.host.storage.commit_each([self.files.delete(self.owner_of(token), "")] for token, _ in own)
 
     async def over(self, after: str = "") -> tuple[list[tuple[str, StoredFile]], str]:
         """Of a page of all files those that are over, and where the next page begins ("": nowhere)."""

@@ -117,6 +117,11 @@ class SpoolFile:
                 self._number = -1
 
 
+def path_in(folder: Path, token: str) -> Path:
+    """Where the file of a token is."""
+    return folder / token[:2] / token[2:4] / token
+
+
 class Folder:
     """Files in a folder, spread over folders by the first letters of their tokens."""
 
@@ -125,7 +130,7 @@ class Folder:
         self._workers = workers
 
     def path(self, token: str) -> Path:
-        return self.folder / token[:2] / token[2:4] / token
+        return path_in(self.folder, token)
 
     async def publish(self, token: str, spooled: Path) -> None:
         await self._workers.run(_published, spooled, self.path(token))

@@ -17,14 +17,15 @@ class Room:
     """Memory for files that go one way. Half of it is for the least that each needs, the other half is lent to those
     that go well."""
 
-    def __init__(self, least: int, whole: Callable[[], int], per_account: Callable[[], int]) -> None:
-        """`least`: bytes without which a file cannot move. `whole`, `per_account`: bytes of memory, of which an
-        account's files may have the least so often as it fits in."""
+    def __init__(
+        self, places: dict[str, int], least: int, whole: Callable[[], int], per_account: Callable[[], int]
+    ) -> None:
+        """`places`: counts the files under way, by account. `least`: bytes without which a file cannot move. `whole`,
+        `per_account`: bytes of memory, of which an account's files may have the least so often as it fits in."""
         self.least = least
         self.whole = whole
         self.per_account = per_account
-        self.places: dict[str, int] = {}
-        """Files under way, by account."""
+        self.places = places
         self.count = 0
         self.lent = 0
 
@@ -44,9 +45,9 @@ class Room:
 
     def leave(self, account: str) -> None:
         self.count -= 1
-        self.places[account] -= 1
-        if not self.places[account]:
-            del self.places[account]
+        left = self.places.pop(account, 1) - 1  # there are none of an account that was deleted meanwhile
+        if left:
+            self.places[account] = left
 
 
 class Place:

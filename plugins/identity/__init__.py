@@ -7,18 +7,29 @@ RFC 4616, RFC 7628 and XEP-0493.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Final
 
 from xmppd.config import Duration, option
 from xmppd.contracts.admin import AccountJid, Argument, Note, Result, operation
-from xmppd.contracts.authentication import MECHANISMS, Mechanism, OAuthBearer, SaslFailure, SourceAnswer, SourcePlain
+from xmppd.contracts.authentication import (
+    MECHANISMS,
+    Mechanism,
+    OAuthBearer,
+    SaslContext,
+    SaslFailure,
+    SourceAnswer,
+    SourcePlain,
+)
 from xmppd.contracts.identity import AUTHENTICATORS, Authenticator, Identity, SourceUnavailable, TokenExpired
 from xmppd.contracts.stream_features import FeatureAsk
 from xmppd.errors import ItemNotFound, StorageUnavailable
 from xmppd.plugin import Plugin, Xep, on
+from xmppd.window_limit import network
 
 from .book import Book
 
@@ -75,6 +86,8 @@ class IdentityPlugin(Plugin[Config]):
     def setup(self) -> None:
         self.book = Book(self.host)
         self.waiting = 0
+        self.places: Counter[str] = Counter()
+        """The same by what counts as one address."""
         self._due = 0.0
         self._busy = False
         self._told: dict[str, float] = {}
@@ -111,31 +124,49 @@ class IdentityPlugin(Plugin[Config]):
     def mechanisms(self, ask: FeatureAsk) -> Iterable[Mechanism]:
         for each in self._sources():
             if each.checks_passwords:
-                yield Mechanism("PLAIN", 10, partial(SourcePlain, partial(self._password, each)), secret=True)
+                yield Mechanism("PLAIN", 10, partial(self._plain, each), secret=True)
             if each.checks_tokens:
-                start = partial(OAuthBearer, partial(self._token, each), each.discovery, each.scope)
-                yield Mechanism("OAUTHBEARER", 20, start, secret=True)
+                yield Mechanism("OAUTHBEARER", 20, partial(self._bearer, each), secret=True)
 
-    def _password(self, source: Authenticator, username: str, password: str) -> Awaitable[SourceAnswer]:
-        return self._answer(source, partial(source.check_password, username, password), username)
+    def _plain(self, source: Authenticator, context: SaslContext) -> SourcePlain:
+        return SourcePlain(partial(self._password, source, context.peer), context)
 
-    def _token(self, source: Authenticator, token: str) -> Awaitable[SourceAnswer]:
-        return self._answer(source, partial(source.check_token, token))
+    def _bearer(self, source: Authenticator, context: SaslContext) -> OAuthBearer:
+        return OAuthBearer(partial(self._token, source, context.peer), source.discovery, source.scope, context)
 
-    async def _answer(self, source: Authenticator, check: Check, username: str = "") -> SourceAnswer:
-        """Raises SaslFailure, StorageUnavailable."""
-        if self.waiting >= self.config.waiting:
+    def _password(self, source: Authenticator, peer: str, username: str, password: str) -> Awaitable[SourceAnswer]:
+        return self._answer(source, peer, partial(source.check_password, username, password), username)
+
+    def _token(self, source: Authenticator, peer: str, token: str) -> Awaitable[SourceAnswer]:
+        return self._answer(source, peer, partial(source.check_token, token))
+
+    @contextmanager
+    def _place(self, peer: str) -> Iterator[None]:
+        """One of the checks that may wait. When half of the room is taken one address has a quarter of it at most, so
+        that who sends guesses to a slow source does not shut out everybody else. Raises SaslFailure."""
+        most, place = self.config.waiting, network(peer)
+        if self.waiting >= most or (2 * self.waiting >= most > 3 and 4 * self.places[place] >= most):
             raise SaslFailure("temporary-auth-failure", "too many checks wait for the source")
         self.waiting += 1
+        self.places[place] += 1
         try:
-            found = await check()
+            yield
+        finally:
+            self.waiting -= 1
+            self.places[place] -= 1
+            if not self.places[place]:
+                del self.places[place]
+
+    async def _answer(self, source: Authenticator, peer: str, check: Check, username: str = "") -> SourceAnswer:
+        """Raises SaslFailure, StorageUnavailable."""
+        try:
+            with self._place(peer):
+                found = await check()
         except TokenExpired:
             return SourceAnswer(None, guess=False)
         except SourceUnavailable as error:
             self._tell(source, error)
             raise SaslFailure("temporary-auth-failure", str(error)) from None
-        finally:
-            self.waiting -= 1
         if found is None or (username and found.username != username):
             return NOBODY
         return SourceAnswer(await self.book.admit(source, found), guess=False)

@@ -35,6 +35,8 @@ class Linked:
         return cls(identity.subject, now, False, identity.name, identity.mail, identity.groups)
 
 
+GONE: Final = "the source knows the person no more"
+"""Why nobody signs in."""
 NOBODY: Final = Linked("", 0.0)
 """No person has signed in yet."""
 HASHES: Final = ("SHA-1", "SHA-256", "SHA-512")
@@ -61,10 +63,11 @@ class Book:
         bare, now = jid.bare, host.clock.now()
         async with host.locks.hold(self._lock(bare)):
             known = await self.linked.read(bare, source.source)
-            if known is not None and identity.subject and known.subject not in ("", identity.subject):
+            if known is not None and known.subject not in ("", identity.subject):
                 log.warning(
                     "%s: %s is another person now (%s, before: %s): refused; `xmppd op identity.forget` gives the "
-                    "account to whom the source means now", source.source, bare, identity.subject, known.subject,
+                    "account to whom the source means now",
+                    source.source, bare, identity.subject or "of whom nothing is known but the name", known.subject,
                 )  # fmt: skip
                 return None
             put = self.linked.put(bare, source.source, Linked.of(identity, now))
@@ -82,7 +85,7 @@ class Book:
                     )  # fmt: skip
                     return None
                 elif known is not None and known.suspended:
-                    await accounts.set_disabled(jid, False, writes=[put])
+                    await accounts.set_disabled(jid, False, writes=[put], reason=GONE)
                 elif (
                     known is None
                     or now - known.checked > FRESH
@@ -156,10 +159,8 @@ class Book:
             if link is None or link.suspended is suspended or link.checked > began:
                 return
             try:
-                if suspended and await accounts.is_disabled(jid):
-                    return  # by an administrator, who alone enables it again
                 put = self.linked.put(bare, source.source, replace(link, suspended=suspended))
-                await accounts.set_disabled(jid, suspended, writes=[put])
+                await accounts.set_disabled(jid, suspended, writes=[put], reason=GONE)
             except ItemNotFound:
                 return
         log.info(

@@ -6,14 +6,16 @@ They are counted while messages pass and never made by searching the archive; se
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xmppd.config import option
-from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import ARCHIVE, STORED_TYPES
 from xmppd.contracts.inbox import INBOX
+from xmppd.contracts.moving import MOVED_IN, MovedIn
 from xmppd.contracts.pubsub import NODE_CHANGED, Change, NodeChanged
 from xmppd.contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Event
+from xmppd.contracts.store_check import CHECK_ACCOUNT, AccountCheck
 from xmppd.errors import ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import (
     JID,
@@ -29,10 +31,11 @@ from xmppd.plugin import (
     iq,
     on,
 )
-from xmppd.storage.api import Entry, Flags, Range
+from xmppd.storage.api import Entry, Flags, Range, Write
 from xmppd.xml import quoted
 
 from .archive_lookup import ArchiveLookup, conversation_of
+from .check import InboxCheck
 from .counting import UnreadCounter
 from .markers import MARKER_TAGS, MDS_NODE, displayed_item, marked
 from .model import LONGEST_ID, Activity, ActivityKind
@@ -65,7 +68,6 @@ class Conversations(Plugin[Config]):
         self.archive = ArchiveLookup(self.host, self.classify)
         self.counter = UnreadCounter(self.host, self.archive)
 
-    async def start(self) -> None:
         self.rules = self.host.service(MESSAGE_RULES)
 
     async def stop(self) -> None:
@@ -124,9 +126,19 @@ class Conversations(Plugin[Config]):
             if until:
                 self.counter.record(account, item.id, Activity(ActivityKind.READ, until))
 
-    @on(ACCOUNT_DELETED)
-    def deleted(self, jid: JID) -> None:
-        self.counter.forget(jid.bare)
+    @on(MOVED_IN)
+    async def moved_in(self, event: MovedIn) -> Iterable[Write]:
+        """The chat list of what came from another server: what some device has had there is read."""
+        if not event.messages:
+            return ()
+        owner = event.owner.bare
+        read = await self.host.delivered_until(owner)
+        return await self.counter.count_moved(owner, read, self.config.conversations)
+
+    @on(CHECK_ACCOUNT)
+    async def check(self, account: AccountCheck) -> None:
+        """For `xmppd store check`."""
+        await InboxCheck(self.counter.store, self.archive).check(account)
 
     # ---- the query
 

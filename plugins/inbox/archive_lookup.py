@@ -72,9 +72,9 @@ class ArchiveLookup:
     async def activities(self, owner: str, after: int, until: int) -> list[tuple[str, Activity]]:
         """Peer and activity of the first entries behind `after`, up to `until`; empty: there are no more."""
         page = await self.log.page(owner, Range(after=after, high=until, without=Flags.HIDDEN), PAGE)
-        return [self._activity(owner, entry) for entry in page]
+        return [self.activity(owner, entry) for entry in page]
 
-    def _activity(self, owner: str, entry: Entry) -> tuple[str, Activity]:
+    def activity(self, owner: str, entry: Entry) -> tuple[str, Activity]:
         stanza = stanza_of(entry)
         incoming = bool(entry.flags & Flags.INCOMING) and entry.peer != owner
         kind, text = self._classify(stanza, incoming)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xmppd.cache import BESIDE, Cache
+from xmppd.plugin import Host
 
 from .model import NEW, Conversation
 
@@ -41,8 +42,10 @@ def _weight(peer: str, conversation: Conversation) -> int:
 
 
 class ConversationCache:
-    def __init__(self) -> None:
-        self.accounts: Cache[str, _Account] = Cache(CACHED_ACCOUNTS, CACHED_BYTES, lambda owner, account: account.size)
+    def __init__(self, host: Host) -> None:
+        self.accounts: Cache[str, _Account] = host.owned(
+            Cache(CACHED_ACCOUNTS, CACHED_BYTES, lambda owner, account: account.size)
+        )
 
     def get(self, owner: str, peer: str) -> Conversation | None:
         """None: the store must be asked."""

@@ -12,10 +12,12 @@ from xmppd.cache import Cache
 from xmppd.contracts.inbox import CONVERSATION_READ, ConversationRead
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import Account, Host
+from xmppd.storage.api import Write
+from xmppd.xep.numbers import HIGHEST
 
 from .account_count import AccountCount
 from .archive_lookup import ArchiveLookup
-from .model import Activity, Conversation, Summary
+from .model import Activity, ActivityKind, Conversation, Summary
 from .store import ConversationStore
 from .write_behind import WriteBehindBuffer
 
@@ -30,12 +32,12 @@ class UnreadCounter:
         self.host = host
         self.archive = archive
         self.store = ConversationStore(host, self._count_before_write, self._recount)
-        self.caught_up: Cache[str, Summary] = Cache(
-            CAUGHT_UP_ACCOUNTS, CAUGHT_UP_BYTES, lambda owner, summary: 400 + len(owner)
+        self.caught_up: Cache[str, Summary] = host.owned(
+            Cache(CAUGHT_UP_ACCOUNTS, CAUGHT_UP_BYTES, lambda owner, summary: 400 + len(owner))
         )
         """The sums of accounts whose log is counted up to the first activity that `record` got of them; the activities
         bring the rest."""
-        self.incomplete: set[str] = set()
+        self.incomplete: set[str] = host.owned(set())
         """Accounts of which activities were dropped since the last count: the archive must be read."""
 
     # ---- on the path of a message
@@ -63,12 +65,8 @@ class UnreadCounter:
         return summary
 
     async def _count_before_write(self, buffer: WriteBehindBuffer) -> None:
-        if buffer.deleted:
-            return
-        if buffer.account.alive:
+        if not buffer.discarded:
             await self._count(buffer.account)
-        else:
-            self.forget(buffer.account.bare)
 
     async def _count(self, account: Account) -> Summary:
         owner = account.bare
@@ -100,7 +98,7 @@ class UnreadCounter:
                         self.incomplete.add(owner)
                     raise
                 summary = count.summary(summary)
-                if buffer.deleted or not account.alive:
+                if buffer.discarded or not account.alive:
                     self.store.soon.free(size)
                     return summary
                 rejected = buffer.rejections != rejections
@@ -125,11 +123,28 @@ class UnreadCounter:
         self.incomplete.add(owner)
         self.caught_up.pop(owner)
 
-    def forget(self, owner: str) -> None:
-        """Drops what is in memory of an account that was deleted."""
-        self.incomplete.discard(owner)
-        self.caught_up.pop(owner)
-        self.store.forget(owner)
+    async def count_moved(self, owner: str, read: int, limit: int) -> list[Write]:
+        """The writes that make the chat list of an account whose log got messages from another server: all of the log
+        is counted. Of conversations that are new here everything up to the id `read` is read; the `limit` newest are
+        stored. Nobody may be signed in. Raises StorageUnavailable."""
+        store = self.store
+        known = await store.conversations.read_all(owner)
+        count = AccountCount(self.host, store, self.archive, owner, known)
+        after = 0
+        while page := await self.archive.activities(owner, after, HIGHEST):
+            for peer, activity in page:
+                await count.apply(peer, activity)
+            after = page[-1][1].id
+        for peer in [peer for peer, each in count.changed.items() if each.unread and peer not in known]:
+            await count.apply(peer, Activity(ActivityKind.READ, read))
+        found = {**known, **count.changed}
+        newest = sorted(found, key=lambda peer: found[peer].newest, reverse=True)
+        writes: list[Write] = [store.conversations.put(owner, peer, found[peer]) for peer in newest[:limit]]
+        writes += [store.conversations.delete(owner, peer) for peer in newest[limit:] if peer in known]
+        stored = await store.summaries.read(owner, "") or Summary()
+        unread = sum(found[peer].unread for peer in newest[:limit])
+        summary = structs.replace(count.summary(stored), unread=unread, conversations=len(newest[:limit]))
+        return [*writes, store.summaries.put(owner, "", summary)]
 
     # ---- reading
 
@@ -146,7 +161,7 @@ class UnreadCounter:
                 remaining = {peer: each for peer, each in found.items() if peer not in surplus} if surplus else found
                 unread = sum(each.unread for each in remaining.values())
                 corrected = structs.replace(summary, unread=unread, conversations=len(remaining))
-                if (surplus or corrected != summary) and account.alive and not buffer.deleted:
+                if (surplus or corrected != summary) and account.alive and not buffer.discarded:
                     buffer.remove(surplus, corrected)
                     store.write_soon(buffer)
                     if owner in self.caught_up:

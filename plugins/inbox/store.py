@@ -26,17 +26,18 @@ class ConversationStore:
         self.conversations = host.storage.map("inbox", Conversation)
         self.summaries = host.storage.map("inbox-summary", Summary)
         self.soon = host.storage.write_behind(INTERVAL, BUFFERED_BYTES, count)
-        self.buffers: dict[str, WriteBehindBuffer] = {}
+        self.buffers: dict[str, WriteBehindBuffer] = host.owned(
+            {},
+            stays=lambda owner: not self.buffers[owner].is_empty,
+            leaving=lambda owner: self.buffers[owner].discard(),
+        )
         """By owner, while there is something that the store does not have."""
-        self.cache = ConversationCache()
+        self.cache = ConversationCache(host)
         self._rejected = rejected
 
     def buffer(self, account: Account) -> WriteBehindBuffer:
         """The buffer of an account, made if there is none."""
         found = self.buffers.get(account.bare)
-        if found is not None and account.alive and not found.account.alive:
-            found.discard()  # another account of that name
-            found = None
         if found is None:
             found = self.buffers[account.bare] = WriteBehindBuffer(self, account)
         if account.alive:
@@ -70,10 +71,3 @@ class ConversationStore:
     def rejected(self, owner: str) -> None:
         self.cache.forget(owner)
         self._rejected(owner)
-
-    def forget(self, owner: str) -> None:
-        """Drops what is in memory of an account that was deleted."""
-        self.cache.forget(owner)
-        buffer = self.buffers.pop(owner, None)
-        if buffer is not None:
-            buffer.discard()

@@ -43,8 +43,8 @@ class WriteBehindBuffer:
     def __init__(self, store: Store, account: Account) -> None:
         self.store = store
         self.account = account
-        self.deleted = False
-        """The account was deleted."""
+        self.discarded = False
+        """The account was deleted, or its home is elsewhere."""
         self.rejections = 0
         """How often the store has rejected counted conversations."""
         self.activities: dict[str, list[Activity]] = {}
@@ -115,7 +115,7 @@ class WriteBehindBuffer:
 
     def requeue(self, activities: dict[str, list[Activity]], size: int) -> None:
         """Puts activities back that could not be counted."""
-        if self.deleted:
+        if self.discarded:
             self.store.soon.free(size)
             return
         for peer, later in self.activities.items():
@@ -150,8 +150,8 @@ class WriteBehindBuffer:
         self.summary = summary
 
     def discard(self) -> None:
-        """Drops everything: the account was deleted."""
-        self.deleted = True
+        """Drops everything."""
+        self.discarded = True
         self.store.soon.free(self.size + self._reserved)
         self.activities, self.size, self.counted, self._reserved = {}, 0, {}, 0
         self.summary = self._summary_in_flight = None
@@ -166,10 +166,14 @@ class WriteBehindBuffer:
             self._users -= 1
             self._remove_if_empty()
 
+    @property
+    def is_empty(self) -> bool:
+        """Nobody uses it, and the store has everything."""
+        return not (self._users or self.activities or self.counted or self._in_flight or self.summary is not None)
+
     def _remove_if_empty(self) -> None:
-        if self._users or self.activities or self.counted or self._in_flight or self.summary is not None:
-            return
-        self.store.remove_buffer(self)
+        if self.is_empty:
+            self.store.remove_buffer(self)
 
     # ---- storage.api.Note
 
@@ -178,7 +182,12 @@ class WriteBehindBuffer:
         in_flight, self._in_flight, self.counted = self.counted, self.counted, {}
         self._reserved_in_flight, self._reserved = self._reserved, 0
         before, self._summary_in_flight = self._summary_in_flight, self.summary
-        if self.summary is None or self.deleted or not self.account.alive or (not in_flight and self.summary is before):
+        if (
+            self.summary is None
+            or self.discarded
+            or not self.account.alive
+            or (not in_flight and self.summary is before)
+        ):
             return []
         map, owner = self.store.conversations, self.account.bare
         writes: list[Write] = [
@@ -203,7 +212,7 @@ class WriteBehindBuffer:
         self._release_in_flight()
         self._summary_in_flight = None
         self.rejections += 1
-        if not self.deleted:
+        if not self.discarded:
             self.store.soon.free(self._reserved)
             self.counted, self._reserved, self.summary = {}, 0, None
             self.store.rejected(self.account.bare)

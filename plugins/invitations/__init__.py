@@ -14,6 +14,7 @@ from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, D
 from xmppd.contracts.registration import INVITATIONS, PREAUTH_NS, REGISTRATION, Admission, Create
 from xmppd.contracts.rooms import ROOMS
 from xmppd.contracts.sessions import APPROVALS, SubscriptionRequest
+from xmppd.contracts.store_check import CHECK_STORE, OWNED, OwnedPlace, StoreCheck
 from xmppd.errors import (
     BadRequest,
     Conflict,
@@ -29,7 +30,7 @@ from xmppd.xep.forms import Field, form
 from xmppd.xep.qr_code import qr_text
 from xmppd.xml import find
 
-from .book import SHOWN, Invitation, InvitationBook
+from .book import NAMES, SHOWN, Invitation, InvitationBook
 from .links import uri
 from .newcomers import Welcomer
 from .options import ACCOUNTS, NOBODY, Config
@@ -119,6 +120,16 @@ class Invitations(Plugin[Config]):
     @on(ACCOUNTS_REMOVED)
     def removed(self, names: frozenset[str]) -> Awaitable[None]:
         return self.book.forget(names)
+
+    @on(CHECK_STORE)
+    def check(self, store: StoreCheck) -> Awaitable[None]:
+        """For `xmppd store check`."""
+        return self.book.check(store)
+
+    @on(OWNED)
+    def owned(self, place: OwnedPlace) -> Iterable[bool]:
+        """A name is kept for an account that is not there yet."""
+        return (place.name == NAMES and place.owner.endswith(f"@{self.host.domain}"),)
 
     # ---- contracts.registration.Invitations
 

@@ -15,10 +15,12 @@ from secrets import token_bytes
 from typing import Final
 
 from xmppd.contracts.registration import INVALID, Admission, Create
+from xmppd.contracts.store_check import StoreCheck
 from xmppd.errors import Conflict, ItemNotFound, ResourceConstraint
 from xmppd.plugin import JID, Host
 from xmppd.storage.api import Write
 
+NAMES: Final = "invitation-name"
 LONGEST_TOKEN: Final = 100
 SPARED: Final = 3600.0
 """Seconds for streams that have shown an invitation in time (XEP-0445 section 4)."""
@@ -72,7 +74,7 @@ class InvitationBook:
         self.host = host
         self._invitations = host.storage.map("invitation", Invitation)
         """Owner: the domain; key: the hash of the token."""
-        self._names = host.storage.map("invitation-name", KeptName)
+        self._names = host.storage.map(NAMES, KeptName)
         """Owner: the bare JID. The account that is made deletes it, as all that its name left behind."""
         self.newcomers = host.storage.map("invitation-newcomer", Newcomer)
         """Owner: the bare JID of the new account."""
@@ -158,6 +160,13 @@ class InvitationBook:
                 writes.append(self._names.delete(JID.of(each.username, self.host.domain).bare, ""))
         if writes:
             await self.host.storage.commit(writes)
+
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`. Raises StorageUnavailable."""
+        now = self.host.clock.now()
+        async for bare, _, kept in store.records(self._names):
+            if kept.until > now and await self._invitations.read_stored(self.host.domain, kept.key) is None:
+                store.note(bare, self._names.name, "the name is kept for nobody, until its time is over")
 
     async def unfinished(self) -> list[tuple[str, Newcomer]]:
         """New accounts that do not know their inviter yet. Raises StorageUnavailable."""

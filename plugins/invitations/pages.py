@@ -5,13 +5,11 @@ The address of a page is a secret: nothing is fetched from elsewhere, no other p
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from xmppd.contracts.http import page_headers
 from xmppd.plugin import HttpResponse
 from xmppd.xep.qr_code import qr_svg
 
@@ -40,16 +38,7 @@ p .button { margin-top: 0 }
 .code { background: #fff; padding: .5rem; display: inline-block; border-radius: .4rem }
 svg { display: block; max-width: 100% }
 """
-_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-HEADERS: Final[Mapping[str, str]] = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow",
-}
+HEADERS: Final = page_headers(STYLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from xmppd.contracts.identity import Identity, SourceUnavailable
 from xmppd.errors import MalformedJid
 from xmppd.jid import prepare_local
 
+from .bounded import BoundedSocket
 from .names import dn_value, filled, filter_value
 from .options import Config
 
@@ -29,6 +31,8 @@ NO_SUCH_OBJECT: Final = 32
 INVALID_DN: Final = 34
 REFUSED: Final = frozenset((19, NO_SUCH_OBJECT, INVALID_DN, 48, 49, 50, 53))
 """Results of a bind that are the person's own matter: locked, no such entry, a wrong password (RFC 4511 appendix A)."""
+REST: Final = 30.0
+"""Seconds."""
 IDLE: Final = 4
 """Connections of the server's own that are kept."""
 GROUPS: Final = 200
@@ -63,6 +67,8 @@ class Directory:
         self.config = config
         self._idle: deque[Any] = deque()
         """Connections of the server's own. A deque, since threads take from it."""
+        self._rests: dict[str, float] = {}
+        """Until when (monotonic) a server that did not answer is asked behind the others, by its address."""
 
     def close(self) -> None:
         while self._idle:
@@ -231,11 +237,13 @@ class Directory:
     def _connected(self, dn: str, password: bytes) -> Any:
         """To the first server that answers; encrypted, and not bound yet unless `dn` is empty."""
         error = SourceUnavailable("no server")
-        for address in self.config.servers:
+        now = time.monotonic()
+        # One that did not answer comes last for a while: each password would wait for it.
+        for address in sorted(self.config.servers, key=lambda each: self._rests.get(each, now) > now):
             try:
                 return self._open(address, dn, password)
             except SourceUnavailable as failed:
-                error = failed
+                error, self._rests[address] = failed, time.monotonic() + REST
         raise error
 
     def _open(self, address: str, dn: str, password: bytes) -> Any:
@@ -266,8 +274,11 @@ class Directory:
             try:
                 connection.open(read_server_info=False)
                 connection.socket.setsockopt(*AT_ONCE)
-                if not encrypted and config.start_tls and not connection.start_tls(read_server_info=False):
-                    raise SourceUnavailable(f"{address}: StartTLS ended with {_told(connection)}")
+                if not encrypted and config.start_tls:
+                    connection.socket = BoundedSocket(connection.socket, timeout)
+                    if not connection.start_tls(read_server_info=False):
+                        raise SourceUnavailable(f"{address}: StartTLS ended with {_told(connection)}")
+                connection.socket = BoundedSocket(connection.socket, timeout)
                 if not dn:
                     connection.bind()
             except BaseException:

@@ -9,7 +9,7 @@ committed and then applied (`service.RoomService.carry_out`). The state of a roo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,10 +17,13 @@ from typing import Final, Literal
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
+from xmppd.contracts.moving import PORTABLE, PORTABLE_OWNERS, OwnerKind, Portable, PortableOwners
+from xmppd.contracts.owners import OWNERS_ARRIVED
 from xmppd.contracts.rooms import ROOMS
 from xmppd.contracts.routes import Arrival
 from xmppd.contracts.routing import ENTITIES
 from xmppd.contracts.sessions import RESTORED
+from xmppd.contracts.store_check import CHECK_STORE, OWNED, OwnedPlace, StoreCheck
 from xmppd.errors import StanzaError
 from xmppd.plugin import JID, HostType, Kind, Plugin, Stanza, Xep, on
 from xmppd.xep.confusables import skeleton
@@ -29,11 +32,13 @@ from xmppd.xep.retraction import RETRACT_NS
 from . import bounces, creation, join, messages, messages_to_room, occupancy, occupant_iqs, private_messages, subject
 from .account_removal import remove_accounts
 from .blocking import is_blocklist_loaded, load_blocklist
+from .check import RoomsCheck, is_room
 from .destruction import destroy_room
 from .discovery import STABLE_ID
 from .memberships import add_member, may_become_member
 from .model import JOIN_TAG, MUC_NS, OCCUPANT_ID_NS, ServiceSettings
 from .options import MEMBERS_ONLY, NAME
+from .portable import PortableRooms
 from .queries import handle_query
 from .registry import RoomSlot
 from .room import RoomState
@@ -171,6 +176,10 @@ class GroupChat(Plugin[Config]):
                 if slot.room is not None and not slot.room.sessions and not slot.room.is_persistent():
                     await self.service.carry_out(slot, destroy_room(slot.room))
 
+    @on(OWNERS_ARRIVED)
+    async def owners_arrived(self, owners: Container[str]) -> None:
+        await self.retractions.arrived(owners)
+
     async def stop(self) -> None:
         """Stores the occupants whose sessions can be resumed; the others have left by now."""
         await self.rooms.store_sessions()
@@ -299,6 +308,14 @@ class GroupChat(Plugin[Config]):
             await self.service.carry_out(slot, add_member(slot.room, who))
             return str(NAME.of(slot.room))
 
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        return PortableRooms(self.rooms).parts()
+
+    @on(PORTABLE_OWNERS)
+    def portable_rooms(self, domain: JID) -> Iterable[PortableOwners]:
+        yield PortableOwners(OwnerKind.ROOM, PortableRooms(self.rooms).owners)
+
     @on(DISCO_IDENTITIES)
     def identity(self, ask: DiscoAsk) -> Iterable[Identity]:
         if not ask.node:
@@ -317,3 +334,13 @@ class GroupChat(Plugin[Config]):
     async def accounts_removed(self, names: frozenset[str]) -> None:
         """Removes deleted accounts from all rooms. Raises StorageUnavailable."""
         await remove_accounts(self.service, names)
+
+    @on(CHECK_STORE)
+    async def check_store(self, store: StoreCheck) -> None:
+        """For `xmppd store check`."""
+        await RoomsCheck(self.rooms, store).check()
+        await self.service.retractions.check(store)
+
+    @on(OWNED)
+    async def owned(self, place: OwnedPlace) -> Iterable[bool]:
+        return (await is_room(self.rooms, place),)

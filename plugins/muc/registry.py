@@ -108,8 +108,8 @@ class RoomRegistry:
         self.stored_sessions = storage.map("room_seat", StoredSession)
         self.directory: dict[str, DirectoryEntry] = {}
         self.made_by: Counter[str] = Counter()
-        self.slots: dict[str, RoomSlot] = {}
-        self._empty: Cache[str, RoomSlot] = Cache(EMPTY_ROOMS, EMPTY_ROOMS_BYTES, _weight)
+        self.slots: dict[str, RoomSlot] = host.owned({}, stays=self._stays)
+        self._empty: Cache[str, RoomSlot] = host.owned(Cache(EMPTY_ROOMS, EMPTY_ROOMS_BYTES, _weight))
 
     async def open(self) -> None:
         """Reads the directory, and deletes temporary rooms that a crash left: nobody is in them."""
@@ -210,6 +210,16 @@ class RoomRegistry:
             there = self.slots.get(oldest)
             if there is not None and not there.users and there.lane.idle:
                 del self.slots[oldest]
+
+    def _stays(self, bare: str) -> bool:
+        """Whether somebody is in a room, or changes it, or it is yet to be deleted."""
+        slot = self.slots[bare]
+        room = slot.room
+        return (
+            slot.users > 0
+            or not slot.lane.idle
+            or (room is not None and (bool(room.sessions) or not room.is_persistent()))
+        )
 
     # ---- store
 

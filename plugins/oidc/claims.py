@@ -35,11 +35,12 @@ def identity_of(claims: Mapping[str, Any], config: Config, domain: str, now: flo
     if not set(config.scope.split()) <= set(scopes.split() if isinstance(scopes, str) else _texts(scopes)):
         raise Unfit("it is not good for what is asked")
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 1000:
+    if not isinstance(subject, str) or not 0 < len(subject) <= 1000 or not _is_unicode(subject):
         raise Unfit("it does not say whose it is")
     username = _username(claims, config, domain)
     _check_times(claims, config, now, required)
-    groups = tuple(sorted({each[:200] for each in _texts(claims.get(config.groups))}))[:GROUPS]
+    named = (each[:200] for each in _texts(claims.get(config.groups)) if _is_unicode(each))
+    groups = tuple(sorted(set(named)))[:GROUPS]
     return Identity(username, subject, _text(claims, config.display_name), _text(claims, config.mail), groups)
 
 
@@ -60,9 +61,13 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # JSON knows whole numbers without end
+        found = math.nan
+    if not math.isfinite(found):
         raise Unfit(f"{name} is no time")
-    return float(value)
+    return found
 
 
 def _username(claims: Mapping[str, Any], config: Config, domain: str) -> str:
@@ -83,7 +88,12 @@ def _username(claims: Mapping[str, Any], config: Config, domain: str) -> str:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    return value[:1000] if isinstance(value, str) else ""
+    return value[:1000] if isinstance(value, str) and _is_unicode(value) else ""
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell half of a surrogate pair, which can be stored nowhere."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _texts(value: Any) -> list[str]:

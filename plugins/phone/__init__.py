@@ -15,6 +15,7 @@ from xmppd.contracts.admin import AccountJid, Argument, Domain, Note, Result, op
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
 from xmppd.contracts.phone import CODE_SENDER, CodeSender
 from xmppd.contracts.registration import REGISTRATION_STEP, Create
+from xmppd.contracts.store_check import CHECK_STORE, StoreCheck
 from xmppd.errors import (
     BadRequest,
     Forbidden,
@@ -30,6 +31,7 @@ from xmppd.xep.forms import Field, Submitted, form
 from xmppd.xml import children
 
 from .attachments import Attachment, AttachmentBook
+from .check import check_attachments
 from .codes import FAILED, CodeBook
 from .keys import read_or_make
 from .lookup import LookUp, unique
@@ -117,6 +119,11 @@ class Phone(Plugin[Config]):
         for bare in names:
             if bare.rpartition("@")[2] == self.host.domain:
                 await self.book.forget(bare)
+
+    @on(CHECK_STORE)
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`."""
+        await check_attachments(store, self.host.domain, self.book.numbers, self.book.accounts)
 
     # ---- numbers and codes
 

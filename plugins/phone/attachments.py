@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from xmppd.errors import ItemNotFound, MalformedJid
+from xmppd.errors import ItemNotFound, MalformedJid, StorageUnavailable
 from xmppd.plugin import JID, E, Host
 from xmppd.stanza import message
 from xmppd.storage.api import Write
@@ -49,9 +49,9 @@ Commit = Callable[[Sequence[Write]], object]
 class AttachmentBook:
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._numbers = host.storage.map("phone-number", Attachment)
+        self.numbers = host.storage.map("phone-number", Attachment)
         """Owner: the domain; key: the number's hash."""
-        self._accounts = host.storage.map("phone-account", AttachedNumber)
+        self.accounts = host.storage.map("phone-account", AttachedNumber)
         """Owner: the bare JID. What deletes the account deletes it."""
 
     def alone(self, bare: str) -> AbstractAsyncContextManager[None]:
@@ -60,25 +60,25 @@ class AttachmentBook:
 
     async def of_account(self, bare: str) -> tuple[str, Attachment] | None:
         """The number's hash, and what is said of it. Raises StorageUnavailable."""
-        own = await self._accounts.read(bare, "")
-        found = await self._numbers.read(self.host.domain, own.number) if own is not None else None
+        own = await self.accounts.read(bare, "")
+        found = await self.numbers.read(self.host.domain, own.number) if own is not None else None
         return (own.number, found) if own is not None and found is not None and found.account == bare else None
 
     async def of_number(self, stored: str) -> Attachment | None:
         """Raises StorageUnavailable."""
-        found = await self._numbers.read(self.host.domain, stored)
+        found = await self.numbers.read(self.host.domain, stored)
         return found if found is not None and await self._holds(found.account, stored) else None
 
     async def shown(self, stored: str, since: float) -> str:
         """The account of a number that may be told of it, "" for none; proven after `since`. One look into the store
         for every number that nobody may be told of, taken or not. Raises StorageUnavailable."""
-        found = await self._numbers.read(self.host.domain, stored)
+        found = await self.numbers.read(self.host.domain, stored)
         if found is None or not found.discoverable or found.since <= since:
             return ""
         return found.account if await self._holds(found.account, stored) else ""
 
     async def _holds(self, bare: str, stored: str) -> bool:
-        own = await self._accounts.read(bare, "")
+        own = await self.accounts.read(bare, "")
         return own is not None and own.number == stored
 
     async def attach(self, stored: str, bare: str, discoverable: bool) -> tuple[list[Write], Callable[[], None]]:
@@ -86,24 +86,30 @@ class AttachmentBook:
         holds the locks of both. Raises StorageUnavailable."""
         domain = self.host.domain
         writes: list[Write] = []
-        before, own = await self._numbers.read(domain, stored), await self._accounts.read(bare, "")
+        before, own = await self.numbers.read(domain, stored), await self.accounts.read(bare, "")
         if own is not None and own.number != stored:
-            writes.append(self._numbers.update(domain, own.number, partial(_unless_of, bare)))
+            writes.append(self.numbers.update(domain, own.number, partial(_unless_of, bare)))
         loser = before.account if before is not None and before.account != bare else ""
         if loser and not await self._holds(loser, stored):
             loser = ""
-        if loser:
-            writes.append(self._accounts.update(loser, "", partial(_unless_number, stored)))
         record = Attachment(bare, self.host.clock.now(), discoverable)
-        writes += [self._numbers.put(domain, stored, record), self._accounts.put(bare, "", AttachedNumber(stored))]
+        writes += [self.numbers.put(domain, stored, record), self.accounts.put(bare, "", AttachedNumber(stored))]
 
         def behind() -> None:
             log.info("number %s belongs to %s", stored[:SHOWN], bare)
             if loser:
                 log.info("number %s does not belong to %s any more", stored[:SHOWN], loser)
+                self.host.background.spawn(self._lose(loser, stored), f"{loser} loses its number")
                 self._tell(loser)
 
         return writes, behind
+
+    async def _lose(self, bare: str, stored: str) -> None:
+        """The account's own record goes, too. Until then it is worth nothing, as the number is another's."""
+        try:
+            await self.host.storage.commit([self.accounts.update(bare, "", partial(_unless_number, stored))])
+        except StorageUnavailable as error:
+            log.warning("%s is still said to have a number that is another's (%s)", bare, error)
 
     def _tell(self, bare: str) -> None:
         try:
@@ -119,7 +125,7 @@ class AttachmentBook:
             found = await self.of_account(bare)
             if found is None:
                 raise ItemNotFound("no number is attached to this account")
-            write = self._numbers.update(self.host.domain, found[0], partial(_shown, bare, discoverable))
+            write = self.numbers.update(self.host.domain, found[0], partial(_shown, bare, discoverable))
             await self.host.storage.commit([write])
 
     async def detach(self, bare: str) -> None:
@@ -132,11 +138,11 @@ class AttachmentBook:
 
     async def forget(self, bare: str) -> None:
         """An account is removed, or wants its number forgotten. Can be repeated. Raises StorageUnavailable."""
-        own = await self._accounts.read(bare, "")
+        own = await self.accounts.read(bare, "")
         if own is not None:
-            number = self._numbers.update(self.host.domain, own.number, partial(_unless_of, bare))
+            number = self.numbers.update(self.host.domain, own.number, partial(_unless_of, bare))
             await self.host.storage.commit(
-                [number, self._accounts.update(bare, "", partial(_unless_number, own.number))]
+                [number, self.accounts.update(bare, "", partial(_unless_number, own.number))]
             )
 
 

@@ -6,7 +6,7 @@ between two accounts, `broadcast` who hears of whose presence.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,7 @@ class PresencePlugin(Plugin[Config]):
     def removed(self, names: frozenset[str]) -> Awaitable[None]:
         return self.subscriptions.forget(names)
 
-    def probe(self, stanza: Stanza, session: Session | None) -> None:
+    def probe(self, stanza: Stanza, reply: Callable[[Stanza], None]) -> None:
         """Section 4.3.2. Strangers hear of every account that they are not subscribed: whether there is one, and
         whether it blocks them, is not told (ADR 0007). A contact that is blocked hears nothing (XEP-0191)."""
         to, sender = stanza.to, stanza.sender
@@ -132,11 +132,7 @@ class PresencePlugin(Plugin[Config]):
                     return
                 if contact:
                     return
-        answer = Stanza(Kind.PRESENCE, "unsubscribed", sender, to.to_bare())
-        if session is not None:
-            session.send(answer)  # it answers the client; what the rosters say stays as it is
-        else:
-            self.host.deliver(answer)
+        reply(Stanza(Kind.PRESENCE, "unsubscribed", sender, to.to_bare()))  # to a client: no roster changes
 
     def shown_to(self, account: Account, viewer: JID) -> list[Stanza] | None:
         item = self._item(account, viewer.bare)

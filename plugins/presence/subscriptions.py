@@ -1,9 +1,8 @@
 """RFC 6121 section 3, and 2.5.2: the subscriptions of an account of this host.
 
 Each account's side is decided and committed by itself, at its own host; what the other has to know goes there as a
-stanza, by the routes, wherever that is. Should it get lost between two commits (the process was killed), the next
-sign-in puts it right: a request that is not answered is sent again (section 3.1.2), and a probe is answered by who does
-not know of the subscription (section 4.3.2).
+stanza, by the routes, wherever that is. It is kept beside the decision until it is decided there (`routing.outbox`), so
+a process that is killed between the two sends it again when it starts.
 """
 
 from __future__ import annotations
@@ -208,12 +207,13 @@ class Subscriptions:
             storage.unpin(owner)
 
     async def _carry_out(self, side: Side, said: Iterable[Stanza] = ()) -> None:
-        """Commits a side, tells the contact what it has to know, then the account's own clients; presence follows."""
-        writes = side.writes()
+        """Commits a side and what the contact has to know of it, tells the contact, then the account's own clients;
+        presence follows. What a crash takes of that is told again after the next start."""
+        words = self.host.router.outbox.keep(side.account.jid, side.contact, tuple(said))
+        writes = [*side.writes(), *words.writes()]
         if writes:
             await self.host.storage.commit(writes)
-        for stanza in said:
-            self.host.deliver(stanza)
+        words.send()
         side.deliver()
         side.update_presence(self.broadcaster)
         if side.begins_to_see:

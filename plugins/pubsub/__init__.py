@@ -6,24 +6,29 @@ items in `items`, what each request does in `publishing`, `subscribing` and `own
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from xmppd.contracts.accounts import ACCOUNT_DELETED, ACCOUNTS_REMOVED
-from xmppd.contracts.caps import INTERESTED, Interest
+from xmppd.contracts.accounts import ACCOUNTS_REMOVED
+from xmppd.contracts.caps import INTERESTED, INTERESTED_ELSEWHERE, Interest, InterestElsewhere
 from xmppd.contracts.disco import DISCO_FEATURES, DISCO_FORMS, DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
+from xmppd.contracts.moving import PORTABLE, Intake, Portable
 from xmppd.contracts.pubsub import PUBSUB, Published
 from xmppd.contracts.roster import ROSTER, RosterItem
 from xmppd.contracts.routing import HOST_MESSAGE, INBOUND, Inbound
+from xmppd.contracts.store_check import CHECK_ACCOUNT, CHECK_STORE, AccountCheck, StoreCheck
 from xmppd.errors import BadRequest, FeatureNotImplemented, ItemNotFound, ServiceUnavailable
 from xmppd.plugin import JID, Element, HostType, Kind, Plugin, Request, Stanza, To, Verdict, Written, Xep, iq, on
-from xmppd.xml import children, name_of
+from xmppd.storage.api import Write
+from xmppd.xml import E, children, name_of
 
 from . import discovery, owning, publishing, subscribing
 from .access import Asker, affiliation
+from .check import check_nodes
 from .items import Items, published
 from .model import ERRORS_NS, NS, OWNER_NS, Node, Settings
 from .notify import Notifier
+from .portable import PortableNodes
 from .service import Ask, Config, NoSuchNode, Service
 
 __all__ = ["PubSubPlugin"]
@@ -79,6 +84,7 @@ class PubSubPlugin(Plugin[Config]):
         self.nodes = self.host.storage.map("pubsub-node", Node, cached=True)
         self.store = Items(self.host)
         self.notifier = Notifier(self)
+        self.portable_nodes = PortableNodes(self)
 
     async def start(self) -> None:
         if not self.personal:
@@ -234,6 +240,24 @@ class PubSubPlugin(Plugin[Config]):
             if found is not None:
                 await owning.delete_node(self, owner.bare, node, found, owner, None)
 
+    # ---- moving in and out
+
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        return self.portable_nodes.parts()
+
+    async def stored(self, owner: JID, node: str) -> Published | None:
+        found = await self.nodes.read(owner.bare, node)
+        newest = await self.store.newest(owner.bare, node, self.settings(found), 1) if found is not None else []
+        return newest[0] if newest else None
+
+    async def moved_in(
+        self, owner: JID, node: str, items: Sequence[tuple[str, Element]], options: Mapping[str, str], intake: Intake
+    ) -> Sequence[Write]:
+        wanted = {name.removeprefix("pubsub#"): (value,) for name, value in options.items()}
+        given = [(id, E("item", NS, {"id": id}, payload)) for id, payload in items]
+        return await self.portable_nodes.add(owner, node, given, wanted, intake)
+
     # ---- time and presence
 
     @on(ACCOUNTS_REMOVED)
@@ -252,13 +276,14 @@ class PubSubPlugin(Plugin[Config]):
             if node is not None and owning.names_any(node, names):
                 await self.host.storage.commit([self.nodes.put(owner, name, owning.without(node, names))])
 
-    @on(ACCOUNT_DELETED)
-    def deleted(self, jid: JID) -> None:
-        self.store.forget(jid.bare)
-
     async def interested(self, owner: JID, who: JID, names: frozenset[str]) -> None:
         if self.personal and await self.opened(owner):
             await self.notifier.send_last_items(owner.bare, who, names)
+
+    @on(INTERESTED_ELSEWHERE)
+    async def greet_elsewhere(self, interest: InterestElsewhere) -> None:
+        """A contact's client on another server, which sees the account's presence (XEP-0163 section 4.3.4)."""
+        await self.interested(interest.account.jid, interest.who, interest.names)
 
     @on(INTERESTED)
     async def greet(self, interest: Interest) -> None:
@@ -296,3 +321,14 @@ class PubSubPlugin(Plugin[Config]):
     @on(DISCO_FORMS)
     async def forms_of(self, ask: DiscoAsk) -> Iterable[Element]:
         return await discovery.forms(self, ask)
+
+    # ---- xmppd store check
+
+    @on(CHECK_ACCOUNT)
+    async def check_account(self, account: AccountCheck) -> None:
+        await check_nodes(self, account.bare, account.store)
+
+    @on(CHECK_STORE)
+    async def check_service(self, store: StoreCheck) -> None:
+        if not self.personal and store.concerns(self.host.domain):
+            await check_nodes(self, self.host.domain, store)

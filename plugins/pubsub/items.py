@@ -31,8 +31,10 @@ class Items:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.log = host.storage.log(LOG)
-        self._last: Cache[str, int] = Cache(10_000, 4 << 20)
-        self._known: Cache[tuple[str, str], dict[str, tuple[int, ...]]] = Cache(NODES, NODES_BYTES)
+        self._last: Cache[str, int] = host.owned(Cache(10_000, 4 << 20))
+        self._known: Cache[tuple[str, str], dict[str, tuple[int, ...]]] = host.owned(
+            Cache(NODES, NODES_BYTES), pairs=True
+        )
 
     async def next_id(self, owner: str) -> int:
         """Above all ids that the owner's log has had since the server runs, and not below the time."""
@@ -149,11 +151,6 @@ class Items:
             known[new.id] = (new.at,)  # what it replaces is among `removed`
         if len(known) <= CACHED_ITEMS:
             self._known.put((owner, name), known)
-
-    def forget(self, owner: str) -> None:
-        """The owner was deleted."""
-        for key in [key for key in self._known if key[0] == owner]:
-            self._known.pop(key)
 
 
 def _peer(name: str) -> str:

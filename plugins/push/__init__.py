@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from xmppd.cache import Cache
-from xmppd.contracts.accounts import ACCOUNT_DELETED
 from xmppd.contracts.archive import STORED_TYPES
 from xmppd.contracts.disco import DISCO_FORMS, DiscoAsk
 from xmppd.contracts.inbox import INBOX
 from xmppd.contracts.messages import Push
+from xmppd.contracts.owners import OWNERS_ARRIVED
 from xmppd.contracts.pubsub import NODE_CHANGED, NodeChanged
 from xmppd.contracts.rooms import ROOM_SAID, ROOM_SAYS, RoomSaid
 from xmppd.contracts.routing import ARRIVED, INBOUND, MESSAGE_RULES
 from xmppd.contracts.sessions import DIRECTED, RESTORED, SESSION_BOUND, SESSION_RESUMED, STREAM_LOST
+from xmppd.contracts.store_check import CHECK_STORE, StoreCheck, in_map
 from xmppd.errors import (
     BadRequest,
     JidMalformed,
@@ -76,19 +77,27 @@ class PushNotifications(Plugin[Config]):
         self.chats = ChatSettings(self.host)
         self.rooms = RoomNotifications(self)
         self.unacknowledged = UnacknowledgedMessages(self)
-        self.drafts: Cache[tuple[str, int], list[str]] = Cache(DRAFTS, DRAFT_BYTES)
+        self.drafts: Cache[tuple[str, int], list[str]] = self.host.owned(Cache(DRAFTS, DRAFT_BYTES), pairs=True)
         """By owner and log entry: the devices for which a job was stored with a message that is not released yet."""
-        self.owners: set[str] = set()
+        self.owners: set[str] = self.host.owned(set())
         """Accounts that have devices."""
 
     async def start(self) -> None:
         await self.web.start()
         self.rules = self.host.service(MESSAGE_RULES)
+        await self._find_owners(None)
+
+    @on(OWNERS_ARRIVED)
+    async def owners_arrived(self, owners: Container[str]) -> None:
+        await self._find_owners(owners)
+
+    async def _find_owners(self, among: Container[str] | None) -> None:
+        """Finds, of all or among some, the owners of devices, and what is to be sent to these."""
         after = ""
         while owners := await self.devices.owners(self.host.domain, after):
-            self.owners.update(owners)
+            self.owners.update(each for each in owners if among is None or each in among)
             after = owners[-1]
-        await self.outbox.start()
+        await self.outbox.read(among)
 
     # ---- the account's devices (sections 5 and 6)
 
@@ -98,8 +107,8 @@ class PushNotifications(Plugin[Config]):
         address, submitted = _address(request), read_form(payload, "submit")
         if submitted is not None and submitted.form_type not in ("", OPTIONS):
             raise BadRequest("not a form of publish options")
-        if not self.host.router.routes.is_local(address.domain):
-            raise RemoteServerNotFound(f"{address.domain} is another server, and this one does not talk to others yet")
+        if not self.host.router.routes.reaches(address):
+            raise RemoteServerNotFound(f"this server does not talk to {address.domain}")
         if address.full == self.host.domain:
             self.web.check(submitted)
         text = _options(payload) if submitted is not None and submitted.type == "submit" else ""
@@ -134,10 +143,6 @@ class PushNotifications(Plugin[Config]):
             await self.host.storage.commit(writes)
         if not self.devices.get(owner):
             self.owners.discard(owner)
-
-    @on(ACCOUNT_DELETED)
-    def deleted(self, jid: JID) -> None:
-        self.owners.discard(jid.bare)
 
     @on(DISCO_FORMS)
     def server_key(self, ask: DiscoAsk) -> Iterable[Element]:
@@ -270,6 +275,14 @@ class PushNotifications(Plugin[Config]):
         sender = stanza.sender.full if stanza.sender is not None and self.config.sender else ""
         body = stanza.child("jabber:client", "body") if self.config.body else None
         return sender, text_of(body)[:500]
+
+    @on(CHECK_STORE)
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`. A job without a device ends when it is due."""
+        async for owner, key, device in store.records(self.devices):
+            if key != device.key:
+                store.problem(owner, in_map(self.devices.name, key), f"it is the device {device.key!r}")
+        await self.rooms.check(store)
 
     # ---- sending
 

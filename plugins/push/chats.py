@@ -54,8 +54,8 @@ class ChatSettings:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._known: Cache[str, dict[str, Chat]] = Cache(CACHED_ACCOUNTS, CACHED_BYTES)
-        self._reading: dict[str, object] = {}
+        self._known: Cache[str, dict[str, Chat]] = host.owned(Cache(CACHED_ACCOUNTS, CACHED_BYTES))
+        self._reading: dict[str, object] = host.owned({})
 
     def ready(self, owner: str) -> bool:
         """`wakes` can tell; else `load` first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -39,19 +39,21 @@ class Outbox:
         self.host = host
         self.send = send
         self.jobs = host.storage.map("push-outbox", Job)
-        self.waiting: dict[Key, Job] = {}
-        self.sending: dict[Key, Job] = {}
-        self._due: dict[Key, float] = {}
+        self.waiting: dict[Key, Job] = host.owned({}, pairs=True)
+        self.sending: dict[Key, Job] = host.owned({}, pairs=True, stays=lambda device: True)
+        self._due: dict[Key, float] = host.owned({}, pairs=True)
         """When what waits is due, by the monotonic clock."""
-        self._timers: dict[Key, tuple[float, Timer]] = {}
+        self._timers: dict[Key, tuple[float, Timer]] = host.owned(
+            {}, pairs=True, leaving=lambda device: self._timers[device][1].cancel()
+        )
         """With the time for which it was set."""
         self._soon = host.storage.write_behind(delay=0)
 
-    async def start(self) -> None:
-        """Jobs of the last process. Raises StorageUnavailable."""
+    async def read(self, among: Container[str] | None) -> None:
+        """Jobs of the last process, or of the owners' last home. Raises StorageUnavailable."""
         after = ""
         while owners := await self.jobs.owners(self.host.domain, after):
-            for owner in owners:
+            for owner in owners if among is None else [each for each in owners if each in among]:
                 for key, job in (await self.jobs.read_all(owner)).items():
                     self._schedule(owner, key, job)
             after = owners[-1]

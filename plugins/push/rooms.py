@@ -8,6 +8,7 @@ from typing import Final
 
 from xmppd.contracts.messages import Push
 from xmppd.contracts.rooms import ROOMS, RoomSaid
+from xmppd.contracts.store_check import StoreCheck, in_map
 from xmppd.errors import StorageUnavailable
 from xmppd.plugin import JID, Stanza
 from xmppd.stanza import parse_stanza
@@ -104,6 +105,17 @@ class RoomNotifications:
                 await self._wake(stanza, await self._absent(stanza), key)
         except StorageUnavailable:
             self.host.clock.call_later(RETRY, lambda: self.plugin.spawn(self.recover(), "rooms"))
+
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`. Raises StorageUnavailable."""
+        async for owner, key, message in store.records(self.messages):
+            try:
+                sender = parse_stanza(message.data.encode()).sender
+            except ValueError:
+                sender = None
+            if sender is None:
+                what = "it is no message of a room, so nobody is woken for those behind it"
+                store.problem(owner, in_map(self.messages.name, key), what)
 
     async def _absent(self, stanza: Stanza) -> Iterable[Absent]:
         assert stanza.sender is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Final
 
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
@@ -97,7 +98,7 @@ class QrSignIn(Plugin[Config]):
         session = self._session(call)
         page = self._page(code)
         call.data["code"] = code
-        where = f"{page.address}{self._nearness(session, page)}"
+        where = f"{page.address}{_nearness(session, page)}"
         fields = [
             Field("browser", "fixed", "Browser", (str(page.browser),)),
             Field("address", "fixed", "IP address", (where,)),
@@ -134,8 +135,12 @@ class QrSignIn(Plugin[Config]):
             raise Forbidden()
         return session
 
-    def _nearness(self, session: Session, page: WaitingPage) -> str:
-        own = session.stream.peer if session.stream is not None else ""
-        if own and network(own) == network(page.address):
-            return " (the same as this device)"
-        return " (not the address of this device)"
+
+def _nearness(session: Session, page: WaitingPage) -> str:
+    """What the addresses say. Nothing, where one is of this machine: it is that of a proxy which is not trusted, and
+    all the world has it."""
+    own = session.stream.peer if session.stream is not None else ""
+    if not own or any(ip_address(each.partition("%")[0]).is_loopback for each in (own, page.address)):
+        return ""
+    same = network(own) == network(page.address)
+    return " (the same as this device)" if same else " (not the address of this device)"

@@ -45,13 +45,14 @@ class Approval:
 
 @dataclass(eq=False, slots=True)
 class WaitingPage:
-    """`address`: from which the page was asked for. `until`: monotonic. `waiter`: set when there is something to tell
-    to the request that waits."""
+    """`address`: from which the page was asked for; `place`: what counts as one with it. `until`: monotonic. `waiter`:
+    set when there is something to tell to the request that waits."""
 
     code: bytes
     secret: bytes
     browser: Browser
     address: str
+    place: str
     until: float
     state: State = State.WAITING
     approval: Approval | None = None
@@ -85,6 +86,8 @@ class WaitingPages:
         self._by_code: dict[bytes, WaitingPage] = {}
         self._by_secret: dict[bytes, WaitingPage] = {}
         """The oldest first."""
+        self._by_place: dict[str, dict[bytes, WaitingPage]] = {}
+        """The same pages by what counts as one address: who asks for one must not cost a look at all."""
 
     def __len__(self) -> int:
         return len(self._by_secret)
@@ -93,14 +96,16 @@ class WaitingPages:
         """A page that waits from now on: its code and its secret. Raises ResourceConstraint: too many wait."""
         self.expire()
         place = network(address)
-        own = [each for each in self._by_secret.values() if network(each.address) == place]
-        for page in own[: max(0, len(own) - PER_ADDRESS + 1)]:
-            self.remove(page)
+        own = self._by_place.get(place, {})
+        if len(own) >= PER_ADDRESS:
+            self.remove(next(iter(own.values())))
         if len(self) >= self.most:
             raise ResourceConstraint("too many wait to be signed in")
         code, secret = token_urlsafe(BYTES), token_urlsafe(BYTES)
-        page = WaitingPage(_hash(code), _hash(secret), browser, address, self.clock.monotonic() + self.lifetime)
+        until = self.clock.monotonic() + self.lifetime
+        page = WaitingPage(_hash(code), _hash(secret), browser, address, place, until)
         self._by_code[page.code] = self._by_secret[page.secret] = page
+        self._by_place.setdefault(place, {})[page.secret] = page
         return code, secret
 
     def of_code(self, code: str) -> WaitingPage | None:
@@ -117,6 +122,10 @@ class WaitingPages:
         """Whoever waits for it hears that it is gone."""
         self._by_code.pop(page.code, None)
         self._by_secret.pop(page.secret, None)
+        own = self._by_place.get(page.place, {})
+        own.pop(page.secret, None)
+        if not own:
+            self._by_place.pop(page.place, None)
         page.tell()
 
     def expire(self) -> None:

@@ -12,16 +12,18 @@ from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.admin import AccountJid, Argument, Note, Result, operation
 from xmppd.contracts.authentication import NegotiatingStream
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
-from xmppd.contracts.registration import REGISTRATION, Admission
+from xmppd.contracts.registration import INVITATIONS, REGISTRATION, Admission
 from xmppd.contracts.sessions import BINDING
+from xmppd.contracts.store_check import CHECK_STORE, StoreCheck
 from xmppd.contracts.stream_features import FEATURES, FeatureAsk
 from xmppd.errors import BadRequest, MalformedJid, NotAcceptable, NotAllowed, ServiceUnavailable, StorageUnavailable
 from xmppd.plugin import JID, Account, E, Element, Plugin, Request, Session, Stanza, To, Xep, iq, on
+from xmppd.window_limit import WindowLimit
 from xmppd.xep.forms import Field, form
 from xmppd.xml import Written, find, text_of, written
 
 from .leaving import LeavingAccounts
-from .options import OPEN, Config
+from .options import INVITATION, OPEN, Config
 from .strangers import FEATURE_NS, NS, TOKEN_FEATURES, Strangers
 
 __all__ = ["Config", "Register"]
@@ -30,6 +32,8 @@ REGISTER = written(E("register", FEATURE_NS))
 SHOW_TOKEN = tuple(written(E("register", ns)) for ns in TOKEN_FEATURES)
 SWEEP = 21_600.0
 MINUTE = 60.0
+CHANGES = 10
+"""New passwords of one account within an hour: each costs a tenth of a second of a processor."""
 PASSWORD_NODE = "urn:xmppd:password"
 log = logging.getLogger("xmppd.register")
 
@@ -66,6 +70,9 @@ class Register(Plugin[Config]):
     def setup(self) -> None:
         self.strangers = Strangers(self.host, self.config)
         self.leaving = LeavingAccounts(self.host)
+        self.changes = WindowLimit(self.host.clock, CHANGES, 3600.0)
+        self.host.owned(self.changes.times)
+        """Of passwords, by account."""
 
     def reconfigured(self) -> None:
         self.strangers.reconfigured(self.config)
@@ -73,9 +80,11 @@ class Register(Plugin[Config]):
     @on(FEATURES)
     def feature(self, ask: FeatureAsk) -> Iterable[Written]:
         """Section 8, and XEP-0445 section 3."""
-        if not ask.secure or ask.signed_in or not self.open:
+        if not ask.secure or ask.signed_in or self.strangers.closed:
             return ()
-        return (REGISTER, *SHOW_TOKEN) if self.strangers.invitations is not None else (REGISTER,)
+        if self.host.find(INVITATIONS) is not None:
+            return (REGISTER, *SHOW_TOKEN)
+        return (REGISTER,) if self.strangers.config.mode != INVITATION else ()
 
     async def start(self) -> None:
         self.every(SWEEP, self._sweep, "waiting")
@@ -95,11 +104,16 @@ class Register(Plugin[Config]):
     async def returned(self, account: Account) -> None:
         await self.leaving.returned(account)
 
+    @on(CHECK_STORE)
+    def check(self, store: StoreCheck) -> Awaitable[None]:
+        """For `xmppd store check`."""
+        return self.strangers.queue.check(store)
+
     # ---- the approval queue
 
     @operation("registration.list", "List the new accounts that wait for an administrator.")
     async def waiting(self) -> WaitingAccounts:
-        found = sorted((await self.strangers.queue.all()).items(), key=lambda item: item[1].since)
+        found = sorted((await self.strangers.queue.waiting()).items(), key=lambda item: item[1].since)
         return WaitingAccounts(tuple(WaitingAccount(bare, _shown(each.since), each.reason) for bare, each in found))
 
     @operation("registration.approve", "Let the owners of new accounts sign in.")
@@ -166,6 +180,7 @@ class Register(Plugin[Config]):
         except MalformedJid:
             raise BadRequest("not a name") from None
         self.strangers.check_password(own, password)
+        self.changes.count(own.bare)
         await self.host.server.accounts.set_password(own, password, keep=session)
 
     @on(COMMANDS)
@@ -189,6 +204,7 @@ class Register(Plugin[Config]):
         if filled is None or not password or password != filled.text("again"):
             raise NotAcceptable("the new password is needed twice, the same")
         self.strangers.check_password(account.jid, password)
+        self.changes.count(account.bare)
         end_others = filled.boolean("end_others") is not False
         await self.host.server.accounts.set_password(account.jid, password, call.session, end_others)
         return Done("The password is changed." + (" All other devices are signed out." if end_others else ""))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from xmppd.contracts.registration import Create
+from xmppd.contracts.store_check import StoreCheck, in_map
 from xmppd.errors import ItemNotFound, ResourceConstraint
 from xmppd.plugin import JID, E, Host
 from xmppd.stanza import message
 
 log = logging.getLogger("xmppd.register")
+WAITS: Final = "waits for an administrator"
+"""Why nobody signs in to an account that waits."""
 TOLD_AGAIN: Final = 3600.0
 """Seconds for which administrators are not told of another one."""
 
@@ -61,7 +65,7 @@ class ApprovalQueue:
     async def approve(self, jid: JID) -> None:
         """Raises ItemNotFound, StorageUnavailable."""
         await self._check(jid)
-        await self.host.server.accounts.set_disabled(jid, False)
+        await self.host.server.accounts.set_disabled(jid, False, reason=WAITS)
         await self._remove((jid.bare,))
 
     async def reject(self, jid: JID) -> None:
@@ -69,6 +73,15 @@ class ApprovalQueue:
         await self._check(jid)
         await self.host.server.accounts.delete(jid)
         await self._remove((jid.bare,))
+
+    async def waiting(self) -> Mapping[str, Waiting]:
+        """Those that wait still, by bare JID. Raises StorageUnavailable."""
+        found = {}
+        for bare, each in (await self.all()).items():
+            with suppress(ItemNotFound):
+                await self._check(JID.parse(bare))
+                found[bare] = each
+        return found
 
     async def forget(self, accounts: Collection[str]) -> None:
         """Accounts that are removed. Raises StorageUnavailable."""
@@ -78,15 +91,25 @@ class ApprovalQueue:
         """Reject those that have waited since `before`. Raises StorageUnavailable."""
         for bare, each in (await self.all()).items():
             if each.since <= before:
-                log.info("%s has waited too long for an administrator", bare)
-                try:
+                with suppress(ItemNotFound):
                     await self.reject(JID.parse(bare))
-                except ItemNotFound:
-                    await self._remove((bare,))
+                    log.info("%s has waited too long for an administrator", bare)
+
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`. Raises StorageUnavailable."""
+        async for owner, bare, _ in store.records(self._waiting):
+            if not await store.has_account(bare):
+                store.problem(owner, in_map(self._waiting.name, bare), "there is no such account, so it waits for ever")
 
     async def _check(self, jid: JID) -> None:
-        if jid.bare not in await self.all():
-            raise ItemNotFound(f"{jid} does not wait")
+        """That it waits. One that an administrator has enabled in another way does not: it is in use. Raises
+        ItemNotFound, StorageUnavailable."""
+        if jid.bare in await self.all():
+            with suppress(ItemNotFound):
+                if await self.host.server.accounts.is_disabled(jid, WAITS):
+                    return
+            await self._remove((jid.bare,))
+        raise ItemNotFound(f"{jid} does not wait")
 
     async def _remove(self, accounts: Collection[str]) -> None:
         if accounts:

@@ -17,6 +17,8 @@ from xmppd.plugin import JID, Account, E, Host, Session
 from xmppd.stanza import message
 
 log = logging.getLogger("xmppd.register")
+LEAVES: Final = "is to be removed"
+"""Why nobody signs in while the owner's other devices give up."""
 REST: Final = 600.0
 """Seconds. Clients that are refused ask a person what to do, and try no more."""
 
@@ -44,7 +46,7 @@ class LeavingAccounts:
         record = Leaving(now + grace, now + min(REST, grace))
         async with self._alone(account.bare):
             writes = [self._leaving.put(account.bare, "", record)]
-            await self.host.server.accounts.set_disabled(account.jid, True, session, writes)
+            await self.host.server.accounts.set_disabled(account.jid, True, session, writes, LEAVES)
         log.info("%s is to be removed at %s", account.bare, _shown(record.until))
 
     async def returned(self, account: Account) -> None:
@@ -86,7 +88,7 @@ class LeavingAccounts:
                     await accounts.delete(jid)
                 else:
                     writes = [self._leaving.put(jid.bare, "", replace(record, rest=0.0))]
-                    await accounts.set_disabled(jid, False, None, writes)
+                    await accounts.set_disabled(jid, False, None, writes, LEAVES)
             except ItemNotFound:
                 await self.host.storage.commit([self._leaving.delete(jid.bare, "")])
 

@@ -28,6 +28,7 @@ from xmppd.errors import (
     JidMalformed,
     MalformedJid,
     NotAcceptable,
+    ResourceConstraint,
     ServiceUnavailable,
     StanzaError,
     UnexpectedRequest,
@@ -40,7 +41,7 @@ from xmppd.xep.forms import form as make_form
 from xmppd.xml import find, text_of, to_bytes
 
 from . import captcha
-from .approval import ApprovalQueue
+from .approval import WAITS, ApprovalQueue
 from .captcha import Challenge
 from .names import twins, well_formed
 from .options import CLOSED, INVITATION, Config
@@ -49,6 +50,8 @@ REASON: Final = 1000
 """Characters."""
 ANSWERED_WITHIN: Final = 600.0
 """Seconds."""
+DRAWN_AT_ONCE: Final = 50
+"""Pictures: who waits for the last of them waits a few seconds."""
 NS: Final = "jabber:iq:register"
 FEATURE_NS: Final = "http://jabber.org/features/iq-register"
 TOKEN_FEATURES: Final = ("urn:xmpp:ibr-token:0", "urn:xmpp:invite")
@@ -81,6 +84,8 @@ class Strangers:
         self.asked = AddressLimit(clock, config.attempts, interval)
         """Pictures that were drawn."""
         self._drawing = host.background.workers(1)
+        self._drawn = 0
+        """Pictures that are being drawn, or wait for that."""
         self.queue = ApprovalQueue(host)
 
     def reconfigured(self, config: Config) -> None:
@@ -229,9 +234,15 @@ class Strangers:
 
     async def _question(self, visit: Visit, id: str, peer: str) -> tuple[list[Element], Element | None]:
         """A new one for the stream, in place of the last. Raises ResourceConstraint."""
+        if self._drawn >= DRAWN_AT_ONCE:
+            raise ResourceConstraint("too many ask for a picture: try again in a minute")
         self.asked.count(peer)
         code = captcha.new_code() if self.config.captcha else ""
-        picture = await self._drawing.run(captcha.drawn, code) if code else b""
+        self._drawn += 1
+        try:
+            picture = await self._drawing.run(captcha.drawn, code) if code else b""
+        finally:
+            self._drawn -= 1
         until = self.host.clock.monotonic() + ANSWERED_WITHIN
         visit.challenge, asked = captcha.make(until, code, self.config.captcha_questions)
         fields, data = captcha.elements(asked, picture)
@@ -248,7 +259,7 @@ class Strangers:
         try:
             if self.config.approval:
                 reason = "\n".join(form.values.get("reason", ()))[:REASON]
-                create = partial(self._create, jid, password, writes, disabled=True)
+                create = partial(self._create, jid, password, writes, disabled=WAITS)
                 await self.queue.add(jid, reason, self.config.waiting, create)
             else:
                 await self._create(jid, password, writes, ())
@@ -272,7 +283,7 @@ class Strangers:
         return jid
 
     async def _create(
-        self, jid: JID, password: str, writes: Sequence[Write], more: Sequence[Write], disabled: bool = False
+        self, jid: JID, password: str, writes: Sequence[Write], more: Sequence[Write], disabled: str = ""
     ) -> None:
         await self.host.server.accounts.create(jid, password, stranger=True, writes=(*writes, *more), disabled=disabled)
 

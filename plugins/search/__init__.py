@@ -49,7 +49,9 @@ class FullTextSearch(Plugin[Config]):
 
     def setup(self) -> None:
         self.log = self.host.storage.log(LOG)
-        self.open: OrderedDict[Path, Index] = OrderedDict()
+        self.open: OrderedDict[str, Index] = self.host.owned(
+            OrderedDict(), leaving=lambda owner: self.open[owner].close()
+        )
         config = self.host.server.config
         self.in_memory = config.storage.startswith("memory:") and self.config.folder is None
         self.folder = (self.config.folder or config.var / "search") / self.host.domain.strip("[]").replace(":", "_")
@@ -106,25 +108,23 @@ class FullTextSearch(Plugin[Config]):
     @asynccontextmanager
     async def _opened(self, owner: str) -> AsyncIterator[Index]:
         """The index; the caller holds the owner's lock. It stays open as long as it is in use, and some time longer."""
-        path = self._path(owner)
-        index = self.open.pop(path, None)
+        index = self.open.pop(owner, None)
         if index is None:
-            index = await self.in_thread(Index, None if self.in_memory else path, owner)
+            index = await self.in_thread(Index, None if self.in_memory else self._path(owner), owner)
         try:
             yield index
         except BaseException:
             index.close()
             raise
-        self.open[path] = index
+        self.open[owner] = index
         while len(self.open) > OPEN and not self.in_memory:
             self.open.popitem(last=False)[1].close()
 
     def _drop(self, owner: str) -> None:
-        path = self._path(owner)
-        index = self.open.pop(path, None)
+        index = self.open.pop(owner, None)
         if index is not None:
             index.close()
-        path.unlink(missing_ok=True)
+        self._path(owner).unlink(missing_ok=True)
 
     @on(ACCOUNTS_REMOVED)
     async def removed(self, names: frozenset[str]) -> None:

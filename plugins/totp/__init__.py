@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from base64 import b64decode
 from binascii import Error
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Final
@@ -16,9 +16,11 @@ from xmppd.config import Duration, option
 from xmppd.contracts.admin import AccountJid, Argument, Note, operation
 from xmppd.contracts.authentication import SaslFailure
 from xmppd.contracts.commands import COMMANDS, Ask, Call, Command, CommandAsk, Done, Who
+from xmppd.contracts.moving import PORTABLE, Intake, OwnerKind, Portable
 from xmppd.contracts.sign_in import SIGN_IN_TASKS, SignIn, SignInTask
 from xmppd.errors import ItemNotFound, NotAcceptable, ResourceConstraint
-from xmppd.plugin import Account, E, Element, Plugin, Xep, on
+from xmppd.plugin import JID, Account, E, Element, Host, Plugin, Xep, on
+from xmppd.storage.api import Write
 from xmppd.xep.forms import Field, form
 from xmppd.xml import children, text_of
 
@@ -28,6 +30,7 @@ __all__ = ["Config", "Totp"]
 
 NS: Final = "urn:xmppd:totp:0"
 TASK: Final = "TOTP"
+MOVED_NS: Final = "urn:xmppd:totp:moved:0"
 log = logging.getLogger("xmppd.totp")
 
 
@@ -49,8 +52,8 @@ class Config:
 class Attempts:
     """Wrong codes of each account. In memory: who guesses cannot restart the server."""
 
-    def __init__(self) -> None:
-        self._wrong: Cache[str, tuple[int, float]] = Cache(20_000, 8 << 20)
+    def __init__(self, host: Host) -> None:
+        self._wrong: Cache[str, tuple[int, float]] = host.owned(Cache(20_000, 8 << 20))
         """How many, and until when the account waits (monotonic)."""
 
     def must_wait(self, owner: str, now: float) -> bool:
@@ -73,6 +76,7 @@ class Task:
     """XEP-0400 section 5.2. A code comes in <next/>, or in <task-data/> when it was asked for."""
 
     name = TASK
+    proves = True
 
     def __init__(self, plugin: Totp, owner: str) -> None:
         self.plugin = plugin
@@ -99,7 +103,7 @@ class Totp(Plugin[Config]):
     def setup(self) -> None:
         self.factors = self.host.storage.map("totp", Factor, cached=True)
         """Owner: the account; key: ""."""
-        self.attempts = Attempts()
+        self.attempts = Attempts(self.host)
         self.reconfigured()
 
     def reconfigured(self) -> None:
@@ -115,6 +119,30 @@ class Totp(Plugin[Config]):
             log.exception("%s: the second factor cannot be read", sign_in.owner)
             enrolled = True
         return (Task(self, sign_in.owner),) if enrolled else ()
+
+    # ---- moving in and out
+
+    @on(PORTABLE)
+    def portable(self, domain: JID) -> Iterable[Portable]:
+        yield Portable(OwnerKind.ACCOUNT, (f"{MOVED_NS}|factor",), self._give, self._take, secret=True)
+
+    async def _give(self, owner: JID) -> AsyncIterator[Element]:
+        """Raises Unreadable."""
+        factor = await self.factors.read(owner.bare, "")
+        if factor is not None:
+            secret = self.codes.secret(owner.bare, factor)
+            yield E("factor", MOVED_NS, {"secret": secret, "since": repr(factor.since)})
+
+    async def _take(self, owner: JID, element: Element, intake: Intake) -> Sequence[Write]:
+        """Raises ValueError."""
+        if await self.factors.read(owner.bare, "") is not None and not intake.replace:
+            intake.kept("second factors")
+            return ()
+        since = float(str(element.get("since", "0")))
+        factor = self.codes.moved(owner.bare, str(element.get("secret", "")), since)
+        intake.took("second factors")
+        intake.note("has a second factor, and needs new recovery codes")
+        return [self.factors.put(owner.bare, "", factor)]
 
     async def use(self, owner: str, code: str) -> None:
         """Use a code up. Raises SaslFailure, StorageUnavailable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from base64 import b32encode
+from base64 import b32decode, b32encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -33,7 +33,7 @@ class Factor:
     since: float
 
 
-class Unreadable(Exception):
+class Unreadable(ValueError):
     """The secret was sealed by another key."""
 
 
@@ -70,6 +70,19 @@ class Factors:
             return self._seal.decrypt(sealed[:NONCE], sealed[NONCE:], owner.encode()).decode()
         except (InvalidTag, ValueError):
             raise Unreadable from None
+
+    # ---- moving
+
+    def secret(self, owner: str, factor: Factor) -> str:
+        """In base32. Raises Unreadable."""
+        return self._opened(owner, factor.sealed)
+
+    def moved(self, owner: str, secret: str, since: float) -> Factor:
+        """A factor that was set up on another server, without recovery codes: those are known to it only. Raises
+        ValueError."""
+        if not 16 <= len(b32decode(secret)) <= 64:
+            raise ValueError("a secret of a second factor that cannot be")
+        return Factor(self._sealed(owner, secret), 0, (), since)
 
     # ---- codes
 

@@ -119,6 +119,13 @@ class Place:
                 yield b"p" * min(left, PIECE)
                 left -= PIECE
 
+        async def failing() -> AsyncIterator[bytes]:
+            async for piece in made():
+                yield piece
+            raise RuntimeError("behind the last piece")
+
+        if "open" in request.query:  # of a length that is not known
+            return HttpResponse(200, StreamedBody(None, failing if "fails" in request.query else made), "audio/ogg")
         return HttpResponse(200, StreamedBody(size + ("more" in request.query), made), "audio/ogg")
 
     async def switch(self, request: HttpRequest) -> HttpUpgrade:

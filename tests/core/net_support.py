@@ -18,7 +18,8 @@ from xmppd.net.connection import Connection
 from xmppd.net.engine import Engine, Timing
 from xmppd.net.listen import Listener, TlsMode
 from xmppd.net.loop import RealClock
-from xmppd.net.tls import Certificates, ServerContext
+from xmppd.net.tls import Certificates
+from xmppd.net.tls_context import ServerContext
 
 PATIENCE = 10.0
 """A test that waits longer has failed."""

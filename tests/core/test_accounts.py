@@ -10,8 +10,10 @@ import pytest
 from tests.core.test_sasl_scram import ScramClient
 from tests.harness import FakeClock, Harness
 from xmppd.admin.accounts import AccountExists, Accounts, BadPassword, NoSuchAccount
+from xmppd.contracts.accounts import ADMINISTRATOR, StoredAccount
 from xmppd.errors import BadRequest
 from xmppd.jid import JID
+from xmppd.protocol.sasl import Credentials
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -97,6 +99,7 @@ async def test_who_signs_in_with_what_has_changed_meanwhile(server: Harness, wha
         await client.authenticate("romeo", "another")
 
 
+@pytest.mark.one_home("the refusal is a decision of the other home, and waits for the disk, too")
 async def test_what_comes_while_an_account_is_deleted_is_refused(server: Harness) -> None:
     juliet = await server.login("juliet")
     await server.register("romeo")
@@ -109,3 +112,18 @@ async def test_what_comes_while_an_account_is_deleted_is_refused(server: Harness
     server.backend.release()
     await deleting
     assert await server.storage.log("archive").last_id("romeo@localhost") == 0
+
+
+def test_reasons_for_which_nobody_signs_in() -> None:
+    """Each ends with its own cause, an administrator has the last word, and records from before tell none."""
+    enabled = StoredAccount(Credentials(None, None))
+    both = enabled.changed(True, "leaves").changed(True, ADMINISTRATOR)
+    assert both.disabled_for("leaves") and both.disabled_for(ADMINISTRATOR) and not both.disabled_for("gone")
+    banned = both.changed(False, "leaves")
+    assert banned.credentials.disabled and not banned.disabled_for("leaves")
+    assert not banned.changed(False, "gone").changed(False, ADMINISTRATOR).credentials.disabled
+    assert not both.changed(False, ADMINISTRATOR).credentials.disabled
+    assert both.credentials.generation == 2 == banned.credentials.generation, "what was issued before is void"
+    old = StoredAccount(Credentials(None, None, disabled=True))
+    assert old.disabled_for("leaves") and not old.changed(False, "leaves").credentials.disabled
+    assert old.changed(True, "leaves").changed(False, "leaves").credentials.disabled, "it may have been a ban"

@@ -39,6 +39,7 @@ class Profile:
     """What was asked for with the sign-in: to resume, else to bind, with features."""
 
     namespace = NS
+    blanks = True
 
     def __init__(self, stream: NegotiatingStream, asked: Element) -> None:
         self.stream = stream
@@ -406,6 +407,33 @@ async def test_a_disabled_account_has_no_other_mechanism(server: Harness, tokens
     await server.server.accounts.set_disabled(JID.parse("romeo@localhost"), True)
     client.send(token("romeo", "sesame"))
     assert (await client.receive())[0].tag == f"{{{SASL}}}not-authorized"
+
+
+class Counting(Plugin[NoConfig]):
+    """Offers as many features as it was asked for."""
+
+    asked = 0
+
+    @on(FEATURES)
+    def feature(self, ask: FeatureAsk) -> Iterable[Element]:
+        self.asked += 1
+        return (E("asked", f"urn:test:{'known' if ask.signed_in else 'stranger'}:{self.asked}"),)
+
+
+async def test_strangers_are_told_the_same_for_a_second(server: Harness) -> None:
+    """And who has signed in what holds for it."""
+    server.host.add("counting", Counting(server.host, NO_CONFIG))
+    assert "urn:test:stranger:1" in xml((await opened(server)).features)
+    assert "urn:test:stranger:1" in xml((await opened(server)).features)
+    other = server.connect()
+    other.link.tls_exporter = b"e" * 32
+    other.open()
+    assert "urn:test:stranger:2" in xml(await other.receive()), "streams of another kind are told their own"
+    for number in (3, 4):
+        client = await server.login("romeo", resource=f"r{number}")
+        assert f"urn:test:known:{number}" in xml(client.features)
+    await server.advance(1.0)
+    assert "urn:test:stranger:5" in xml((await opened(server)).features)
 
 
 async def test_what_was_announced_holds_for_the_whole_stream(server: Harness, tokens: Tokens) -> None:

@@ -111,10 +111,10 @@ def test_known_ways_to_break_a_parser(data: bytes, line: str) -> None:
 def test_anchors_that_multiply_are_refused_at_once() -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(ConfigError, match="more than 100000 values, with all anchors written out"):
         parse_config("\n".join(rows))
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_a_long_chain_of_merges_does_not_overflow() -> None:

@@ -734,6 +734,7 @@ async def test_a_device_that_could_not_read_its_archive_is_sent_what_is_owed(ser
     assert bodies(await phone.receive_all()) == ["owed"]
 
 
+@pytest.mark.one_home("it is two")
 async def test_a_private_message_in_a_room_is_one_batch(server: Harness) -> None:
     """The sender's copy and the recipient's are on disk together, before either is seen or acknowledged."""
     room = "garden@conference.localhost"
@@ -850,6 +851,7 @@ async def test_a_copy_that_was_acknowledged_has_delivered_the_message(server: Ha
     assert bodies(await third.receive_all()) == ([] if acknowledged else ["said"])
 
 
+@pytest.mark.one_home("nobody waits for an account of the other home")
 async def test_what_waits_for_another_account_is_stored_behind_what_came_meanwhile(server: Harness) -> None:
     """romeo writes to somebody who must be read from the disk; meanwhile he gets a message. The ids of his archive are
     in the order of the entries, so that a device that has read up to one has all before it."""

@@ -71,7 +71,7 @@ async def run(server: Harness, seed: int, steps: int) -> Model:
             model.server.backend.release()
             await model.server.quiet()
         elif act < 0.57:
-            written = chance.choice((-1, 0, 0, 1, 2)) if not model.server.backend.atomic else chance.choice((-1, 0))
+            written = chance.random() < 0.5
             model.note(f"fail, written {written}")
             model.server.backend.fail(StorageUnavailable("gone"), chance.randint(1, 3), written)
         elif act < 0.64:

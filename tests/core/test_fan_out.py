@@ -151,6 +151,9 @@ class Interests(Plugin[NoConfig]):
 
     def wants(self, session: Session, node: str) -> bool:
         return node == "n" and session.resource != "other"
+
+    def wanted_elsewhere(self, account: str, contact: str, node: str):
+        return ()
 """
 HANDLERS = """
 from xmppd.contracts.routing import ARRIVED, INBOUND, Inbound

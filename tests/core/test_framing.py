@@ -7,10 +7,11 @@ from random import Random
 import pytest
 
 from xmppd.errors import StreamError
-from xmppd.protocol.framing import FRAMING_NS, ByteStream, FrameParser, Frames
-from xmppd.protocol.header import STREAM_NS
+from xmppd.jid import JID
+from xmppd.protocol.framing import FRAMING_NS, SERVER_STREAM, ByteStream, FrameParser, Frames, written_in
+from xmppd.protocol.header import DIALBACK_NS, LANG, SERVER_NS, STREAM_NS
 from xmppd.protocol.items import Item, Limits, Nonza, StreamClose, StreamOpen
-from xmppd.stanza import Kind, Stanza
+from xmppd.stanza import Kind, Stanza, embedded, parse_stanza
 from xmppd.xml import parse
 
 OPEN = f"<open xmlns='{FRAMING_NS}' to='localhost' version='1.0'/>".encode()
@@ -208,12 +209,15 @@ def test_what_is_written_in_frames_stands_alone() -> None:
         b"<body>hi</body><x xmlns='urn:x'/>",
         b"<body xmlns='%s'>hi</body><x xmlns='urn:x'/>",
         b"<n:body xmlns:n='%s'>hi</n:body><x xmlns='urn:x'/>",
+        b"<body xmlns='jabber&#58;%s'>hi</body><x xmlns='urn:x'/>",
+        b"<body xmlns='jabber:client'>hi</body><x xmlns='urn:x'/>",
     ],
 )
 def test_stanzas_of_another_namespace_come_out_as_jabber_client(namespace: str, inside: bytes) -> None:
     framing = ByteStream(namespace)
     assert f"xmlns='{namespace}'".encode() in framing.header({})
     parser = framing.parser(Limits())
+    inside = inside.replace(b"jabber&#58;%s", namespace.replace(":", "&#58;").encode())
     inside = inside.replace(b"%s", namespace.encode())
     header = f"<stream:stream xmlns='{namespace}' xmlns:stream='{STREAM_NS}'>".encode()
     opening, stanza = parser.feed(header + b"<message to='juliet@localhost'>" + inside + b"</message>")
@@ -232,3 +236,160 @@ def test_a_client_stanza_is_none_on_a_server_stream() -> None:
     header = f"<stream:stream xmlns='jabber:server' xmlns:stream='{STREAM_NS}'>".encode()
     _, item = parser.feed(header + MESSAGE)
     assert isinstance(item, Nonza)
+
+
+# ---- between servers (RFC 6120 section 4.8)
+
+SERVERS = f"<stream:stream xmlns='{SERVER_NS}' xmlns:stream='{STREAM_NS}' xmlns:db='{DIALBACK_NS}'>".encode()
+FORWARDED = (
+    b"<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>old</body></message></forwarded>"
+)
+
+
+def between_servers(data: bytes, header: bytes = SERVERS) -> Item:
+    parser = SERVER_STREAM.parser(Limits())
+    opening, item = parser.feed(header + data)
+    assert parser.fault is None
+    assert isinstance(opening, StreamOpen)
+    return item
+
+
+def namespaces_outside(data: bytes) -> set[str]:
+    """Those of a stanza on a stream between servers, without what is embedded in elements of others."""
+    found, around = set(), parse(SERVERS + data + b"</stream:stream>")
+    below = [around[0]]
+    for each in below:
+        namespace = each.tag[1:].partition("}")[0]
+        found.add(namespace)
+        if namespace in ("jabber:client", SERVER_NS):
+            below.extend(each)
+    return found
+
+
+def test_the_header_of_a_server_stream() -> None:
+    """The one that opens it names no id, the other does."""
+    addresses = {"from": "capulet.example", "to": "montague.example"}
+    for attributes in (
+        {**addresses, "version": "1.0", LANG: "en"},
+        {**addresses, "id": "a'b<", "version": "1.0", LANG: "en"},
+    ):
+        header = SERVER_STREAM.header(attributes)
+        tree = parse(header + SERVER_STREAM.closing)
+        assert tree.nsmap == {None: SERVER_NS, "stream": STREAM_NS, "db": DIALBACK_NS}
+        (opening,) = SERVER_STREAM.parser(Limits()).feed(header)
+        assert isinstance(opening, StreamOpen)
+        assert opening.attributes == attributes
+        assert opening.namespace == SERVER_NS
+        assert opening.declared == {STREAM_NS, DIALBACK_NS}
+
+
+def test_no_attribute_hides_what_a_header_declares() -> None:
+    """Otherwise an element that uses it would not stand alone."""
+    header = SERVERS.replace(b" xmlns:db=", b""" a=" xmlns:x='" xmlns:db=""")
+    item = between_servers(b"<message><db:x/></message>", header)
+    assert isinstance(item, Stanza)
+    assert item.tags == (f"{DIALBACK_NS}|x",)
+    assert item.child(DIALBACK_NS, "x") is not None
+
+
+SAME = [
+    b"<message to='a@b'><body>hi</body><subject/></message>",
+    b"<message to='a@b' xmlns='jabber:server'><body>hi</body><subject/></message>",
+    b"<message to='a@b'><body xmlns='jabber:server'>hi</body><subject/></message>",
+    b"<message to='a@b'><body xmlns='jabber&#x3a;server'>hi</body><subject/></message>",
+    b"<s:message to='a@b' xmlns:s='jabber:server'><s:body>hi</s:body><s:subject/></s:message>",
+    b"<message to='a@b' xmlns:s='jabber:server'><s:body>hi</s:body><subject/></message>",
+    b"<s:message to='a@b' xmlns:s='jabber:server' xmlns='urn:y'><s:body>hi</s:body><s:subject/></s:message>",
+    b"<message to='a@b'><s:body xmlns:s='jabber:server'>hi</s:body><subject/></message>",
+]
+
+
+@pytest.mark.parametrize("data", SAME)
+def test_stanzas_of_servers_are_those_of_clients(data: bytes) -> None:
+    """Inherited, declared again, by a prefix."""
+    stanza = between_servers(data)
+    assert isinstance(stanza, Stanza)
+    assert (stanza.kind, stanza.to) == (Kind.MESSAGE, JID.parse("a@b"))
+    assert stanza.tags == ("jabber:client|body", "jabber:client|subject")
+    body = stanza.child("jabber:client", "body")
+    assert body is not None
+    assert body.text == "hi"
+    assert SERVER_NS.encode() not in stanza.data
+    stored = parse_stanza(stanza.data)
+    assert stored.tags == stanza.tags
+    assert stored.child("jabber:client", "body") is not None
+    assert namespaces_outside(written_in(stanza, SERVER_NS)) == {SERVER_NS}
+
+
+def test_the_error_of_a_stanza_from_a_server() -> None:
+    stanza = between_servers(
+        b"<iq type='error' id='1' to='a@b'><ping xmlns='urn:xmpp:ping'/><error type='cancel'>"
+        b"<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+    )
+    assert isinstance(stanza, Stanza)
+    assert stanza.is_error
+    error = stanza.child("jabber:client", "error")
+    assert error is not None
+    assert error.get("type") == "cancel"
+    assert error[0].tag == "{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b"<body xmlns='jabber:client'>hi</body>",
+        b"<c:body xmlns:c='jabber:client'>hi</c:body>",
+        b"<body xmlns='jabber&#58;client'>hi</body>",
+        b"<error xmlns='jabber:client'><text/><c:text xmlns:c='jabber:client'/></error>",
+    ],
+)
+def test_nothing_of_a_client_is_left_but_what_is_embedded(inside: bytes) -> None:
+    inside = b"jabber:client &lt;" + inside + FORWARDED + b"&#38;"
+    stanza = Stanza(Kind.MESSAGE, "chat", JID.parse("a@b"), JID.parse("c@d"), "1", inside)
+    data = written_in(stanza, SERVER_NS)
+    assert namespaces_outside(data) == {SERVER_NS, "urn:xmpp:forward:0"}
+    tree = parse(SERVERS + data + b"</stream:stream>")[0]
+    assert tree.text == "jabber:client <"
+    assert tree[-1].tail == "&"
+    assert [each.tag for each in tree[-1].iter()][1:] == ["{jabber:client}message", "{jabber:client}body"]
+    assert dict(tree.attrib) == {"from": "c@d", "to": "a@b", "type": "chat", "id": "1"}
+
+
+def test_a_namespace_is_found_that_is_written_with_references_only() -> None:
+    stanza = Stanza(Kind.MESSAGE, inside=b"<body xmlns='jabber&#58;client'>hi</body>")
+    assert namespaces_outside(written_in(stanza, SERVER_NS)) == {SERVER_NS}
+    plain = Stanza(Kind.MESSAGE, inside=b"<body>&#228;</body>")
+    assert written_in(plain, SERVER_NS) is plain.data, "nothing to do"
+
+
+def test_what_is_forwarded_between_servers_stays_as_it_is() -> None:
+    stanza = between_servers(b"<message to='a@b'><body>hi</body>" + FORWARDED + b"</message>")
+    assert isinstance(stanza, Stanza)
+    assert FORWARDED in stanza.data
+    outside = between_servers(written_in(Stanza(Kind.MESSAGE, inside=FORWARDED), SERVER_NS))
+    assert isinstance(outside, Stanza)
+    assert outside.tags == ("urn:xmpp:forward:0|forwarded",)
+    assert embedded(stanza.data).startswith(b"<message xmlns='jabber:client'")
+
+
+@pytest.mark.parametrize(
+    ("raw", "tag", "children"),
+    [
+        (b"<stream:features><x xmlns='urn:x'/></stream:features>", f"{STREAM_NS}|features", ["urn:x|x"]),
+        (b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "urn:ietf:params:xml:ns:xmpp-tls|starttls", []),
+        (b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>=</auth>", "urn:ietf:params:xml:ns:xmpp-sasl|auth", []),
+        (b"<r xmlns='urn:xmpp:sm:3'/>", "urn:xmpp:sm:3|r", []),
+        (b"<db:result/>", f"{DIALBACK_NS}|result", []),
+        (b"<db:verify><error/></db:verify>", f"{DIALBACK_NS}|verify", ["jabber:server|error"]),
+        (b"<d:verify xmlns:d='%s'><error/></d:verify>", f"{DIALBACK_NS}|verify", ["jabber:server|error"]),
+        (b"<other><x xmlns='urn:x'/></other>", "jabber:server|other", ["urn:x|x"]),
+        (b"<message xmlns='jabber:client'/>", "jabber:client|message", []),
+    ],
+)
+def test_all_else_between_servers_is_no_stanza(raw: bytes, tag: str, children: list[str]) -> None:
+    item = between_servers(raw.replace(b"%s", DIALBACK_NS.encode()))
+    assert isinstance(item, Nonza)
+    assert item.tag == tag
+    assert Nonza.of(parse(item.raw)).tag == tag, "it stands alone"
+    assert list(item.tags) == children
+    assert [each.tag for each in item.children()] == children

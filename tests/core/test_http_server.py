@@ -203,8 +203,11 @@ async def test_a_secret_in_a_path_is_not_logged(caplog: pytest.LogCaptureFixture
         place.table.add(HttpRoute("GET", "/wrong/{token}", handler))
         assert (await place.ask(GET % b"/hello/s3cret"))[0] == 200
         assert (await place.ask(GET % b"/wrong/s3cret"))[0] == 500
+        for elsewhere in (b"/hello/s3cret/", b"//hello/s3cret", b"/hallo/s3cret"):
+            assert (await place.ask(GET % elsewhere))[0] == 404
     assert "GET /hello/{name}: 200" in caplog.text
     assert "the answer to GET /wrong/{token} failed" in caplog.text
+    assert "GET /hallo/…: 404" in caplog.text
     assert "s3cret" not in caplog.text
 
 
@@ -429,6 +432,22 @@ async def test_a_body_that_is_not_whole_ends_in_a_broken_connection(caplog: pyte
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await peer.answer()
         assert "another length than was said" in caplog.text
+
+
+async def test_a_body_of_a_length_that_is_not_known() -> None:
+    """It is chunked, or ends with the connection; what is not whole has no last chunk."""
+    async with running() as it:
+        peer = await it.connect()
+        peer.write(b"GET /pieces/100?open=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = await peer.reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked" in head.lower() and b"\r\ncontent-length" not in head.lower()
+        assert await peer.reader.readuntil(b"0\r\n\r\n") == b"64\r\n" + b"p" * 100 + b"\r\n0\r\n\r\n"
+        peer.write(b"GET /pieces/100?open=1&fails=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await peer.reader.readuntil(b"\r\n0\r\n\r\n")
+        peer = await it.connect()
+        peer.write(b"GET /pieces/100?open=1 HTTP/1.0\r\nHost: a\r\n\r\n")
+        assert (await peer.reader.read(-1)).endswith(b"\r\n\r\n" + b"p" * 100)
 
 
 async def test_pages_of_other_origins_read_every_answer_of_a_route_that_lets_them() -> None:

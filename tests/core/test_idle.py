@@ -33,6 +33,27 @@ async def test_who_does_not_sign_in_in_time(server: Harness) -> None:
     assert await client.stream_error() == "connection-timeout"
 
 
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False}})
+async def test_only_so_many_strangers_have_time_to_fill_in_a_form(server: Harness) -> None:
+    """Of the crowd at one address the oldest go, and who is alone at another one stays, though it came first."""
+    clients = []
+    for peer in ("2001:db8::1", *(f"2001:db8:1::{number}" for number in range(6))):
+        client = server.connect()
+        client.link.peer = peer
+        client.open()
+        await client.receive()
+        client.send("<iq type='get' id='1'><query xmlns='jabber:iq:register'/></iq>")
+        assert (await client.receive()).get("type") == "result"
+        clients.append(client)
+        await server.advance(1)
+    server.server.idle.patient = 4
+    await server.advance(server.server.limits.sign_in_time - 10)
+    assert not any(client.closed for client in clients), "they are as good as others until then"
+    await server.advance(12)
+    assert [client.closed for client in clients] == [False, True, True, True, False, False, False]
+    assert await clients[1].stream_error() == "connection-timeout"
+
+
 async def test_a_handshake_has_a_limit_of_its_own(server: Harness) -> None:
     client = server.connect()
     client.link.securing = True  # type: ignore[attr-defined]

@@ -146,6 +146,7 @@ async def test_what_waits_behind_a_full_queue(server: Harness) -> None:
     assert held_for(rest, server.clock) == [[20]] * 20
 
 
+@pytest.mark.one_home("the other home takes it when the store answers")
 async def test_what_waited_for_the_store(server: Harness) -> None:
     """Accepted while it did not answer: in chats, as copies, and in rooms."""
     romeo, juliet = await tavern(server, "juliet", muc__roomconfig_persistentroom="1")

@@ -24,8 +24,6 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from xmppd.net.tls import (
-    PARTIAL_WRITE,
-    RELEASE_BUFFERS,
     CertificateError,
     Certificates,
     fingerprint,
@@ -33,6 +31,7 @@ from xmppd.net.tls import (
     server_context,
     server_end_point,
 )
+from xmppd.net.tls_context import PARTIAL_WRITE, RELEASE_BUFFERS
 
 SHA1 = b"""\
 -----BEGIN CERTIFICATE-----

@@ -173,6 +173,15 @@ async def test_what_is_no_url(poster: Poster, url: str) -> None:
     assert await poster.post(url, b"", {}) == 0
 
 
+async def test_an_address_may_be_a_secret(poster: Poster, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert await poster.post(f"http://me:s3cret@127.0.0.1:{port}/s3cret?s3cret", b"", {}, private=True) == 0
+    assert f"no answer from 127.0.0.1:{port}" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 # ---- the option
 
 LEAST = "hosts: {localhost: {}}\nlisteners: [{address: 127.0.0.1}]\noutgoing: "

@@ -342,6 +342,24 @@ async def test_the_peers_close_notify_is_its_end(tmp_path: Path) -> None:
         assert server.error is None
 
 
+async def test_who_has_said_close_notify_is_not_waited_for(tmp_path: Path) -> None:
+    """What we still say arrives, with our close_notify and without a reset, and the connection is closed, though the
+    peer has not closed its side."""
+    async with serving(tmp_path, "direct", timing=Timing(close=60.0)) as here:
+        peer, server = await here.connect()
+        await peer.start_tls()
+        server.on_data = lambda me, data: me.link.write(b"y" * 100_000)
+        sealed = peer.sealed(b"x")
+        assert peer.tls is not None
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.tls.unwrap()
+        await peer.send(sealed + peer.outgoing.read())
+        assert await peer.hear(1_000_000) == b"y" * 100_000
+        await server.seen("lost")
+        assert server.error is None
+        assert await peer.rest() == b"", "an orderly end"
+
+
 async def test_gone_without_close_notify(tmp_path: Path) -> None:
     async with serving(tmp_path) as here:
         peer, server = await here.connect_tls()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness, condition, configuration
+from tests.harness import Harness, condition, configuration, xml
 from xmppd.config import ConfigError, LogConfig, ServerConfig, parse_config
 from xmppd.net.engine import Engine
 from xmppd.server.reload import (
@@ -81,6 +81,22 @@ async def test_plugins_that_made_something_of_their_options(site: Site) -> None:
     assert plugins["presence"].subscriptions.request_bytes == 1
     answer = await romeo.iq("<prefs xmlns='urn:xmpp:mam:2'/>")
     assert answer[0].get("default") == "never"
+
+
+async def test_what_strangers_are_told(site: Site) -> None:
+    """At once, although it is put together once a second only."""
+
+    async def told() -> str:
+        client = site.server.connect()
+        client.open()
+        return xml(await client.receive())
+
+    register = "http://jabber.org/features/iq-register"
+    assert "<max-bytes>8192<" in await told()
+    await site.reload({"register": {"mode": "open"}}, "limits: {before_sign_in: {size: 9000}}")
+    assert "<max-bytes>9000<" in await told() and register in await told()
+    await site.reload({"register": {"mode": "closed"}})
+    assert register not in await told()
 
 
 async def test_limits_and_admins(site: Site) -> None:

@@ -137,7 +137,7 @@ async def test_a_crash_while_the_job_is_taken_up(server: Harness) -> None:
     """The mark is enough: nobody signs in, whatever the store made of the batch with the mark."""
     await known_everywhere(server)
     names = server.server.accounts.names
-    await server.storage.commit([names.mark(ROMEO)])  # where commits are not atomic the account may still be there
+    await server.storage.commit([names.mark(ROMEO)])  # an older database may have the account still
     after = await after_a_crash(server)
     with pytest.raises(AssertionError, match="not-authorized"):
         await after.connect().sign_in("romeo")

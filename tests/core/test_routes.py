@@ -12,7 +12,8 @@ from xmppd.contracts.blocking import BLOCKLIST
 from xmppd.contracts.rooms import ROOMS
 from xmppd.jid import JID
 from xmppd.routing.accounts import AccountsDestination
-from xmppd.routing.routes import EntitiesDestination, HostDestination, NotHere
+from xmppd.routing.remote import Elsewhere
+from xmppd.routing.routes import EntitiesDestination, HostDestination
 from xmppd.stanza import iq, message, presence
 from xmppd.xml import E
 
@@ -26,6 +27,7 @@ class Note:
     text: str
 
 
+@pytest.mark.one_home("it names the destinations of one home")
 async def test_each_address_has_a_destination(server: Harness) -> None:
     find = server.server.router.routes.find
     kinds = {
@@ -35,8 +37,8 @@ async def test_each_address_has_a_destination(server: Harness) -> None:
         "localhost/x": HostDestination,
         "garden@conference.localhost/romeo": EntitiesDestination,
         "conference.localhost": HostDestination,
-        AWAY: NotHere,
-        f"romeo@{AWAY}": NotHere,
+        AWAY: Elsewhere,
+        f"romeo@{AWAY}": Elsewhere,
     }
     assert {address: type(find(JID.parse(address))) for address in kinds} == kinds
 
@@ -164,7 +166,7 @@ async def test_a_domain_has_one_destination(server: Harness, away: Peer) -> None
             routes.register(domain, away)
     routes.unregister(AWAY)
     routes.unregister("localhost")
-    assert type(routes.find(JID.parse(AWAY))) is NotHere
+    assert type(routes.find(JID.parse(AWAY))) is Elsewhere
     assert type(routes.find(JID.parse("localhost"))) is HostDestination
 
 

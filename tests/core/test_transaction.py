@@ -187,6 +187,7 @@ async def forwarded(server: Harness, peer: Peer, to: str, type: str = "chat") ->
     return None
 
 
+@pytest.mark.one_home("to another home it is not")
 async def test_passed_on_in_the_same_batch(server: Harness, peer: Peer) -> None:
     romeo = await server.login("romeo", "x", presence=True)
     server.backend.hold()
@@ -201,6 +202,7 @@ async def test_passed_on_in_the_same_batch(server: Harness, peer: Peer) -> None:
     assert [each.get("from") for each in await romeo.receive_all()] == [sender.full] and peer.handled == 1
 
 
+@pytest.mark.one_home("what is sent to another home is refused there")
 async def test_not_passed_on(server: Harness, peer: Peer) -> None:
     """Raises where the account is not in memory: whoever passes it on sends it by itself then."""
     for nobody in ("nobody@localhost", f"a@{AWAY}", "garden@conference.localhost"):

@@ -196,6 +196,9 @@ class Below:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def hold(self) -> None:
+        """Nothing is put off here."""
+
     def take_first(self) -> None:
         """There are no others."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from .ledger import Device, How, Kind, Ledger, Message, Receipt
+from .ledger import Attempt, Device, How, Kind, Ledger, Message, Receipt
 
 MUST_BE_ZERO = (
     "lost from archive",
@@ -21,11 +21,23 @@ MUST_BE_ZERO = (
     "refused, yet kept",
     "kept against its hint",
     "count denied",
+    "wrong in the store",
+    "outlived its successor",
 )
 """The totals of broken promises."""
+ENDS = {
+    "kills": "kill",
+    "stops": "stop",
+    "taken over when paused": "pause",
+    "taken over alive": "take-over",
+    "taken over without answers": "deaf",
+}
+"""How processes end, as a report has it, and as the ledger has it."""
 GRACE = 2.5
 """Seconds in which the server may not have seen yet that a connection is broken (it may have been stopped)."""
 
+WINDOW = 30
+"""Messages that a client with XEP-0198 has on their way (`client.WINDOW`)."""
 KEPT_FOR = 4.0
 """Seconds that the server of a trial keeps a session for its client (`trial.RESUME`)."""
 
@@ -40,6 +52,8 @@ class Report:
     repeats: Counter[str] = field(default_factory=Counter)
     cases: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     facts: Counter[str] = field(default_factory=Counter)
+    noticed: list[float] = field(default_factory=list)
+    """Seconds until a process that was taken over had ended."""
 
     def bad(self, clause: str, case: str) -> None:
         assert clause in MUST_BE_ZERO, clause
@@ -52,6 +66,7 @@ class Report:
         self.excused += other.excused
         self.repeats += other.repeats
         self.facts += other.facts
+        self.noticed += other.noticed
         for clause, cases in other.cases.items():
             self.cases[clause] = (self.cases[clause] + cases)[:8]
 
@@ -60,7 +75,10 @@ class Report:
         return not +self.totals
 
     def text(self) -> str:
-        lines = [f"  {name:<28}{count:>10,}" for name, count in self.facts.items()]
+        lines = [f"  {name:<28}{count:>10,}" for name, count in self.facts.items() if count]
+        if self.noticed:
+            slowest = f"{max(self.noticed):.1f} s at most, {sorted(self.noticed)[len(self.noticed) // 2]:.2f} s median"
+            lines.append(f"  a former process ended after {slowest}")
         lines += [f"  {name:<28}{self.totals[name]:>10,}" for name in MUST_BE_ZERO]
         lines += [f"  ({name}){'':<{max(1, 26 - len(name))}}{count:>10,}" for name, count in self.excused.items()]
         lines += [f"    ({name}){'':<{max(1, 44 - len(name))}}{count:>10,}" for name, count in self.repeats.items()]
@@ -71,6 +89,8 @@ class Report:
 def check(ledger: Ledger) -> Report:
     """Judge a finished trial: all archives read, every device that was not killed back and at rest."""
     report = Report()
+    for line in ledger.store:
+        report.bad("wrong in the store", line)
     judge = _Judge(ledger, report)
     judge.archives()
     judge.deliveries()
@@ -85,7 +105,14 @@ def check(ledger: Ledger) -> Report:
         receipt.how is not How.READ for each in ledger.devices.values() for receipt in each.receipts
     )
     facts["entries in archives"] = sum(map(len, ledger.archives.values()))
-    facts["kills"], facts["stops"] = ledger.ends.count("kill"), ledger.ends.count("stop")
+    facts["store checks"] = ledger.checks
+    for case in ledger.outlived:
+        report.bad("outlived its successor", case)
+    for name, end in ENDS.items():
+        facts[name] = ledger.ends.count(end)
+    facts["went on after a pause"] = len(ledger.stills)
+    facts.update(ledger.counts)
+    report.noticed = list(ledger.noticed)
     return report
 
 
@@ -126,7 +153,10 @@ class _Judge:
                         self.report.bad("lost from archive", f"{message.key} of {owner}: {message}")
             if message.refused and len(message.attempts) == 1:
                 for owner, keys in self.keys.items():
-                    if message.key in keys:
+                    if message.key in keys and owner == message.sender and self.ledger.homes > 1:
+                        # Its home had decided that it was said before the other one refused it, as other servers do.
+                        self.report.excused["refused by another home, said all the same"] += 1
+                    elif message.key in keys:
                         self.report.bad("refused, yet kept", f"{message.key} in {owner}")
 
     def _once(self, owner: str, entries: list[tuple[int, str]]) -> None:
@@ -231,7 +261,8 @@ class _Judge:
             return False
         for other in self.ledger.devices.values():
             if other.account == device.account and other is not device and other.killed:
-                waited = message.attempts[0].at - other.killed_at
+                sent = message.attempts[0].at
+                waited = sent - other.killed_at - self.ledger.stood(other.killed_at, sent)
                 late = receipt.at - message.attempts[-1].at > 1.0
                 late = late or self.ledger.crashed(message.attempts[-1].epoch, receipt.epoch)
                 if late and waited < KEPT_FOR + GRACE and receipt.at > other.killed_at:
@@ -243,6 +274,12 @@ class _Judge:
                     # The same: it ended when its client came back and began another one.
                     self.report.excused["left behind by an abandoned session"] += 1
                     return True
+        others = any(each.account == device.account and each is not device for each in self.ledger.devices.values())
+        if others and not message.kept and self.ledger.crashed(message.attempts[-1].epoch, receipt.epoch):
+            # On its way to another device, which never got it, when the server was killed; no archive has it, so who
+            # has read its archive gets it only now.
+            self.report.excused["on its way to another device at a crash"] += 1
+            return True
         for epoch, name in self.first[device.account].get(receipt.key, ()):
             if name != device.name and self.ledger.crashed(epoch, receipt.epoch):
                 self.report.excused["another device's, again after a crash"] += 1
@@ -272,7 +309,7 @@ class _Judge:
                 for first, second in pairwise(same):
                     self._again(device, message, first, second, case)
         if not message.kept:
-            again = self._sent_again(message)
+            again = self._sent_again(message) + self._sent_again_by_its_server(message, receipts)
             copies = Counter(receipt.stream for receipt in receipts)
             for first, second in pairwise(receipts):
                 resent = again > 0 and self.ledger.crashed(first.epoch, second.epoch)
@@ -284,8 +321,28 @@ class _Judge:
         # Other ids are other archive entries, and counted there.
 
     def _sent_again(self, message: Message) -> int:
-        """How often its sender wrote it anew after a crash. What is in no archive is not recognised then."""
-        return sum(self.ledger.crashed(first.epoch, second.epoch) for first, second in pairwise(message.attempts))
+        """How often its sender wrote it anew after a crash, or because one before it was refused: what follows that is
+        not acknowledged by a session that ends before its client has the refusal. What is in no archive is not
+        recognised then."""
+        return sum(
+            self.ledger.crashed(first.epoch, second.epoch) or self._behind_a_refusal(message, first)
+            for first, second in pairwise(message.attempts)
+        )
+
+    def _sent_again_by_its_server(self, message: Message, receipts: list[Receipt]) -> bool:
+        """Whether its server, killed before it knew that the other one had it, has sent it again."""
+        across = self.ledger.domains > 1 and message.sender.rpartition("@")[2] != message.to.rpartition("@")[2]
+        return across and self.ledger.crashed(message.attempts[0].epoch, receipts[-1].epoch)
+
+    def _behind_a_refusal(self, message: Message, attempt: Attempt) -> bool:
+        """Whether its author wrote something just before it that was refused."""
+        return any(
+            other.author == message.author
+            and other.refused
+            and message.number - WINDOW <= other.number < message.number
+            and any(each.epoch == attempt.epoch for each in other.attempts)
+            for other in self.ledger.messages.values()
+        )
 
     def _again(self, device: Device, message: Message, first: Receipt, second: Receipt, case: str) -> None:
         """The same entry twice."""

@@ -80,8 +80,8 @@ class Actor:
         """All stanzas since <enable/> that `h` has not covered; None for what is no message."""
         self._pending: list[Message] = []
         """Of sessions that cannot be resumed: to be sent again once the new one has begun."""
-        self._begun = self._fetching = False
-        self._seen = 0
+        self._begun = False
+        self._begun_in = 0
         self._sent = self._handled = self._covered = 0
         self._previous = ""
         self._stream = self._session = self._sitting = self._sittings = self._number = self._iqs = 0
@@ -137,15 +137,25 @@ class Actor:
             self._link.cut()
 
     @property
+    def epoch(self) -> int:
+        """Of what comes and goes now: that in which the stream began. Where another server may end meanwhile, which
+        does not end the stream, that of the moment."""
+        return self._begun_in if self.ledger.domains == 1 else len(self.ledger.ends)
+
+    @property
     def idle(self) -> bool:
         """It is online, and nothing that it sent waits for an acknowledgement."""
         return self.online and not self._pending and not any(self.unacked)
 
     async def _connected(self) -> None:
-        link = await Link.connect(self.port, self.tls)
+        port = self.port
+        link = await Link.connect(port, self.tls, domain=self.device.account.rpartition("@")[2])
         assert isinstance(link, Link)
+        if port != self.port:
+            link.cut()
+            raise EOFError("the server is elsewhere now")
         self._link, self._stream = link, self._stream + 1
-        self._epoch = len(self.ledger.ends)
+        self._begun_in = len(self.ledger.ends)
         await link.sign_in(self.device.account.partition("@")[0])
         resumed = bool(self._previous) and self._begun and await self._resume(link)
         if not resumed:
@@ -155,7 +165,6 @@ class Actor:
                 self.device.abandoned[self._session] = time.monotonic()
             self._session += 1
             self._begun, self._sitting = False, 0
-            self._fetching = self.device.kind is Kind.ARCHIVE
             await link.bind(self.device.name.partition("/")[2])
             if self._managed:
                 enabled = await link.enable()
@@ -230,9 +239,9 @@ class Actor:
     async def _fetch(self, link: Link) -> None:
         """What came behind the last id that is known (XEP-0313 section 4.3.3), page by page.
 
-        Carbons that come meanwhile do not move that id: there may be more before them.
+        Carbons that come before its presence do not move that id: there may be more before them, which are sent behind
+        the presence, and if the connection breaks before, are in the archive behind the last page.
         """
-        self._fetching, self._seen = True, 0
         while True:
             after = f"<after>{self.last_id}</after>" if self.last_id else ""
             page = f"<set xmlns='{RSM}'><max>100</max>{after}</set>"
@@ -243,7 +252,6 @@ class Actor:
                     continue
                 raise EOFError("the archive cannot be read now")
             if answer[0].get("complete") == "true":
-                self._fetching, self.last_id = False, max(self.last_id, self._seen)
                 return
 
     async def _iq(self, link: Link, payload: str, to: str = "") -> Element:
@@ -285,7 +293,7 @@ class Actor:
         self._write(link, Message(key, device.name, device.account, to, self._number, kept, room))
 
     def _write(self, link: Link, message: Message) -> None:
-        self.ledger.sent(message, Attempt(self._epoch, time.monotonic()))
+        self.ledger.sent(message, Attempt(self.epoch, time.monotonic()))
         hint = "" if message.kept else "<no-permanent-store xmlns='urn:xmpp:hints'/>"
         self._stanza(
             link,
@@ -361,21 +369,28 @@ class Actor:
             self._room_moved.set()
 
     def _message(self, element: Element) -> None:
-        if element.get("type") == "error":
-            message = self.ledger.messages.get(str(element.get("id")))
-            if message is not None:
-                message.refused = True
-            return
         result = element.find(f"{{{MAM}}}result")
         if result is not None:
             self._note(result.find(f"{FORWARDED}/{CLIENT}message"), How.READ, str(result.get("id")))
             return
         for name in ("sent", "received"):
             inner = element.find(f"{{{CARBONS}}}{name}/{FORWARDED}/{CLIENT}message")
-            if inner is not None:
+            if inner is None:
+                continue
+            if inner.get("type") == "error":  # to another device of the account, which is gone
+                self._refused(inner)
+            else:
                 self._note(inner, How.CARBON)
-                return
+            return
+        if element.get("type") == "error":
+            self._refused(element)
+            return
         self._note(element, How.ROOM if element.get("type") == "groupchat" else How.LIVE)
+
+    def _refused(self, error: Element) -> None:
+        message = self.ledger.messages.get(str(error.get("id")))
+        if message is not None:
+            message.refused = True
 
     def _note(self, message: Element | None, how: How, id: str = "") -> None:
         key = message.findtext(f"{CLIENT}body") if message is not None else None
@@ -383,13 +398,10 @@ class Actor:
             return
         by = ROOM if how is How.ROOM else self.device.account
         id = id or next(self._ids(message, by), "")
-        if id and how is not How.ROOM:
-            if self._fetching and how is not How.READ:
-                self._seen = max(self._seen, int(id))
-            else:
-                self.last_id = max(self.last_id, int(id))
+        if id and how is not How.ROOM and (how is How.READ or self.online):
+            self.last_id = max(self.last_id, int(id))
         sitting = self._sitting if how is How.ROOM else 0
-        receipt = Receipt(key, id, how, self._epoch, self._stream, time.monotonic(), sitting, self._session)
+        receipt = Receipt(key, id, how, self.epoch, self._stream, time.monotonic(), sitting, self._session)
         self.device.receipts.append(receipt)
 
     def _ids(self, message: Element, by: str) -> Iterator[str]:
@@ -399,11 +411,12 @@ class Actor:
 
 
 async def read_archive(
-    port: int, user: str, room: str = "", after: int = 0, tls: str = "none"
+    port: int, user: str, room: str = "", after: int = 0, tls: str = "none", domain: str = "localhost"
 ) -> list[tuple[int, str]]:
-    """All of an archive behind `after`, by a visitor without presence: (id, body)."""
+    """All of an archive behind `after`, by a visitor without presence: (id, body). Raises EOFError when it cannot be
+    read now."""
     found: list[tuple[int, str]] = []
-    link = await Wire.login(port, user, resource="auditor", tls=tls)
+    link = await Wire.login(port, user, resource="auditor", tls=tls, domain=domain)
     try:
         to = f" to='{room}'" if room else ""
         while True:
@@ -417,6 +430,8 @@ async def read_archive(
                 message = result.find(f"{FORWARDED}/{CLIENT}message") if result is not None else None
                 if result is not None and message is not None:
                     found.append((int(str(result.get("id"))), message.findtext(f"{CLIENT}body") or ""))
+            if element.find(f"{CLIENT}error[@type='wait']") is not None:
+                raise EOFError("the archive cannot be read now")
             assert element.get("type") == "result", etree.tostring(element)
             if element[0].get("complete") == "true":
                 return found

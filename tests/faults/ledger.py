@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -98,9 +99,16 @@ class Device:
 
 @dataclass
 class Ledger:
-    """`ends`: how each process of the server ended ("kill", "stop"); process `n` ended by `ends[n]`.
+    """`ends`: how each process of the server ended, process `n` by `ends[n]`: "kill"; "stop"; or by another one that
+    took over when it was paused ("pause"), alive ("take-over") or without answers of the database ("deaf").
 
     `archives`: by owner, in order, (id, key), as read at the end. `earlier`: what was read of them before that.
+    `store`: what `xmppd store check` has found wrong, between two processes and at the end; `checks`: how often it has
+    looked.
+    `homes`: among so many the accounts and rooms are shared out. `domains`: servers that talk
+    to each other.
+    `stills`: when the process stood still and went on, (from, to). `noticed`: seconds until a process that was taken
+    over had ended; `outlived`: those that did not, or not as they should. `counts`: what else was done.
     """
 
     messages: dict[str, Message] = field(default_factory=dict)
@@ -109,6 +117,14 @@ class Ledger:
     archives: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     earlier: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
     rooms: set[str] = field(default_factory=set)
+    store: list[str] = field(default_factory=list)
+    checks: int = 0
+    stills: list[tuple[float, float]] = field(default_factory=list)
+    homes: int = 1
+    domains: int = 1
+    noticed: list[float] = field(default_factory=list)
+    outlived: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def sent(self, message: Message, attempt: Attempt) -> None:
         self.messages.setdefault(message.key, message).attempts.append(attempt)
@@ -123,8 +139,12 @@ class Ledger:
         self.earlier.setdefault(owner, set()).update(entries)
 
     def crashed(self, first: int, second: int) -> bool:
-        """Whether a process was killed between two epochs."""
-        return "kill" in self.ends[first:second]
+        """Whether a process ended between two epochs that could write down nothing more."""
+        return any(end != "stop" for end in self.ends[first:second])
+
+    def stood(self, begin: float, end: float) -> float:
+        """Seconds in this time in which the server stood still."""
+        return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in self.stills)
 
     def sittings(self, device: Device) -> list[list[Receipt]]:
         """What came of rooms, by stay."""

@@ -253,6 +253,48 @@ def test_another_devices_message_may_come_late_after_a_crash(ledger: Ledger) -> 
     assert broken(ledger) == {"out of order": 1}
 
 
+def test_what_no_archive_has_comes_twice_behind_a_refusal(ledger: Ledger) -> None:
+    """Its author sends both again when its session has ended; nobody knows that the second one had arrived."""
+    ledger.messages["m3"].kept = False
+    ledger.archives = {A: ledger.archives[A][:2], B: ledger.archives[B][:2], ROOM: ledger.archives[ROOM]}
+    ledger.ends = ["stop", "stop"]
+    ledger.messages["m3"].attempts.append(Attempt(1, 3.0))
+    ledger.devices[ACKS].receipts.append(live(3))
+    assert broken(ledger) == {"doubled": 1}
+    ledger.messages["m0"] = message(0, refused=True)
+    assert broken(ledger) == {}
+    ledger.devices[ACKS].receipts.append(live(3))
+    assert broken(ledger)["doubled"] > 0, "no more often than it was sent"
+
+
+def test_what_no_archive_has_comes_twice_from_another_server(ledger: Ledger) -> None:
+    """Which was killed before it knew that it had arrived."""
+    ledger.messages["m3"].kept = False
+    ledger.archives = {A: ledger.archives[A][:2], B: ledger.archives[B][:2], ROOM: ledger.archives[ROOM]}
+    ledger.devices[ACKS].receipts += [live(3, 1)]
+    ledger.devices[ACKS].receipts[2] = live(3, 1)
+    ledger.messages["m3"].sender = "a@elsewhere.example"
+    assert broken(ledger)["doubled"] == 1
+    ledger.domains = 2
+    assert "doubled" not in broken(ledger)
+    ledger.ends = ["stop", "stop"]
+    assert broken(ledger)["doubled"] == 1
+
+
+def test_what_was_on_its_way_to_another_device_at_a_crash(ledger: Ledger) -> None:
+    """Only where no archive has it."""
+    device = ledger.devices[ACKS]
+    device.receipts = [live(2), live(3), live(1, 1)]
+    for other in list(ledger.devices.values()):
+        if other.account == device.account and other is not device:
+            other.receipts = [each for each in other.receipts if each.key != "m1"]
+    assert broken(ledger)["out of order"] == 1
+    ledger.messages["m1"].kept = False
+    assert "out of order" not in broken(ledger)
+    ledger.ends = ["stop", "kill"]
+    assert broken(ledger)["out of order"] == 1
+
+
 @pytest.mark.parametrize("id", ["", "104", "102"])
 def test_seen_under_an_id_that_the_archive_does_not_have(ledger: Ledger, id: str) -> None:
     ledger.devices[ACKS].receipts[2] = live(3, id=id)
@@ -267,6 +309,8 @@ def test_read_before_and_gone(ledger: Ledger) -> None:
 def test_refused_and_yet_kept(ledger: Ledger) -> None:
     ledger.messages["m3"].refused = True
     assert broken(ledger) == {"refused, yet kept": 2}
+    ledger.homes = 2
+    assert broken(ledger) == {"refused, yet kept": 1}, "of the sender, whose home has not refused it"
     ledger.messages["m3"].attempts.append(Attempt(1, 3.0))
     assert broken(ledger) == {}, "the first attempt may be in"
 
@@ -274,3 +318,37 @@ def test_refused_and_yet_kept(ledger: Ledger) -> None:
 def test_kept_against_its_hint(ledger: Ledger) -> None:
     ledger.messages["m3"].kept = False
     assert broken(ledger) == {"kept against its hint": 2}
+
+
+@pytest.mark.parametrize("how", ["kill", "pause", "take-over", "deaf"])
+def test_who_is_taken_over_writes_nothing_down_any_more(ledger: Ledger, how: str) -> None:
+    """What came again behind it is excused as behind a kill, and only that."""
+    ledger.ends[0] = how
+    ledger.devices[ACKS].receipts.append(live(3, epoch=1, stream=2))
+    report = check(ledger)
+    assert report.clean and report.excused["again after a crash"] == 1
+    ledger.ends[0] = "stop"
+    assert broken(ledger) == {"doubled": 1}
+
+
+def test_a_process_that_does_not_end_when_it_was_taken_over(ledger: Ledger) -> None:
+    ledger.ends[0] = "pause"
+    ledger.noticed.append(10.0)
+    ledger.outlived.append("pause: it runs")
+    report = check(ledger)
+    assert report.totals == {"outlived its successor": 1}
+    assert report.facts["taken over when paused"] == 1 and "10.0 s at most" in report.text()
+
+
+def test_time_in_which_the_server_stood_still_does_not_count(ledger: Ledger) -> None:
+    """A client was killed, and the server knew nothing of it: its session held a message for so much longer."""
+    ledger.devices[f"{B}/old"] = Device(f"{B}/old", B, Kind.ACKS, killed=True, killed_at=100.0)
+    first, second, third = ledger.devices[PHONE].receipts
+    ledger.devices[PHONE].receipts = [first, third, second]
+    for number, receipt, came in ((1, first, 110.1), (3, third, 110.2), (2, second, 120.0)):
+        ledger.messages[f"m{number}"].attempts = [Attempt(0, 110.0)]
+        receipt.at = came
+    assert broken(ledger) == {"out of order": 1}
+    ledger.stills.append((101.0, 109.5))
+    report = check(ledger)
+    assert report.clean and report.excused["left behind by a killed client"] == 1

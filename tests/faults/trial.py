@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.harness.homes import HOMES
 from tests.mongo_server import MongoServer
-from tests.process.server import ServerProcess, configuration, environment
 
 from .client import ROOM, Actor, read_archive
+from .homes import Homes
 from .ledger import Device, Kind, Ledger
+from .process import RESUME, Process
 
 PEOPLE: dict[str, tuple[Kind, ...]] = {
     "alice": (Kind.ARCHIVE, Kind.ARCHIVE, Kind.ACKS),
@@ -33,29 +31,11 @@ SLEEPERS = ("erin", "frank")
 """Online now and then, for a moment."""
 ABSENT = "grace"
 """Comes when all is over."""
+BACK, SOME = 20.0, 5
+"""Seconds that a trial waits for so many clients, or it would kill a server that has nothing to lose yet."""
+SETTLES = 120.0
+"""Seconds for what clients still have to send, and the store to apply."""
 IN_ROOM = ("alice", "bob", "carol", "dave")
-RESUME = 4
-"""Seconds for which the server keeps a session: short, so that some end in the middle."""
-
-
-class Process(ServerProcess):
-    """The server with one open port, always the same; `build`: a broken one (see `broken.py`)."""
-
-    def __init__(self, folder: Path, port: int, storage: str, tls: str, build: str = "") -> None:
-        listeners = [{"address": "127.0.0.1", "port": port, "tls": tls}]
-        hosts = {"localhost": {}, "conference.localhost": {"type": "rooms", "plugins": {"muc": {"persistent": True}}}}
-        limits = {"resume_time": f"{RESUME} seconds", "sessions_per_account": 500, "connections_per_address": 2000}
-        super().__init__(folder, configuration(storage, listeners=listeners, hosts=hosts, limits=limits))
-        module = ["tests.faults.broken", build] if build else ["xmppd"]
-        self._line = [sys.executable, "-m", *module, "run", "--config", str(self.config)]
-
-    def launch(self, named: bool = True) -> None:
-        self._seen = self._log.stat().st_size if self._log.exists() else 0
-        with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._line, cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        self._wait_for("ready;", 60)
 
 
 @dataclass
@@ -65,6 +45,10 @@ class Plan:
     `between`: chance of each smaller fault in such a time. `storage`: None for SQLite. `mongo`: a database server to
     stop and start. `volume`: a small file system for the store, to be filled. `jumps`: the server's clock is set
     forward and back (the build "jumping-clock").
+
+    On a MongoDB store: `pauses`: how often the process is stopped for `pause` seconds, at least and at most, and
+    another one takes over meanwhile; `takeovers`: how often of one that runs; `deaf`: of one that hears no answers from
+    the database; `stills`: how often it is stopped for `pause` seconds and goes on.
     """
 
     kills: int = 30
@@ -80,42 +64,68 @@ class Plan:
     """How many of the ends of the server are SIGTERM, beside the kills."""
     absences: float = 0.1
     """How often one that has but one device is away when the server ends, for longer than a cursor stays unwritten."""
+    looks: float = 0.1
+    """How often the store is looked at before the next start; at the end always."""
     pace: float = 0.06
+    pauses: int = 0
+    pause: tuple[float, float] = (5.0, 30.0)
+    takeovers: int = 0
+    deaf: int = 0
+    stills: int = 0
+    slow_seals: float = 0.5
+    """How often the seals of who takes over from a process that runs come when that one has gone on for seconds."""
     progress: Callable[[Ledger], None] = field(default=lambda ledger: None)
+
+    @property
+    def moves(self) -> int:
+        """How much it takes that only a store with a journal has."""
+        return self.pauses + self.takeovers + self.deaf + self.stills
 
 
 class Trial:
     """`run` gives the ledger."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
-        self.plan, self.chance, self.ledger = plan, random.Random(plan.seed), Ledger()
-        self.folder, self.port = folder, _free_port()
-        self.process = Process(folder, self.port, plan.storage, plan.tls, plan.build)
-        self.actors: list[Actor] = []
+        self.plan, self.chance, self.ledger = plan, random.Random(plan.seed), Ledger(homes=HOMES)
+        self.folder = folder
+        self.homes = Homes(folder, plan, self.ledger, self.chance, self._failed)
+        self.actors = self.homes.actors
         self.tasks: dict[Actor, asyncio.Task[None]] = {}
         self._serial = 0
 
     # ---- the whole
 
     async def run(self) -> Ledger:
+        await self.homes.open()
         try:
             await self.process.start()
             await self.process.account(*PEOPLE)
             await self._people()
-            while self.ledger.ends.count("kill") < self.plan.kills:
+            for end in self.homes.schedule():
                 await self._calm()
-                await self._end()
+                await self.homes.end(end)
+                if self.chance.random() < 0.1:
+                    await self._look()
                 self.plan.progress(self.ledger)
             await self._settle()
             await self._audit()
             assert await self.process.stop() == 0
+            await self.homes.check_store()
         finally:
             for actor, task in self.tasks.items():
                 actor.leave()
                 task.cancel()
             await asyncio.gather(*self.tasks.values(), return_exceptions=True)
-            self.process.kill()
+            await self.homes.close()
         return self.ledger
+
+    @property
+    def process(self) -> Process:
+        return self.homes.process
+
+    @property
+    def port(self) -> int:
+        return self.homes.port
 
     async def _people(self) -> None:
         """All come, the first one opens the room."""
@@ -145,7 +155,11 @@ class Trial:
     # ---- what goes wrong
 
     async def _calm(self) -> None:
-        """Until the next end of the server, with a few smaller faults."""
+        """Until the next end of the server, with a few smaller faults; on a database not before people are back."""
+        back = time.monotonic() + BACK
+        while self.plan.moves and time.monotonic() < back and sum(actor.online for actor in self.actors) < SOME:
+            await asyncio.sleep(0.05)
+            self._failed()
         until = time.monotonic() + self.chance.uniform(*self.plan.calm)
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, self.chance.uniform(0.02, 0.3)))
@@ -189,11 +203,11 @@ class Trial:
 
     async def _freeze(self) -> None:
         """The server does not run for a moment."""
-        os.kill(self.process.pid, signal.SIGSTOP)
+        self.process.pause()
         await asyncio.sleep(self.chance.uniform(0.05, 0.4))
         if self.chance.random() < 0.5:
             self.chance.choice(self.actors).cut()
-        os.kill(self.process.pid, signal.SIGCONT)
+        self.process.go_on()
 
     async def _starve(self) -> None:
         """The store fails for a moment: its disk is full, or its database server is away."""
@@ -215,19 +229,6 @@ class Trial:
             new.write_text(str(self.chance.choice((0, -90_000, -3_600, -7, 7, 3_600, 90_000))))
             new.rename(self.folder / "clock")
 
-    async def _end(self) -> None:
-        """The process ends and another one begins."""
-        if self.chance.random() < self.plan.stops:
-            await self.process.stop(within=40)
-            self.ledger.ends.append("stop")
-        else:
-            await self.process.crash()
-            self.ledger.ends.append("kill")
-        self._clean_log()
-        await self.process.start()
-        if self.chance.random() < 0.1:
-            await self._look()
-
     async def _look(self) -> None:
         """Read an archive in the middle of it all: what is seen there must stay there."""
         name = self.chance.choice(tuple(PEOPLE))
@@ -243,10 +244,10 @@ class Trial:
         for actor in self.actors:
             actor.talks, actor.away_until = False, 0.0
         self._come(f"{ABSENT}@localhost", Kind.ACKS)
-        await self._wait(lambda: all(actor.idle for actor in self.actors), "all is acknowledged", 60)
+        await self._wait(lambda: all(actor.idle for actor in self.actors), "all is acknowledged", SETTLES)
         await asyncio.sleep(RESUME + 0.5)  # the sessions of killed clients end
         await self._wait_silence()
-        self._clean_log()
+        self.homes.clean_log()
 
     async def _wait_silence(self) -> None:
         count = -1
@@ -258,9 +259,19 @@ class Trial:
     async def _audit(self) -> None:
         for name in PEOPLE:
             owner = f"{name}@localhost"
-            self.ledger.archives[owner] = await read_archive(self.port, name, tls=self.plan.tls)
+            self.ledger.archives[owner] = await self._read(name)
         self.ledger.rooms.add(ROOM)
-        self.ledger.archives[ROOM] = await read_archive(self.port, "alice", ROOM, tls=self.plan.tls)
+        self.ledger.archives[ROOM] = await self._read("alice", ROOM)
+
+    async def _read(self, name: str, room: str = "") -> list[tuple[int, str]]:
+        """The whole archive; a slow database may still be applying what is committed."""
+        end = time.monotonic() + SETTLES
+        while True:
+            try:
+                return await read_archive(self.port, name, room, tls=self.plan.tls)
+            except EOFError:
+                if time.monotonic() > end:
+                    raise
 
     async def _wait(self, true: Callable[[], bool], what: str, within: float) -> None:
         end = time.monotonic() + within
@@ -279,9 +290,6 @@ class Trial:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 task.result()
 
-    def _clean_log(self) -> None:
-        assert "Traceback" not in self.process.log, self.process.log
-
 
 def _fill(ballast: Path) -> None:
     """Until nothing fits any more."""
@@ -290,14 +298,6 @@ def _fill(ballast: Path) -> None:
             with suppress(OSError):
                 while True:
                     file.write(b"\0" * size)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run(folder: Path, plan: Plan) -> Ledger:

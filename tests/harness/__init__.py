@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +22,7 @@ from xmppd.storage.store import Store
 
 from .client import HEADER, STREAM, Client, Element, FakeLink
 from .clock import FakeClock
+from .homes import HOMES, watch
 from .http import HttpAnswer, ask
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 PASSWORD = "pencil"
+LEAVE = bool(os.environ.get("XMPPD_TEST_LEAVE"))
+"""Whenever the server is quiet, owners leave their home, and come back."""
 
 
 @cache
@@ -60,7 +64,11 @@ def xml(element: Element) -> str:
 
 
 def configuration(
-    plugins: dict[str, dict[str, Any]] | None = None, more: str = "", rooms: Any = None, hosts: Any = None
+    plugins: dict[str, dict[str, Any]] | None = None,
+    more: str = "",
+    rooms: Any = None,
+    hosts: Any = None,
+    components: Any = None,
 ) -> str:
     """A configuration as YAML text (JSON is YAML)."""
     import json
@@ -68,15 +76,26 @@ def configuration(
     plugins_json = json.dumps({name: options for name, options in (plugins or {}).items()})
     rooms_json = json.dumps(rooms or {})
     others = "".join(f"  {name}: {json.dumps(host)}\n" for name, host in (hosts or {}).items())
+    more += f"\nhomes: {HOMES}\n" if HOMES > 1 else ""
+    listener = "  - {kind: component}" if components else ""
+    more += f"\ncomponents: {json.dumps(components)}\n" if components else ""
     return f"""
 hosts:
   localhost: {{plugins: {plugins_json}, admins: [admin@localhost]}}
   conference.localhost: {{type: rooms, plugins: {rooms_json}}}
 {others}listeners:
   - {{address: 127.0.0.1, port: 5222, tls: none}}
+{listener}
 storage: "memory:"
 {more}
 """
+
+
+class Everybody:
+    """All owners."""
+
+    def __contains__(self, owner: object) -> bool:
+        return True
 
 
 class Threads(ThreadPoolExecutor):
@@ -106,16 +125,19 @@ class Harness:
         more: str = "",
         rooms: dict[str, Any] | None = None,
         hosts: dict[str, Any] | None = None,
+        components: dict[str, Any] | None = None,
         store: Store | None = None,
         clock: FakeClock | None = None,
     ) -> None:
-        self.made = {"plugins": plugins, "more": more, "rooms": rooms, "hosts": hosts}
+        self.made = {"plugins": plugins, "more": more, "rooms": rooms, "hosts": hosts, "components": components}
         self.clock = clock or FakeClock()
-        self.config = parse_config(configuration(plugins, more, rooms, hosts), "test.yaml")
+        self.config = parse_config(configuration(plugins, more, rooms, hosts, components), "test.yaml")
         self.storage = store or Store(MemoryBackend(self.clock), self.clock)
+        watch(self.storage)
         self.server: Server
         self.clients: list[Client] = []
         self.threads = Threads()
+        self.before_start: Callable[[Server], None] = lambda server: None
 
     async def start(self) -> Harness:
         asyncio.get_running_loop().set_default_executor(self.threads)
@@ -123,6 +145,7 @@ class Harness:
         self.server = Server(self.config, self.storage, self.clock, secret=b"s" * 32)
         # Nobody turns the clock while a test waits for an answer; tests of the even times set it again.
         self.server.limits = replace(self.server.limits, even_answers=0.0)
+        self.before_start(self.server)
         await self.server.start()
         return self
 
@@ -214,6 +237,22 @@ class Harness:
 
     async def quiet(self) -> None:
         await self.until(lambda: False)
+        if LEAVE and self._may_leave():
+            await self.leave()
+
+    async def leave(self) -> None:
+        """Owners of whom nothing is under way leave their home, as if another process had it, and come back."""
+        for host in self.server.hosts.values():
+            left = (await host.unload(Everybody())).left
+            await host.arrived(left)
+        await self.until(lambda: False)
+
+    def _may_leave(self) -> bool:
+        """The store answers, and nothing waits for it or for work in the background."""
+        backend = self.backend
+        away = isinstance(backend, MemoryBackend) and (backend.holding or backend.unreachable)
+        answers = self.storage.available and not away
+        return self.server.ready and answers and not (self.storage.busy or self._working())
 
     async def advance(self, seconds: float) -> None:
         """Turn the clock; what falls due on the way runs in order."""
@@ -222,5 +261,5 @@ class Harness:
             callback()
             await asyncio.sleep(0)
             if self._elsewhere() or self._working():
-                await self.quiet()
+                await self.until(lambda: False)
         await self.quiet()

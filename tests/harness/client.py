@@ -44,6 +44,7 @@ class FakeLink:
         self.tls_exporter: bytes | None = None
         self.tls_unique: bytes | None = None
         self.tls_server_end_point: bytes | None = None
+        self.peer_certificates: tuple[bytes, ...] = ()
         self.tls_version = ""
         self.cipher = ""
         self.slow = False
@@ -96,9 +97,12 @@ class FakeLink:
             self.slow = False
             self.client.stream.resume_writing()
 
-    def start_tls(self, context: object) -> None:
+    def start_tls(self, context: object, domain: str = "") -> None:
         self.secure = True
         self.client.secured = True
+
+    def hold(self) -> None:
+        """Nothing is put off here."""
 
     def take_first(self) -> None:
         self.first = True

@@ -42,6 +42,9 @@ class HttpLink:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    def hold(self) -> None:
+        """Nothing is put off here."""
+
     def take_first(self) -> None:
         self.first = True
 

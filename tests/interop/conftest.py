@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 
 from tests.interop.gajim import PYTHON, Gajim, Start, Visit, launched
+from tests.interop.peers import Federation, Peer, Trust, missing_peers
 from tests.interop.people import Person
 from tests.process.server import ServerProcess, configuration
 
@@ -157,3 +158,52 @@ def visit(clients: list[Gajim]) -> Visit:
         return client
 
     return start
+
+
+@pytest.fixture(scope="package", params=Trust, ids=lambda trust: trust.name.lower())
+def federation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """The servers that talk to each other, for all tests; each test has accounts of its own."""
+    for program in missing_peers():
+        missing(f"{program} (tests/prepare.sh installs it)")
+    with Federation(tmp_path_factory.mktemp("peers"), request.param) as federation:
+        yield federation
+
+
+class Members:
+    """Accounts that no other test has, at any of the servers, and clients for them."""
+
+    def __init__(self) -> None:
+        self.serial = next(_serial)
+        self.clients: list[Person] = []
+        self._made: set[str] = set()
+
+    def bare(self, peer: Peer, name: str) -> str:
+        return f"{name}{self.serial}@{peer.domain}"
+
+    def room(self, peer: Peer, name: str) -> str:
+        return f"{name}{self.serial}@{peer.rooms}"
+
+    async def register(self, peer: Peer, name: str) -> str:
+        bare = self.bare(peer, name)
+        if bare not in self._made:
+            self._made.add(bare)
+            await asyncio.to_thread(peer.account, f"{name}{self.serial}")
+        return bare
+
+    async def login(self, peer: Peer, name: str, resource: str = "", presence: bool = True) -> Person:
+        bare = await self.register(peer, name)
+        person = Person(f"{bare}/{resource}" if resource else bare, peer.trusted)
+        self.clients.append(person)
+        await person.sign_in(peer.client_port, address=peer.address)
+        if presence:
+            await person.appear()
+        return person
+
+
+@pytest.fixture
+async def members() -> AsyncIterator[Members]:
+    everyone = Members()
+    yield everyone
+    for client in everyone.clients:
+        client.leave()
+    await asyncio.sleep(0)

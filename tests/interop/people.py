@@ -40,11 +40,11 @@ class Person(ClientXMPP):
             self.said.append((str(message["from"]), message["body"]))
             self.messages.put_nowait(message)
 
-    async def sign_in(self, port: int, tls: str = "starttls") -> None:
+    async def sign_in(self, port: int, tls: str = "starttls", address: str = "127.0.0.1") -> None:
         """Connected, signed in, bound. Raises TimeoutError."""
         self.enable_direct_tls, self.enable_starttls = tls == "direct", tls == "starttls"
         done = asyncio.ensure_future(self.wait_until("session_start", WITHIN))
-        self.connect("127.0.0.1", port)
+        self.connect(address, port)
         await done
 
     async def appear(self) -> None:
@@ -62,7 +62,7 @@ class Person(ClientXMPP):
 
     async def settled(self) -> None:
         """The server is through with all that was sent."""
-        await self.plugin["xep_0199"].ping(JID("localhost"), timeout=WITHIN)
+        await self.plugin["xep_0199"].ping(JID(self.boundjid.domain), timeout=WITHIN)
 
     def sees(self, contact: str) -> bool:
         """A resource of the contact is available."""

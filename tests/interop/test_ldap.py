@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from plugins.ldap.directory import Directory
 from tests.harness import Client, Element, Harness
 from tests.harness.sasl2 import NS, failure, mechanisms, plain
 from tests.interop.slapd import BASE, PEOPLE, READER, READER_PASSWORD, Slapd, installed, person
+from xmppd.config import Duration
 from xmppd.contracts.identity import Identity, SourceUnavailable
 from xmppd.jid import JID
 
@@ -204,6 +208,67 @@ def test_another_server_answers(shared: Slapd) -> None:
     found = directory(shared, servers=("ldaps://localhost:1", shared.encrypted))
     assert found.check("romeo", "pencil") is not None
     found.close()
+
+
+# ---- directories that are no good
+
+
+def impostor(answer: Callable[[socket.socket], None]) -> str:
+    """The address of a server that answers each connection so, until the test process ends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def talk(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            connection.recv(4096)
+            answer(connection)
+
+    def listen() -> None:
+        while True:
+            threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=listen, daemon=True).start()
+    return f"ldap://localhost:{listener.getsockname()[1]}"
+
+
+LONG = b"\x30\x84\x7f\xff\xff\xf0"
+"""The beginning of an answer of 2 GiB."""
+
+
+def drips(connection: socket.socket) -> None:
+    connection.sendall(LONG)
+    for _ in range(100):
+        connection.sendall(b"\x02")
+        time.sleep(0.2)
+
+
+def floods(connection: socket.socket) -> None:
+    connection.sendall(LONG)
+    for _ in range(10_000):
+        connection.sendall(bytes(65_536))
+
+
+@pytest.mark.parametrize("start_tls", [False, True])
+@pytest.mark.parametrize("answer", [drips, floods])
+def test_an_answer_without_end(answer: Callable[[socket.socket], None], start_tls: bool) -> None:
+    """It costs a thread for the time of an answer, and little memory."""
+    config = Config(servers=(impostor(answer),), start_tls=start_tls, base=PEOPLE, timeout=Duration("1 second"))
+    began = time.monotonic()
+    with pytest.raises(SourceUnavailable, match=r"timed out|too long"):
+        Directory(config).check("romeo", "pencil")
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_is_silent_is_asked_last(shared: Slapd) -> None:
+    """Only the first password waits for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"ldaps://localhost:{silent.getsockname()[1]}"
+        found = directory(shared, servers=(address, shared.encrypted), timeout=Duration("2 seconds"))
+        assert found.check("romeo", "pencil") is not None
+        began = time.monotonic()
+        for _ in range(3):
+            assert found.check("romeo", "pencil") is not None
+        assert time.monotonic() - began < 2
+        found.close()
 
 
 # ---- a host

@@ -20,11 +20,17 @@ from pathlib import Path
 
 from tests.mongo_server.commands import Unavailable, find
 
-__all__ = ["URI", "MongoServer", "Unavailable", "make", "own", "running"]
+__all__ = ["URI", "MongoServer", "Unavailable", "make", "own", "running", "stop"]
 
 URI = "XMPPD_TEST_MONGODB_URI"
 STARTED, STOPPED = 60.0, 20.0
 """Seconds that a server may take to start and to stop."""
+
+
+def stop(pid: int) -> None:
+    """SIGSTOP to a child, and wait until all its threads stand still: on a busy machine some run for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
 class MongoServer:
@@ -85,8 +91,7 @@ class MongoServer:
 
     def pause(self) -> None:
         """Make it hang: connections stay, answers do not come."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop(self.pid)
 
     def resume(self) -> None:
         assert self._process is not None

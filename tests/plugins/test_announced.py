@@ -24,6 +24,7 @@ KINDS = {
     "urn:xmpp:bookmarks:1#compat": "tests/plugins/test_bookmarks.py",
     "urn:xmpp:bookmarks:1#compat-pep": "tests/plugins/test_bookmarks.py",
     "urn:xmpp:bookmarks-conversion:0": "tests/plugins/test_bookmarks.py",
+    "urn:xmpp:delegation:2": "tests/plugins/test_delegation.py",
     "urn:xmpp:fulltext:0": "tests/plugins/test_search.py",
     "urn:xmpp:mam:2#extended": "tests/plugins/test_archive_query.py",
     "urn:xmpp:message-retract:1": "tests/plugins/test_retraction.py",
@@ -70,5 +71,6 @@ async def test_what_works_is_announced(server: Harness) -> None:
         "http://jabber.org/protocol/pubsub#owner",  # part of http://jabber.org/protocol/pubsub
         "urn:ietf:params:xml:ns:xmpp-session",  # RFC 3921: a stream feature
         "urn:xmpp:mam:prefs:0",
+        "urn:xmpp:privilege:2",  # told to each component that has some (XEP-0356 section 4.2)
     }
     assert handled(server.host, True) | handled(server.host, False) <= shown | unsaid

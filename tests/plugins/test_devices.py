@@ -134,6 +134,7 @@ async def test_one_that_knows_the_password(server: Harness) -> None:
     assert {each.get("id"): ways(each) for each in await listed(phone)}[id] == []
 
 
+@pytest.mark.in_memory
 async def test_a_session_that_waits_to_be_resumed_ends(server: Harness) -> None:
     lost, phone = await device(server, OTHER), await device(server)
     lost.cut()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from plugins.files.model import file_name
+from plugins.files.model import StoredFile, file_name
 from plugins.files.serving import waits_for_end
 from tests.harness import Client, Element, Harness, condition
+from tests.harness.clock import FakeClock
 from tests.harness.http import HttpAnswer
+from tests.harness.store_check import problems
+from xmppd.storage.store import Store
 
 NS = "urn:xmpp:http:upload:0"
 PURPOSE = "urn:xmpp:http:upload:purpose:0"
@@ -460,3 +465,39 @@ async def test_an_upload_without_a_length(server: Harness, tmp_path: Path) -> No
     answer = await server.http("PUT", target, b"5\r\nhello\r\n0\r\n\r\n", {"Transfer-Encoding": "chunked"})
     assert answer.status in (400, 411)
     assert not files_in(tmp_path)
+
+
+@pytest.mark.parametrize("step", ["slot", "fill", "end"])
+@pytest.mark.parametrize("commits", range(3))
+async def test_a_crash_between_the_two_records(server: Harness, tmp_path: Path, step: str, commits: int) -> None:
+    """Of the token and of the account: what is left can be fetched only if it is listed, and goes when it is over."""
+    await server.register("romeo")
+    book, config = server.host.plugins["files"].book, server.host.plugins["files"].config
+    now = server.clock.now()
+    file = StoredFile("romeo@localhost", "a.png", 5, "", "", now, now + 300, expires=now + 3600)
+    token = await book.add_slot(file, config) if step != "slot" else ""
+    if step == "end":
+        assert await book.fill(token, file)
+        file = replace(file, stored=now)
+    server.backend.hold()
+    work = {"slot": lambda: book.add_slot(file, config), "fill": lambda: book.fill(token, file)}
+    task = asyncio.create_task(work.get(step, lambda: book.end([(token, file)]))())
+    for _ in range(commits):
+        await server.quiet()
+        server.backend.release(1)
+    backend = server.backend.survivor()
+    server.backend.release()
+    await task
+    clock = FakeClock(server.clock.now())
+    backend.clock = clock
+    after = Harness(server.made["plugins"], store=Store(backend, clock), clock=clock)
+    await after.start()
+    left = after.host.plugins["files"].book
+    for found in (await left.files.scan(UPLOAD))[:1]:
+        if found[2] is not None and found[2].stored:
+            assert list(await left.of_account("romeo@localhost")) == [found[0].partition("@")[0]]
+    # The bytes of these files were never there, so only what concerns the records.
+    assert not [each for each in await problems(after) if "bytes" not in each]
+    await after.advance(2 * 3600)
+    assert await left.files.scan(UPLOAD) == [] and await left.own.read_all("romeo@localhost") == {}
+    await after.stop()

@@ -11,7 +11,7 @@ KIB = 1 << 10
 
 
 def room(whole: int = 1024 * KIB, per_account: int = 64 * KIB) -> Room:
-    return Room(16 * KIB, lambda: whole, lambda: per_account)
+    return Room({}, 16 * KIB, lambda: whole, lambda: per_account)
 
 
 def refused(place: Room, account: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterable
@@ -33,6 +34,8 @@ class School(Plugin[NoConfig]):
         self.asked: list[str] = []
         self.away = False
         self.can_tell = True
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     @on(AUTHENTICATORS)
     def authenticators(self, host: JID) -> Iterable[Authenticator]:
@@ -48,6 +51,7 @@ class School(Plugin[NoConfig]):
 
     async def _find(self, name: str) -> Identity | None:
         self.asked.append(name)
+        await self.answers.wait()
         if self.away:
             raise SourceUnavailable("it is night")
         return self.people.get(name)
@@ -226,6 +230,31 @@ async def test_only_so_many_wait(server: Harness, school: School) -> None:
     assert await attempt(server, plain()) == ""
 
 
+@pytest.mark.server(plugins={"identity": {"waiting": 8}})
+async def test_one_address_does_not_shut_out_the_others(server: Harness, school: School) -> None:
+    """While the source is slow."""
+    school.answers.clear()
+
+    async def come(peer: str, number: int) -> list[str]:
+        refused = []
+        for each in range(number):
+            client = await opened(server)
+            client.link.peer = peer
+            client.send(plain(f"{each}"))
+            await server.quiet()
+            refused += [failure(found) for found in await client.receive_all()]
+        return refused
+
+    assert await come("192.0.2.1", 10) == ["temporary-auth-failure"] * 6
+    assert await come("192.0.2.2", 3) == ["temporary-auth-failure"]
+    assert await come("2001:db8::1", 2) == []
+    assert await come("192.0.2.3", 1) == ["temporary-auth-failure"], "all the room is taken"
+    school.answers.set()
+    await server.quiet()
+    assert await attempt(server, plain()) == ""
+    assert server.host.plugins["identity"].waiting == 0 == len(server.host.plugins["identity"].places)
+
+
 async def test_a_no_comes_at_the_same_time(server: Harness, school: School) -> None:
     """A wrong password and a person who is not there."""
     server.server.limits = replace(server.server.limits, even_answers=0.02)
@@ -315,6 +344,15 @@ async def test_another_person_of_the_same_name(server: Harness, school: School) 
         await server.operation("identity.forget", jid="juliet@localhost")
 
 
+async def test_a_person_of_the_same_name_of_whom_nothing_else_is_known(server: Harness, school: School) -> None:
+    """Who comes without what the source gives to nobody else is not taken for who had it."""
+    assert await attempt(server, plain()) == ""
+    school.people["romeo"] = Identity("romeo", "")
+    assert await attempt(server, plain()) == "not-authorized"
+    school.people["romeo"] = Identity("romeo", "1")
+    assert await attempt(server, plain()) == ""
+
+
 async def test_a_name_that_somebody_has_registered_before(server: Harness, school: School) -> None:
     """Who has made the account knows its password, and would share it with its owner."""
     school.exclusive = school.checks_passwords = False
@@ -334,6 +372,22 @@ async def test_who_was_disabled_by_an_administrator(server: Harness, school: Sch
     assert await attempt(server, plain()) == "not-authorized"
     await server.operation("identity.check")
     assert await disabled(server, "romeo")
+
+
+async def test_a_ban_outlives_what_the_source_says(server: Harness, school: School) -> None:
+    """Whether it comes before the source forgets the person or behind."""
+    for first in (True, False):
+        school.people.setdefault("romeo", Identity("romeo", "1"))
+        assert await attempt(server, plain()) == ""
+        await server.advance(10)
+        person = school.people.pop("romeo")
+        for step in ("user.disable", "identity.check") if first else ("identity.check", "user.disable"):
+            await server.operation(step, **({"jids": ["romeo@localhost"]} if step == "user.disable" else {}))
+        school.people["romeo"] = person
+        await server.operation("identity.check")
+        assert await attempt(server, plain()) == "not-authorized"
+        assert await disabled(server, "romeo")
+        await server.operation("user.enable", jids=["romeo@localhost"])
 
 
 async def test_a_name_that_is_kept_free(server: Harness, school: School) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from plugins.last_activity import Last
 from tests.harness import Harness, condition, xml
+from xmppd.jid import JID
 
 from .test_disco import befriend
 
@@ -54,3 +56,15 @@ async def test_strangers_cannot_tell_an_account_from_none(server: Harness) -> No
     absent = await romeo.iq(LAST, to="nobody@localhost", id="x")
     assert condition(there) == "service-unavailable"
     assert xml(there).replace("juliet", "nobody") == xml(absent)
+
+
+async def test_nothing_is_noted_behind_the_end_of_an_account(server: Harness) -> None:
+    last = server.storage.map("last", Last)
+    others = [await server.login(f"user{number}", presence=True) for number in range(40)]
+    romeo = await server.login("romeo", presence=True)
+    await server.quiet()
+    for client in (*others, romeo):  # more than go along with another commit
+        client.cut()
+    await server.server.accounts.delete(JID.parse("romeo@localhost"))
+    await server.advance(60)
+    assert await last.read("romeo@localhost", "") is None

@@ -39,6 +39,7 @@ async def away(server: Harness) -> Client:
     return await server.login("romeo", presence=True)
 
 
+@pytest.mark.one_home("the sender's archive has what the recipient's home refuses later")
 @pytest.mark.server(plugins=FEW)
 async def test_a_full_mailbox_refuses(server: Harness) -> None:
     """T39: the sender is told, and what is refused is in no archive."""

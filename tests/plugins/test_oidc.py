@@ -97,6 +97,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "expiry without end": {"exp": float("inf")},
     "expiry as nothing": {"exp": float("nan")},
     "expiry as a list": {"exp": [9999999999]},
+    "expiry beyond all counting": {"exp": 10**400},
+    "not before beyond all counting": {"nbf": -(10**400)},
+    "subject that is no text": {"sub": "half \ud83d"},
+    "name that is no text": {"preferred_username": "half\ud83d"},
     "not yet": {"nbf": 1_700_010_000},
     "made tomorrow": {"iat": 1_700_100_000},
     "no subject": {"sub": ...},
@@ -112,6 +116,13 @@ REFUSED: dict[str, dict[str, Any]] = {
     "id token": {"typ": "ID"},
     "refresh token": {"typ": "Refresh"},
 }
+
+
+async def test_what_is_no_text_is_left_out(place: Place, issuer: Issuer) -> None:
+    """People choose their names themselves at many issuers."""
+    found = await place.oidc.check_token(issuer.token(name="half \ud83d", email="\udc00", groups=["a", "\ud83d"]))
+    assert found is not None
+    assert (found.name, found.mail, found.groups) == ("", "", ("a",))
 
 
 @pytest.mark.parametrize("claims", REFUSED.values(), ids=REFUSED)

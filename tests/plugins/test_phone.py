@@ -375,7 +375,7 @@ async def test_the_account_goes_and_its_number_too(server: Harness, caplog: pyte
     await romeo.iq("<query xmlns='jabber:iq:register'><remove/></query>", "set")
     await server.quiet()
     plugin = server.host.plugins["phone"]
-    assert await plugin.book._numbers.read_all("localhost") == {}
+    assert await plugin.book.numbers.read_all("localhost") == {}
 
 
 @on

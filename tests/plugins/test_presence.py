@@ -320,12 +320,12 @@ async def test_a_remote_probe_is_answered_by_the_rules(server: Harness, monkeypa
     probe = Stanza(Kind.PRESENCE, "probe", JID.parse(JULIET), remote)
     sent: list[Stanza] = []
     monkeypatch.setattr(server.host.router, "deliver", sent.append)
-    server.host.service(PRESENCE).probe(probe, None)
+    server.host.service(PRESENCE).probe(probe, server.host.deliver)
     assert [(stanza.type, stanza.to) for stanza in sent] == [("unsubscribed", remote)]
     sent.clear()
     item = RosterItem(subscription="from")
     await server.storage.commit(server.host.service(ROSTER).write(JULIET, remote.bare, item))
-    server.host.service(PRESENCE).probe(probe, None)
+    server.host.service(PRESENCE).probe(probe, server.host.deliver)
     assert [(stanza.type, stanza.to) for stanza in sent] == [("", remote)]
 
 
@@ -367,6 +367,7 @@ async def test_a_roster_older_than_the_account_shows_nothing(server: Harness) ->
     await juliet.silence()
 
 
+@pytest.mark.in_memory
 async def test_contacts_that_are_away_cost_a_look_up(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are neither loaded nor routed to."""
     roster = server.host.service(ROSTER)

@@ -100,6 +100,7 @@ async def test_who_has_read_it_all_settles_it(server: Harness) -> None:
     assert await bodies(other) == []
 
 
+@pytest.mark.in_memory
 async def test_a_reader_of_last_time_takes_the_backlog_over(server: Harness) -> None:
     """Also before it has queried; another resource would get it."""
     await owed(server, entry(1))

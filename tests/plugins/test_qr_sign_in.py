@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import statistics
+import time
 from typing import Any
 
 import pytest
@@ -88,7 +90,7 @@ async def test_a_page_is_signed_in(server: Harness) -> None:
     assert page["secret"] not in page["uri"] + page["image"]
     form = await command(phone, f"{NODE}#{page['code']}")
     assert values(form)["browser"] == "Firefox on Linux"
-    assert values(form)["address"].startswith("127.0.0.1 (")
+    assert values(form)["address"] == "127.0.0.1"
     assert values(form)["account"] == "romeo@localhost"
     assert values(form)["approve"] == "0", "whoever only presses the button has not said yes"
     assert "Say yes only if you have that page in front of you" in xml(form)
@@ -98,6 +100,42 @@ async def test_a_page_is_signed_in(server: Harness) -> None:
     assert (found["state"], found["jid"], found["mechanism"]) == ("approved", "romeo@localhost", "HT-SHA-256-NONE")
     assert (found["software"], found["device"]) == ("Converse in Firefox", "Linux")
     assert await tried(server, by_token(found["token"], id=PAGE)) == "success"
+
+
+@pytest.mark.parametrize(
+    ("page", "phone", "said"),
+    [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7 (the same as this device)"),
+        ("192.0.2.7", "192.0.2.8", "192.0.2.7 (not the address of this device)"),
+        ("2001:db8::1", "2001:db8::2", "2001:db8::1 (the same as this device)"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("::1", "192.0.2.8", "::1"),
+    ],
+)
+async def test_where_the_page_is(server: Harness, page: str, phone: str, said: str) -> None:
+    """An address of this machine says nothing: it is that of a proxy, whoever asks."""
+    answer = await server.http(
+        "POST", "/qr-sign-in/code", b"{}", {**SAME, "X-Forwarded-Proto": "https", "X-Forwarded-For": page},
+        trusted_proxies=("127.0.0.1",),
+    )  # fmt: skip
+    client = await server.login("romeo", "phone")
+    client.link.peer = phone
+    form = await command(client, f"{NODE}#{json.loads(answer.body)['code']}")
+    assert values(form)["address"] == said
+
+
+def test_a_page_costs_the_same_however_many_wait() -> None:
+    """Strangers bring them, from many addresses, and everybody else would wait."""
+    pages, cost = WaitingPages(FakeClock(), 20_000, 60.0), []
+    for number in range(20_000):
+        began = time.thread_time()
+        pages.add(Browser.of(""), f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        cost.append(time.thread_time() - began)
+    few, many = statistics.median(cost[:500]), statistics.median(cost[-5000:])  # a rest of the machine is no cost
+    assert many < 20 * few, (few, many)
+    assert len(pages) == 20_000
+    pages.clear()
+    assert not len(pages) and not pages._by_place
 
 
 async def test_the_page_hears_at_once(server: Harness) -> None:

@@ -264,6 +264,22 @@ async def test_what_is_on_file(server: Harness) -> None:
         assert found.find(NS + "registered") is not None and found.findtext(NS + "username") == "romeo"
 
 
+async def test_new_passwords_are_limited(server: Harness) -> None:
+    """Whoever is signed in would keep all processors busy; what is refused without work counts for nothing."""
+    romeo, juliet = await server.login("romeo"), await server.login("juliet")
+    for _ in range(20):
+        assert condition(await romeo.iq(query("romeo", "short"), "set")) == "not-acceptable"
+    for number in range(10):
+        assert condition(await romeo.iq(query("romeo", f"wherefore {number}"), "set")) == ""
+    assert condition(await romeo.iq(query("romeo", "wherefore x"), "set")) == "resource-constraint"
+    assert condition(await juliet.iq(query("juliet", "wherefore x"), "set")) == ""
+    await server.advance(3601)
+    romeo = server.connect()
+    await romeo.sign_in("romeo", "wherefore 9")
+    await romeo.bind()
+    assert condition(await romeo.iq(query("romeo", "wherefore x"), "set")) == ""
+
+
 async def test_new_password(server: Harness) -> None:
     """Other sessions were opened with the old one: they end."""
     romeo, other = await server.login("romeo"), await server.login("romeo")

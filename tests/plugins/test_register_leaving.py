@@ -120,3 +120,23 @@ async def test_a_grace_shorter_than_the_rest(server: Harness) -> None:
     await removed(server)
     await server.advance(400)
     assert not await exists(server, "romeo")
+
+
+@grace
+async def test_a_ban_is_not_lifted_by_leaving(server: Harness) -> None:
+    """Who has asked for the removal, and is banned then, does not come back when the rest is over."""
+    await removed(server)
+    await server.operation("user.disable", jids=["romeo@localhost"])
+    await server.advance(700)
+    assert await refused(server)
+    await later(server, 4 * DAY)
+    assert not await exists(server, "romeo")
+
+
+@grace
+async def test_an_administrator_lets_the_owner_in_at_once(server: Harness) -> None:
+    await removed(server)
+    await server.operation("user.enable", jids=["romeo@localhost"])
+    assert await contacts(await server.login("romeo")) == ["juliet@localhost"]
+    await later(server, 5 * DAY)
+    assert await exists(server, "romeo")

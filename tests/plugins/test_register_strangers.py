@@ -10,10 +10,12 @@ import pytest
 from lxml import etree
 
 from plugins.register import captcha
+from plugins.register.strangers import DRAWN_AT_ONCE
 from tests.harness import Client, Element, Harness, condition
 from tests.plugins.test_register import GET, exists, query, stranger
 from xmppd.contracts.admin import OperationError
 from xmppd.errors import LocalError
+from xmppd.jid import JID
 
 X = "{jabber:x:data}"
 asking = pytest.mark.server(plugins={"register": {"mode": "open"}})
@@ -101,6 +103,24 @@ async def test_guessing_and_drawing_are_limited(server: Harness) -> None:
     client, _ = await stranger(server, "192.0.2.9")
     results = [condition(await client.iq(filled(ocr="x", challenge="x"), "set")) for _ in range(21)]
     assert results == ["not-acceptable"] * 20 + ["resource-constraint"]
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open"}})
+async def test_only_so_many_pictures_are_drawn_at_once(server: Harness) -> None:
+    """Each takes a processor for some ten milliseconds, and addresses are many."""
+    clients = []
+    for number in range(DRAWN_AT_ONCE + 10):
+        client = server.connect()
+        client.link.peer = f"2001:db8:{number}::1"
+        client.open()
+        await client.receive()
+        clients.append(client)
+    for client in clients:
+        client.send(f"<iq type='get' id='1'>{GET}</iq>")
+    found = [condition(await client.receive()) for client in clients]
+    assert sorted(found) == [""] * DRAWN_AT_ONCE + ["resource-constraint"] * 10
+    client, _ = await stranger(server, "192.0.2.9")
+    assert condition(await client.iq(GET)) == ""
 
 
 @pytest.mark.server(plugins={"register": {"mode": "open", **QUESTIONS}})
@@ -230,6 +250,32 @@ async def test_who_is_invited_does_not_wait(server: Harness) -> None:
 
     client = await shown(server, await invited(server))
     assert condition(await client.iq(query("romeo", "wherefore"), "set")) == ""
+    await server.connect().sign_in("romeo", "wherefore")
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False, "approval": True}})
+async def test_an_account_in_use_is_not_removed_for_having_waited(server: Harness) -> None:
+    """An administrator has enabled it in another way than by approval."""
+    client, _ = await stranger(server)
+    assert condition(await client.iq(query("romeo", "wherefore"), "set")) == ""
+    await server.operation("user.enable", jids=["romeo@localhost"])
+    await server.connect().sign_in("romeo", "wherefore")
+    assert "romeo" not in await server.operation("registration.list")
+    with pytest.raises(OperationError, match="does not wait"):
+        await server.operation("registration.reject", jids=["romeo@localhost"])
+    server.clock.step(31 * 86_400)
+    await server.advance(7 * 3600)
+    await server.connect().sign_in("romeo", "wherefore")
+
+
+@pytest.mark.server(plugins={"register": {"mode": "open", "captcha": False, "approval": True}})
+async def test_approval_does_not_let_in_whom_an_administrator_has_banned(server: Harness) -> None:
+    client, _ = await stranger(server)
+    assert condition(await client.iq(query("romeo", "wherefore"), "set")) == ""
+    await server.operation("user.disable", jids=["romeo@localhost"])
+    await server.operation("registration.approve", jids=["romeo@localhost"])
+    assert await server.server.accounts.is_disabled(JID.parse("romeo@localhost"))
+    await server.operation("user.enable", jids=["romeo@localhost"])
     await server.connect().sign_in("romeo", "wherefore")
 
 

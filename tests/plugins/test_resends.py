@@ -75,6 +75,7 @@ async def test_what_is_not_the_same_is_not_swallowed(server: Harness, text: str,
     assert await archive(server, "romeo@localhost") == before + 1
 
 
+@pytest.mark.in_memory
 async def test_after_a_goodbye_nothing_is_a_resend(server: Harness) -> None:
     await server.register("juliet")
     first = await server.login("romeo")
@@ -182,6 +183,7 @@ async def test_a_stream_that_takes_the_place_of_the_broken_one(server: Harness) 
 
 
 @pytest.mark.parametrize(("id", "kept"), [(LONG, 1), ("7", 2)])
+@pytest.mark.in_memory
 async def test_a_device_that_comes_back_after_another_one_has_come_and_gone(
     server: Harness, id: str, kept: int
 ) -> None:

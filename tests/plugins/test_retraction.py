@@ -112,6 +112,7 @@ async def test_a_kill_behind_the_retraction_leaves_nothing_to_read(server: Harne
         await second.stop()
 
 
+@pytest.mark.in_memory
 async def test_the_tombstone_waits_for_a_store_that_is_away(server: Harness) -> None:
     await server.register("juliet")
     romeo = await server.login("romeo")

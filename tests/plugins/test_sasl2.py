@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 
 import pytest
 
@@ -173,6 +174,22 @@ async def test_nothing_else_in_the_middle(server: Harness, text: str) -> None:
     assert await client.stream_error() == "policy-violation"
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\r\n\t"])
+async def test_white_space_in_the_middle(server: Harness, blank: str) -> None:
+    """Section 2.4. In the way of RFC 6120, and before anything has begun, it is passed over."""
+    client, scram = await opened(server), Scram()
+    client.send(blank)
+    challenge = await answered(client, authenticate("SCRAM-SHA-256", scram.initial))
+    client.send(blank)
+    assert await client.stream_error() == "policy-violation"
+    client, scram = await opened(server), Scram()
+    client.send(f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256'>{b64(scram.initial)}</auth>")
+    challenge = await client.receive()
+    client.send(blank)
+    response = scram.final(challenge).replace(NS, SASL)
+    assert (await answered(client, response)).tag == f"{{{SASL}}}success"
+
+
 @pytest.mark.parametrize("word", ["response", "next", "task-data", "abort"])
 async def test_nothing_has_begun(server: Harness, word: str) -> None:
     client = await opened(server)
@@ -314,3 +331,25 @@ async def test_base64_is_strict(server: Harness) -> None:
         if failure(answer) != "incorrect-encoding":
             raise AssertionError(bad)
         client = await opened(server)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda text: text,
+        lambda text: text.replace("<tag>Phone<", "<tag><![CDATA[Pho]]>ne<"),
+        lambda text: text.replace("<tag>Phone<", "<tag>&#80;hone<"),
+        lambda text: text.replace("<bind ", "<deep xmlns='urn:x'><a><b c='1'/></a></deep><bind "),
+        lambda text: (
+            text.replace("<bind xmlns=", "<b:bind xmlns:b=").replace("tag>", "b:tag>").replace("</bind", "</b:bind")
+        ),
+        lambda text: text.replace("<bind xmlns=", '<bind\n  more = "&gt;/>" xmlns='),
+    ],
+    ids=["usual", "cdata", "reference", "deep", "prefix", "spaces"],
+)
+async def test_a_request_may_be_spelled_in_any_way(server: Harness, spelled: Callable[[str], str]) -> None:
+    usual = plain(more=bind("<enable xmlns='urn:xmpp:carbons:2'/><enable xmlns='urn:xmpp:sm:3'/>") + agent())
+    first, _ = await signed_in(server, text=usual)
+    again, success = await signed_in(server, text=spelled(usual))
+    assert again.jid == first.jid and "/Phone/" in again.jid, "the same client, by its id and its tag"
+    assert success.find(f"{{urn:xmpp:bind:0}}bound/{{{SM}}}enabled") is not None

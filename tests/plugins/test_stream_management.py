@@ -90,6 +90,7 @@ async def test_enabled_with_resumption(server: Harness) -> None:
     assert await enabled(other) != answer.get("id")
 
 
+@pytest.mark.in_memory
 async def test_enabled_without_resumption(server: Harness) -> None:
     romeo = await server.login("romeo")
     assert await enabled(romeo, f"<enable xmlns='{NS}'/>") == ""
@@ -98,6 +99,7 @@ async def test_enabled_without_resumption(server: Harness) -> None:
     assert not server.host.account("romeo@localhost").sessions
 
 
+@pytest.mark.in_memory
 async def test_the_client_may_ask_for_less_time(server: Harness) -> None:
     romeo = await server.login("romeo")
     romeo.send(f"<enable xmlns='{NS}' resume='1' max='60'/>")
@@ -560,3 +562,31 @@ async def test_counts_that_a_crash_left_go(server: Harness) -> None:
     await server.storage.commit([plugin.counts.put("nurse@localhost", "left", Count(1, long_ago))])
     await server.advance(SWEEP + 1)
     assert (await plugin.counts.read_all("nurse@localhost")).keys() == {"new"}, "nobody has to ask for it"
+
+
+@pytest.mark.in_memory
+async def test_a_session_without_a_stored_stanza_leaves_nothing_to_delete(server: Harness) -> None:
+    """Signing in, enabling and leaving costs no commit."""
+    romeo = await server.login("romeo")
+    await enabled(romeo)
+    before = server.storage.counts.rows
+    romeo.close()
+    await romeo.receive_all()
+    deletes = server.storage.counts.rows - before
+    await server.advance(2)
+    assert deletes == 0
+    assert server.storage.counts.rows == before + 1, "when it was here last"
+
+
+@pytest.mark.in_memory
+async def test_a_session_whose_count_is_stored_leaves_none(server: Harness) -> None:
+    plugin = server.host.plugins["stream_management"]
+    romeo = await server.login("romeo")
+    await enabled(romeo)
+    await server.register("juliet")
+    romeo.send(message("juliet", 1))
+    await romeo.receive_all()
+    assert await plugin.counts.read_all("romeo@localhost")
+    romeo.close()
+    await romeo.receive_all()
+    assert not await plugin.counts.read_all("romeo@localhost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +15,7 @@ from tests.harness.sasl2 import (
     FAST,
     NS,
     SASL,
+    Scram,
     agent,
     answered,
     authenticate,
@@ -117,6 +119,34 @@ async def test_it_is_set_up_and_asked_for(server: Harness) -> None:
     assert success.findtext(f"{{{NS}}}authorization-identifier") == "romeo@localhost"
     await client.receive()
     await client.bind()
+
+
+async def test_a_person_has_time_to_find_the_code(server: Harness) -> None:
+    """And who has proven nothing has not."""
+    phone = await enrolled(server)
+    stranger, client = await opened(server), await proven(server)
+    await server.advance(120)
+    assert await stranger.stream_error() == "connection-timeout"
+    assert (await answered(client, next_(phone.code()))).tag == f"{{{NS}}}success"
+    client = await proven(server)
+    await server.advance(620)
+    assert await client.stream_error() == "connection-timeout"
+
+
+async def test_it_is_asked_for_before_anything_changes(server: Harness) -> None:
+    """Else who knows the password alone gives the account keys of his choice (XEP-0480)."""
+    phone = await enrolled(server)
+    accounts = server.host.stored_accounts
+    stored = accounts.get("romeo@localhost")[""]
+    old = replace(stored, credentials=replace(stored.credentials, scram_sha_512=None))
+    await server.host.storage.commit([accounts.put("romeo@localhost", "", old)])
+    client, exchange = await opened(server), Scram("SHA-256")
+    wanted = "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>"
+    challenge = await answered(client, authenticate("SCRAM-SHA-256", exchange.initial, wanted))
+    asked = await answered(client, exchange.final(challenge))
+    assert [each.text for each in asked.iter(f"{{{NS}}}task")] == ["TOTP"]
+    asked = await answered(client, next_(phone.code()))
+    assert [each.text for each in asked.iter(f"{{{NS}}}task")] == ["UPGR-SCRAM-SHA-512"]
 
 
 @pytest.mark.parametrize("form", ["plain", "base64", "initial-response"])

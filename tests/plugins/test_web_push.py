@@ -131,6 +131,7 @@ async def test_a_phone_is_woken_and_reads_it(server: Harness, phone: Phone) -> N
 
 @open_to_tests
 @pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.in_memory
 async def test_a_subscription_that_is_over_is_forgotten(server: Harness, phone: Phone, status: int) -> None:
     phone.status = status
     await away(server, phone)

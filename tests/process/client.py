@@ -49,22 +49,26 @@ class Wire:
         self._reader, self._writer = reader, writer
         self._inbox: deque[Element] = deque()
         self.ended = False
+        self.domain = "localhost"
         self.jid = ""
         self.features: Element
         self._fresh()
 
     @classmethod
-    async def connect(cls, port: int, tls: str = "starttls", context: ssl.SSLContext | None = None) -> Wire:
+    async def connect(
+        cls, port: int, tls: str = "starttls", context: ssl.SSLContext | None = None, domain: str = "localhost"
+    ) -> Wire:
         """Connect, negotiate TLS, read the features behind it."""
         context = context or any_certificate()
-        direct: dict[str, Any] = {"ssl": context, "server_hostname": "localhost"} if tls == "direct" else {}
+        direct: dict[str, Any] = {"ssl": context, "server_hostname": domain} if tls == "direct" else {}
         wire = cls(*await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port, **direct), WITHIN))
+        wire.domain = domain
         await wire.open()
         if tls == "starttls":
             wire.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
             answer = await wire.receive()
             assert answer.tag.endswith("}proceed"), etree.tostring(answer)
-            await wire._writer.start_tls(context, server_hostname="localhost")
+            await wire._writer.start_tls(context, server_hostname=domain)
             await wire.open()
         return wire
 
@@ -93,7 +97,7 @@ class Wire:
     async def open(self) -> None:
         self._fresh()
         self.send(
-            "<?xml version='1.0'?><stream:stream xmlns='jabber:client' to='localhost' version='1.0' "
+            f"<?xml version='1.0'?><stream:stream xmlns='jabber:client' to='{self.domain}' version='1.0' "
             "xmlns:stream='http://etherx.jabber.org/streams'>"
         )
         self.features = await self.receive()
@@ -216,8 +220,12 @@ class Wire:
         return base64.b64decode(answer.text or "")
 
     async def bind(self, resource: str = "") -> None:
+        """Raises SignInFailed: not now."""
         wanted = f"<resource>{resource}</resource>" if resource else ""
         answer = await self.iq(f"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{wanted}</bind>", "set")
+        error = answer.find("{*}error")
+        if error is not None and error.get("type") == "wait":  # the store is away
+            raise SignInFailed(etree.QName(error[0].tag).localname)
         assert answer.get("type") == "result", etree.tostring(answer)
         self.jid = str(answer[0][0].text)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.dns import DnsServer
 from tests.process.server import ServerProcess
 
 
@@ -18,3 +19,10 @@ async def process(tmp_path: Path) -> AsyncIterator[ServerProcess]:
     yield server
     server.kill()
     assert "Traceback" not in server.log, server.log
+
+
+@pytest.fixture
+async def dns() -> AsyncIterator[DnsServer]:
+    """A name server that knows nothing yet."""
+    async with DnsServer({}) as server:
+        yield server

@@ -18,6 +18,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from tests.harness.homes import HOMES
 from xmppd.admin.control import ControlClient
 from xmppd.cli import app
 
@@ -48,18 +49,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **more}
 
 
-async def xmppd(*arguments: str | bytes, cwd: Path, input: str = "", **env: str) -> Outcome:
+async def xmppd(*arguments: str | bytes, cwd: Path, input: str = "", within: float = COMMAND, **env: str) -> Outcome:
     """Run the command line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "xmppd", *arguments, cwd=cwd, env=environment(**env),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = await asyncio.wait_for(process.communicate(input.encode()), COMMAND)
+        out, err = await asyncio.wait_for(process.communicate(input.encode()), within)
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise AssertionError(f"{arguments} did not end within {COMMAND} s") from None
+        raise AssertionError(f"{arguments} did not end within {within} s") from None
     assert process.returncode is not None
     outcome = Outcome(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
     assert "Traceback" not in outcome.text, outcome.text
@@ -70,10 +71,13 @@ def invoke(*arguments: str, input: str = "") -> Outcome:
     """Run the command line in this process (not `run`, and not from a test that is a coroutine)."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    quiet = {name: logging.getLogger(name).level for name in ("xmppd", "slixmpp")}  # some commands silence them
     try:
         result = CliRunner().invoke(app, list(arguments), input=input)
     finally:  # `run` writes to a standard error that is closed behind it
         root.handlers[:], root.level = handlers, level
+        for name, before in quiet.items():
+            logging.getLogger(name).setLevel(before)
     error = result.exception
     assert error is None or isinstance(error, SystemExit), repr(error)
     return Outcome(result.exit_code, result.stdout, result.stderr)
@@ -93,6 +97,8 @@ def configuration(
     }
     both = [{"address": "127.0.0.1", "port": 0, "tls": tls} for tls in ("starttls", "direct")]
     whole = {"hosts": hosts, "listeners": list(listeners or both), "storage": storage, "var": "var", **more}
+    if HOMES > 1:
+        whole.setdefault("homes", HOMES)
     return json.dumps(whole, indent=1)
 
 
@@ -107,6 +113,8 @@ class ServerProcess:
         self.socket = folder / "var" / "xmppd.sock"
         self._log = folder / "server.log"
         self._seen = 0
+        self.options: tuple[str, ...] = ()
+        """More of the command line, behind `run`."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -128,9 +136,10 @@ class ServerProcess:
     def launch(self, named: bool = True) -> None:
         """Start, and wait until it is ready. `named`: with --config."""
         self._seen = self._log.stat().st_size if self._log.exists() else 0
+        options = [*(["--config", str(self.config)] if named else []), *self.options]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "xmppd", "run", *(["--config", str(self.config)] if named else [])],
+                [sys.executable, "-m", "xmppd", "run", *options],
                 cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         try:
@@ -176,6 +185,13 @@ class ServerProcess:
     async def stop(self, number: int = signal.SIGTERM, within: float = STOPPED) -> int:
         return await asyncio.to_thread(self.end, number, within)
 
+    async def ended(self, within: float) -> int:
+        """Its exit status, when it ends by itself."""
+        assert self._process is not None
+        status = await asyncio.to_thread(self._process.wait, within)
+        self._process = None
+        return status
+
     async def crash(self) -> None:
         await asyncio.to_thread(self.kill)
 
@@ -183,9 +199,9 @@ class ServerProcess:
         """Wait until the log holds a text."""
         await asyncio.to_thread(self._wait_for, text, within)
 
-    async def cli(self, *arguments: str, input: str = "") -> Outcome:
+    async def cli(self, *arguments: str, input: str = "", within: float = COMMAND) -> Outcome:
         """A command beside the server, with the same configuration."""
-        return await xmppd(*arguments, "--config", str(self.config), cwd=self.folder, input=input)
+        return await xmppd(*arguments, "--config", str(self.config), cwd=self.folder, input=input, within=within)
 
     async def operation(self, name: str, **arguments: Any) -> Any:
         """Run an operation over the control socket: what the command line does, without its start-up time."""
@@ -196,6 +212,6 @@ class ServerProcess:
         finally:
             client.close()
 
-    async def account(self, *names: str, password: str = "pencil") -> None:
+    async def account(self, *names: str, password: str = "pencil", domain: str = "localhost") -> None:
         for name in names:
-            await self.operation("user.add", jid=f"{name}@localhost", password=password)
+            await self.operation("user.add", jid=f"{name}@{domain}", password=password)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.sasl2 import b64
 from tests.process.bosh_wire import BODY, BoshWire
 from tests.process.client import SM, Wire, body
 from tests.process.server import ServerProcess, configuration
@@ -59,6 +60,20 @@ async def test_chat_both_ways_and_the_end(serving: ServerProcess) -> None:
     with pytest.raises(EOFError):
         await romeo.find("never")
     assert (await (await romeo.request()).body()).get("condition") == "item-not-found"
+
+
+@pytest.mark.parametrize("inside", ["", "\n  "])
+async def test_requests_without_elements_in_the_middle_of_sasl2(serving: ServerProcess, inside: str) -> None:
+    """A client asks so for what may have come, and white space in a request is none of the exchange."""
+    wire = BoshWire(port(serving, "https"))
+    await wire.create()
+    found = await (await wire.request("<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>")).body()
+    assert found[0].tag == "{urn:xmpp:sasl:2}challenge"
+    first = await wire.request(inside, "pause='10'")
+    assert len(await first.body()) == 0
+    response = f"<response xmlns='urn:xmpp:sasl:2'>{b64(chr(0).join(('', 'romeo', 'pencil')))}</response>"
+    found = await (await wire.request(response)).body()
+    assert found[0].tag == "{urn:xmpp:sasl:2}success"
 
 
 async def test_an_answer_that_is_lost_comes_again(serving: ServerProcess) -> None:

@@ -81,6 +81,21 @@ async def test_writes_take_effect_in_their_order(store: Store) -> None:
     assert await things.read_all(B) == {"1": Item("b")}
 
 
+async def test_what_is_put_behind_a_deletion_of_the_same_batch_is_there(store: Store) -> None:
+    """Records that were there before, so that the deletion reaches them where they are stored."""
+    things, log = store.map("things", Item), store.log("log")
+    for owner in (A, B):
+        await store.commit([*(things.put(owner, key, Item("old")) for key in "xyz"), log.append(owner, entry(1))])
+        await store.commit([things.put(owner, "z", Item("older"))])
+    new = [things.put(owner, "x", Item("new")) for owner in (A, B)]
+    await store.commit([things.clear(A), OwnerDelete(B), log.append(B, entry(2)), *new, things.delete(A, "z")])
+    assert await things.read_all(A) == await things.read_all(B) == {"x": Item("new")}
+    assert [each.id for each in await log.page(B, Range(), 10)] == [2]
+    await store.commit([things.put(A, "x", Item("newer")), things.put(B, "y", Item("y"))])
+    assert await things.read_all(A) == {"x": Item("newer")}
+    assert await things.read_all(B) == {"x": Item("new"), "y": Item("y")}
+
+
 async def test_owners_of_a_domain_in_order_and_in_pages(store: Store) -> None:
     things, other = store.map("things", Item), store.map("other", Item)
     names = [f"u{number}@example.org" for number in range(7)]

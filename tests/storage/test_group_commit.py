@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.storage.clocks import FakeClock, turn
 from tests.storage.conftest import Recorder
 from xmppd.errors import LocalError, StorageUnavailable
-from xmppd.storage.api import DataError, Entry, LogAppend, MapPut, Range, Write
-from xmppd.storage.group_commit import Limits
+from xmppd.storage.api import DataError, Entry, LogAppend, MapDelete, MapPut, MapUpdate, Range, Write
+from xmppd.storage.group_commit import Limits, weight
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
 
@@ -233,7 +235,7 @@ async def test_an_io_error_is_tried_again_until_it_is_in(
 async def test_a_lost_answer_is_repeated_without_a_trace(
     store: Store, backend: MemoryBackend, clock: FakeClock, note: Recorder
 ) -> None:
-    backend.fail(StorageUnavailable("answer lost"), written=-1)
+    backend.fail(StorageUnavailable("answer lost"), written=True)
     store.join([write(1)], note("1"))
     await clock.advance(1)
     assert note.seen == ["1"]
@@ -382,3 +384,85 @@ async def test_a_store_that_is_down_at_start_recovers(
     await clock.advance(2)
     assert store.available
     await store.commit([write(1)])
+
+
+class Counted:
+    """A session's stanzas."""
+
+    def counted(self, count: int) -> Write:
+        return MapPut("counts", A, "s", count)
+
+
+async def test_counts_are_committed_without_what_is_refused(
+    store: Store, backend: MemoryBackend, note: Recorder
+) -> None:
+    """Else what was committed is counted as not come, and comes again."""
+    store.join([write(1)], note("1"))
+    store.join([POISON], note("2")).counts[Counted()] = 2
+    await turn(8)
+    assert note.seen == ["1", "2: DataError"]
+    assert await backend.read("counts", A, "s") == 2
+
+
+async def test_counts_are_tried_again_with_what_they_count(
+    store: Store, backend: MemoryBackend, note: Recorder, clock: FakeClock
+) -> None:
+    """Also when something follows the batch meanwhile."""
+    backend.fail(StorageUnavailable("busy"))
+    batch = store.join([write(1)], note("1"))
+    batch.counts[Counted()] = 1
+    await turn(4)
+    store.follow(batch, note("behind it"))
+    await clock.advance(1)
+    await turn(4)
+    assert note.seen == ["1", "behind it"]
+    assert await backend.read("counts", A, "s") == 1
+
+
+async def test_a_refusal_proves_nothing(store: Store, backend: MemoryBackend, note: Recorder) -> None:
+    """Who asks whether the store is still ours waits for a commit, not for what is refused without asking it."""
+    confirming = asyncio.ensure_future(store.confirm())
+    await asyncio.sleep(0)
+    store.join([POISON], note("1"))
+    whole, asked = backend.commit, []
+
+    def commit(writes: Sequence[Any], done: Any) -> None:
+        asked.append(list(writes))
+        if not writes:
+            done_later.append(done)
+        else:
+            whole(writes, done)
+
+    done_later: list[Any] = []
+    backend.commit = commit  # type: ignore[method-assign]
+    await turn(8)
+    assert not confirming.done()
+    assert asked[-1] == []
+    while not confirming.done():
+        for done in done_later[:]:
+            done_later.remove(done)
+            done(None)
+        await turn()
+    await confirming
+    await turn(4)
+    assert note.seen == ["1: DataError"]
+
+
+async def test_a_proof_that_is_refused_is_asked_for_again(
+    store: Store, backend: MemoryBackend, note: Recorder, clock: FakeClock
+) -> None:
+    backend.fail(DataError("an answer that cannot be read"))
+    confirming = asyncio.ensure_future(store.confirm())
+    await turn(4)
+    assert not confirming.done()
+    await clock.advance(1)
+    await turn(4)
+    assert confirming.done()
+    await store.commit([write(1)])
+
+
+def test_names_have_their_weight() -> None:
+    """Of 64,000 deletions with addresses of 3 kB a queue holds 200 MB: its bound is one of bytes."""
+    name = "x" * 3_000
+    for each in (MapPut("m", A, name, 1), MapDelete("m", A, name), MapUpdate("m", A, name, lambda value: value)):
+        assert weight(each) > 3_000

@@ -10,15 +10,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.storage.clocks import LoopClock
 from xmppd.storage import open_storage, sqlite_schema
-from xmppd.storage.api import Entry, OwnerDelete, Range, StoreError
-from xmppd.storage.sqlite_schema import VERSION, connect
+from xmppd.storage.api import Entry, OwnerDelete, Range, Send, StoreError
+from xmppd.storage.sqlite_schema import VERSION, connect, prepare
 from xmppd.storage.store import Store
 
 A, B = "a@example.org", "b@example.org"
@@ -144,6 +144,27 @@ async def test_an_upgrade_that_is_cut_off(path: Path, statement: int, monkeypatc
     store = await open_storage(f"sqlite:///{path}", LoopClock())
     await store.commit([store.log("log").append("a@x", Entry(1, "p@x", "", 0, b"<m/>"))])
     assert await store.log("log").last_id("a@x") == 1
+    await store.close()
+
+
+async def test_a_store_of_the_schema_before_is_taken_as_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 1 knew no sendings."""
+    monkeypatch.setattr(sqlite_schema, "STEPS", sqlite_schema.STEPS[:1])
+    monkeypatch.setattr(sqlite_schema, "VERSION", 1)
+    path.parent.mkdir()
+    prepare(str(path))
+    with closing(connect(str(path), 64)) as db:
+        db.execute("INSERT INTO jid VALUES (1, 'a@x', 'x')")
+        db.execute("INSERT INTO name VALUES (1, 'log')")
+        db.execute("INSERT INTO box VALUES (1, 1, 1)")
+        db.execute("INSERT INTO body VALUES (1, 1, x'6d')")
+        db.execute("INSERT INTO entry VALUES (1, 7, 1, '', 0, 1)")
+    monkeypatch.undo()
+    store = await open_storage(f"sqlite:///{path}", LoopClock())
+    assert [each.id for each in await store.log("log").page("a@x", Range(), 10)] == [7]
+    sending = Send("a@x", "b@x", b"<message/>")
+    await store.commit([sending])
+    assert [each.source for each in await store.unheard("x")] == [sending.source]
     await store.close()
 
 

@@ -117,8 +117,8 @@ async def test_what_a_store_that_is_away_refuses(memory: Store, backend: MemoryB
 
 async def test_a_commit_whose_answer_was_lost_counts_once(backend: MemoryBackend, note: Recorder) -> None:
     for cached in (True, False):
-        unsure = MemoryBackend(backend.clock, atomic=False)
-        unsure.fail(StorageUnavailable("no answer"), written=-1)
+        unsure = MemoryBackend(backend.clock)
+        unsure.fail(StorageUnavailable("no answer"), written=True)
         memory = Store(unsure, backend.clock)
         counts = memory.map("counts", Count, cached=cached)
         if cached:

@@ -11,9 +11,10 @@ from tests.storage.clocks import FakeClock, turn
 from tests.storage.conftest import Recorder
 from xmppd.errors import ResourceConstraint, StorageUnavailable
 from xmppd.storage.api import DataError, Entry, LogAppend, MapPut
-from xmppd.storage.group_commit import RIDING, Limits
+from xmppd.storage.group_commit import FULL_RIDE, RIDING, Limits
 from xmppd.storage.memory import MemoryBackend
 from xmppd.storage.store import Store
+from xmppd.storage.write_behind import ROUNDS
 
 A = "a@example.org"
 MESSAGE = LogAppend("log", A, Entry(1, "p@example.org", "", 0, b"x"))
@@ -340,3 +341,55 @@ async def test_an_older_value_that_is_refused_does_not_follow_a_newer_one(
     await notes.flush()
     assert await counts.read_all(A) == {"k": Count(2), "z": Count(1)}
     assert (notes.soon.reserved, len(notes.soon)) == (0, 0)
+
+
+async def test_what_is_noted_now_is_settled(memory: Store, backend: MemoryBackend, clock: FakeClock) -> None:
+    """All that was noted or has joined before, of all who note."""
+    counts = memory.map("counts", Count)
+    notes = memory.notes(counts, delay=60.0)
+    read_first: list[Position] = []
+
+    async def prepare(note: Position) -> None:
+        read_first.append(note)
+
+    behind = memory.write_behind(60.0, prepare=prepare)
+    for number in range(3 * FULL_RIDE):
+        notes.put(A, str(number), Count(number))
+    position = Position()
+    behind.note("position", position)
+    await memory.settle()
+    assert len(await counts.read_all(A)) == 3 * FULL_RIDE and read_first == [position]
+    assert not memory.busy and len(behind) == len(notes.soon) == 0
+
+
+async def test_others_that_go_on_noting_do_not_keep_it(memory: Store, clock: FakeClock) -> None:
+    """A note that is there again whenever it is stored is not waited for for ever."""
+    counts = memory.map("counts", Count)
+    soon = memory.write_behind(60.0)
+
+    class Restless:
+        stores = 0
+
+        def writes(self) -> list[MapPut]:
+            return [counts.put(A, "k", Count(self.stores))]
+
+        def stored(self) -> None:
+            self.stores += 1
+            soon.note("restless", self)
+
+        def failed(self, again: bool) -> None:
+            raise AssertionError
+
+    restless = Restless()
+    soon.note("restless", restless)
+    await asyncio.wait_for(memory.settle(), 10)
+    assert restless.stores == ROUNDS and len(soon) == 1
+
+
+async def test_what_cannot_be_stored_is_not_settled(memory: Store, backend: MemoryBackend) -> None:
+    notes = memory.notes(memory.map("counts", Count), delay=60.0)
+    notes.put(A, "k", Count(1))
+    memory.available = False
+    with pytest.raises(StorageUnavailable):
+        await memory.settle()
+    assert notes.soon.noted((A, "k")) is not None

@@ -11,17 +11,22 @@ from typing import Any
 from lxml import etree
 
 from tests.harness import Client, Element, Harness
+from tests.harness.component import SECRET, ComponentClient
+from tests.harness.peer_stream import CalledStream, Federation, PeerStream, federate
 from tests.harness.web_socket import SocketClient
 
 from .requests import BoshRequests
 
 _CLIENT = re.compile(r"\[(\w+)\]\s+([^@\s]+)@([^/\s]+)/(\S+)(?:\s+speaks (\S+))?(\s+available|\s+later)?$")
 _STRANGER = re.compile(r"\[(\w+)\]\s+a stranger(?: over (WebSocket|BOSH))?$")
+_COMPONENT = re.compile(r"\[(\w+)\]\s+the component (\S+)(\s+later)?$")
+_SERVER = re.compile(r"\[(\w+)\]\s+(the server|our stream to) (\S+)$")
 _ACT = re.compile(r"(\w+) (sends|receives|receives in any order):$")
 _PLAIN = re.compile(r"(\w+) (receives nothing|disconnects|closes|connects|opens|ignores)$")
 _TIME = re.compile(r"time passes ([\d.]+)$")
 _VARIABLE = re.compile(r"\{(\w+)\}")
 OPEN = "<stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+SERVER_OPEN = OPEN.replace("jabber:client' ", "jabber:server' xmlns:db='jabber:server:dialback' ")
 
 
 @dataclass
@@ -42,10 +47,16 @@ class Person:
     transport: str = ""
     client: Client | SocketClient | BoshRequests | None = None
 
+    @property
+    def header(self) -> str:
+        """What its elements stand in."""
+        return SERVER_OPEN if self.transport in ("the server", "our stream to") else OPEN
+
 
 @dataclass
 class Talk:
     plugins: dict[str, Any] = field(default_factory=dict)
+    components: dict[str, Any] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
 
@@ -63,6 +74,13 @@ def read(path: Path) -> Talk:
             continue
         if line.startswith("server plugins "):
             talk.plugins = json.loads(line.removeprefix("server plugins "))
+        elif line.startswith("server components "):
+            talk.components = json.loads(line.removeprefix("server components "))
+        elif found := _COMPONENT.match(line):
+            talk.people[found[1]] = Person("", found[2], "", *_when(found[3]), transport="component")
+            talk.components.setdefault(found[2], {}).setdefault("secret", SECRET)
+        elif found := _SERVER.match(line):
+            talk.people[found[1]] = Person("", found[3], "", False, later=True, transport=found[2])
         elif found := _CLIENT.match(line):
             talk.people[found[1]] = Person(found[2], found[4], found[5] or "", *_when(found[6]))
         elif found := _STRANGER.match(line):
@@ -88,8 +106,11 @@ class Player:
         self.harness = harness
         self.name = name
         self.values: dict[str, str] = {}
+        self.federation: Federation | None = None
 
     async def play(self) -> None:
+        if any(person.header is SERVER_OPEN for person in self.talk.people.values()):
+            self.federation = federate(self.harness)
         for person in self.talk.people.values():
             if not person.later:
                 await self.connect(person)
@@ -107,11 +128,33 @@ class Player:
             person.client = await SocketClient.connect(self.harness)
         elif person.transport == "BOSH":
             person.client = BoshRequests(self.harness)
+        elif person.transport == "component":
+            person.client = component = ComponentClient(self.harness, person.resource)
+            component.open()
+            self.values["handshake"] = component.proof()
+        elif person.header is SERVER_OPEN:
+            person.client = await self.peer(person)
         else:
             person.client = client = self.harness.connect()
             client.open()
 
+    async def peer(self, person: Person) -> PeerStream | CalledStream:
+        """One end of a stream between servers, encrypted."""
+        assert self.federation is not None
+        if person.transport == "our stream to":
+            taken = [each.client for each in self.talk.people.values()]
+            found = [each for each in self.federation.called if each.name == person.resource and each not in taken]
+            assert found, f"no stream was opened to {person.resource}"
+            await found[0].encrypt()
+            return found[0]
+        peer = PeerStream(self.federation, person.resource)
+        peer.inbox.append(await peer.starttls())
+        return peer
+
     async def connect(self, person: Person) -> None:
+        if person.transport == "component":
+            person.client = await ComponentClient(self.harness, person.resource).enter()
+            return
         person.client = client = await self.harness.login(person.user, person.resource, lang=person.lang)
         if person.available:
             client.send("<presence/>")
@@ -133,10 +176,10 @@ class Player:
         if step.act == "sends":
             client.send(self.filled(step.text))
         elif step.act == "receives":
-            for wanted in elements(step.text):
+            for wanted in elements(step.text, person.header):
                 self.compare(wanted, await client.receive())
         elif step.act == "receives in any order":
-            await self.unordered(client, elements(step.text))
+            await self.unordered(client, elements(step.text, person.header))
         elif step.act == "receives nothing":
             await client.silence()
         elif step.act == "ignores":
@@ -224,8 +267,8 @@ class Player:
             self.values[name] = result[name]
 
 
-def elements(text: str) -> list[Element]:
-    return list(etree.fromstring(f"{OPEN}{text}</stream>", etree.XMLParser(remove_blank_text=True)))
+def elements(text: str, header: str = OPEN) -> list[Element]:
+    return list(etree.fromstring(f"{header}{text}</stream>", etree.XMLParser(remove_blank_text=True)))
 
 
 def text(element: Element) -> str:

@@ -16,7 +16,7 @@ TALKS = sorted(Path(__file__).parent.glob("*.talk"))
 @pytest.mark.parametrize("path", TALKS, ids=lambda path: path.stem)
 async def test_talk(path: Path) -> None:
     talk = read(path)
-    harness = await Harness(talk.plugins).start()
+    harness = await Harness(talk.plugins, components=talk.components).start()
     try:
         await Player(talk, harness, path.name).play()
     finally:

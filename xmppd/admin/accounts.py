@@ -13,6 +13,7 @@ from ..clock import Clock
 from ..contracts.accounts import (
     ACCOUNT_CREATED,
     ACCOUNT_MAP,
+    ADMINISTRATOR,
     CREDENTIALS_CHANGE,
     RESERVED_ADDRESSES,
     TAKEN,
@@ -65,7 +66,7 @@ class Accounts:
         self.clock = clock
         self.hosts: Mapping[str, Host] = hosts or {}
         self.session_manager = session_manager
-        self._stored = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
+        self.stored = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
         self.names = Names(storage, clock)
         self.remover: Remover | None = (
             Remover(session_manager.server, self.names) if session_manager is not None else None
@@ -75,7 +76,7 @@ class Accounts:
         """Look, then write: two may not create the same account."""
 
     async def exists(self, jid: JID) -> bool:
-        return await self._stored.read(_bare(jid), "") is not None
+        return await self.stored.read(_bare(jid), "") is not None
 
     def reserved(self) -> set[str]:
         """Bare JIDs that have rights by the configuration, whether there are such accounts or not: who registers must
@@ -92,17 +93,16 @@ class Accounts:
         password: str | None,
         stranger: bool = False,
         writes: Sequence[Write] = (),
-        disabled: bool = False,
+        disabled: str = "",
     ) -> None:
         """`password`: None for an account that a source lets in. `stranger`: who asks has no authority here, and
         is told nothing but that the name is taken. `writes`: what is committed with the account, behind it. `disabled`:
-        nobody signs in to it yet.
+        why nobody signs in to it yet, "" if somebody may.
 
         Raises AccountExists, BadPassword; NameReserved, if it is no stranger.
         """
         bare = _bare(jid)
-        found = await _credentials(password) if password is not None else Credentials(None, None)
-        credentials = replace(found, disabled=disabled)
+        credentials = await _credentials(password) if password is not None else Credentials(None, None)
         async with self._one:
             if await self.exists(jid):
                 raise AccountExists(TAKEN if stranger else "there is such an account already")
@@ -116,7 +116,9 @@ class Accounts:
                 raise
             # Whatever an address of that name left behind is not the new owner's.
             record = StoredAccount(credentials, self.clock.now(), token_hex(8))
-            await self.storage.commit([OwnerDelete(bare), self._stored.put(bare, "", record), *writes])
+            if disabled:
+                record = record.changed(True, disabled)
+            await self.storage.commit([OwnerDelete(bare), self.stored.put(bare, "", record), *writes])
         host = self.hosts.get(jid.domain)
         if host is not None:
             host.forget(bare)
@@ -132,13 +134,13 @@ class Accounts:
         bare = _bare(jid)
         credentials = await _credentials(password)
         async with self._one:
-            stored = await self._stored.read(bare, "")
+            stored = await self.stored.read(bare, "")
             if stored is None:
                 raise NoSuchAccount("there is no such account")
             generation = stored.credentials.generation + end_others
             credentials = replace(credentials, disabled=stored.credentials.disabled, generation=generation)
             writes = self._changes(jid, generation, keep) if end_others else ()
-            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=credentials)), *writes])
+            await self.storage.commit([self.stored.put(bare, "", replace(stored, credentials=credentials)), *writes])
         if end_others:
             self._end_sessions(jid, keep, "the password was changed")
         log.info("the password of %s was changed", bare)
@@ -158,41 +160,48 @@ class Accounts:
         Raises StorageUnavailable."""
         bare = _bare(jid)
         async with self._one:
-            stored = await self._stored.read(bare, "")
+            stored = await self.stored.read(bare, "")
             if stored is None or any(stored.credentials.get(hash) != credentials.get(hash) for hash in HASHES):
                 return  # another password by now
             by_hash = {f"scram_{each.hash.lower().replace('-', '_')}": each for each in keys}
             changed = replace(stored.credentials, **by_hash)  # type: ignore[arg-type]
-            await self.storage.commit([self._stored.put(bare, "", replace(stored, credentials=changed))])
+            await self.storage.commit([self.stored.put(bare, "", replace(stored, credentials=changed))])
         log.info("%s can sign in by %s, too", bare, ", ".join(f"SCRAM-{each.hash}" for each in keys))
 
     async def set_disabled(
-        self, jid: JID, disabled: bool, keep: Session | None = None, writes: Sequence[Write] = ()
+        self,
+        jid: JID,
+        disabled: bool,
+        keep: Session | None = None,
+        writes: Sequence[Write] = (),
+        reason: str = ADMINISTRATOR,
     ) -> None:
         """A disabled account keeps what it has and gets messages; nobody signs in to it. Its sessions end, but for
-        `keep`, and all tokens. `writes`: what is committed with it.
+        `keep`, and all tokens. `writes`: what is committed with it. `reason`: that comes, or is there no more; the
+        account is enabled when none is left (`StoredAccount.changed`).
 
         Raises NoSuchAccount.
         """
         bare = _bare(jid)
         async with self._one:
-            stored = await self._stored.read(bare, "")
+            stored = await self.stored.read(bare, "")
             if stored is None:
                 raise NoSuchAccount("there is no such account")
-            generation = stored.credentials.generation + disabled
-            credentials = replace(stored.credentials, disabled=disabled, generation=generation)
-            account = self._stored.put(bare, "", replace(stored, credentials=credentials))
-            await self.storage.commit([account, *writes])
+            after = stored.changed(disabled, reason)
+            await self.storage.commit([self.stored.put(bare, "", after), *writes])
         if disabled:
             self._end_sessions(jid, keep, "the account was disabled")
-        log.info("account %s %s", bare, "disabled" if disabled else "enabled again")
+        if disabled or not after.credentials.disabled:
+            log.info("account %s %s", bare, f"disabled ({reason})" if disabled else "enabled again")
+        else:
+            log.info("account %s stays disabled (%s)", bare, ", ".join(after.disabled_by))
 
-    async def is_disabled(self, jid: JID) -> bool:
-        """Raises NoSuchAccount."""
-        stored = await self._stored.read(_bare(jid), "")
+    async def is_disabled(self, jid: JID, reason: str = "") -> bool:
+        """`reason`: for that one, among others perhaps. Raises NoSuchAccount."""
+        stored = await self.stored.read(_bare(jid), "")
         if stored is None:
             raise NoSuchAccount("there is no such account")
-        return stored.credentials.disabled
+        return stored.disabled_for(reason) if reason else stored.credentials.disabled
 
     async def delete(self, jid: JID, keep: Session | None = None) -> None:
         """Begin to remove an account: when this returns it cannot be signed in to, its name cannot be taken, and all
@@ -212,7 +221,7 @@ class Accounts:
                 host.forget(bare)
                 host.accounts[bare] = None  # from here on nobody can write to what is being deleted
             try:
-                await self.storage.commit([self.names.mark(jid), self._stored.delete(bare, "")])
+                await self.storage.commit([self.names.mark(jid), self.stored.delete(bare, "")])
             finally:
                 if host is not None:
                     host.forget(bare)
@@ -233,7 +242,7 @@ class Accounts:
 
     async def list(self, domain: str, after: str = "") -> list[str]:
         """At most PAGE bare JIDs of a domain's accounts, in order, beginning behind `after`."""
-        return await self._stored.owners(domain, after, PAGE)
+        return await self.stored.owners(domain, after, PAGE)
 
     # ---- a running server
 

@@ -111,7 +111,7 @@ class Remover:
         """Before anybody signs in: the jobs that the last process left. Raises StorageUnavailable."""
         for host in self._homes():
             found = await self.names.removals.read_all(host.domain)
-            # Where a commit is not atomic the account may still be there beside its mark.
+            # A database of a version before the journal may have the account still, beside its mark.
             await self.server.storage.commit([self._accounts.delete(bare, "") for bare in found])
             for bare in found:
                 host.forget(bare)

@@ -34,12 +34,15 @@ class Exit(enum.IntEnum):
     """The command line or the configuration is wrong."""
     UNREACHABLE = 3
     """The server, its store or the network does not answer, or another process uses the store."""
+    TAKEN_OVER = 6
+    """Another server has taken the store."""
     INTERRUPTED = 130
 
 
 STATUSES = (
     "Exit status: 0 done, 1 refused or failed, 2 the command line or the configuration is wrong, 3 the server, the "
-    "store or the network does not answer; doctor also 4 core without advanced, 5 not even core; 130 interrupted."
+    "store or the network does not answer; doctor also 4 core without advanced, 5 not even core; "
+    "run also 6 another server has taken the store; 130 interrupted."
 )
 console = Console()
 complaints = Console(stderr=True, soft_wrap=True, highlight=False)

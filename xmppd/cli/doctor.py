@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import complaints, console, fail
+from .common import ConfigOption, complaints, console, fail
+from .doctor_domain import examine
 
 if TYPE_CHECKING:
     from ..doctor.client import Address
@@ -25,7 +26,10 @@ PASSWORD = "XMPPD_DOCTOR_PASSWORD"
 
 
 def doctor(
-    jid: Annotated[str, typer.Argument(help="An account on the server, as name@domain.", metavar="JID")],
+    jid: Annotated[
+        str,
+        typer.Argument(help="An account on the server, as name@domain; or a domain.", metavar="JID|DOMAIN"),
+    ],
     password_file: Annotated[
         Path | None,
         typer.Option(help=f"The password is the first line of this file; else ${PASSWORD}, else asked for."),
@@ -43,17 +47,26 @@ def doctor(
     ] = "",
     resolver: Annotated[str, typer.Option(help="Ask this name server.", metavar="ADDRESS[:PORT]")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for any answer.", min=0.1)] = 10.0,
+    config: ConfigOption = None,
 ) -> None:
     """Sign in to any server and check what it can do (XEP-0479). Leaves nothing behind.
 
+    With a domain: check from outside what other servers need of it, and have the server that runs here ask it.
+
     Exit status: 0 all advanced levels are reached, 4 all core levels, 5 not that, 3 could not sign in, 2 wrong options.
+    Of a domain: 0 nothing is wrong, 5 something is, 3 it was not reached.
     """
     from ..doctor.model import Status
     from ..doctor.visit import Options
 
-    address = _address(jid, host, port, direct_tls)
     if ca_file is not None and not ca_file.is_file():
         fail(f"{ca_file}: there is no such file", Status.WRONG)
+    if "@" not in jid:
+        where = None
+        if host is not None or port is not None or direct_tls:
+            where = (host or jid, port or (5270 if direct_tls else server_port), direct_tls)
+        examine(jid, where, server_port, ca_file, _resolver(resolver), timeout, config, as_json)
+    address = _address(jid, host, port, direct_tls)
     options = Options(
         jid, _password(password_file), address, direct_tls_port, server_port, web, insecure, ca_file,
         _resolver(resolver), timeout,

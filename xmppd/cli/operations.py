@@ -16,6 +16,7 @@ import typer
 from ..admin.control import ControlClient
 from ..admin.operations import AccountOperations
 from ..admin.registry import Answer
+from ..admin.remote_domains import RemoteDomainOperations
 from ..admin.signature import operations_of
 from ..config import ServerConfig
 from ..contracts.admin import Code, Description, Kind, OperationError, Parameter, Scope
@@ -24,9 +25,13 @@ from ..server.reload import Reloader
 from .common import ConfigOption, Exit, complaints, configuration, fail, printable
 from .runner import Runner, do, refuse
 
-CORE: Final[tuple[type, ...]] = (AccountOperations, Reloader, Exposition)
+CORE: Final[tuple[type, ...]] = (AccountOperations, RemoteDomainOperations, Reloader, Exposition)
 """Each operation of these is a command: `user.add` is `xmppd user add`."""
-GROUPS: Final = {"user": "Add, list, change and delete accounts.", "session": "End sessions."}
+GROUPS: Final = {
+    "user": "Add, list, change and delete accounts.",
+    "session": "End sessions.",
+    "domain": "Look at other servers.",
+}
 METAVARS: Final = {Kind.ACCOUNT: "JID", Kind.DEVICE: "JID", Kind.ADDRESS: "JID", Kind.DOMAIN: "DOMAIN"}
 Command = Callable[..., None]
 

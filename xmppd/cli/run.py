@@ -22,10 +22,13 @@ from ..contracts.admin import OperationError
 from ..contracts.registration import REGISTRATION
 from ..errors import LocalError
 from ..hosts.loader import PluginError
+from ..net.engine import Engine
 from ..net.loop import RealClock
 from ..net.loop import run as run_loop
+from ..net.standstill import Standstill
 from ..net.tls import fingerprint
 from ..observe.logs import configure
+from ..server.federation_warnings import federation_warnings
 from ..server.library_advice import advice
 from ..server.listeners import ListenError, reason
 from ..server.reload import Reloader, certificate_problems, load_certificates
@@ -44,13 +47,22 @@ SWITCH_INTERVAL = 0.0005
 """The writer thread and the loop share the interpreter; short turns keep both going (measured)."""
 
 
-def run(config: ConfigOption = None) -> None:
+TakeOverOption = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Take the database from a server that still has it: that one ends. Nothing acknowledged is lost.",
+    ),
+]
+
+
+def run(config: ConfigOption = None, take_over: TakeOverOption = False) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP reads the configuration and the certificates again."""
     loaded = configuration(config)
     path = find_config(config, os.environ)
     try:
         _open_log(loaded, path)
-        run_loop(_serve(loaded, path))
+        run_loop(_serve(loaded, path, take_over))
     except (PluginError, ConfigError, LocalError) as error:
         fail(str(error), Exit.WRONG)
     except StoreError as error:
@@ -70,22 +82,24 @@ def _open_log(config: ServerConfig, path: Path) -> None:
         raise ConfigError(unusable(config, path) or [problem]) from error
 
 
-async def _serve(config: ServerConfig, path: Path) -> None:
+async def _serve(config: ServerConfig, path: Path, take_over: bool) -> None:
     """From nothing to a running server, and back at SIGTERM. What fails on the way is undone."""
     ended = _signals()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    for text in advice():
+    for text in (*advice(), *map(str, federation_warnings(config, path))):
         log.warning("%s", text)
     if problems := [*certificate_problems(config, path), *unusable(config, path)]:
         raise ConfigError(problems)
     await ensure_free(config.control_socket)
     if problems := taken(config, path):
         raise ConfigError(problems)
-    server = await _made(config, path)
+    server = await _made(config, path, take_over)
     reloader = Reloader(server, path)
     server.operations.add(reloader)
     server.operations.add(server.numbers)
     control = ControlServer(config.control_socket, server.operations)
+    if server.storage.backend.shared:
+        Standstill(Engine.of(server.clock), server.clock, server.storage.confirm)
     try:
         await server.start()
         await _listen(server, path)
@@ -107,14 +121,15 @@ async def _serve(config: ServerConfig, path: Path) -> None:
     log.info("stopped")
 
 
-async def _made(config: ServerConfig, path: Path) -> Server:
+async def _made(config: ServerConfig, path: Path, take_over: bool) -> Server:
     """The server with its plugins, its store opened; a mistake in a plugin leaves nothing behind."""
     clock = RealClock()
     store = config.store
     bounds = Limits(linger=LINGER, commit_timeout=float(store.patience), queue_size=store.queue)
-    storage = make_storage(config.storage, clock, bounds, max_bytes=store.cache)
+    storage = make_storage(config.storage, clock, bounds, max_bytes=store.cache, take_over=take_over)
+    storage.on_over = _taken_over
     server = Server(config, storage, clock, secret=server_secret(config.var))  # plugins make keys of it when they load
-    _load_plugins(server, path)
+    load_plugins(server, path)
     try:
         await storage.open()
     except StoreError as error:
@@ -128,7 +143,14 @@ async def _made(config: ServerConfig, path: Path) -> Server:
     return server
 
 
-def _load_plugins(server: Server, path: Path) -> None:
+def _taken_over(why: str) -> None:
+    """Another server decides about these accounts. What this one could still say may be wrong, so it says nothing: the
+    connections end with the process, without a word. The log has said why."""
+    logging.shutdown()
+    os._exit(Exit.TAKEN_OVER)
+
+
+def load_plugins(server: Server, path: Path) -> None:
     """Raises PluginError with its place in the file, ConfigError, LocalError."""
     try:
         server.load_plugins()
@@ -247,7 +269,7 @@ def check(
     if print_:
         print(effective(loaded, options), end="")
     else:
-        for text in advice():
+        for text in (*advice(), *map(str, federation_warnings(loaded, path))):
             console.print(f"Warning: {text}", highlight=False, markup=False, soft_wrap=True)
         console.print("The configuration is valid.")
 
@@ -257,7 +279,7 @@ async def _set_up(config: ServerConfig, path: Path) -> dict[str, dict[str, Any]]
     PluginError, ConfigError, LocalError."""
     clock = RealClock()
     server = Server(config, Store(MemoryBackend(clock), clock), clock)
-    _load_plugins(server, path)
+    load_plugins(server, path)
     return {
         host.domain: {name: plugin.config for name, plugin in host.plugins.items()} for host in server.hosts.values()
     }

@@ -48,7 +48,7 @@ async def runner(config: ServerConfig, needs: Needs) -> AsyncIterator[Runner]:
     if config.storage == "memory:":
         raise OperationError("the store is in memory and the server does not run: there is nothing to change")
     clock = RealClock()
-    if needs is Needs.NOTHING or not _is_new(config):
+    if needs is Needs.NOTHING or not is_new(config):
         which = _which_store(config)
         storage = await open_storage(config.storage, clock)
         complaints.print(f"The server does not run; {which}.", markup=False)
@@ -101,11 +101,12 @@ def refuse(error: OperationError, json: bool) -> NoReturn:
     fail(text, STATUS.get(error.code, Exit.NOT_DONE))
 
 
-def _is_new(config: ServerConfig) -> bool:
+def is_new(config: ServerConfig) -> bool:
+    """Whether its store is a file that is not there."""
     return config.storage.startswith(SQLITE) and not os.path.lexists(unquote(config.storage.removeprefix(SQLITE)))
 
 
 def _which_store(config: ServerConfig) -> str:
     """So that nobody adds people to a store that no server uses."""
     where = without_password(config.storage)
-    return f"the new store {where} is made" if _is_new(config) else f"this is about its store, {where}"
+    return f"the new store {where} is made" if is_new(config) else f"this is about its store, {where}"

@@ -3,9 +3,17 @@
 For plugin authors: `option`, `Duration`, `Size`; see `option` for the types an option can have.
 """
 
+from .components import ComponentConfig, PrivilegesConfig
 from .effective import effective, without_password
+from .federation import FederationConfig, RemoteDomainConfig
 from .limits import HttpLimits, LimitsConfig, ShapingLimits, SignInLimits, StreamLimits
-from .listeners import ClientListenerConfig, HttpListenerConfig, ListenerConfig
+from .listeners import (
+    ClientListenerConfig,
+    ComponentListenerConfig,
+    HttpListenerConfig,
+    ListenerConfig,
+    ServerListenerConfig,
+)
 from .load import bind, bind_options, problem_at
 from .nodes import joined
 from .option import RawOptions, option
@@ -29,17 +37,23 @@ __all__ = [
     "DEFAULT_PATHS",
     "SQLITE",
     "ClientListenerConfig",
+    "ComponentConfig",
+    "ComponentListenerConfig",
     "ConfigError",
     "Duration",
+    "FederationConfig",
     "HostConfig",
     "HttpLimits",
     "HttpListenerConfig",
     "LimitsConfig",
     "ListenerConfig",
     "LogConfig",
+    "PrivilegesConfig",
     "Problem",
     "RawOptions",
+    "RemoteDomainConfig",
     "ServerConfig",
+    "ServerListenerConfig",
     "ShapingLimits",
     "SignInLimits",
     "Size",

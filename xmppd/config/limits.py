@@ -114,7 +114,8 @@ class LimitsConfig:
     )
     registration_time: Duration = option(
         Duration("10 minutes"),
-        "The same for who has asked for the form for registration: people read, think of a password, wait for a code.",
+        "The same for who has asked for the form for registration, or is asked for the code of a second factor: people "
+        "read, think of a password, wait for a code.",
         low=1,
         high=3600,
     )

@@ -172,3 +172,49 @@ class HttpListenerConfig(ListenerConfig):
         for at, path in enumerate(self.paths):
             if not path.startswith("/"):
                 yield ("paths", at), f"expected a path such as '/metrics', got {path!r}"
+
+
+@ListenerConfig.kinds.add("component")
+@dataclass(frozen=True)
+class ComponentListenerConfig(ListenerConfig):
+    """Components connect here (XEP-0114): those under `components`. The protocol has no encryption."""
+
+    kind: str = option("component", "What is served here.")
+    port: int = option(5347, "TCP port; 0 takes any free one.", low=0, high=65_535)
+    plain_anywhere: bool = option(
+        False,
+        "Listen on other addresses than loopback, too: for a network that nobody else can listen to, as between "
+        "containers.",
+    )
+
+    def check(self) -> Iterable[tuple[Where, str]]:
+        wrong = list(super().check())
+        yield from wrong
+        if not wrong and not (self.is_loopback or self.plain_anywhere):
+            yield (
+                "address",
+                f"components are not encrypted: a loopback address such as 127.0.0.1, not {self.address} (or say "
+                "`plain_anywhere: true`)",
+            )
+
+
+@ListenerConfig.kinds.add("server")
+@dataclass(frozen=True)
+class ServerListenerConfig(ListenerConfig):
+    """Other servers connect here (RFC 6120). With such a listener this server talks to others; how, is said under
+    `federation`."""
+
+    kind: str = option("server", "What is served here.")
+    port: int = option(5269, "TCP port; 0 takes any free one.", low=0, high=65_535)
+    tls: Literal["starttls", "direct"] = option(
+        "starttls",
+        "`starttls`: encryption is negotiated; `direct`: TLS from the first byte (XEP-0368, usually port 5270).",
+    )
+
+    @property
+    def direct_tls(self) -> bool:
+        return self.tls == "direct"
+
+    @property
+    def label(self) -> str:
+        return f"servers, {self.tls}"

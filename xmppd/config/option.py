@@ -135,6 +135,7 @@ def option(
     choices: tuple[Any, ...] | None = None,
     name: str | None = None,
     secret: bool = False,
+    key: Callable[[str], str] | None = None,
 ) -> T: ...
 @overload
 def option(

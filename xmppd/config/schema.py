@@ -13,8 +13,10 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import MalformedJid
 from ..jid import JID, prepare_domain
+from .components import ComponentConfig, component_problems, domain_name
+from .federation import FederationConfig
 from .limits import LimitsConfig
-from .listeners import HttpListenerConfig, ListenerConfig
+from .listeners import ComponentListenerConfig, HttpListenerConfig, ListenerConfig, ServerListenerConfig
 from .load import ascii_name, folder_of, load, names_at, parse_text, problem_at
 from .nodes import joined
 from .option import RawOptions, option
@@ -26,14 +28,6 @@ DEFAULT_PATHS: Final = (Path("xmppd.yaml"), Path("/etc/xmppd/xmppd.yaml"))
 SQLITE: Final = "sqlite:///"
 _SOCKET_PATH_MAX: Final = 107
 """Bytes; a longer name of a Unix socket is refused by Linux."""
-
-
-def domain_name(text: str) -> str:
-    """A domain in its one form, however it is spelled in the file. Raises ValueError."""
-    try:
-        return prepare_domain(text)
-    except MalformedJid:
-        raise ValueError("expected a domain such as 'example.org'") from None
 
 
 def _is_account(text: str) -> bool:
@@ -169,6 +163,12 @@ class ServerConfig:
 
     hosts: dict[str, HostConfig] = option(doc="The domains that are served, by name.", low=1, key=domain_name)
     listeners: tuple[ListenerConfig, ...] = option(doc="The addresses that the server listens on.", low=1)
+    components: dict[str, ComponentConfig] = option(
+        default_factory=dict,
+        doc="Programs beside the server that answer for a domain of their own, such as gateways (XEP-0114), by name.",
+        key=domain_name,
+    )
+    federation: FederationConfig = option(FederationConfig(), "How this server talks to others.")
     storage: str = option(
         "sqlite:///var/xmppd.db",
         "Where everything durable is: `sqlite:///relative/file`, `sqlite:////absolute/file`, "
@@ -176,6 +176,13 @@ class ServerConfig:
         secret=True,
     )
     store: StoreConfig = option(StoreConfig(), "How the server treats its store.")
+    homes: int = option(
+        1,
+        "Homes that share the accounts and rooms in this one process, as several processes will: what concerns two of "
+        "them is two decisions. More than 1 only costs: it is for tests.",
+        low=1,
+        high=16,
+    )
     var: Path = option(Path("var"), "Folder for what the server makes: certificates, the control socket.")
     control: Path | None = option(
         None,
@@ -187,6 +194,11 @@ class ServerConfig:
     outgoing: OutgoingConfig = option(OutgoingConfig(), "Requests that the server sends to addresses that people name.")
     web: WebConfig = option(WebConfig(), "Clients that are web pages.")
     metrics: MetricsConfig = option(MetricsConfig(), "Where a monitoring system reads the numbers of the server.")
+
+    @property
+    def talks_to_others(self) -> bool:
+        """Other servers connect here, and this one to them."""
+        return any(isinstance(each, ServerListenerConfig) for each in self.listeners)
 
     @property
     def every_listener(self) -> tuple[ListenerConfig, ...]:
@@ -236,6 +248,10 @@ class ServerConfig:
                 for number, domain in enumerate(listener.hosts):
                     if not any(_same_domain(domain, host) for host in self.hosts):
                         yield ("listeners", at, "hosts", number), unknown("host", domain, self.hosts)
+        listens = any(isinstance(each, ComponentListenerConfig) for each in self.listeners)
+        yield from component_problems(self.components, self.hosts, listens)
+        if self.federation != FederationConfig() and not self.talks_to_others:
+            yield "federation", "this server talks to no other: there is no listener of kind 'server'"
         wrong = storage_problem(self.storage)
         if wrong:
             yield "storage", wrong

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..hooks import Collect, Notify
@@ -14,6 +14,9 @@ ACCOUNT_MAP: Final = "account"
 """The cached map that makes an account exist: its key "" holds a StoredAccount."""
 
 
+ADMINISTRATOR: Final = "administrator"
+"""The reason for which an administrator disables an account. Whoever else disables one has a name of his own for why,
+and takes back nothing but that."""
 TAKEN: Final = "this name, or one that looks like it, is taken"
 """What a stranger who wants a name hears, whatever the reason."""
 
@@ -21,11 +24,26 @@ TAKEN: Final = "this name, or one that looks like it, is taken"
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
     """SCRAM keys only, never a password. `created`: seconds since 1970 UTC. `incarnation`: random, tells the account
-    from former ones of its name; "" for accounts from before there was such a thing."""
+    from former ones of its name; "" for accounts from before there was such a thing. `disabled_by`: why nobody may sign
+    in, as long as there is any reason; empty for a disabled account from before there was such a thing."""
 
     credentials: Credentials
     created: float = 0.0
     incarnation: str = ""
+    disabled_by: tuple[str, ...] = ()
+
+    def disabled_for(self, reason: str) -> bool:
+        """Whether that is why nobody may sign in; of an old record it may be."""
+        return self.credentials.disabled and (not self.disabled_by or reason in self.disabled_by)
+
+    def changed(self, disabled: bool, reason: str) -> StoredAccount:
+        """With one reason more or less. An administrator who enables an account takes all of them away."""
+        before = self.disabled_by or ((ADMINISTRATOR,) if self.credentials.disabled and disabled else ())
+        after = () if reason == ADMINISTRATOR and not disabled else tuple(each for each in before if each != reason)
+        after = (*after, reason) if disabled else after
+        generation = self.credentials.generation + disabled
+        credentials = replace(self.credentials, disabled=bool(after), generation=generation)
+        return replace(self, credentials=credentials, disabled_by=after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ..errors import StreamError
 from ..hooks import Collect
 from ..protocol.sasl import (
+    HASHES,
     ITERATIONS,
     SASL,
     SCRAM_SHA_512,
@@ -35,10 +36,12 @@ from .core import Account, Host, Session
 from .stream_features import FeatureAsk
 
 __all__ = [
+    "HASHES",
     "ITERATIONS",
     "MECHANISMS",
     "SASL",
     "SCRAM_SHA_512",
+    "WITHHELD",
     "Authentication",
     "Challenge",
     "Credentials",
@@ -60,7 +63,13 @@ __all__ = [
 ]
 
 MECHANISMS = Collect[FeatureAsk, Mechanism]("sasl-mechanisms", plain=True)
-"""Mechanisms beside those of the core. Which of them a stream can use is settled by what they need (`Mechanism`)."""
+"""Mechanisms beside those of the core, asked for once a second. Which of them a stream can use is settled by what they
+need (`Mechanism`)."""
+
+
+WITHHELD = Collect[FeatureAsk, str]("sasl-withheld", plain=True)
+"""Names of mechanisms that are not offered, whoever has them: some accounts cannot use them, and would be locked out
+(clients take the strongest that they see). Asked for as `MECHANISMS` is."""
 
 
 class SaslProfile(Protocol):
@@ -70,6 +79,11 @@ class SaslProfile(Protocol):
     @property
     def namespace(self) -> str:
         """Of the elements. A stream has one profile: with another one, it ends (XEP-0388)."""
+        ...
+
+    @property
+    def blanks(self) -> bool:
+        """White space that comes by itself in the middle of an exchange is passed over; False: it ends the stream."""
         ...
 
     def challenge(self, data: bytes) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..hooks import Notify
+from ..jid import JID
 from ..service import Service
-from .core import Session
+from .core import Account, Session
 
 
 class Caps(Protocol):
@@ -15,6 +17,11 @@ class Caps(Protocol):
 
     def wants(self, session: Session, node: str) -> bool:
         """Whether an available session has announced the feature "`node`+notify"; a plain call."""
+        ...
+
+    def wanted_elsewhere(self, account: str, contact: str, node: str) -> Sequence[JID]:
+        """The full JIDs of a contact on another server, which an account (both bare JIDs) sees, that have announced
+        it; a plain call."""
         ...
 
 
@@ -31,6 +38,17 @@ class Interest:
     contact: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class InterestElsewhere:
+    """Of a contact's client on another server: `names` are new since its last presence to the account."""
+
+    account: Account
+    who: JID
+    names: frozenset[str]
+
+
+INTERESTED_ELSEWHERE = Notify[InterestElsewhere]("interested-elsewhere")
+"""A contact's client on another server has become interested in nodes."""
 INTERESTED = Notify[Interest]("interested")
 """An available session has become interested in nodes: with its initial presence, or later; or sees a
 contact from now on."""

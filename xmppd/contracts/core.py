@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ..background import Background
+from ..cache import Cache
 from ..clock import Clock
 from ..hooks import Collect, Notify
 from ..jid import JID
 from ..observe.metrics import Counts
 from ..service import Service
 from ..stanza import Stanza
-from ..storage.api import Map, Storage
+from ..storage.api import Batch, Map, Storage
 from ..xml import Element
 from .accounts import StoredAccount
 from .admin import OperationRegistry
 from .delivery import Channel, Cursor
 from .internal import AccountInternals, HostInternals, ServerInternals
 from .order import Lane
+from .outbox import Outbox
 from .parts import Accounts, ClientStreamHandle, Locks, Poster, SessionManager
-from .routes import Destination, Origin
+from .routes import Destination, Homes, Origin
 from .runtime import RuntimeLimits
 from .session_keys import SessionKey
 
 E = TypeVar("E")
 T = TypeVar("T")
+Memory = dict[Any, Any] | set[Any] | Cache[Any, Any]
+M = TypeVar("M", bound=Memory)
 
 
 class Account(AccountInternals, Protocol):
@@ -66,7 +70,7 @@ class Account(AccountInternals, Protocol):
 
     @property
     def alive(self) -> bool:
-        """False once it is deleted."""
+        """False once it is deleted, or has left for another home."""
         ...
 
     @property
@@ -169,6 +173,11 @@ class Session(Origin, Protocol):
 class Routes(Protocol):
     """Where addresses live. Nobody else looks at the table of hosts."""
 
+    @property
+    def homes(self) -> Homes:
+        """Which home an owner has."""
+        ...
+
     def find(self, jid: JID) -> Destination:
         """Where stanzas to an address go."""
         ...
@@ -221,6 +230,14 @@ class Routes(Protocol):
         """Load the local account of an address; None if there is none here. Raises StorageUnavailable."""
         ...
 
+    def reaches(self, jid: JID) -> bool:
+        """Whether stanzas to an address go anywhere: it is of this server, or another one may be talked to."""
+        ...
+
+    def serves(self, domain: str) -> bool:
+        """Whether a domain is of this server: a host's, or one that something was registered for, as a component."""
+        ...
+
     def since(self, sender: JID) -> int:
         """Since when what bears the name of a sender is its own, in microseconds since 1970 UTC."""
         ...
@@ -238,6 +255,15 @@ class Router(Protocol):
     def routes(self) -> Routes: ...
     @property
     def storage(self) -> Storage: ...
+    @property
+    def outbox(self) -> Outbox:
+        """What owners have to say to others beside what they decide."""
+        ...
+
+    def under_way(self) -> set[str]:
+        """Bare JIDs for whom a lock is held, something waits to be decided or released, or who is not heard yet."""
+        ...
+
     def receive(self, origin: Origin, stanza: Stanza) -> Awaitable[None] | None:
         """Take a stanza. An awaitable: the origin must wait for it before it gives another."""
         ...
@@ -248,6 +274,19 @@ class Router(Protocol):
 
     def deliver(self, stanza: Stanza) -> None:
         """Route a stanza of the server's own."""
+        ...
+
+    def expect(self, pairs: Sequence[tuple[str, str]], batch: Batch) -> None:
+        """Stanzas between these bare JIDs (sender, recipient) are decided, and carried when `batch` is released: what
+        the server says for the sender comes behind them. `came` is called then."""
+        ...
+
+    def came(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """They are carried, or will not be."""
+        ...
+
+    def carry(self, stanza: Stanza) -> None:
+        """Bring a stanza that its sender's home has decided to its recipient's."""
         ...
 
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
@@ -339,6 +378,11 @@ class Server(ServerInternals, Protocol):
         """Listen for a plugin, without TLS, until the server stops; port 0 takes a free one. Raises OSError."""
         ...
 
+    @property
+    def components(self) -> Any:
+        """Programs beside the server (contracts.components.Components)."""
+        ...
+
     def url(self, domain: str, path: str = "/", secure: bool | None = None) -> str:
         """The address under which people reach a path of a domain over HTTP; "" where no listener serves it.
         `secure`: where several are as good, one with TLS, or one without; None: the first of the configuration."""
@@ -386,6 +430,24 @@ class Host(HostInternals, Protocol):
     @property
     def stored_accounts(self) -> Map[StoredAccount]: ...
 
+    def owned(
+        self,
+        memory: M,
+        *,
+        pairs: bool = False,
+        stays: Callable[[Any], bool] | None = None,
+        leaving: Callable[[Any], object] | None = None,
+    ) -> M:
+        """A dictionary, set or cache by owner (bare JID of an account or room of this host), made at setup, for good.
+        It is given back as it is. When an owner leaves for another home, or an account is made or deleted, the host
+        takes out what belongs to it. For an OrderedDict or Counter the same.
+
+        `pairs`: keys are tuples that begin with the owner. `stays`: whether something is under way for a key, so that
+        its owner cannot leave now. `leaving`: called with each key before it is taken out (to cancel a timer, to give
+        back bytes); a plain function.
+        """
+        ...
+
     def service(self, key: Service[T]) -> T:
         """The provider of a service. Raises LookupError."""
         ...
@@ -423,6 +485,11 @@ class Host(HostInternals, Protocol):
         """Send an IQ of the host's own; `answered` gets the answer, None if none comes."""
         ...
 
+    def ask_for(self, account: Account, stanza: Stanza, answered: Callable[[Stanza | None], None]) -> None:
+        """Send an IQ in the name of an account of this host, which need not be signed in, as if it had sent it. The
+        answer has an id of ours; None: none has come. Raises StanzaError."""
+        ...
+
     def account(self, bare: str) -> Account | None:
         """A loaded account."""
         ...
@@ -430,6 +497,11 @@ class Host(HostInternals, Protocol):
     def delivered_until(self, owner: str) -> Awaitable[int]:
         """Up to which id of an account's log some device has acknowledged everything; it need not be in memory. Raises
         StorageUnavailable."""
+        ...
+
+    def acknowledged(self, owner: str) -> Awaitable[Callable[[int], bool]]:
+        """Tells of entries of an account's log whether some device has acknowledged them; it need not be in memory.
+        Raises StorageUnavailable."""
         ...
 
     def open_account(self, jid: JID) -> Awaitable[Account | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..hooks import Collect
+from ..hooks import Collect, Notify
 from ..jid import JID
 from ..service import Service
 from ..xml import Element
@@ -49,6 +49,23 @@ DISCO_FORMS = Collect[DiscoAsk, Element]("disco-forms")
 """XEP-0128 forms."""
 DISCO_ALIASES = Collect[DiscoAsk, str]("disco-aliases")
 """For a node that shows what another node shows: that node, "" for the entity itself (XEP-0115 section 6.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What somebody else tells of a namespace in place of this server (XEP-0355 section 7.2): the server's own
+    features and forms of that namespace are left out, and its identities of the same categories."""
+
+    ns: str
+    identities: tuple[Identity, ...] = ()
+    features: tuple[str, ...] = ()
+    forms: tuple[Element, ...] = ()
+
+
+DISCO_REPLACEMENTS = Collect[DiscoAsk, Replacement]("disco-replacements")
+"""For the host and its accounts, without a node."""
+DISCO_CHANGED = Notify[JID]("disco-changed")
+"""What the host tells about itself is another thing from now on."""
 
 
 class Disco(Protocol):

@@ -5,6 +5,8 @@ The server takes connections, TLS and the limits; a route is a method, a path an
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -98,10 +100,11 @@ class HttpRequest:
 @dataclass(frozen=True, slots=True)
 class StreamedBody:
     """The body of an answer, made while it is sent: the next piece is asked for when the client has taken most of
-    those before. `length`: bytes in all. `pieces`: called if a body is sent (for HEAD it is not); where it gives less
-    than `length`, or raises, the connection is broken off, so that nobody takes the rest for the whole."""
+    those before. `length`: bytes in all; None: that is not known yet (the answer is chunked). `pieces`: called if a
+    body is sent (for HEAD it is not); where it gives less than `length`, or raises, the connection is broken off, so
+    that nobody takes the rest for the whole."""
 
-    length: int
+    length: int | None
     pieces: Callable[[], AsyncIterator[bytes]]
 
 
@@ -122,6 +125,20 @@ class HttpResponse:
         check_answer(self.status, {"Content-Type": self.content_type, **self.headers})
         if not isinstance(self.body, bytes | StreamedBody):
             raise ValueError(f"the body of an answer is bytes, not {type(self.body).__name__}")
+
+
+def page_headers(style: str) -> Mapping[str, str]:
+    """The headers of a page that is one person's: nothing but its own style sheet and its own forms works there, and
+    nobody keeps, frames or finds it. `style`: the contents of its <style/>."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex, nofollow",
+    }
 
 
 @dataclass(frozen=True, slots=True)

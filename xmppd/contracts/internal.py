@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..hooks import Hook, Verdict
@@ -26,6 +26,13 @@ class Concerned(NamedTuple):
 
     maps: Maps
     names: Collection[str]
+
+
+class Unloaded(NamedTuple):
+    """Bare JIDs: whose memory is emptied, and for whom something is under way, so that nothing has changed."""
+
+    left: frozenset[str]
+    stayed: frozenset[str]
 
 
 class CursorWriter(Protocol):
@@ -174,6 +181,10 @@ class HostInternals(Protocol):
 
     @property
     def cursor_writer(self) -> CursorWriter: ...
+    @property
+    def announced(self) -> dict[Any, Any]:
+        """What strangers were told last, by the kind of their stream (streams.announced)."""
+        ...
 
     def handlers(self, hook: Hook) -> tuple[Handler, ...]:
         """The handlers of a hook in order."""
@@ -216,7 +227,16 @@ class HostInternals(Protocol):
         ...
 
     def forget(self, bare: str) -> None:
-        """Take an account out of memory."""
+        """Take all that is in memory of an owner out of it: the account was made, or deleted."""
+        ...
+
+    def unload(self, owners: Container[str]) -> Awaitable[Unloaded]:
+        """Empty the memory of owners that leave for another home, but of those for whom something is under way. Raises
+        StorageUnavailable."""
+        ...
+
+    def arrived(self, owners: Container[str]) -> Awaitable[None]:
+        """Owners have their home here from now on."""
         ...
 
     def ready(self, bare: str) -> bool:

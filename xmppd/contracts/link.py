@@ -12,7 +12,8 @@ class Receiver(Protocol):
     (except `pause_writing`, which may come from inside `write`). An exception is logged and ends the connection."""
 
     def connected(self, link: Link) -> None:
-        """The first call. With direct TLS the handshake is still to come; what is written waits for it."""
+        """The first call. With direct TLS the handshake is still to come, what is written waits for it; but where we
+        have called (`net.dial`), it is done."""
         ...
 
     def data_received(self, data: bytes) -> None:
@@ -21,7 +22,8 @@ class Receiver(Protocol):
         ...
 
     def secured(self) -> None:
-        """The TLS handshake is done (after `start_tls`, or direct TLS)."""
+        """The TLS handshake is done (after `start_tls`, or direct TLS where the peer has called). A server that takes
+        no certificate of ours may still say so: `connection_lost` follows then."""
         ...
 
     def pause_writing(self) -> None:
@@ -101,6 +103,13 @@ class Link(Protocol):
         ...
 
     @property
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        """What the peer has shown in the handshake, its own certificate first, in DER, at most 32 KB; empty without
+        TLS or certificate, and when closing. The handshake has not checked them, but that the peer has the first one's
+        key."""
+        ...
+
+    @property
     def write_buffer_size(self) -> int:
         """Bytes written that have not left for the kernel."""
         ...
@@ -109,17 +118,22 @@ class Link(Protocol):
         """Send at the end of this turn of the loop, in one piece with all that is written in this turn."""
         ...
 
+    def hold(self) -> None:
+        """What was written in this turn goes out with what is written next, which will come soon."""
+        ...
+
     def on_drained(self, callback: Callable[[], None]) -> None:
         """Call back once, in a later turn, when nothing written waits in this process any more. Never after the
         connection is lost or the peer has closed: what was still waiting then may not have left."""
         ...
 
-    def start_tls(self, context: Any) -> None:
-        """Server side of the handshake from the next byte on. What was written before leaves in clear first.
+    def start_tls(self, context: Any, domain: str = "") -> None:
+        """The handshake from the next byte on, in the role that the context is for; the client's side asks for the
+        certificate of `domain` (SNI). What was written before leaves in clear first.
 
         Call it from inside `data_received`, and drop what that call's data still holds: plaintext that was sent behind
-        the request must never count (RFC 6120 section 5.4.3.3). The link drops what it holds itself; plaintext that
-        comes later breaks the handshake. Raises RuntimeError when TLS is on already.
+        the request, or behind `<proceed/>`, must never count (RFC 6120 section 5.4.3.3). The link drops what it holds
+        itself; plaintext that comes later breaks the handshake. Raises RuntimeError when TLS is on already.
         """
         ...
 

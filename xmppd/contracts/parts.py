@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ..jid import JID
 from ..protocol.sasl import Credentials, ScramKeys
 from ..storage.api import Write
+from .accounts import ADMINISTRATOR
 from .internal import StreamInternals
 
 
@@ -30,11 +31,11 @@ class Accounts(Protocol):
         password: str | None,
         stranger: bool = False,
         writes: Sequence[Write] = (),
-        disabled: bool = False,
+        disabled: str = "",
     ) -> Awaitable[None]:
         """Make an account. `password`: None for one that a source outside lets in. `stranger`: it registers itself.
-        `writes`: committed with it, behind it. `disabled`: nobody signs in to it yet. Raises StanzaError,
-        StorageUnavailable."""
+        `writes`: committed with it, behind it. `disabled`: why nobody signs in to it yet, "" if
+        somebody may. Raises StanzaError, StorageUnavailable."""
         ...
 
     def set_password(self, jid: JID, password: str, keep: Any = None, end_others: bool = True) -> Awaitable[None]:
@@ -50,12 +51,22 @@ class Accounts(Protocol):
         """Make what an account lacks of its password, which fits `credentials`."""
         ...
 
-    def set_disabled(self, jid: JID, disabled: bool, keep: Any = None, writes: Sequence[Write] = ()) -> Awaitable[None]:
+    def set_disabled(
+        self,
+        jid: JID,
+        disabled: bool,
+        keep: Any = None,
+        writes: Sequence[Write] = (),
+        reason: str = ADMINISTRATOR,
+    ) -> Awaitable[None]:
         """Whether nobody can sign in. All sessions but `keep`, and all tokens, end then; `writes`: committed with
-        it."""
+        it. `reason`: who is not an administrator has a name for his own, and takes back nothing but that one."""
         ...
 
-    def is_disabled(self, jid: JID) -> Awaitable[bool]: ...
+    def is_disabled(self, jid: JID, reason: str = "") -> Awaitable[bool]:
+        """`reason`: for that one, among others perhaps."""
+        ...
+
     def delete(self, jid: JID, keep: Any = None) -> Awaitable[None]: ...
     def release(self, jid: JID) -> Awaitable[None]:
         """The name of a removed account may be taken again."""

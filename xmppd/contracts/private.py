@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 from ..jid import JID
 from ..service import Service
+from ..storage.api import Write
 from ..xml import Element
+from .moving import Intake
 
 
 class Converted(Protocol):
@@ -23,6 +26,10 @@ class Converted(Protocol):
 
     async def write_private(self, owner: JID, given: Element) -> None:
         """A client has stored it. Raises StanzaError, StorageUnavailable."""
+        ...
+
+    async def take_private(self, owner: JID, given: Element, intake: Intake) -> Sequence[Write]:
+        """It comes from another server (`contracts.moving`): the writes that add it. Raises StorageUnavailable."""
         ...
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..hooks import Notify
 from ..jid import JID
 from ..service import Service
+from ..storage.api import Write
 from ..xml import Element
 from .core import Session
+from .moving import Intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,17 @@ class PubSub(Protocol):
     async def interested(self, owner: JID, who: JID, names: frozenset[str]) -> None:
         """A full JID that sees the account's presence has become interested in nodes: the account's home sends it the
         newest items of those that it may read (XEP-0163 section 4.3.4). What the home decides is not told."""
+        ...
+
+    async def stored(self, owner: JID, node: str) -> Published | None:
+        """The newest item, also if the owner is not in memory and need not be. Raises StorageUnavailable."""
+        ...
+
+    async def moved_in(
+        self, owner: JID, node: str, items: Sequence[tuple[str, Element]], options: Mapping[str, str], intake: Intake
+    ) -> Sequence[Write]:
+        """The writes that add items (id and payload) which come from another server (`contracts.moving`) in another
+        form than that of nodes; nobody is notified. `options`: as for `publish`."""
         ...
 
     async def delete(self, owner: JID, node: str) -> None:

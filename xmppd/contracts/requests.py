@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..jid import JID
 from ..stanza import Stanza
-from ..xml import Element
+from ..xml import Element, Written
 from .core import Account, Session
 from .order import Lane
 from .routes import Origin
+
+LATER: Final = Written("", b"")
+"""A handler returns it that sends the answer itself when it has one (`stanza.result`, `Host.deliver`); what its sender
+sends meanwhile is not held up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Final, Protocol
 
+from ..hooks import Notify
 from ..service import Service
 from ..storage.api import Write
 from .core import Account, Session
@@ -96,3 +97,17 @@ class Roster(Protocol):
 
 
 ROSTER = Service[Roster]("roster")
+
+
+@dataclass(frozen=True, slots=True)
+class RosterPush:
+    """A contact list has changed: `item` is what it says of a contact now, None if it is no contact any more."""
+
+    owner: str
+    contact: str
+    item: RosterItem | None
+    version: int
+
+
+ROSTER_PUSHED = Notify[RosterPush]("roster-pushed", plain=True)
+"""The clients of an account are told of a change of its contact list, if there are any: after the commit."""

@@ -104,6 +104,11 @@ class Arrival(Protocol):
         """The order of its origin."""
         ...
 
+    @property
+    def home(self) -> int | None:
+        """The home of the owner that has decided it so far; None for what comes from elsewhere."""
+        ...
+
     def write(self, write: Write) -> None:
         """Commit this before the release."""
         ...
@@ -120,13 +125,31 @@ class Arrival(Protocol):
         """Answer the sender now (from `then`: in its place in the order)."""
         ...
 
+    def send(self, stanza: Stanza) -> None:
+        """Send a stanza on to an owner with another home, behind the commit; what may be stored there is kept until it
+        is. Raises ResourceConstraint: too much of the sender waits."""
+        ...
+
     def forward(self, stanza: Stanza) -> None:
-        """Pass a stanza on to an account in the same batch, through its INBOUND chain. Raises ServiceUnavailable if the
-        account is not in memory."""
+        """Pass a stanza on to an account, in the same batch if it has the same home, through its INBOUND chain. Raises
+        ServiceUnavailable if the account is not in memory, ResourceConstraint."""
         ...
 
     def barrier(self, work: Awaitable[None]) -> Awaitable[None]:
         """`work`, begun when all before the stanza in its origin's order is released."""
+        ...
+
+
+class Homes(Protocol):
+    """Which home an owner has, among those of this process."""
+
+    @property
+    def several(self) -> bool:
+        """There is more than one."""
+        ...
+
+    def of(self, bare: str) -> int:
+        """The home of an owner, by its bare JID."""
         ...
 
 

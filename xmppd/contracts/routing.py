@@ -96,6 +96,9 @@ SENT = Notify[Outbound]("sent", plain=True)
 ARRIVED = Notify[Inbound]("arrived", plain=True)
 """After the commit: `targets` says who gets it; handlers may add, replace or take away."""
 
+CONTACT_PRESENCE = Notify[Inbound]("contact-presence", plain=True)
+"""Presence (available or not) of somebody elsewhere has come to the bare JID of an account, and its chain lets it in:
+at the release. Whether that is a contact nobody has asked."""
 HOST_MESSAGE = Notify[Stanza]("host-message", plain=True)
 """A message has come to the address of the host itself; `sender` and `to` are set. Nobody answers for who is silent."""
 

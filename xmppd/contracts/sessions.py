@@ -121,9 +121,9 @@ class PresenceRules(Protocol):
         """The same, coming to a local account from a remote server or from a service."""
         ...
 
-    def probe(self, stanza: Stanza, session: Session | None) -> None:
-        """A probe for the presence of an account of this host, which may not exist (section 4.3). `session`: the local
-        one that sent it."""
+    def probe(self, stanza: Stanza, reply: Callable[[Stanza], None]) -> None:
+        """A probe for the presence of an account of this host, which may not exist (section 4.3). `reply` tells who
+        has sent it: a client, or the server of a contact."""
         ...
 
     def shown_to(self, account: Account, viewer: JID) -> list[Stanza] | None:
@@ -207,6 +207,19 @@ SHOWN = Notify["Session"]("shown", plain=True)
 """A session has broadcast available presence, its first or another; `session.presence` is it."""
 AVAILABLE = Notify["Session"]("available", plain=True)
 """A session has sent its initial presence (RFC 6121 section 4.2), after the broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A session that was available has gone; `stanza`: the unavailable presence that says so."""
+
+    session: Session
+    stanza: Stanza
+
+
+UNAVAILABLE = Notify[Withdrawal]("unavailable", plain=True)
+"""A session is not available any more (RFC 6121 section 4.5), be it that its client has said so or that it has ended;
+behind the broadcast."""
 
 DIRECTED: SessionKey[tuple[str, ...]] = SessionKey("directed-presence", (), durable=True)
 """Who has got available presence of the session that no broadcast takes back (RFC 6121 section 4.6), as full addresses;

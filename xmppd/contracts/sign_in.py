@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from ..hooks import Collect
+from ..protocol.items import Nonza
 from ..service import Service
 from ..xml import Element
 from .authentication import NegotiatingStream
@@ -50,7 +51,7 @@ class SignIn:
     """
 
     stream: NegotiatingStream
-    request: Element
+    request: Nonza
     mechanism: str
     listed_in: str
     agent: UserAgent
@@ -63,7 +64,17 @@ class SignIn:
     answers: list[bytes] = field(default_factory=list)
     on_session: list[Callable[[Session], None]] = field(default_factory=list)
     behind: list[Callable[[], None]] = field(default_factory=list)
-    _client: str | None = None
+    _client: tuple[str, str] = ("", "")
+    """The account that `client_of` was last asked about, and its answer."""
+    _asked: dict[tuple[str, str], Nonza | None] = field(default_factory=dict)
+
+    def asked(self, ns: str, name: str) -> Nonza | None:
+        """The first element of that name, which is in a namespace, in <authenticate/>."""
+        key = ns, name
+        if key in self._asked:
+            return self._asked[key]
+        found = self._asked[key] = self.request.child(ns, name)
+        return found
 
     @property
     def owner(self) -> str:
@@ -74,9 +85,13 @@ class SignIn:
     @property
     def client(self) -> str:
         """Which of the account's clients it is, "" if it has not told."""
-        if self._client is None:
-            self._client = self.agent.client(self.owner)
-        return self._client
+        return self.client_of(self.owner)
+
+    def client_of(self, owner: str) -> str:
+        """Which client of that account (a bare JID) it would be, or is."""
+        if self._client[0] != owner:
+            self._client = owner, self.agent.client(owner)
+        return self._client[1]
 
 
 class Order(enum.IntEnum):
@@ -112,6 +127,12 @@ class SignInTask(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def proves(self) -> bool:
+        """It decides whether the client may sign in at all. Such tasks come first: what others change must wait until
+        it is certain who asks."""
+        ...
+
     def received(self, data: Element) -> Element | Awaitable[Element | None] | None:
         """<next/>, then each <task-data/>. Returns what stands in <task-data/>; None: the task is done. Raises
         SaslFailure, StorageUnavailable."""
@@ -126,8 +147,8 @@ class TaskOffer:
 
 
 SIGN_IN_TASKS = Collect[SignIn, SignInTask]("sign-in-tasks", plain=True)
-"""What this client has to do before it is signed in, in that order; its account is in memory. Not asked for tokens
-(XEP-0484 section 5.2)."""
+"""What this client has to do before it is signed in, in that order, what proves something first; its account is in
+memory. Not asked for tokens (XEP-0484 section 5.2)."""
 TASK_OFFERS = Collect[FeatureAsk, TaskOffer]("task-offers", plain=True)
 """What a client may ask for (XEP-0480)."""
 

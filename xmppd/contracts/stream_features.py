@@ -36,4 +36,5 @@ class FeatureAsk:
 
 
 FEATURES = Collect[FeatureAsk, Element | Written]("stream-features", plain=True)
-"""Elements for <stream:features/>. What is always the same is written once (`xml.written`)."""
+"""Elements for <stream:features/>. What is always the same is written once (`xml.written`). For strangers it is asked
+once a second, not for each of them."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from ..hooks import Notify
 from ..jid import JID
 from ..service import Service
+from ..storage.api import Write
 from ..xml import Element
 
 
@@ -20,6 +21,10 @@ class VCards(Protocol):
 
     async def write_card(self, owner: JID, card: Element) -> None:
         """In the name of the account. Raises NotAcceptable for a card that is too large."""
+        ...
+
+    def card_write(self, owner: JID, card: Element) -> Write:
+        """The same, to be committed by the caller."""
         ...
 
 

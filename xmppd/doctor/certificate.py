@@ -61,7 +61,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
 def covers(name: str, domain: str) -> bool:
     """RFC 6125 section 6.4: a wildcard is a whole label, the first one."""
     name, domain = name.lower().rstrip("."), domain.lower().rstrip(".")
-    for service in ("_xmpp-client.", "_xmpps-client."):
+    for service in ("_xmpp-client.", "_xmpps-client.", "_xmpp-server."):
         name = name.removeprefix(service)
     if name.startswith("*."):
         return "." in domain and domain.partition(".")[2] == name[2:]

@@ -23,7 +23,7 @@ class Level(StrEnum):
 
 
 class Category(StrEnum):
-    """Of XEP-0479, and `CONNECTION`: what comes before any of it."""
+    """Of XEP-0479, and `CONNECTION`: what comes before any of it; `SERVERS`: a domain as other servers see it."""
 
     CONNECTION = "Connection"
     CORE = "Core"
@@ -31,6 +31,7 @@ class Category(StrEnum):
     IM = "IM"
     MOBILE = "Mobile"
     CALLS = "A/V Calling"
+    SERVERS = "Other servers"
 
 
 SUITES = (Category.CORE, Category.WEB, Category.IM, Category.MOBILE, Category.CALLS)

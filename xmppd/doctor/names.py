@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 from ..errors import MalformedJid
@@ -74,6 +76,34 @@ async def ask(service: str, domain: str, resolver: tuple[str, int] | None, withi
         raise NotChecked(f"DNS does not answer ({type(error).__name__})") from None
     found = [Srv(each.priority, each.weight, each.port, str(each.target).rstrip(".")) for each in answer]
     return sorted(found, key=lambda each: (each.priority, -each.weight))
+
+
+async def host_addresses(host: str, resolver: tuple[str, int] | None, within: float) -> list[str]:
+    """Of a host, IPv6 first; empty when it has none. `within`: seconds. Raises NotChecked."""
+    try:
+        return [str(ipaddress.ip_address(host.strip("[]")))]
+    except ValueError:
+        pass
+    if resolver is None:  # as every program on this machine, /etc/hosts included
+        try:
+            async with asyncio.timeout(within):
+                found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except socket.gaierror:
+            return []
+        except (OSError, TimeoutError) as error:
+            raise NotChecked(f"{host} cannot be looked up ({type(error).__name__})") from None
+        return sorted({str(each[4][0]) for each in found}, key=lambda each: (":" not in each, each))
+    asked = dns.asyncresolver.Resolver(configure=False)
+    asked.nameservers, asked.port = [resolver[0]], resolver[1]
+    addresses: list[str] = []
+    for kind in ("AAAA", "A"):
+        try:
+            addresses += map(str, await asked.resolve(host, kind, lifetime=within, search=False))
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            continue
+        except (dns.exception.DNSException, OSError) as error:
+            raise NotChecked(f"DNS does not answer ({type(error).__name__})") from None
+    return addresses
 
 
 def judge(records: list[Srv], wanted: bool = True) -> Verdict:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .model import SUITES, Category, Level, Report, Result, Row, reached
+from .servers import DomainReport
 
 FORMAT: Final = 1
 """Of the JSON; it changes when a name or a meaning does."""
@@ -61,8 +62,25 @@ def print_report(report: Report, console: Console) -> None:
             rows = [each for each in _of(report, category) if report.signed_in or each[1].result is not Result.SKIP]
             if rows:
                 console.print(_table(category, rows))
-        _print_mending(report, console)
+        _print_mending(report.rows, console)
     _print_summary(report, console)
+
+
+def domain_as_json(report: DomainReport) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "domain": report.domain,
+        "reached": report.reached,
+        "status": int(report.status),
+        "rows": [_row(row) for row in report.rows],
+    }
+
+
+def print_domain(report: DomainReport, console: Console) -> None:
+    console.print(_table(Category.SERVERS, [(Level.NOTE, row) for row in report.rows]))
+    _print_mending(report.rows, console)
+    shown = "can be reached by other servers" if report.reached else "[red]cannot be reached by other servers[/]"
+    console.print(f"\n[bold]{escape(report.domain)}[/] {shown}", highlight=False)
 
 
 def _of(report: Report, category: Category) -> Iterator[tuple[Level, Row]]:
@@ -84,8 +102,8 @@ def _table(category: Category, rows: list[tuple[Level, Row]]) -> Table:
     return table
 
 
-def _print_mending(report: Report, console: Console) -> None:
-    failures = [row for row in report.rows if row.result is Result.FAIL]
+def _print_mending(rows: list[Row], console: Console) -> None:
+    failures = [row for row in rows if row.result is Result.FAIL and row.mend]
     if failures:
         console.print("\n[bold]How to mend it[/]")
     for row in failures:

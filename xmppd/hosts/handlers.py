@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -260,12 +260,15 @@ class Handlers:
         found: list[T] = []
         for _, handler in self.handlers(hook):
             given = handler(event)
-            found.extend(await given if inspect.isawaitable(given) else given)
+            found += await given if isinstance(given, Awaitable) else given
         return found
 
     def gather(self, hook: Collect[E, T], event: E) -> list[T]:
         """The same for a plain hook."""
-        return [item for _, handler in self.handlers(hook) for item in handler(event)]
+        found: list[T] = []
+        for _, handler in self._built.get(hook.name) or self.handlers(hook):
+            found += handler(event)
+        return found
 
     # ---- IQs and stream-level elements
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 MAPPED: Final = "::ffff:"
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -34,6 +35,10 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052 section 2.1."""
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 """RFC 5214 section 6.1: bits 64 to 95."""
+
+
+class ForbiddenAddress(OSError):
+    """A name that somebody has given us stands for an address that only this machine or its network can reach."""
 
 
 def is_public(address: Address) -> bool:

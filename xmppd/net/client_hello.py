@@ -20,6 +20,10 @@ LARGEST: Final = 32 << 10
 
 def incomplete(data: bytes | bytearray) -> bool:
     """More bytes are needed before OpenSSL could answer the first bytes of a connection."""
+    if data[:1] == HANDSHAKE and data[RECORD : RECORD + 1] == b"\1":  # nearly always all of it in one record
+        size = int.from_bytes(data[3:RECORD], "big")
+        if len(data) >= RECORD + size >= RECORD + 4 + int.from_bytes(data[RECORD + 1 : RECORD + 4], "big"):
+            return False
     at = have = 0
     end = 4
     start = b""

@@ -16,29 +16,32 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from .address import is_loopback, plain
+from .tls_context import CLIENT_PROTOCOL
 from .tls_layer import TlsLayer
+from .tls_names import server_name
 
 if TYPE_CHECKING:
     from ..contracts.link import Receiver
     from .engine import Engine
-    from .tls import ServerContext
+    from .tls_context import ClientContext, ServerContext
 
 log = logging.getLogger("xmppd.net")
 
-ALPN: Final = b"xmpp-client"
-"""XEP-0368 section 3."""
+ALPN: Final = CLIENT_PROTOCOL
 
 
 class Owner(Protocol):
-    """Who has accepted the connection. `alpn`: what is spoken on it, by its name within direct TLS."""
+    """Who has accepted the connection, or opened it. `alpn`: what is spoken on it, by its name within direct TLS.
+    `domain`: whose server we have called, "" where a peer has called us."""
 
     alpn: bytes
+    domain: str
 
     def admit(self, connection: Connection) -> Receiver | None:
         """The protocol for it; None: close at once. `forget` comes only for what was admitted."""
         ...
 
-    def direct_context(self) -> ServerContext | None:
+    def direct_context(self) -> ServerContext | ClientContext | None:
         """With direct TLS, what the handshake begins with."""
         ...
 
@@ -57,7 +60,7 @@ class State(enum.Enum):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Implements `Link`. Made for a transport that accepts, on the server's side."""
+    """Implements `Link`, on either side."""
 
     __slots__ = (
         "__weakref__",
@@ -67,7 +70,9 @@ class Connection(asyncio.BufferedProtocol):
         "_drained",
         "_engine",
         "_error",
+        "_first",
         "_held",
+        "_holds",
         "_known",
         "_out",
         "_out_size",
@@ -94,8 +99,12 @@ class Connection(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         self._out: list[bytes] | None = None
         self._out_size = 0
+        self._first = b""
+        """What TLS says in front of the first thing that is written."""
         self._held: bytes | None = None
         """Plaintext that came while reading was paused."""
+        self._holds = False
+        """At the end of this turn nothing is handed over."""
         self._drained: list[Callable[[], None]] | None = None
         self._dirty = False
         """The engine has it on its list for this turn."""
@@ -133,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         self.last_read = self._engine.clock.monotonic()
         context = self._owner.direct_context()
         if context is not None:
-            self._secure(context, self._owner.alpn)
+            self._secure(context, self._owner.alpn, self._owner.domain)
         self._tell(lambda: receiver.connected(self))
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -145,6 +154,12 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.last_read = self._engine.clock.monotonic()
         data = (self._engine.bulk if self._bulk else self._engine.view)[:nbytes]
+        standstill = self._engine.standstill
+        if standstill is not None and standstill.holds():
+            assert self._transport is not None
+            self._transport.pause_reading()
+            standstill.hold(self, bytes(data))
+            return
         if not self._known and not self._engine.may_take():
             assert self._transport is not None
             self._transport.pause_reading()
@@ -209,10 +224,20 @@ class Connection(asyncio.BufferedProtocol):
             self._held = data if self._held is None else self._held + data
             transport.pause_reading()
             return
+        # What is written from here to the first step of the tasks that this starts goes out together.
+        dirty, self._dirty = self._dirty, True
         try:
             receiver.data_received(data)
         except Exception as error:
             self._failed(error)
+        self._dirty = dirty
+        if dirty or (self._out is None and self._drained is None and self._held is None):
+            return
+        if self._known:
+            self._turn_soon()
+        else:  # a sign-in, whose answer is mostly ready by then: one record and one write less
+            self._dirty = True
+            self._engine.turn_behind(self)
 
     def _decrypt(self, tls: TlsLayer, ciphertext: memoryview) -> None:
         was_ready, had_begun = tls.ready, tls.begun
@@ -224,7 +249,9 @@ class Connection(asyncio.BufferedProtocol):
             # Its frames hold TLS, and this one holds the error: together they would stay until the collector comes.
             failure = error.with_traceback(None)
         answer = tls.output()
-        if answer and self._transport is not None:
+        if answer and tls.ready and not was_ready and tls.tls13 and not tls.client:
+            self._first = answer  # tickets, for which nobody waits
+        elif answer and self._transport is not None:
             self._transport.write(answer)
         if failure is not None:
             log.info("TLS with %s failed: %s", self.peer, failure)
@@ -296,6 +323,9 @@ class Connection(asyncio.BufferedProtocol):
             self._dirty = True
             self._engine.turn_soon(self)
 
+    def hold(self) -> None:
+        self._holds = self._dirty
+
     def on_drained(self, callback: Callable[[], None]) -> None:
         if self._state is not State.LOST:
             self._drained = self._drained or []
@@ -312,29 +342,39 @@ class Connection(asyncio.BufferedProtocol):
         if self._held is not None and not self._paused:
             self._deliver_held()
         self._dirty = False
-        if self._out is not None and self._state is State.OPEN:
+        if self._holds:
+            self._holds = False
+        elif self._out is not None and self._state is State.OPEN:
             self._flush()
         if self._drained is not None:
             self._call_drained()
 
     def _flush(self) -> None:
         """Hand over to the transport. With TLS, not before the handshake is done."""
-        out, tls, transport = self._out, self._tls, self._transport
-        if out is None or transport is None or (tls is not None and not tls.ready):
+        data, transport = self._sealed(), self._transport
+        if not data or transport is None:
             return
-        self._out, self._out_size = None, 0
-        data = out[0] if len(out) == 1 else b"".join(out)
-        if tls is not None:
-            try:
-                data = tls.encrypt(data)
-            except OSError as error:
-                self._failed(error)
-                return
         transport.write(data)
         if self._stuck and not self._slow and transport.get_write_buffer_size() > self._engine.timing.high_water:
             self._slow = True
             if self._receiver is not None:
                 self._tell(self._receiver.pause_writing)
+
+    def _sealed(self) -> bytes:
+        """What waits to be written, as it goes over the wire; b"" for nothing."""
+        out, tls = self._out, self._tls
+        if out is None or self._transport is None or (tls is not None and not tls.ready):
+            return b""
+        self._out, self._out_size = None, 0
+        data = out[0] if len(out) == 1 else b"".join(out)
+        if tls is None:
+            return data
+        first, self._first = self._first, b""
+        try:
+            return first + tls.encrypt(data)
+        except OSError as error:
+            self._failed(error)
+            return b""
 
     def _call_drained(self) -> None:
         transport = self._transport
@@ -348,17 +388,21 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- TLS
 
-    def start_tls(self, context: ServerContext) -> None:
+    def start_tls(self, context: ServerContext | ClientContext, domain: str = "") -> None:
         if self._tls is not None:
             raise RuntimeError("TLS is on already")
         if self._state is State.OPEN:
             self._flush()
             self._held = None
-            self._secure(context, None)
+            self._secure(context, None, domain)
 
-    def _secure(self, context: ServerContext, alpn: bytes | None) -> None:
-        self._tls = TlsLayer(context, self._engine.pipes, alpn)
+    def _secure(self, context: ServerContext | ClientContext, alpn: bytes | None, domain: str) -> None:
+        self._tls = tls = TlsLayer(context, self._engine.pipes, alpn, server_name(domain))
         self._engine.watch(self, self._engine.timing.handshake)
+        hello = tls.hello()
+        if hello and self._transport is not None:
+            self._transport.write(hello)
+            self._engine.begins(self)
 
     def forwarded_for(self, address: str) -> bool:
         if self._state is not State.OPEN or not self._owner.forwarded_for(self, address):
@@ -381,7 +425,7 @@ class Connection(asyncio.BufferedProtocol):
     def _finish(self, error: Exception | None = None) -> None:
         """Send what is left, close_notify and FIN. The rest is the peer's turn, or the deadline's."""
         transport, tls = self._transport, self._tls
-        self._flush()
+        last = self._sealed()
         if transport is None or self._state is not State.OPEN:  # lost while writing
             return
         self._state = State.CLOSING
@@ -393,7 +437,12 @@ class Connection(asyncio.BufferedProtocol):
             return
         if tls is not None:
             self._tls = None
-            transport.write(tls.goodbye())
+            last += self._first + tls.goodbye()
+        if last:
+            transport.write(last)
+        if tls is not None and tls.ended:  # nothing of the peer's can be left unread: nothing is waited for
+            transport.close()
+            return
         try:
             transport.write_eof()
         except OSError:  # the peer has reset the connection
@@ -466,13 +515,20 @@ class Connection(asyncio.BufferedProtocol):
         return self._tls.unique if self._tls is not None else None
 
     @property
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        return self._tls.peer_certificates if self._tls is not None else ()
+
+    @property
     def delivered(self) -> bool:
         """It is being closed, and the peer's system has all that was written: its close is all that is missing."""
         transport = self._transport
         if self._state is not State.CLOSING or transport is None or transport.get_write_buffer_size():
             return False
+        socket = transport.get_extra_info("socket")
+        if socket is None:  # aborted a moment ago, with uvloop
+            return False
         try:
-            left = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            left = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
         except OSError:
             return False
         return not any(left)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -36,7 +37,7 @@ class Timing:
     handshake: float = 30.0
     """Some clients ask a person about the certificate inside the handshake."""
     handshakes: int = 2000
-    """So many are under way at once, of all listeners; each takes OpenSSL some 55 KB."""
+    """So many are under way at once, of all listeners and calls; each takes OpenSSL some 55 KB."""
     close: float = 5.0
     sweep: float = 1.0
     """How often deadlines are looked at: they are late by that much at most."""
@@ -63,6 +64,14 @@ class Stranger(Protocol):
     def abort(self) -> None: ...
 
 
+class Pausing(Protocol):
+    """What may hold up all reads (net.standstill)."""
+
+    def holds(self) -> bool: ...
+
+    def hold(self, connection: Stranger, data: bytes) -> None: ...
+
+
 class Engine:
     """One per event loop: its read buffers are safe because between `get_buffer` and `buffer_updated` nothing runs."""
 
@@ -73,7 +82,7 @@ class Engine:
         self.bulk = memoryview(bytearray(BULK_SIZE))
         self.pipes = Pipes()
         self.open = 0
-        """Connections of all listeners."""
+        """Connections of all listeners and diallers."""
         self._dirty: list[EngineConnection] = []
         self._deadlines: dict[EngineConnection, float] = {}
         self._handshakes: dict[EngineConnection, None] = {}
@@ -83,6 +92,7 @@ class Engine:
         self._waiting: deque[tuple[Stranger, bytes]] = deque()
         self._waiting_size = 0
         self._pacing = False
+        self.standstill: Pausing | None = None
         self._timer: Timer | None = None
 
     @classmethod
@@ -99,14 +109,22 @@ class Engine:
             self.clock.call_soon(self._turn)
         self._dirty.append(connection)
 
+    def turn_behind(self, connection: EngineConnection) -> None:
+        """The same, behind the first steps of the tasks that were started up to now: the turn that others have asked
+        for may come before those."""
+        self.clock.call_soon(partial(self._turn_of, connection))
+
     def _turn(self) -> None:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
-            try:
-                connection.turn()
-            except Exception:
-                log.exception("a connection failed")
-                connection.abort()
+            self._turn_of(connection)
+
+    def _turn_of(self, connection: EngineConnection) -> None:
+        try:
+            connection.turn()
+        except Exception:
+            log.exception("a connection failed")
+            connection.abort()
 
     def watch(self, connection: EngineConnection, seconds: float) -> None:
         """Call `overdue` unless `forget` comes within so many seconds. One deadline per connection, the last counts."""

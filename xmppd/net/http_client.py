@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .address import Network, literal, reachable
+from .address import ForbiddenAddress, Network, literal, reachable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -22,10 +22,6 @@ log = logging.getLogger("xmppd.net")
 
 CONNECTIONS = 50
 """At once, in all."""
-
-
-class ForbiddenAddress(OSError):
-    """The name stands for an address that only this machine or its network can reach."""
 
 
 class Poster:
@@ -61,7 +57,9 @@ class Poster:
             ) as answer:
                 return answer.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            log.info("no answer from %s: %s", url[:100], error)
+            # The rest of the address may be a secret, as that of a browser for push.
+            host = url.split("/", 3)[2].rpartition("@")[2]
+            log.info("no answer from %s: %s", host[:100], type(error).__name__)
             return 0
 
     async def fetch(

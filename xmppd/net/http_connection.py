@@ -241,9 +241,12 @@ class HttpConnection:
         return False
 
     def _named(self, raw: web.BaseRequest) -> str:
-        """What was asked for, in the log: the route, where there is one. Parts of a path may be secrets, as the token
-        of an invitation."""
-        return self._route or f"{raw.method} {raw.raw_path.partition('?')[0]}"
+        """What was asked for, in the log: the route, or else how the path begins. The rest of it may be a secret, as
+        the token of an invitation, also where it is written in a way that leads nowhere."""
+        if self._route:
+            return self._route
+        first, slash, _ = raw.raw_path.partition("?")[0].lstrip("/").partition("/")
+        return f"{raw.method} /{first}{'/…' if slash else ''}"
 
     def _switch(self, upgrade: HttpUpgrade) -> web.StreamResponse:
         """Hand the connection over to another protocol."""

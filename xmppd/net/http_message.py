@@ -159,7 +159,8 @@ def made(response: HttpResponse) -> web.StreamResponse:
         made = web.Response(status=response.status, body=body, headers=headers)
     else:
         made = web.StreamResponse(status=response.status, headers=headers)
-        made.content_length = body.length
+        if body.length is not None:
+            made.content_length = body.length
     if response.close:
         made.force_close()
     return made
@@ -171,14 +172,16 @@ async def send_pieces(body: StreamedBody, response: web.StreamResponse) -> bool:
     pieces = body.pieces()
     try:
         async for piece in pieces:
-            left -= len(piece)
-            if left < 0:
-                return False
-            await response.write(piece)
+            if left is not None:
+                left -= len(piece)
+                if left < 0:
+                    return False
+            if piece:
+                await response.write(piece)
     finally:
         if isinstance(pieces, AsyncGenerator):
             await pieces.aclose()
-    return left == 0
+    return not left
 
 
 def switched(upgrade: HttpUpgrade) -> bytes:

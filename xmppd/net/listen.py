@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..contracts.link import Receiver
@@ -14,11 +13,13 @@ from .address import network
 from .connection import ALPN, Connection
 from .engine import Engine
 from .loop import open_file_limit
+from .open_connections import OpenConnections
 from .proxies import Proxies
 
 if TYPE_CHECKING:
     from ..clock import Clock
-    from .tls import Certificates, ServerContext
+    from .tls import Certificates
+    from .tls_context import ServerContext
 
 log = logging.getLogger("xmppd.net")
 
@@ -26,8 +27,6 @@ BACKLOG: Final = 1024
 SPARE_FILES: Final = 64
 """Left to the store, logs and the control socket: a flood of connections must not cost us the database."""
 COMPLAIN_EVERY: Final = 60.0
-LOOK: Final = 0.02
-"""Seconds between two looks at connections that are being closed."""
 
 TlsMode = Literal["starttls", "direct", "none"]
 
@@ -45,16 +44,17 @@ class Listener:
         engine: Engine | None = None,
         alpn: bytes = ALPN,
         proxies: Proxies | None = None,
+        peers: bool = False,
     ) -> None:
         """`per_address`: connections from one IPv4 address, or one IPv6 /64; further ones are closed at once. `alpn`:
         the protocol that is spoken here, by its name within direct TLS. `proxies`: those in front, whose connections
-        have no such bound.
+        have no such bound. `peers`: with direct TLS, other servers are asked for their certificate.
 
         Raises ValueError for direct TLS without certificates.
         """
         if tls == "direct" and certificates is None:
             raise ValueError("direct TLS needs certificates")
-        self.connections: set[Connection] = set()
+        self.connections = OpenConnections()
         self.address = ""
         self.port = 0
         """The real one, once started."""
@@ -63,7 +63,9 @@ class Listener:
         self._clock = clock
         self._engine = engine or Engine.of(clock)
         self._certificates = certificates if tls == "direct" else None
+        self._peers = peers
         self.alpn = alpn
+        self.domain = ""
         self.per_address = per_address
         """For connections to come."""
         self._proxies = proxies or Proxies()
@@ -73,7 +75,6 @@ class Listener:
         self._make_receiver: Callable[[], Receiver]
         self._server: asyncio.Server | None = None
         self._most = 0
-        self._all_gone: asyncio.Future[None] | None = None
         self._complained = 0.0
 
     async def start(
@@ -103,26 +104,7 @@ class Listener:
         """Stop accepting, close all connections, wait until they are gone: until the peers close, too, or their systems
         have taken all that was written. Those that take longer than `within` seconds are aborted."""
         self.stop_accepting()
-        for connection in list(self.connections):
-            connection.close()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + within
-        while not await self._gone(max(0.0, min(LOOK, end - loop.time()))):
-            late = loop.time() >= end
-            for connection in list(self.connections):
-                if late or connection.delivered:
-                    connection.abort()
-            if late:
-                await self._gone(1.0)
-                return
-
-    async def _gone(self, within: float) -> bool:
-        if self.connections:
-            self._all_gone = asyncio.get_running_loop().create_future()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within):
-                    await self._all_gone
-        return not self.connections
+        await self.connections.close(within)
 
     # ---- the connections' side (connection.Owner)
 
@@ -164,12 +146,12 @@ class Listener:
             else:
                 del self._from[key]
         self._engine.open -= 1
-        self.connections.discard(connection)
-        if not self.connections and self._all_gone is not None and not self._all_gone.done():
-            self._all_gone.set_result(None)
+        self.connections.forget(connection)
 
     def direct_context(self) -> ServerContext | None:
-        return self._certificates.default if self._certificates is not None else None
+        if self._certificates is None:
+            return None
+        return self._certificates.peer_context() if self._peers else self._certificates.default
 
     def _room(self, key: str) -> bool:
         count = self._from.get(key, 0)

@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from . import exact_timer
+from .exact_timer import ExactTimer
+
 T = TypeVar("T")
 
 _sleepers = ThreadPoolExecutor(2, "sleep")
@@ -22,15 +25,21 @@ class RealClock:
 
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
+    _timer: ExactTimer | None = None
+    """Of the loop that has asked last."""
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, callback)
 
     def call_exactly(self, delay: float, callback: Callable[[], object]) -> None:
-        until = time.monotonic() + delay
-        asyncio.get_running_loop().run_in_executor(_sleepers, _sleep_until, until).add_done_callback(
-            lambda _: callback()
-        )
+        until, loop = time.monotonic() + delay, asyncio.get_running_loop()
+        if not exact_timer.AVAILABLE:  # no Linux
+            loop.run_in_executor(_sleepers, _sleep_until, until).add_done_callback(lambda _: callback())
+            return
+        timer = self._timer
+        if timer is None or timer.loop is not loop:
+            timer = self._timer = ExactTimer(loop)
+        timer.call_at(until, callback)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         asyncio.get_running_loop().call_soon(callback)

@@ -1,4 +1,4 @@
-"""Certificates and TLS settings (RFC 7590, RFC 9325), and the channel binding to a certificate (RFC 5929)."""
+"""Certificates of domains, and the channel binding to a certificate (RFC 5929)."""
 
 from __future__ import annotations
 
@@ -10,47 +10,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import idna
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
-from .tls_errors import NoCommonProtocol
+from .tls_context import (
+    ClientContext,
+    Credentials,
+    PeerContext,
+    PrivateKey,
+    ServerContext,
+    dialling,
+    serving,
+    serving_peers,
+)
+from .tls_errors import CertificateError
+
+__all__ = ["CertificateError", "Certificates", "fingerprint", "make_self_signed", "server_context", "server_end_point"]
 
 log = logging.getLogger("xmppd.tls")
 T = TypeVar("T")
 
-CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2 (RFC 9325 section 4.2); those of TLS 1.3 are all fine."""
-RELEASE_BUFFERS: Final = 0x10
-"""SSL_MODE_RELEASE_BUFFERS: an idle connection holds no buffer for records (34 KB)."""
-PARTIAL_WRITE: Final = 0x1
-"""SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets: one call is to encrypt all it is given."""
 SELF_SIGNED_FOR: Final = timedelta(days=3650)
 """People trust a self-signed certificate by hand, once per device."""
 WARN_BEFORE: Final = 14 * 86_400.0
 """Seconds."""
-
-
-class CertificateError(Exception):
-    """A certificate or key that cannot be used; the text is for the administrator. `option`: which of the two."""
-
-    def __init__(self, text: str, option: str = "certificate") -> None:
-        super().__init__(text)
-        self.option = option
-
-
-class ServerContext(SSL.Context):
-    """`end_point`: the data of `tls-server-end-point`, worked out once. `choose`: called when a handshake begins, may
-    give it another context (SNI)."""
-
-    end_point: bytes | None = None
-    choose: Callable[[SSL.Connection], None] | None = None
 
 
 def server_context(certificate: Path, key: Path) -> ServerContext:
@@ -58,17 +48,7 @@ def server_context(certificate: Path, key: Path) -> ServerContext:
 
     No resumption, no renegotiation, no compression. Raises CertificateError.
     """
-    context = ServerContext(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(CIPHERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
-    # A ticket's key, never renewed, would undo forward secrecy; kept sessions cost memory.
-    context.set_options(SSL.OP_NO_TICKET)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_mode(RELEASE_BUFFERS)
-    context.clear_mode(PARTIAL_WRITE)
-    context.set_alpn_select_callback(select_protocol)
-    context.set_tlsext_servername_callback(_begins)
+    context = serving()
     try:
         pem, secret_pem = _read(certificate, "certificate"), _read(key, "key")
         context.end_point = _understood(certificate, "certificate", server_end_point, pem)
@@ -82,6 +62,7 @@ def server_context(certificate: Path, key: Path) -> ServerContext:
         raise CertificateError(f"{key} {what} {certificate} ({why})") from error
     except (OSError, ValueError) as error:
         raise CertificateError(f"{certificate}, {key}: {error}") from error
+    context.credentials = Credentials(pem, secret)
     return context
 
 
@@ -107,18 +88,12 @@ def _understood(file: Path, option: str, understand: Callable[[bytes], T], pem: 
         raise CertificateError(f"{file}: {why}", option) from error
 
 
-def _begins(connection: SSL.Connection) -> None:
-    context = connection.get_context()
-    if isinstance(context, ServerContext) and context.choose is not None:
-        context.choose(connection)
-
-
 def _reason(error: SSL.Error) -> str:
     found = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return ", ".join(str(each[-1]) for each in found if each[-1]) or "OpenSSL does not say why"
 
 
-def _private_key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+def _private_key(pem: bytes) -> PrivateKey:
     """Raises ValueError."""
     try:
         key = serialization.load_pem_private_key(pem, None)
@@ -126,7 +101,7 @@ def _private_key(pem: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey |
         raise ValueError("the key is encrypted with a password; a server needs one without") from None
     except UnsupportedAlgorithm as error:
         raise ValueError(str(error)) from None
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+    if not isinstance(key, PrivateKey):
         raise ValueError("a key for RSA, ECDSA or Ed25519 is needed")
     return key
 
@@ -160,6 +135,9 @@ class Certificates:
     def __init__(self) -> None:
         self._files: dict[str, _Files] = {}
         self._contexts: dict[str, ServerContext] = {}
+        self._peers: dict[str, tuple[ServerContext, PeerContext]] = {}
+        """Made when first asked for, from the context that is beside it."""
+        self._clients: dict[str, tuple[ServerContext, ClientContext]] = {}
 
     def add(
         self, domain: str, certificate: Path, key: Path, self_signed: bool = False, warning: float = WARN_BEFORE
@@ -201,6 +179,44 @@ class Certificates:
         """A domain without a certificate of its own gets the default. Raises CertificateError when there is none."""
         return self._contexts.get(_name(domain)) or self.default
 
+    def peer_context(self, domain: str = "") -> PeerContext:
+        """Of the same certificate, for connections of other servers: it asks for theirs, and takes any or none. With
+        direct TLS, or before the domain is known, without `domain`: SNI chooses. Raises CertificateError."""
+        name, source = self._source(domain)
+        made = self._peers.get(name)
+        if made is None or made[0] is not source:
+            made = self._peers[name] = source, _make(serving_peers, source)
+            made[1].choose = self._choose_peer
+            made[1].end_point = source.end_point
+        return made[1]
+
+    def client_context(self, domain: str) -> ClientContext:
+        """For connections that we open in the name of a domain: its certificate is shown to a server that asks, and
+        that server's is not checked (see `peer_certificate`). Raises CertificateError."""
+        name, source = self._source(domain)
+        made = self._clients.get(name)
+        if made is None or made[0] is not source:
+            made = self._clients[name] = source, _make(dialling, source)
+        return made[1]
+
+    def covers(self, domain: str) -> bool:
+        """Whether a domain has a certificate, its own or that of another domain which names it, too."""
+        return bool(self._chosen(_name(domain)))
+
+    def _source(self, domain: str) -> tuple[str, ServerContext]:
+        name = self._chosen(_name(domain)) if domain else ""
+        return (name, self._contexts[name]) if name else ("", self.default)
+
+    def _chosen(self, name: str) -> str:
+        """Whose certificate serves a domain; "" for none."""
+        if name in self._contexts:
+            return name
+        for other, context in self._contexts.items():
+            own = x509.load_pem_x509_certificate(context.credentials.chain) if context.credentials is not None else None
+            if own is not None and _covers(own, name):
+                return other
+        return ""
+
     @property
     def default(self) -> ServerContext:
         """The first domain's. Raises CertificateError when there is none."""
@@ -221,10 +237,37 @@ class Certificates:
     def _choose(self, connection: SSL.Connection) -> None:
         """Called during the handshake (RFC 6066 section 3). An unknown name gets the certificate we began with, and
         the client decides: to refuse would tell strangers which domains are here."""
-        name = connection.get_servername()
-        context = self._contexts.get(name.decode("ascii", "replace").lower().rstrip(".")) if name else None
+        context = self._contexts.get(_asked(connection))
         if context is not None and context is not connection.get_context():
             connection.set_context(context)
+
+    def _choose_peer(self, connection: SSL.Connection) -> None:
+        name = _asked(connection)
+        try:
+            if not name or not self._chosen(name):
+                return
+            context = self.peer_context(name)
+        except CertificateError as error:  # OpenSSL, which has called, could only write it to the standard error
+            log.error("%s", error)
+            return
+        if context is not connection.get_context():
+            connection.set_context(context)
+
+
+def _asked(connection: SSL.Connection) -> str:
+    """The name in SNI."""
+    return (connection.get_servername() or b"").decode("ascii", "replace").lower().rstrip(".")
+
+
+C = TypeVar("C", PeerContext, ClientContext)
+
+
+def _make(make: Callable[[Credentials], C], source: ServerContext) -> C:
+    assert source.credentials is not None
+    try:
+        return make(source.credentials)
+    except (ValueError, SSL.Error) as error:
+        raise CertificateError(f"a certificate cannot be used with other servers: {error}") from error
 
 
 def _look_at(files: _Files) -> None:
@@ -331,13 +374,3 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-
-
-def select_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    """The ALPN callback of a context."""
-    spoken = connection.get_app_data()
-    if spoken is None:
-        return b"xmpp-client" if b"xmpp-client" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
-    if spoken in offered:
-        return spoken
-    raise NoCommonProtocol(f"the client speaks {b' '.join(offered)[:80]!r}")

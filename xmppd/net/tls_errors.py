@@ -9,3 +9,11 @@ class TlsError(OSError):
 
 class NoCommonProtocol(TlsError):
     """The client wants another protocol than ours (ALPN)."""
+
+
+class CertificateError(Exception):
+    """A certificate or key that cannot be used; the text is for the administrator. `option`: which of the two."""
+
+    def __init__(self, text: str, option: str = "certificate") -> None:
+        super().__init__(text)
+        self.option = option

@@ -1,28 +1,28 @@
 """TLS without sockets: ciphertext in, plaintext out, over pyOpenSSL and memory BIOs (docs/adr/0013).
 
-Reading and writing call OpenSSL through the bindings that pyOpenSSL itself stands on: its own `recv` and `send` make a
-buffer for each call and cost twice as much. Everything else, once in the life of a connection, is its public interface.
+Handshake, reading and writing call OpenSSL through the bindings that pyOpenSSL itself stands on: its own `recv` and
+`send` make a buffer for each call and cost twice as much, and its `do_handshake` raises an exception to say that more
+is to come. Everything else, once in the life of a connection, is its public interface.
 
-A memory BIO (here: a pipe) never shrinks: one large write would cost a connection its size for ever. So after the
-handshake, and after whatever is larger than `KEEP`, a connection gets new ones; they are empty whenever anything but a
-call of this module runs, since OpenSSL takes a record that is not complete out of the pipe and keeps it itself, and
-every call here takes out all that it put in.
+A memory BIO (here: a pipe) never shrinks: one large write would cost a connection its size for ever. So after whatever
+is larger than `KEEP`, as handshakes with a chain of certificates are, a connection gets new ones. They are empty
+whenever anything but a call of this module runs, since OpenSSL takes a record that is not complete out of the pipe and
+keeps it itself, and every call here takes out all that it put in.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from .client_hello import incomplete
+from .tls_context import ClientContext, ServerContext
 from .tls_errors import TlsError
-
-if TYPE_CHECKING:
-    from .tls import ServerContext
 
 _lib: Final[Any] = SSL._lib  # type: ignore[attr-defined]
 _ffi: Final[Any] = SSL._ffi  # type: ignore[attr-defined]
+_shake_hands = _lib.SSL_do_handshake
 _read, _write, _fill, _drain = _lib.SSL_read, _lib.SSL_write, _lib.BIO_write, _lib.BIO_read
 _left = _lib.BIO_get_mem_data
 _error_of, _forget_errors = _lib.SSL_get_error, _lib.ERR_clear_error
@@ -37,6 +37,9 @@ KEEP: Final = 2048
 """What a pipe may have grown to, about, while nothing happens."""
 EXPORTER: Final = b"EXPORTER-Channel-Binding"
 """RFC 9266 section 2: the label; 32 bytes; the context is there and empty (that is not "no context" in TLS 1.2)."""
+MOST_CERTIFICATES: Final = 10
+CHAIN_SIZE: Final = 32 << 10
+"""Bytes of a peer's certificates, all together."""
 
 
 class Pipes:
@@ -52,11 +55,12 @@ class Pipes:
 
 
 class TlsLayer:
-    """The server's side of one connection.
+    """One side of a connection: the client's with a `ClientContext`, else the server's.
 
     `alpn`: with direct TLS the only protocol that a client may offer, if it offers any (XEP-0368 section 3). OpenSSL
     answers another offer with a fatal no_application_protocol (RFC 7301 section 3.2), or a browser could be made to
-    talk to a server of one protocol (the ALPACA attack).
+    talk to a server of one protocol (the ALPACA attack). The client's side offers it. `server_name`: what the client's
+    side asks for (SNI).
     """
 
     __slots__ = (
@@ -69,13 +73,22 @@ class TlsLayer:
         "_into",
         "_pipes",
         "_ssl",
+        "client",
         "ended",
         "ready",
+        "tls13",
     )
 
-    def __init__(self, context: ServerContext, pipes: Pipes, alpn: bytes | None = None) -> None:
+    def __init__(
+        self,
+        context: ServerContext | ClientContext,
+        pipes: Pipes,
+        alpn: bytes | None = None,
+        server_name: bytes | None = None,
+    ) -> None:
         self._pipes = pipes
-        self._context: ServerContext | None = context
+        self.client = isinstance(context, ClientContext)
+        self._context: ServerContext | ClientContext | None = context
         """Until the handshake begins."""
         self._alpn = alpn
         self._hello: bytearray | None = None
@@ -83,12 +96,16 @@ class TlsLayer:
         self._ssl: Any = None
         self._into: Any = None
         self._from: Any = None
-        self._grown = True
+        self._grown = False
         """The pipes have held more than they should keep."""
         self.ready = False
         """The handshake is done, and nothing has failed since."""
+        self.tls13 = False
+        """The handshake was one of TLS 1.3: the client had all that it needs to speak before we had said all."""
         self.ended = False
         """The peer has sent close_notify: what comes behind it does not count."""
+        if self.client:
+            self._begin(server_name)
 
     def receive(self, data: memoryview) -> bytes:
         """Take in ciphertext, return the plaintext in it. There may be `output` afterwards, also after an error.
@@ -110,11 +127,13 @@ class TlsLayer:
         _fill(self._into, _ffi.from_buffer(data), len(data))
         try:
             if not self.ready:
-                try:
-                    connection.do_handshake()
-                except SSL.WantReadError:
-                    return b""
+                done = _shake_hands(self._ssl)
+                if done <= 0:
+                    if _error_of(self._ssl, done) == _WANT_READ:
+                        return b""
+                    connection._raise_ssl_error(self._ssl, done)
                 self.ready = True
+                self.tls13 = connection.get_protocol_version() >= SSL.TLS1_3_VERSION
             return self._decrypted()
         except SSL.Error as error:
             words = _words(error)
@@ -129,14 +148,29 @@ class TlsLayer:
         """OpenSSL has seen a ClientHello: from now on the connection costs memory."""
         return self._connection is not None
 
-    def _begin(self) -> SSL.Connection:
+    def _begin(self, server_name: bytes | None = None) -> SSL.Connection:
         assert self._context is not None
         self._connection = connection = SSL.Connection(self._context)
-        connection.set_accept_state()
-        connection.set_app_data(self._alpn)
+        if self.client:
+            connection.set_connect_state()
+            if server_name is not None:
+                connection.set_tlsext_host_name(server_name)
+            if self._alpn is not None:
+                connection.set_alpn_protos([self._alpn])
+        else:
+            connection.set_accept_state()
+            connection.set_app_data(self._alpn)
         self._context = self._hello = None
         self._ssl, self._into, self._from = connection._ssl, connection._into_ssl, connection._from_ssl
         return connection
+
+    def hello(self) -> bytes:
+        """The client's first words; nothing of the server's side, which waits for them."""
+        if not self.client:
+            return b""
+        _forget_errors()
+        _shake_hands(self._ssl)
+        return self.output()
 
     def _decrypted(self) -> bytes:
         """All that can be read now. Raises TlsError."""
@@ -168,6 +202,8 @@ class TlsLayer:
         if self._connection is None:
             return b""
         data = self._drained()
+        if len(data) > KEEP:
+            self._grown = True
         if self._grown and self.ready:
             self._renew()
         return data
@@ -230,6 +266,8 @@ class TlsLayer:
 
     @property
     def version(self) -> str:
+        if self.tls13:
+            return "TLSv1.3"
         return self._connection.get_protocol_version_name() if self._connection is not None else ""
 
     @property
@@ -247,8 +285,7 @@ class TlsLayer:
     @property
     def exports(self) -> bool:
         """Whether there is an `exporter`. With TLS 1.2 only after extended master secret (RFC 9266 section 4)."""
-        connection = self._connection
-        return connection is not None and self.ready and (_is_13(connection) or self._extended)
+        return self._connection is not None and self.ready and (self.tls13 or self._extended)
 
     @property
     def exporter(self) -> bytes | None:
@@ -263,19 +300,35 @@ class TlsLayer:
         session is resumed here (RFC 5929 section 3.1). Undefined for TLS 1.3 (RFC 9266 section 3); without extended
         master secret two connections can have the same (RFC 7627 section 1)."""
         connection = self._connection
-        if connection is None or not self.ready or _is_13(connection):
+        if connection is None or not self.ready or self.tls13:
             return None
         if not self._extended or _lib.SSL_session_reused(self._ssl):
             return None
-        return connection.get_peer_finished()
+        return connection.get_finished() if self.client else connection.get_peer_finished()
+
+    @property
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        """What the peer has shown, in DER, its own certificate first; as it was sent, believed by nobody yet. What is
+        beyond MOST_CERTIFICATES or CHAIN_SIZE is left out. OpenSSL itself takes no more than 100 KB."""
+        connection = self._connection
+        own = connection.get_peer_certificate() if connection is not None and self.ready else None
+        if connection is None or own is None:
+            return ()
+        chain = [crypto.dump_certificate(crypto.FILETYPE_ASN1, own)]
+        room = CHAIN_SIZE - len(chain[0])
+        for each in connection.get_peer_cert_chain() or ():
+            der = crypto.dump_certificate(crypto.FILETYPE_ASN1, each)
+            if der == chain[0]:  # a client has it in both places, a server in one
+                continue
+            room -= len(der)
+            if room < 0 or len(chain) == MOST_CERTIFICATES:
+                break
+            chain.append(der)
+        return tuple(chain) if len(chain[0]) <= CHAIN_SIZE else ()
 
     @property
     def _extended(self) -> bool:
         return bool(_lib.SSL_get_extms_support(self._ssl) == 1)
-
-
-def _is_13(connection: SSL.Connection) -> bool:
-    return connection.get_protocol_version() >= SSL.TLS1_3_VERSION
 
 
 def _words(error: SSL.Error) -> str:
@@ -294,7 +347,7 @@ def _reason() -> str:
     return _ffi.string(text).decode("ascii", "replace") if text != _ffi.NULL else "the peer has broken TLS"
 
 
-for _name in ("_ssl", "_into_ssl", "_from_ssl"):
+for _name in ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error"):
     # Said at the start, not on the first connection: this module is written for the inside of pyOpenSSL, too.
-    if _name not in SSL.Connection.__init__.__code__.co_names:
+    if _name not in (*SSL.Connection.__init__.__code__.co_names, *vars(SSL.Connection)):
         raise ImportError(f"pyOpenSSL without SSL.Connection.{_name}: install a version that pyproject.toml allows")

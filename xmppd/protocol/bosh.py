@@ -321,6 +321,9 @@ class BodyParser:
     def rest(self) -> None:
         self._elements.rest()
 
+    def forget(self) -> None:
+        self._elements.forget()
+
     def expect(self, body: RequestBody) -> None:
         """What is fed next is the payload of this request."""
         self._expected = body

@@ -8,16 +8,42 @@ from typing import Final, Protocol
 
 from ..errors import StreamError
 from ..stanza import Stanza
-from ..xml import CLIENT_NS
-from .header import CLOSING_TAG, STREAM_NS, stream_error, stream_header, written_attributes
+from ..xml import CLIENT_NS, escape, moved, parse_inside
+from .header import (
+    CLOSING_TAG,
+    DIALBACK_NS,
+    SERVER_NS,
+    STREAM_NS,
+    stream_error,
+    stream_header,
+    written_attributes,
+)
 from .items import BEFORE_SIGN_IN, Item, Limits, Nonza, Parser, StreamClose, StreamOpen
-from .parser import StreamParser
+from .parser import StreamParser, may_name
 
 _SPACE: Final = b" \t\r\n"
 FRAMING_NS: Final = "urn:ietf:params:xml:ns:xmpp-framing"
 _DECLARED = f" xmlns:stream='{STREAM_NS}'"
 _AROUND: Final = f"<stream:stream{_DECLARED}>".encode()
 """What a frame stands in, for the parser: no default namespace, since each frame has its own (section 3.3.2)."""
+
+
+_CLIENT: Final = CLIENT_NS.encode()
+
+
+def written_in(stanza: Stanza, namespace: str) -> bytes:
+    """A stanza as it goes over a stream whose stanzas are in another namespace than jabber:client. Names that declare
+    nothing follow the stream; a child that names jabber:client itself is written anew. What stands inside an element of
+    another namespace, as a forwarded stanza (XEP-0297), stays what it is."""
+    if not may_name(stanza.inside, _CLIENT):
+        return stanza.data
+    tree = parse_inside(stanza.inside)
+    inside = escape(tree.text or "").encode()
+    for child in tree:
+        inside += moved(child, CLIENT_NS, namespace) + escape(child.tail or "").encode()
+    other = stanza.stamped(type=stanza.type)
+    other.inside = inside
+    return other.data
 
 
 class Framing(Protocol):
@@ -43,23 +69,30 @@ class Framing(Protocol):
 
 
 class ByteStream:
-    """A stream of bytes holds one document (RFC 6120 section 4)."""
+    """A stream of bytes holds one document (RFC 6120 section 4). `prefixes`: what our header declares beside the
+    stanzas' namespace and that of streams, so that elements may be written with them."""
 
-    def __init__(self, namespace: str = CLIENT_NS) -> None:
+    def __init__(self, namespace: str = CLIENT_NS, prefixes: Mapping[str, str] | None = None) -> None:
         self.namespace = namespace
         self.closing = CLOSING_TAG
+        self._declared = "".join(f" xmlns:{prefix}='{ns}'" for prefix, ns in (prefixes or {}).items())
 
     def parser(self, limits: Limits) -> Parser:
         return StreamParser(limits, self.namespace)
 
     def header(self, attributes: Mapping[str, str]) -> bytes:
-        return stream_header(attributes, self.namespace)
+        return stream_header(attributes, self.namespace, self._declared)
 
     def features(self, inside: bytes) -> bytes:
         return b"<stream:features>" + inside + b"</stream:features>"
 
     def error(self, error: StreamError) -> bytes:
         return stream_error(error)
+
+
+SERVER_STREAM: Final = ByteStream(SERVER_NS, {"db": DIALBACK_NS})
+"""Between servers, whichever opens it (section 4.8.2). The prefix is the one that old servers know (section 4.8.5), and
+declaring it tells that we know dialback (XEP-0220 section 2.3.1)."""
 
 
 _TOGETHER: Final = (b"<message", b"<presence", b"<iq", b"<r ", b"<a ")
@@ -170,6 +203,11 @@ class FrameParser:
     def rest(self) -> None:
         """Give the parser back until the next frame."""
         self._elements.rest()
+
+    def forget(self) -> None:
+        """Nothing more will be fed: let go of what is held."""
+        self.unfinished = 0
+        self._elements.forget()
 
     def feed(self, data: bytes) -> list[Item]:
         """The element of a frame. Look at `fault` afterwards."""

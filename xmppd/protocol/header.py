@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from ..errors import STREAMS_NS, StreamError
 from ..xml import XML_NS, escape, quoted
 
 STREAM_NS: Final = "http://etherx.jabber.org/streams"
+SERVER_NS: Final = "jabber:server"
+"""Of stanzas between servers (section 4.8.2)."""
+DIALBACK_NS: Final = "jabber:server:dialback"
 LANG: Final = f"{XML_NS}|lang"
 """xml:lang, as a parser names the attribute."""
 CLOSING_TAG: Final = b"</stream:stream>"
+_EACH: Final = ("id", "to")
+"""Attributes of a header that differ from stream to stream."""
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,7}").fullmatch
 """A language tag (RFC 5646) that may be written on every stanza of a stream: no other is, and none that is long."""
 
@@ -22,10 +28,19 @@ def written_attributes(attributes: Mapping[str, str]) -> str:
     return "".join(f" {'xml:lang' if key == LANG else key}='{quoted(value)}'" for key, value in attributes.items())
 
 
-def stream_header(attributes: Mapping[str, str], namespace: str) -> bytes:
-    """Our own stream header (section 4.7). `namespace`: of the stanzas."""
-    start = f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' xmlns:stream='{STREAM_NS}'"
-    return f"{start}{written_attributes(attributes)}>".encode()
+def stream_header(attributes: Mapping[str, str], namespace: str, declared: str = "") -> bytes:
+    """Our own stream header (section 4.7). `namespace`: of the stanzas; `declared`: further namespace declarations."""
+    start = _start(namespace, declared, *[item for item in attributes.items() if item[0] not in _EACH])
+    for key in _EACH:
+        if key in attributes:
+            start += f" {key}='{quoted(attributes[key])}'"
+    return f"{start}>".encode()
+
+
+@lru_cache(64)
+def _start(namespace: str, declared: str, *attributes: tuple[str, str]) -> str:
+    start = f"<?xml version='1.0'?><stream:stream xmlns='{namespace}' xmlns:stream='{STREAM_NS}'{declared}"
+    return f"{start}{written_attributes(dict(attributes))}"
 
 
 def stream_error(error: StreamError, declared: str = "") -> bytes:

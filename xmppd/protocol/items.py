@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from ..errors import StreamError
 from ..stanza import Stanza
 from ..xml import Element, name_of, parse, tag_of
 from .tokens import START_TAG
 
-_ONLY_BASE64 = re.compile(START_TAG.pattern + rb"(?<!/>)([A-Za-z0-9+/=]*)</[^<>]*>").fullmatch
+Part = tuple[str, dict[str, str], int, list[Any]]
+"""An element inside another one: its "namespace|name", its attributes, where it begins in the bytes of the first-level
+element, and its own parts."""
+_text = re.compile(START_TAG.pattern + rb"(?:(?<=/>)|([^<&\r]*)<(?!!))").match
+"""A start tag and the text behind it, if a tree has the same: no references, no CDATA, no line ends to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +32,41 @@ class Limits:
     """Bytes of a name, its namespace included. A stanza with a longer one is answered with an error."""
     space: int = 0
     """Bytes of white space that may come between elements; 0: any number, as keep-alives are (section 4.6.1)."""
+    parts: bool = False
+    """What is in elements that are no stanzas is noted while they are read (`Nonza.parts`), so no tree is made of most.
+    It is held until the element ends, so where they are small only."""
 
     @property
     def most(self) -> int:
         return self.size * self.tolerance
 
 
-BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32, 1, space=8192)
+BEFORE_SIGN_IN: Final = Limits(8192, 32, 8, 32, 1, space=8192, parts=True)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOpen:
-    """The stream header. `attributes`: as written; `namespace`: of the stanzas."""
+    """The stream header. `attributes`: as written; `namespace`: of the stanzas; `declared`: those with a prefix, by
+    which servers tell that they know dialback (XEP-0220 section 2.3.1)."""
 
     attributes: dict[str, str]
     namespace: str
+    declared: frozenset[str] = frozenset()
 
 
 class StreamClose:
     """The closing tag."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Nonza:
-    """A first-level element that is not a stanza (SASL, XEP-0198, …): `raw`, which stands alone, or a tree."""
+    """An element that is not a stanza (SASL, XEP-0198, …), or one inside it, to be handled as if it had come alone
+    (XEP-0388, XEP-0386). Nobody changes it: it is not frozen because that makes it three times as dear.
+
+    `raw`: the first-level element, which stands alone; this one begins at `begin`. `tags`: of its children. `parts`:
+    one for each of them; None: they are in the tree only. `around`: what it stands in, and its place there. `tree`:
+    once it was made.
+    """
 
     ns: str
     name: str
@@ -59,12 +74,15 @@ class Nonza:
     raw: bytes
     tags: tuple[str, ...] = ()
     tree: Element | None = None
+    parts: list[Part] | None = None
+    begin: int = 0
+    around: tuple[Nonza, int] | None = None
 
     @classmethod
     def of(cls, element: Element) -> Nonza:
-        """One that stands inside another one (XEP-0388, XEP-0386): handled as if it had come alone."""
+        """An element of a tree."""
         ns, name = name_of(element)
-        attributes = {str(key): str(value) for key, value in element.attrib.items()}
+        attributes = {str(key).removeprefix("{").replace("}", "|"): str(value) for key, value in element.attrib.items()}
         return cls(ns, name, attributes, b"", tuple(map(tag_of, element)), element)
 
     @property
@@ -74,15 +92,43 @@ class Nonza:
 
     @property
     def text(self) -> str:
-        """Its text up to the first child. Base64, as in SASL, is cut out; everything else is parsed."""
-        if self.tree is not None:
-            return self.tree.text or ""
-        match = _ONLY_BASE64(self.raw)
-        return match[1].decode() if match is not None else self.xml.text or ""
+        """Its text up to the first child. Most is cut out of the bytes, the rest is parsed."""
+        if self.tree is None:
+            match = _text(self.raw, self.begin)
+            if match is not None:
+                return (match[1] or b"").decode()
+        return self.xml.text or ""
 
     @property
     def xml(self) -> Element:
-        return parse(self.raw) if self.tree is None else self.tree
+        """As a tree, which is made when it is first asked for."""
+        tree = self.tree
+        if tree is None:
+            around = self.around
+            tree = self.tree = parse(self.raw) if around is None else around[0].xml[around[1]]
+        return tree
+
+    def child(self, ns: str, name: str) -> Nonza | None:
+        """The first child of that name, which is in a namespace."""
+        tag = f"{ns}|{name}"
+        return self._at(self.tags.index(tag)) if tag in self.tags else None
+
+    def text_of(self, ns: str, name: str) -> str:
+        """The text of the first child of that name, "" for none."""
+        found = self.child(ns, name)
+        return found.text if found is not None else ""
+
+    def children(self) -> list[Nonza]:
+        """All of them, in order."""
+        return [self._at(place) for place in range(len(self.tags))]
+
+    def _at(self, place: int) -> Nonza:
+        if self.parts is None:
+            return Nonza.of(self.xml[place])
+        tag, attributes, begin, parts = self.parts[place]
+        ns, _, name = tag.rpartition("|")
+        tags = tuple([each[0] for each in parts]) if parts else ()
+        return Nonza(ns, name, attributes, self.raw, tags, None, parts, begin, (self, place))
 
 
 Item = StreamOpen | StreamClose | Stanza | Nonza
@@ -114,4 +160,8 @@ class Parser(Protocol):
 
     def rest(self) -> None:
         """The peer is silent: give back what is only needed while something comes."""
+        ...
+
+    def forget(self) -> None:
+        """Nothing more will be fed: let go of what is held."""
         ...

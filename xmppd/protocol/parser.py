@@ -9,6 +9,7 @@ bytes. No tree is built. It is given whole tokens only (`tokens`). The parser is
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 from pyexpat import ExpatError, ParserCreate, XMLParserType
 from sys import getsizeof
@@ -17,7 +18,7 @@ from ..errors import StreamError
 from ..stanza import KINDS, Stanza, kinds_of
 from ..xml import CLIENT_NS, alone, escape, in_namespace, parse, to_bytes
 from .header import STREAM_NS
-from .items import BEFORE_SIGN_IN, Item, Limits, Nonza, StreamClose, StreamOpen
+from .items import BEFORE_SIGN_IN, Item, Limits, Nonza, Part, StreamClose, StreamOpen
 from .tokens import START_TAG, Tokens, ends_simply
 from .violations import check_start, fault_of, has_long_prefix, restricted, too_big
 
@@ -26,9 +27,40 @@ _STREAM_TAG = f"{STREAM_NS}|stream"
 _FRESH_AFTER = 1 << 16
 """A new parser after so many bytes: what is named in them stays in it."""
 _SPACE = b" \t\r\n"
-_DECLARES = re.compile(rb"\sxmlns:([^\s=]+)\s*=")
+_DECLARES = re.compile(rb"""\sxmlns:([^\s=]+)\s*=(?=\s*(?:'([^']*)'|"([^"]*)"|))""")
+"""Finds them in values of attributes, too. So the value is looked at only: what it takes could hide a declaration."""
+_PREFIXED = re.compile(rb"<[^\s/>:]+:").match
+_DEFAULT = re.compile(rb"""\sxmlns\s*=\s*(?:'([^']*)'|"([^"]*)")""")
+_USUAL_HEADER = 256
+"""Bytes. Many clients send the same header: what is in those that are no longer is remembered."""
+_DECLARATION = b"<?xml version='1.0'?>"
+_USUAL_START = (_DECLARATION + b"<stream:stream", b'<?xml version="1.0"?><stream:stream')
 _SURELY_SHORT = 128
 """A name of so many characters is within every limit: four bytes each at most."""
+
+
+_Declared = tuple[tuple[bytes, ...], str, frozenset[str]]
+
+
+def _declared(header: bytes) -> _Declared:
+    """The prefixes that a header declares, a colon behind each, its default namespace, "" for none, and those of the
+    prefixes."""
+    return _usual(header) if len(header) <= _USUAL_HEADER else _declarations(header)
+
+
+def _declarations(header: bytes) -> _Declared:
+    default = _DEFAULT.search(header)
+    namespace = (default[1] or default[2] or b"").decode() if default else ""
+    found = [each.groups(b"") for each in _DECLARES.finditer(header)]
+    return tuple(each[0] + b":" for each in found), namespace, frozenset((each[1] + each[2]).decode() for each in found)
+
+
+_usual = lru_cache(64)(_declarations)
+
+
+def may_name(inside: bytes, namespace: bytes) -> bool:
+    """Whether elements may declare that namespace: it is there as it is, or perhaps with character references."""
+    return namespace in inside or (b"&#" in inside and b"xmlns" in inside)
 
 
 class StreamParser:
@@ -45,6 +77,7 @@ class StreamParser:
         "_buffer",
         "_count",
         "_done",
+        "_fresh",
         "_header",
         "_kids",
         "_kinds",
@@ -55,6 +88,7 @@ class StreamParser:
         "_namespace",
         "_out",
         "_parser",
+        "_parts",
         "_prefixes",
         "_replayed",
         "_skip",
@@ -68,12 +102,17 @@ class StreamParser:
         self.limits = limits
         self._namespace = namespace
         self._kinds = KINDS if namespace == CLIENT_NS else kinds_of(namespace)
-        self.fault: StreamError | None = None
-        self.reset()
+        self._begin_anew()
 
     def reset(self) -> None:
         """Expect a new stream header, as after TLS and SASL (RFC 6120 section 4.3.3); forget what came."""
-        self.fault = None
+        if not self._fresh:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._fresh = True
+        """Nothing has come."""
+        self.fault: StreamError | None = None
         self._parser: XMLParserType | None = None
         self._buffer = bytearray()
         self._header = b""
@@ -87,13 +126,10 @@ class StreamParser:
 
     def stand_behind(self, header: bytes) -> None:
         """Read elements as if `header`, a <stream:stream> with that prefix, had come."""
+        self._fresh = False
         self._header = header
-        self._prefixes = self._prefixes_of(header)
+        self._prefixes = _declared(header)[0]
         self.depth = 1
-
-    def _prefixes_of(self, header: bytes) -> tuple[bytes, ...]:
-        prefixes = tuple(m[1] + b":" for m in _DECLARES.finditer(header))
-        return prefixes if self._namespace == CLIENT_NS else (*prefixes, self._namespace.encode())
 
     def _clear(self) -> None:
         self._base = 0
@@ -110,6 +146,8 @@ class StreamParser:
         self._name = ""
         self._attributes: dict[str, str] = {}
         self._kids: list[str] = []
+        self._parts: list[Part] | None = None
+        """What is noted of the element (`Nonza.parts`)."""
         self._replayed = False
 
     @property
@@ -122,12 +160,23 @@ class StreamParser:
         """Bytes of memory that it takes, about. In a string one character out of the ordinary makes four bytes of each;
         expat keeps what it has made the string of, too."""
         strings = sum(map(getsizeof, self._attributes.values())) if self.depth > 1 else 0
+        for _, attributes, _, inside in self._parts or ():
+            for each in (attributes, *(part[1] for part in inside)):
+                strings += getsizeof(each) + sum(map(getsizeof, each.values()))
         return len(self._buffer) + strings + strings // 2
 
     def rest(self) -> None:
         """Give the parser back if no element is under way; the next bytes make a new one."""
         if self._header and self.depth == 1 and not self._buffer:
             self._parser = None
+
+    def forget(self) -> None:
+        """Nothing more will be fed: let go of what is held."""
+        self._parser = None
+        self._buffer.clear()
+        self._attributes = {}
+        self._kids = []
+        self._parts = None
 
     # ---- feeding
 
@@ -136,10 +185,11 @@ class StreamParser:
         if self.fault is not None:
             return []
         if self._parser is None:
+            fresh, self._fresh = self._fresh, False
             if self._header and self.depth == 1 and not data.strip(_SPACE):
                 self._pause(len(data))  # whitespace keep-alive (RFC 6120 section 4.6.1) costs no parser
                 return []
-            self._create()
+            self._create(fresh)
         buffer, tokens = self._buffer, self._tokens
         simple = not buffer and self._header and ends_simply(data)
         buffer += data
@@ -163,10 +213,15 @@ class StreamParser:
     def _feed(self) -> None:
         """Give the parser what lies whole in the buffer."""
         buffer, start = self._buffer, self._skip
+        looked = start
         if not self._header and self.depth == 0:
-            check_start(bytes(self._buffer[:256]))
+            if buffer.startswith(_USUAL_START):
+                looked = len(_DECLARATION)
+                self._tokens.declaration = False
+            else:
+                check_start(bytes(buffer[:256]))
         while start < len(buffer):
-            end = self._tokens.whole(buffer, start)
+            end = self._tokens.whole(buffer, max(start, looked))
             if end == start:
                 break
             self._skip = end
@@ -213,7 +268,7 @@ class StreamParser:
 
     # ---- the parser
 
-    def _create(self) -> None:
+    def _create(self, fresh: bool) -> None:
         parser = ParserCreate("UTF-8", namespace_separator="|")
         parser.buffer_text = False
         parser.StartElementHandler = self._start
@@ -221,7 +276,8 @@ class StreamParser:
         parser.StartDoctypeDeclHandler = parser.CommentHandler = restricted
         parser.ProcessingInstructionHandler = parser.EntityDeclHandler = restricted
         self._parser = parser
-        self._clear()
+        if not fresh:
+            self._clear()
         if self._header:
             self._tokens.declaration = False
             self._replayed = True
@@ -240,6 +296,7 @@ class StreamParser:
             self._name = name
             self._attributes = attributes
             self._kids = []
+            self._parts = [] if self.limits.parts and name not in self._kinds else None
             self._count = 0
             self._long = False
         elif depth == 0:
@@ -248,11 +305,18 @@ class StreamParser:
         else:
             if depth == 2:
                 self._kids.append(name)
-            self._count += 1
-            if self._count > self.limits.elements or depth > self.limits.depth:
+            count = self._count = self._count + 1
+            if count > self.limits.elements or depth > self.limits.depth:
                 raise StreamError("policy-violation", "too many elements or too deep")
             if name.startswith(_STREAM_PREFIX):
                 self._kids.append(STREAM_NS)  # refused as a whole, in `_end`
+            parts = self._parts
+            if parts is not None:
+                if depth > 3:
+                    self._parts = None  # of what is deeper there is the tree only
+                else:
+                    at = self._parser.CurrentByteIndex - self._begin  # type: ignore[union-attr]
+                    (parts if depth == 2 else parts[-1][3]).append((name, attributes, at, []))
         if attributes and len(attributes) > self.limits.attributes:
             raise StreamError("policy-violation", "too many attributes")
         known = self._long_names
@@ -286,12 +350,10 @@ class StreamParser:
         self._header = raw
         self._tokens.declaration = False
         self._names = len(parser.intern)
-        self._prefixes = self._prefixes_of(raw)
+        self._prefixes, namespace, declared = _declared(raw)
         if b"stream:" not in self._prefixes or not raw.startswith(b"<stream:stream"):
             raise StreamError("bad-namespace-prefix", "the prefix must be 'stream'")
-        default = re.search(rb"""\sxmlns\s*=\s*(?:'([^']*)'|"([^"]*)")""", raw)
-        namespace = (default[1] or default[2] or b"").decode() if default else ""
-        self._out.append(StreamOpen(attributes, namespace))
+        self._out.append(StreamOpen(attributes, namespace, declared))
 
     def _end(self, name: str) -> None:
         depth = self.depth = self.depth - 1
@@ -342,6 +404,7 @@ class StreamParser:
             stanza = Stanza.received(kind, attributes, inside, tags)
             head = match[0]
             plain = head.startswith(_PLAIN_STARTS) and b"xmlns:" not in head
+            plain = plain and (self._kinds is KINDS or not may_name(inside, self._namespace.encode()))
             for prefix in self._prefixes:
                 if prefix in inside:
                     plain = False
@@ -371,10 +434,13 @@ class StreamParser:
 
     def _nonza(self, raw: bytes) -> Nonza:
         ns, _, name = self._name.rpartition("|")
-        if ns == STREAM_NS or any(prefix in raw for prefix in self._prefixes) or b"xmlns" not in raw:
+        kids, parts, self._parts = self._kids, self._parts, None
+        inherits = ns == self._namespace or b"xmlns" not in raw or _PREFIXED(raw) is not None
+        if inherits or ns == STREAM_NS or any([prefix in raw for prefix in self._prefixes]):
             tree = parse(b"%s%s</stream:stream>" % (self._header, raw))[0]
-            raw = to_bytes(alone(tree))
-        return Nonza(ns, name, self._attributes, raw, tuple(self._kids))
+            raw, parts = to_bytes(alone(tree)), None
+        tags = tuple(kids) if STREAM_NS not in kids else tuple([each for each in kids if each != STREAM_NS])
+        return Nonza(ns, name, self._attributes, raw, tags, None, parts)
 
 
 _PLAIN_STARTS = (b"<message", b"<presence", b"<iq")

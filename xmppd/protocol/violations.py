@@ -10,10 +10,14 @@ from ..errors import StreamError
 _XML_DECLARATION = re.compile(rb"<\?xml[ \t\r\n]([^>]*)\?>")
 _ENCODING = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([^"']*)["']""")
 
+_USUAL = (b"<stream:stream", b"<?xml version='1.0'?><s", b'<?xml version="1.0"?><s')
+
 
 def check_start(head: bytes) -> None:
     """What stands before the header: an XML declaration in UTF-8 or nothing (RFC 6120 section 11.5, 11.6). Raises
     StreamError."""
+    if head.startswith(_USUAL):
+        return
     head = head.lstrip(b" \t\r\n")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or head[:2] in (b"<\0", b"\0<"):
         raise StreamError("unsupported-encoding", "UTF-8 only")

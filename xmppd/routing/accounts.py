@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING
 
 from ..contracts.core import Account, Host
 from ..contracts.routes import Arrival, To
-from ..contracts.routing import INBOUND, Inbound
+from ..contracts.routing import CONTACT_PRESENCE, INBOUND, Inbound
 from ..contracts.sessions import PRESENCE
-from ..errors import ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
+from ..errors import NotNow, ServiceUnavailable, StanzaError, StorageUnavailable
 from ..jid import JID
 from ..stanza import SUBSCRIPTIONS, Kind, Stanza
 from .answers import answer_iq
 from .transaction import StanzaTransaction
 
+SHOWN = ("", "unavailable", "error")
 EvenTime = Callable[[], Awaitable[None]]
 """Waits for the time of an even answer (ADR 0007)."""
 
 
 def check_started(host: Host) -> None:
-    """Raises ResourceConstraint while the plugins of a host wait for the store."""
+    """Raises NotNow while the plugins of a host wait for the store."""
     if not host.started:
-        raise ResourceConstraint("the store does not answer now")
+        raise NotNow("the store does not answer now")
 
 
 class AccountsDestination:
@@ -80,7 +81,15 @@ class AccountsDestination:
             own = stanza.sender is not None and stanza.sender.bare == account.bare
             return answer_iq(transaction, stanza, host, account, To.SELF if own else To.ACCOUNT)
         transaction.inbound.append(event)
+        if kind is Kind.PRESENCE and not to.resource and stanza.type in SHOWN and not transaction.own:
+            transaction.then(partial(self._tell_presence, event))
         return None
+
+    def _tell_presence(self, event: Inbound) -> None:
+        """Tell plugins of presence from elsewhere: what the clients here show reaches them in other ways."""
+        sender = event.stanza.sender
+        if sender is not None and not self.host.router.routes.serves_accounts(sender.domain):
+            self.host.tell(CONTACT_PRESENCE, event)
 
     def _contact(
         self, transaction: StanzaTransaction, stanza: Stanza, account: Account | None
@@ -90,7 +99,7 @@ class AccountsDestination:
         if rules is None:
             return None
         if stanza.type == "probe":
-            rules.probe(stanza, transaction.session)
+            rules.probe(stanza, transaction.reply)
             return None
         assert account is not None
         return rules.arriving_subscription(account, stanza)

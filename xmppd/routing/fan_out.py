@@ -96,10 +96,12 @@ class FanOut:
         contacts: Iterable[str],
         may_read: Callable[[JID], bool] | None = None,
     ) -> None:
-        """Send an account's event of a node to contacts (bare JIDs) on this server, of which it may be one itself: to
-        the sessions that their own host knows to be interested in nodes of that name (XEP-0163 section 4.1), and that
-        the account lets read it."""
+        """Send an account's event of a node to contacts (bare JIDs), of which it may be one itself: to those sessions
+        that the account lets read it, and that are known to be interested in nodes of that name (XEP-0163 section 4.1):
+        their own host knows, or, of those elsewhere, this one."""
         found: list[Session] = []
+        contacts = tuple(contacts)
+        self._fan_out_elsewhere(stanza, account, node, contacts, may_read)
         for other in self._with_sessions(account.host, contacts):
             caps = other.host.find(CAPS)
             if caps is None:
@@ -108,6 +110,24 @@ class FanOut:
                 if caps.wants(session, node) and (may_read is None or may_read(session.jid)):
                     found.append(session)
         self.fan_to(stanza, found)
+
+    def _fan_out_elsewhere(
+        self,
+        stanza: Stanza,
+        account: Account,
+        node: str,
+        contacts: Iterable[str],
+        may_read: Callable[[JID], bool] | None,
+    ) -> None:
+        caps, ours = account.host.find(CAPS), f"@{account.host.domain}"
+        if caps is None:
+            return
+        for contact in contacts:
+            if contact.endswith(ours) or self.routes.is_account(contact):
+                continue
+            for to in caps.wanted_elsewhere(account.bare, contact, node):
+                if may_read is None or may_read(to):
+                    self.orders.deliver(stanza.stamped(to=to))
 
     def probe(self, session: Session, contacts: Collection[str]) -> None:
         """Probe contacts (bare JIDs) of an account for one of its sessions (RFC 6121 section 4.2.2): who is of this

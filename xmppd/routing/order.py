@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from ..background import Background
 from ..contracts.core import Router
-from ..contracts.order import Lane
 from ..contracts.routing import Inbound
-from ..errors import InternalServerError, ResourceConstraint, StanzaError
+from ..errors import InternalServerError, NotNow, StanzaError
 from ..jid import JID
 from ..stanza import SUBSCRIPTIONS, Kind, Stanza
-from ..storage.api import Counter
-from .transaction import StanzaTransaction
+from ..storage.api import Batch
+from .own import Key, OwnOrder, OwnTransaction
+from .remote import Departing, Departures, Elsewhere
+from .sent import Sending, SentTransaction
 
 log = logging.getLogger("xmppd.routing")
 WAITING: Final = 1000
@@ -25,100 +27,96 @@ BYTES: Final = 1 << 20
 """… with so many bytes …"""
 TOTAL: Final = 64 << 20
 """… and so many bytes of all. What comes then is refused: a queue that long means that the store is away."""
-Key = tuple[str, str]
-"""Bare JIDs of the entity that sends ("" for none) and of whom it sends to."""
 
 
-class OwnOrder(Lane):
-    """The server itself as an origin: what one entity of it sends to one address. `deciding`: one of its stanzas is
-    being decided, the others wait in `waiting`. Implements `contracts.routes.Origin`."""
+class _Behind:
+    """A `Release` that calls something when all before it has its end."""
 
-    __slots__ = ("deciding", "key", "orders", "pending", "size", "waiting")
+    __slots__ = ("call",)
 
-    received = 0
-    counter: Counter | None = None
-    session = None
-    relays = True
-
-    def __init__(self, key: Key, orders: OwnOrders) -> None:
-        super().__init__()
-        self.key = key
-        self.orders = orders
-        self.deciding = False
-        self.pending = 0
-        """Stanzas that are neither released nor refused."""
-        self.size = 0
-        self.waiting: deque[OwnTransaction] | None = None
-
-    @property
-    def lane(self) -> Lane:
-        return self
-
-    def may_send_as(self, sender: JID) -> bool:
-        return True
-
-    def reply(self, stanza: Stanza) -> None:
-        if stanza.to is not None:
-            self.orders.deliver(stanza)
-
-    def refusing(self, number: int) -> None:
-        """Nobody counts what the server itself sends."""
-
-    def refuse(self, number: int, error: Stanza) -> None:
-        self.reply(error)
-
-    def settled(self) -> None:
-        """Its transactions tell `OwnOrders.left`, with their size."""
-
-    def accounted(self, count: int) -> int:
-        return count
-
-    def charge(self, size: int, stanzas: int) -> None:
-        """The server has no limits for itself."""
-
-
-class OwnTransaction(StanzaTransaction):
-    """A stanza of the server's own on its path."""
-
-    __slots__ = ("order", "size")
-
-    own = True
-
-    def __init__(self, router: Router, stanza: Stanza, order: OwnOrder) -> None:
-        super().__init__(router, stanza, order)
-        self.order = order
-        self.size = len(stanza.inside)
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
 
     def committed(self) -> None:
-        try:
-            super().committed()
-        finally:
-            self.order.orders.left(self)
+        self.call()
 
     def failed(self, error: Exception) -> None:
-        try:
-            super().failed(error)
-        finally:
-            self.order.orders.left(self)
+        self.call()
+
+
+class _Expected:
+    """What an entity has decided and will be carried: how many stanzas, the last of them behind `batch`."""
+
+    __slots__ = ("batch", "count")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.count = 0
 
 
 class OwnOrders:
     """The orders of which something waits."""
 
-    def __init__(self, router: Router, background: Background) -> None:
+    def __init__(self, router: Router, elsewhere: Elsewhere, background: Background) -> None:
         self.router = router
+        self._departures = Departures(elsewhere, router.storage, self, background.clock)
         self.background = background
         self.pending: dict[Key, OwnOrder] = {}
         self.size = 0
         """Bytes of what waits."""
+        self._expected: dict[Key, _Expected] = {}
 
     def deliver(self, stanza: Stanza) -> None:
-        """Route a stanza behind all that its sender has sent to that account before."""
-        to = stanza.to
+        """Route a stanza behind all that its sender has sent to that account before, carried or not."""
+        to, sender = stanza.to, stanza.sender
         assert to is not None
+        if self._expected and sender is not None:
+            expected = self._expected.get((sender.bare, to.bare))
+            if expected is not None and not expected.batch.done:
+                self.router.storage.follow(expected.batch, _Behind(partial(self.deliver, stanza)))
+                return
         if stanza.kind is Kind.PRESENCE and stanza.type not in SUBSCRIPTIONS and self._is_unseen(to):
             return
-        transaction = self._enter(stanza)
+        self._take(self._enter(stanza, OwnTransaction))
+
+    def expect(self, pairs: Sequence[Key], batch: Batch) -> None:
+        """See contracts.core.Router."""
+        for key in pairs:
+            expected = self._expected.setdefault(key, _Expected(batch))
+            expected.batch = batch
+            expected.count += 1
+
+    def came(self, pairs: Sequence[Key]) -> None:
+        """See contracts.core.Router."""
+        for key in pairs:
+            expected = self._expected.get(key)
+            if expected is None:
+                continue  # it was carried at once
+            expected.count -= 1
+            if not expected.count:
+                del self._expected[key]
+
+    def carry(self, stanza: Stanza, sending: Sending | None = None) -> None:
+        """Bring a stanza to its recipient's home from that of its sender, which has decided it, in the same order."""
+        if stanza.to is not None and not self.router.routes.serves(stanza.to.domain):
+            self._take(self._enter(stanza, partial(Departing, departures=self._departures, sending=sending)))
+        else:
+            self._take(self._enter(stanza, partial(SentTransaction, sending=sending)))
+
+    def answer(self, stanza: Stanza) -> None:
+        """Bring an answer of one home to who has asked at another, in the same order: to the client itself, as it would
+        be told here."""
+        assert stanza.to is not None
+        session = self.router.routes.session(stanza.to)
+        if session is None:
+            self.deliver(stanza)
+            return
+        transaction = self._enter(stanza, OwnTransaction)
+        if transaction is not None:
+            transaction.then(partial(session.send, stanza))
+            transaction.finish()
+
+    def _take(self, transaction: OwnTransaction | None) -> None:
         if transaction is None:
             return
         order = transaction.order
@@ -129,7 +127,11 @@ class OwnOrders:
             return
         wait = self._decide_all(order, transaction)
         if wait is not None:
-            self.background.spawn(self._go_on(order, wait), f"deliver to {stanza.to}")
+            self.background.spawn(self._go_on(order, wait), f"deliver to {transaction.stanza.to}")
+
+    def owners(self) -> set[str]:
+        """Bare JIDs of which something waits, and those for whom it is."""
+        return {bare for keys in (self.pending, self._expected) for key in keys for bare in key}
 
     def _is_unseen(self, to: JID) -> bool:
         """It is the address of an account here that has no sessions, or of none."""
@@ -142,7 +144,7 @@ class OwnOrders:
     def deliver_decided(self, event: Inbound, release: Callable[[], None] | None = None, admitted: bool = True) -> None:
         """The same for what the recipient's chain has looked at: its writes are committed, and it is released as ever,
         or by `release`; not at all if it was not `admitted`."""
-        transaction = self._enter(event.stanza)
+        transaction = self._enter(event.stanza, OwnTransaction)
         if transaction is None:
             return
         transaction.writes = event.writes
@@ -152,19 +154,24 @@ class OwnOrders:
             transaction.inbound.append(event)
         transaction.finish()
 
-    def _enter(self, stanza: Stanza) -> OwnTransaction | None:
+    def _enter(
+        self, stanza: Stanza, make: Callable[[Router, Stanza, OwnOrder], OwnTransaction]
+    ) -> OwnTransaction | None:
         sender, to = stanza.sender, stanza.to
         assert to is not None
         key = (sender.bare if sender is not None else "", to.bare)
         order = self.pending.get(key)
         if order is None:
             order = self.pending[key] = OwnOrder(key, self)
-        transaction = OwnTransaction(self.router, stanza, order)
+        transaction = make(self.router, stanza, order)
         order.pending += 1
         order.size += transaction.size
         self.size += transaction.size
-        if order.pending > WAITING or (order.pending > 1 and (order.size > BYTES or self.size > TOTAL)):
-            transaction.refuse(ResourceConstraint("too much waits for this address"))
+        first = order.pending == 1
+        full = order.pending > WAITING or (order.size > BYTES and not first)
+        full = full or (self.size > TOTAL and not (first and transaction.own))  # clients choose whom they write to
+        if full and not transaction.kept:
+            transaction.refuse(NotNow("too much waits for this address"))
             return None
         return transaction
 
@@ -192,7 +199,7 @@ class OwnOrders:
 
     def _decide(self, transaction: OwnTransaction) -> Awaitable[None] | None:
         try:
-            wait = self._accept(transaction)
+            wait = transaction.accept()
         except StanzaError as error:
             transaction.refuse(error)
             return None
@@ -204,11 +211,6 @@ class OwnOrders:
             transaction.finish()
             return None
         return transaction.finish_when(wait)
-
-    def _accept(self, transaction: OwnTransaction) -> Awaitable[None] | None:
-        stanza = transaction.stanza
-        assert stanza.to is not None
-        return self.router.routes.find(stanza.to).accept(transaction, stanza)
 
     async def _go_on(self, order: OwnOrder, wait: Awaitable[None] | None) -> None:
         while wait is not None:

@@ -6,7 +6,7 @@ Who sends is an origin, where it goes is a destination (contracts.routes): betwe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from ..background import Background
@@ -28,11 +28,12 @@ from ..errors import (
 from ..jid import JID
 from ..sessions import availability
 from ..stanza import SUBSCRIPTIONS, Kind, Stanza
-from ..storage.api import Storage
+from ..storage.api import Batch, Storage
 from .answers import answer_iq
 from .fan_out import FanOut
 from .locks import OwnerLocks
 from .order import OwnOrders
+from .outbox import Outbox
 from .routes import Routes
 from .transaction import StanzaTransaction
 
@@ -48,12 +49,18 @@ class Router:
     def __init__(self, storage: Storage, routes: Routes, background: Background) -> None:
         self.storage = storage
         self.routes = routes
-        self.own_orders = OwnOrders(self, background)
+        self.own_orders = OwnOrders(self, routes.elsewhere, background)
         self.locks = OwnerLocks()
         """Who changes an owner's records outside the path of a stanza holds the owner's lock."""
         self.newest = 0
         """The highest id that a log of a service has given: above the time if the clock was set back."""
         self._fan = FanOut(routes, self.own_orders)
+        self.outbox = Outbox(storage, self.own_orders, background)
+        """What owners have to say to others beside what they decide."""
+
+    def under_way(self) -> set[str]:
+        """See contracts.core.Router."""
+        return self.locks.owners() | self.own_orders.owners() | self.outbox.owners()
 
     # ---- from an origin
 
@@ -77,6 +84,8 @@ class Router:
         if wait is not None:
             return transaction.finish_when(wait)
         transaction.finish()
+        if self.outbox.crowds and session is not None:
+            return self.outbox.room(session.account.bare)
         return None
 
     async def until_idle(self, lane: Lane) -> None:
@@ -181,6 +190,18 @@ class Router:
         """Route a stanza made by the server (`sender` and `to` set). What one entity says to one account comes in the
         order of calls, also where one thing is stored before it is released and the next one is not."""
         self.own_orders.deliver(stanza)
+
+    def expect(self, pairs: Sequence[tuple[str, str]], batch: Batch) -> None:
+        """See contracts.core.Router."""
+        self.own_orders.expect(pairs, batch)
+
+    def came(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """See contracts.core.Router."""
+        self.own_orders.came(pairs)
+
+    def carry(self, stanza: Stanza) -> None:
+        """Bring a stanza that its sender's home has decided to its recipient's."""
+        self.own_orders.carry(stanza)
 
     def fan_out(self, stanza: Stanza, addresses: Iterable[JID], at: int = 0) -> None:
         """Send one stanza to many addresses (`FanOut.fan_out`)."""

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final, TypeVar
 
+from ..contracts.components import PRIVILEGE_NS, PRIVILEGES
 from ..contracts.core import Account, Host, Session
 from ..contracts.routes import Arrival, Destination, To
 from ..contracts.routing import ENTITIES, HOST_MESSAGE, Entities
-from ..errors import RemoteServerNotFound
 from ..jid import JID
 from ..service import Service
 from ..stanza import Kind, Stanza
 from .accounts import AccountsDestination, check_started
 from .answers import answer_iq
+from .homes import Homes
+from .on_behalf import send_for
+from .remote import Elsewhere
 
 T = TypeVar("T")
+PRIVILEGE: Final = f"{PRIVILEGE_NS}|privilege"
 NEVER: Final = 1 << 62
 """Behind all ids of logs."""
-
-
-class NotHere:
-    """Addresses of servers that this one cannot reach (RFC 6120 section 10.4)."""
-
-    remote = True
-
-    def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
-        """Drops presence, as nobody waits for an answer to it. Raises RemoteServerNotFound for the rest."""
-        if stanza.kind is Kind.PRESENCE:
-            return None
-        raise RemoteServerNotFound()
 
 
 class HostDestination:
@@ -46,6 +38,9 @@ class HostDestination:
         if stanza.kind is Kind.IQ:
             return answer_iq(arrival, stanza, host, None, To.HOST)
         if stanza.kind is Kind.MESSAGE:
+            privileges = host.find(PRIVILEGES)
+            if privileges is not None and PRIVILEGE in stanza.tags:
+                return send_for(arrival, privileges.message(stanza), host)
             told = host.chain(HOST_MESSAGE, stanza)
             if told:
                 arrival.then(lambda: host.tell_these(told, stanza))
@@ -68,16 +63,35 @@ class EntitiesDestination:
         return arrival.barrier(work) if work is not None else None
 
 
+class AtHome:
+    """Addresses of one of several homes. What another home has decided, with the sender's owner, comes to this one
+    behind that commit."""
+
+    remote = False
+
+    def __init__(self, home: int, destination: Destination) -> None:
+        self.home = home
+        self.destination = destination
+
+    def accept(self, arrival: Arrival, stanza: Stanza) -> Awaitable[None] | None:
+        if arrival.home is None or arrival.home == self.home:
+            return self.destination.accept(arrival, stanza)
+        arrival.send(stanza)
+        return None
+
+
 class Routes:
     """Implements `contracts.core.Routes`.
 
-    For each domain two destinations: of the domain itself, and of the addresses with a localpart.
+    For each domain the destination of the domain itself, and those of the addresses with a localpart by their home.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, homes: Homes | None = None) -> None:
+        self.homes: Homes = homes or Homes()
+        self._several = self.homes.several
         self._hosts: dict[str, Host] = {}
-        self._destinations: dict[str, tuple[Destination, Destination]] = {}
-        self._not_here: Destination = NotHere()
+        self._destinations: dict[str, tuple[Destination, Sequence[Destination]]] = {}
+        self.elsewhere = Elsewhere()
 
     # ---- destinations
 
@@ -85,26 +99,38 @@ class Routes:
         """Where stanzas to an address go."""
         found = self._destinations.get(jid.domain)
         if found is None:
-            return self._not_here
-        return found[1] if jid.local else found[0]
+            return self.elsewhere
+        if not jid.local:
+            return found[0]
+        return found[1][self.homes.of(jid.bare) if self._several else 0]
 
     def add_host(self, host: Host) -> None:
         """A host serves its domain; to be called again when its plugins are there."""
         entities = host.find(ENTITIES)
         people = EntitiesDestination(host, entities) if entities is not None else AccountsDestination(host)
         self._hosts[host.domain] = host
-        self._destinations[host.domain] = (HostDestination(host), people)
+        homes = [AtHome(home, people) for home in range(self.homes.count)] if self._several else [people]
+        self._destinations[host.domain] = (HostDestination(host), homes)
 
     def register(self, domain: str, destination: Destination) -> None:
         """From now on stanzas to all addresses of a domain go there. Raises ValueError for a domain that has one."""
         if domain in self._destinations:
             raise ValueError(f"{domain} is served already")
-        self._destinations[domain] = (destination, destination)
+        self._destinations[domain] = (destination, [destination] * self.homes.count)
 
     def unregister(self, domain: str) -> None:
         """Take back what `register` did."""
         if domain not in self._hosts:
             self._destinations.pop(domain, None)
+
+    def serves(self, domain: str) -> bool:
+        """Whether a domain is of this server: a host's, or one that something was registered for, as a component."""
+        return domain in self._destinations
+
+    def reaches(self, jid: JID) -> bool:
+        """Whether stanzas to an address go anywhere: it is of this server, or another one may be talked to."""
+        servers = self.elsewhere.servers
+        return jid.domain in self._destinations or (servers is not None and servers.reaches(jid.domain))
 
     # ---- what lives here
 

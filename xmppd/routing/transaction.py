@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
+from ..contracts.archive import Retention
 from ..contracts.core import Router, Session
 from ..contracts.order import Lane
 from ..contracts.routes import Origin
-from ..contracts.routing import Inbound, Outbound
-from ..errors import InternalServerError, ResourceConstraint, ServiceUnavailable, StanzaError, StorageUnavailable
+from ..contracts.routing import MESSAGE_RULES, Inbound, Outbound
+from ..errors import InternalServerError, NotNow, ServiceUnavailable, StanzaError, StorageUnavailable
+from ..jid import JID
 from ..stanza import Kind, Stanza
 from ..storage.api import Batch, LogAppend, Write
 from .release import release_inbound, release_outbound
@@ -31,7 +34,9 @@ class StanzaTransaction:
         "origin",
         "other",
         "outbound",
+        "owner",
         "router",
+        "sends",
         "session",
         "stanza",
         "writes",
@@ -46,6 +51,8 @@ class StanzaTransaction:
         self.origin = origin
         self.session: Session | None = origin.session
         """The local session that sends it."""
+        self.owner = self.session.account.bare if self.session is not None else ""
+        """The bare JID of the account that sends it, "" for none."""
         self.lane = origin.lane
         self.number = origin.received
         """Its place among the stanzas of its origin."""
@@ -56,6 +63,13 @@ class StanzaTransaction:
         self.outbound: list[Outbound] = []
         self.inbound: list[Inbound] = []
         self.actions: list[Callable[[], None]] = []
+        self.sends: list[tuple[str, str]] | None = None
+        """From whom to whom it goes on to another home (bare JIDs)."""
+
+    @property
+    def home(self) -> int | None:
+        """The home of the owner for which it is decided now."""
+        return self.router.routes.homes.of(self.owner) if self.owner else None
 
     # ---- what a destination may do (contracts.routes.Arrival)
 
@@ -68,11 +82,34 @@ class StanzaTransaction:
     def then(self, action: Callable[[], None]) -> None:
         self.actions.append(action)
 
+    def send(self, stanza: Stanza) -> None:
+        """What may be stored where it goes is kept until it is; the rest is sent once."""
+        to, sender = stanza.to, stanza.sender
+        assert to is not None and sender is not None
+        if stanza.kind is Kind.MESSAGE and self._is_kept(stanza, sender, to):
+            words = self.router.outbox.keep(sender, to, (stanza,))
+            self.writes += words.writes()
+            self.then(words.send)
+        else:
+            self.then(partial(self.router.carry, stanza))
+        self.sends = [*(self.sends or ()), (sender.bare, to.bare)]
+
+    def _is_kept(self, stanza: Stanza, sender: JID, to: JID) -> bool:
+        routes, groupchat = self.router.routes, stanza.type == "groupchat"
+        remote = not routes.serves(to.domain)
+        rules = routes.service(sender.domain if remote else to.domain, MESSAGE_RULES)
+        if remote and rules is None:  # a room's: the room has it, and who has lost it asks there
+            return routes.is_local(sender.domain) and stanza.type in ("normal", "chat")
+        return groupchat or rules is None or rules.policy(stanza).retention is not Retention.NONE
+
     def forward(self, stanza: Stanza) -> None:
         """Raises ServiceUnavailable if the recipient's account is not in memory. If its chain refuses the stanza, what
         it has written for it is forgotten, and whoever it comes from gets the error."""
         assert stanza.to is not None and stanza.kind is Kind.MESSAGE  # which is decided at once
         routes = self.router.routes
+        if routes.homes.several and self.home != routes.homes.of(stanza.to.bare):
+            self.send(stanza)
+            return
         if routes.account(stanza.to) is None or not routes.is_loaded(stanza.to):
             raise ServiceUnavailable()
         writes, came = len(self.writes), len(self.inbound)
@@ -98,7 +135,7 @@ class StanzaTransaction:
         except StanzaError as error:
             self.refuse(error)
         except StorageUnavailable:
-            self.refuse(ResourceConstraint("the store does not answer now"))
+            self.refuse(NotNow("the store does not answer now"))
         except Exception:
             log.exception("%r could not be handled", self.stanza)
             self.refuse(InternalServerError())
@@ -133,21 +170,26 @@ class StanzaTransaction:
             try:
                 batch = storage.join(self.writes, self)
                 self._set_tails(batch)
+                if self.sends is not None:
+                    self.router.expect(self.sends, batch)
                 counter = self.origin.counter
                 if counter is not None:
                     batch.counts[counter] = self.origin.accounted(self.number)
             except StorageUnavailable:
-                self.refuse(ResourceConstraint("the store does not answer now"))
+                self.refuse(NotNow("the store does not answer now"))
             except Exception:  # an update's function
                 log.exception("what %r writes cannot be computed", self.stanza)
                 self.refuse(InternalServerError())
             return
         tail = self._tail()
         if tail is None:
+            self.sends = None  # nothing comes in between
             self.committed()
         else:
             storage.follow(tail, self)
             self._set_tails(tail)
+            if self.sends is not None:
+                self.router.expect(self.sends, tail)
 
     def _tail(self) -> Batch | None:
         mine, other = self.lane.tail, self.other.tail if self.other is not None else None
@@ -175,22 +217,28 @@ class StanzaTransaction:
             for action in self.actions:
                 action()
         finally:
+            self.actions = []  # some hold this, and an error its frames: without the circle all goes at once
+            if self.sends is not None:
+                self.router.came(self.sends)
             self.origin.settled()
 
     def _bounce(self, event: Inbound, error: Stanza) -> None:
         """To who sent it; of what a service has passed on that is the service, which alone may know the address."""
         if event.stanza.sender == self.stanza.sender:
-            self.origin.refuse(self.number, error)
+            self._tell_origin(error)
         else:
             self.router.deliver(error)
 
     def failed(self, error: Exception) -> None:
         self._undo()
         if isinstance(error, StorageUnavailable):
-            self._answer_error(ResourceConstraint("the store does not answer now"))
+            self._answer_error(NotNow("the store does not answer now"))
         else:
             log.error("the store refused what %r writes: %s", self.stanza, error)
             self._answer_error(InternalServerError())
+        self.actions = []
+        if self.sends is not None:
+            self.router.came(self.sends)
         self.origin.settled()
 
     def refuse(self, error: StanzaError) -> None:
@@ -201,6 +249,7 @@ class StanzaTransaction:
         self.outbound = []
         self.actions = [lambda: self._answer_error(error)]
         self.other = None
+        self.sends = None
         tail = self._tail()
         if tail is None:
             self.committed()
@@ -217,7 +266,10 @@ class StanzaTransaction:
 
     def _answer_error(self, error: StanzaError) -> None:
         if not self.stanza.answers:
-            self.origin.refuse(self.number, self.stanza.error(error))
+            self._tell_origin(self.stanza.error(error))
+
+    def _tell_origin(self, error: Stanza) -> None:
+        self.origin.refuse(self.number, error)
 
     def reply(self, stanza: Stanza) -> None:
         """Answer the sender."""

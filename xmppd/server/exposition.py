@@ -37,6 +37,7 @@ class ServerCollector(Collector):
         yield from self._store()
         yield from self._sessions()
         yield from self._counts()
+        yield from self._remote()
         yield from self._http()
         yield from self._process()
 
@@ -98,6 +99,32 @@ class ServerCollector(Collector):
             "xmppd_memory_full", "How often limits.memory was used up, so that sessions ended.", counts.memory_full
         )
         yield counter("xmppd_queue_overflow", "Sessions ended because their client does not read.", counts.overflows)
+
+    def _remote(self) -> Iterator[Metric]:
+        """Other servers; without a listener for them all is 0."""
+        remotes = self.server.remote_domains
+        streams = GaugeMetricFamily(
+            "xmppd_remote_streams", "Open streams between this server and others.", labels=["direction"]
+        )
+        incoming = sum(each.proved for each in remotes.incoming) if remotes is not None else 0
+        outgoing = sum(each.stream is not None for each in remotes.lines) if remotes is not None else 0
+        streams.add_metric(["in"], incoming)
+        streams.add_metric(["out"], outgoing)
+        yield streams
+        for name, attribute, doc in (
+            ("xmppd_remote_waiting_stanzas", "waiting", "Stanzas that other servers do not have yet."),
+            ("xmppd_remote_waiting_bytes", "waiting_bytes", "Bytes in memory that these need."),
+            ("xmppd_remote_kept_stanzas", "kept", "Those of them that the store keeps: they outlive a restart."),
+        ):
+            yield gauge(name, doc, getattr(remotes, attribute) if remotes is not None else 0)
+        failures = CounterMetricFamily(
+            "xmppd_remote_failures",
+            "Streams that could not be opened, or prove a domain, by who opened them.",
+            labels=["direction", "reason"],
+        )
+        for (direction, reason), count in sorted(remotes.failures.counts.items()) if remotes is not None else ():
+            failures.add_metric([direction, reason], count)
+        yield failures
 
     def _http(self) -> Iterator[Metric]:
         http = self.server.http

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..clock import Timer
 from ..errors import StreamError
+from ..net.address import network
 from ..stanza import iq
 from ..streams.client import ClientStream
 from ..streams.negotiation import State
@@ -25,12 +26,17 @@ REST_AFTER: Final = 10.0
 """Seconds without input after which a stream gives its parser back."""
 
 
+PATIENT: Final = 2000
+"""So many strangers may wait for a person at once, some 60 KiB each: to ask for a form costs them little."""
+
+
 class IdleSweep:
     """Looks at every client stream of a server each `SWEEP` seconds."""
 
     def __init__(self, server: RunningServer) -> None:
         self.server = server
         self._timer: Timer | None = None
+        self.patient = PATIENT
 
     def start(self) -> None:
         clock = self.server.clock
@@ -46,16 +52,21 @@ class IdleSweep:
         server = self.server
         now = server.clock.monotonic()
         server.counts.lag.observe(max(0.0, now - due))
+        patient: list[ClientStream] = []
         for stream in list(server.streams):
             try:
-                self._look_at(stream, now)
+                self._look_at(stream, now, patient)
             except Exception:
                 log.exception("sweeping a stream failed")
                 stream.link.abort()
+        for stream in superfluous(patient, self.patient):
+            stream.fail(StreamError("connection-timeout"))
+        server.components.sweep(now)
         server.session_manager.sweep()
         server.trimmer.look(now)
 
-    def _look_at(self, stream: ClientStream, now: float) -> None:
+    def _look_at(self, stream: ClientStream, now: float, patient: list[ClientStream]) -> None:
+        """`patient`: takes those that may still be there only since they wait for a person."""
         limits = self.server.limits
         if stream.unsent_charged:
             stream.charge_unsent()
@@ -64,9 +75,11 @@ class IdleSweep:
             if stream.link.securing:
                 return
             age = now - stream.born
-            most = limits.sign_in_time if stream.registration is None else limits.registration_time
+            most = limits.registration_time if stream.waits_for_person else limits.sign_in_time
             if age > most or (not stream.opened and age > limits.header_time):
                 stream.fail(StreamError("connection-timeout"))
+            elif age > limits.sign_in_time:
+                patient.append(stream)
             return
         if idle < REST_AFTER or stream.over_rate:  # what it sends meanwhile is not read, so it is not silent
             return
@@ -77,6 +90,20 @@ class IdleSweep:
             stream.fail(StreamError("connection-timeout"))
         elif not stream.pinged and idle > limits.ping_after:
             _ping(stream)
+
+
+def superfluous(streams: list[ClientStream], most: int) -> list[ClientStream]:
+    """Which of them must end so that `most` are left: of the addresses that have most of them those that are there for
+    longest, so that who comes alone is not shut out by a crowd."""
+    if len(streams) <= most:
+        return []
+    number: dict[str, int] = {}
+    ranked: list[tuple[int, int, ClientStream]] = []
+    for at, stream in enumerate(sorted(streams, key=lambda stream: stream.born, reverse=True)):
+        place = network(stream.peer)
+        rank = number[place] = number.get(place, 0) + 1
+        ranked.append((rank, at, stream))
+    return [stream for _, _, stream in sorted(ranked, key=lambda each: each[:2])[most:]]
 
 
 def _ping(stream: ClientStream) -> None:

@@ -36,4 +36,5 @@ TOLERANCE = 4
 
 
 def _stream_limits(config: StreamLimits, tolerance: int, name: int, space: int) -> Limits:
-    return Limits(config.size, config.elements, config.depth, config.attributes, tolerance, name, space)
+    """`space`: that of strangers; 0: for who has signed in."""
+    return Limits(config.size, config.elements, config.depth, config.attributes, tolerance, name, space, space > 0)

@@ -9,13 +9,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import ClientListenerConfig, HttpListenerConfig, LimitsConfig, ListenerConfig
+from ..config import (
+    ClientListenerConfig,
+    ComponentListenerConfig,
+    HttpListenerConfig,
+    LimitsConfig,
+    ListenerConfig,
+    ServerListenerConfig,
+)
 from ..net import http_server
 from ..net.connection import ALPN
 from ..net.engine import Engine, Timing
 from ..net.http_bounds import HttpBounds
 from ..net.listen import Listener
+from ..net.tls_context import SERVER_PROTOCOL
 from ..streams.client import ClientStream
+from ..streams.component import ComponentStream
 from .http_site import HttpSite, proxies_of
 
 if TYPE_CHECKING:
@@ -32,18 +41,32 @@ class ListenerKind:
 
     receivers: Callable[[RunningServer, Any], Callable[[], Receiver]]
     alpn: bytes
+    peers: bool = False
+    """Other servers connect: they are asked for their certificate."""
 
 
 def _client_receivers(server: RunningServer, config: ClientListenerConfig) -> Callable[[], Receiver]:
     return lambda: ClientStream(server, config.tls, config.channel_binding)
 
 
+def _component_receivers(server: RunningServer, config: ComponentListenerConfig) -> Callable[[], Receiver]:
+    return lambda: ComponentStream(server, server.components)
+
+
 def _http_receivers(server: RunningServer, config: HttpListenerConfig) -> Callable[[], Receiver]:
     return server.http.receiver(HttpSite(server, config))
 
 
+def _server_receivers(server: RunningServer, config: ServerListenerConfig) -> Callable[[], Receiver]:
+    from .federation import server_receivers  # without such a listener nobody needs that
+
+    return server_receivers(server)
+
+
 KINDS: Final[dict[type[ListenerConfig], ListenerKind]] = {
     ClientListenerConfig: ListenerKind(_client_receivers, ALPN),
+    ComponentListenerConfig: ListenerKind(_component_receivers, ALPN),
+    ServerListenerConfig: ListenerKind(_server_receivers, SERVER_PROTOCOL, peers=True),
     HttpListenerConfig: ListenerKind(_http_receivers, http_server.ALPN),
 }
 """By the class of the options (`ListenerConfig.kinds`)."""
@@ -92,6 +115,7 @@ class Listeners:
                 "direct" if config.direct_tls else "none",
                 server.config.limits.connections_per_address,
                 alpn=kind.alpn,
+                peers=kind.peers,
                 proxies=proxies_of(config),
             )
             try:

@@ -13,18 +13,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import ConfigError, HostConfig, LimitsConfig, LogConfig, Problem, ServerConfig, host_problem, load_config
+from ..clock import Clock
+from ..config import (
+    ConfigError,
+    HostConfig,
+    LimitsConfig,
+    LogConfig,
+    Problem,
+    ServerConfig,
+    host_problem,
+    load_config,
+    problem_at,
+)
 from ..contracts.admin import OperationError, Result, Scope, operation
 from ..errors import LocalError, MalformedJid
 from ..hosts.loader import PluginError, choose, with_accounts
 from ..jid import JID
+from ..net.loop import RealClock
 from ..net.tls import CertificateError, Certificates
 from ..observe.logs import configure
 from ..plugin import CORE_TYPES, HostType
+from .federation_warnings import federation_warnings
 from .limits import runtime_limits
 
 if TYPE_CHECKING:
     from ..hosts.host import Host
+    from ..net.trust import Trust
     from .server import Server
 
 log = logging.getLogger("xmppd.server")
@@ -58,6 +72,8 @@ class _Read:
     certificates: Certificates | None
     admins: Mapping[str, frozenset[str]]
     options: Mapping[str, Mapping[str, Any]]
+    trust: Trust | None
+    """None where this server talks to no other."""
 
 
 def use_log(config: LogConfig) -> None:
@@ -118,6 +134,8 @@ class Reloader:
                 raise self._refused(f"log: {error}") from None
             outcome = self._use(read)
         log.info("configuration read again from %s; changed: %s", self.path, ", ".join(outcome.changed) or "nothing")
+        for warning in federation_warnings(read.config, self.path):
+            log.warning("%s", warning)
         if outcome.restart:
             log.warning("needs a restart: %s", ", ".join(outcome.restart))
         return outcome
@@ -143,7 +161,17 @@ class Reloader:
             if config.plugin_path == server.config.plugin_path
         }
         admins = {domain: frozenset(JID.parse(each).bare for each in host.admins) for domain, host in served.items()}
-        return _Read(config, certificates, admins, options)
+        return _Read(config, certificates, admins, options, self._trust(config))
+
+    def _trust(self, config: ServerConfig) -> Trust | None:
+        """The authorities for other servers; their file may hold others than before. Raises ConfigError."""
+        remotes = self.server.remote_domains
+        if remotes is None or not config.talks_to_others:
+            return None
+        authorities = config.federation.authorities
+        if authorities is None and self.server.config.federation.authorities is None:
+            return remotes.trust
+        return load_trust(config, self.path, self.server.clock)
 
     def _serves(self, domain: str, host: HostConfig) -> bool:
         known = self.server.config.hosts.get(domain)
@@ -167,6 +195,11 @@ class Reloader:
         if new.outgoing != old.outgoing:
             changed.append("outgoing")
             server.poster.allowed, server.poster.timeout = new.outgoing.allowed, float(new.outgoing.timeout)
+        if new.components != old.components:
+            changed.append("components")
+            restart += [f"components.{name}" for name in new.components if name in server.hosts]
+            server.components.configure({name: new.components[name] for name in new.components.keys() - server.hosts})
+        new = self._use_federation(read, changed)
         hosts = dict(old.hosts)
         for domain in [*old.hosts, *(each for each in new.hosts if each not in old.hosts)]:
             wanted = new.hosts.get(domain)
@@ -175,9 +208,25 @@ class Reloader:
                 continue
             hosts[domain] = replace(wanted, standard=old.hosts[domain].standard)
             self._use_host(server.hosts[JID.parse(domain).domain], domain, read, changed, restart)
+        for host in server.hosts.values():
+            host.announced.clear()
         kept = {name: getattr(old, name) for name in AT_START}
         server.config = replace(new, hosts=hosts, **kept)
         return Outcome(tuple(changed), tuple(restart))
+
+    def _use_federation(self, read: _Read, changed: list[str]) -> ServerConfig:
+        """The configuration with the options for other servers that are in force now: as long as a listener for them is
+        open, a file without one changes nothing of it."""
+        remotes, new, old = self.server.remote_domains, read.config, self.server.config.federation
+        if remotes is None:
+            return new
+        if read.trust is None:
+            return replace(new, federation=old)
+        if new.federation != old:
+            changed.append("federation")
+        if new.federation != old or read.trust is not remotes.trust:
+            remotes.configure(new.federation, read.trust)
+        return new
 
     def _use_host(self, host: Host, domain: str, read: _Read, changed: list[str], restart: list[str]) -> None:
         admins = read.admins[domain]
@@ -249,15 +298,59 @@ def load_certificates(
             problems.append(_certificate_problem(domain, error, path))
     if problems:
         raise ConfigError(problems)
+    if config.talks_to_others:
+        _load_for_servers(config, config.hosts if hosts is None else hosts, certificates, types, path)
     return certificates
 
 
-def certificate_problems(config: ServerConfig, path: Path) -> list[Problem]:
-    """What `load_certificates` would find wrong; nothing is made."""
-    problems = []
-    for domain in with_accounts(config.hosts):
+def _load_for_servers(
+    config: ServerConfig,
+    hosts: Mapping[str, HostConfig],
+    certificates: Certificates,
+    types: Mapping[str, HostType],
+    path: Path | None,
+) -> None:
+    """Those of hosts where nobody signs in, as rooms: other servers look at them. One that is missing may be that of
+    another host which names them, too. Raises ConfigError."""
+    accounts = with_accounts(hosts, types)
+    for domain, host in hosts.items():
+        if domain in accounts:
+            continue
         chain, key = config.certificate_files(domain)
-        if config.self_signed(domain) and not chain.exists() and not key.exists():
+        try:
+            if host.certificate is not None or chain.exists():
+                certificates.add(domain, chain, key, False, float(host.certificate_warning))
+            elif not certificates.covers(domain) and config.self_signed(domain):
+                certificates.add(domain, chain, key, True, float(host.certificate_warning))
+        except CertificateError as error:
+            raise ConfigError([_certificate_problem(domain, error, path)]) from error
+
+
+def load_trust(config: ServerConfig, path: Path, clock: Clock) -> Trust:
+    """The authorities for certificates of other servers. Raises ConfigError."""
+    from ..net.trust import Trust  # only who talks to others needs it
+
+    try:
+        return Trust(clock, config.federation.authorities)
+    except CertificateError as error:
+        raise ConfigError([problem_at(path, ("federation", error.option), str(error))]) from error
+
+
+def certificate_problems(config: ServerConfig, path: Path) -> list[Problem]:
+    """What `load_certificates` and `load_trust` would find wrong; nothing is made."""
+    problems: list[Problem] = []
+    if config.talks_to_others and config.federation.authorities is not None:
+        try:
+            load_trust(config, path, RealClock())
+        except ConfigError as error:
+            problems += error.problems
+    accounts = with_accounts(config.hosts)
+    for domain, host in config.hosts.items():
+        chain, key = config.certificate_files(domain)
+        if domain not in accounts:
+            if not config.talks_to_others or (host.certificate is None and not chain.exists()):
+                continue
+        elif config.self_signed(domain) and not chain.exists() and not key.exists():
             continue
         try:
             Certificates().add(domain, chain, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import ServerConfig
 from ..hosts.host import Host
@@ -15,8 +15,12 @@ from ..net.tls import Certificates
 from ..sessions.manager import SessionManager
 from ..storage.store import Store
 from ..streams.client import ClientStream
+from ..streams.components import Components
 from ..streams.runtime import StreamServer
 from ..streams.websocket import WebSockets
+
+if TYPE_CHECKING:
+    from ..streams.remote_domains import RemoteDomains
 
 
 class RunningServer(StreamServer, Protocol):
@@ -28,6 +32,13 @@ class RunningServer(StreamServer, Protocol):
     http_routes: RouteTable
     streams: set[ClientStream]
 
+    @property
+    def remote_domains(self) -> RemoteDomains | None:
+        """None: this server talks to no other."""
+        ...
+
+    @property
+    def components(self) -> Components: ...
     @property
     def hosts(self) -> Mapping[str, Host]: ...
     @property

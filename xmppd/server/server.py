@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..admin.accounts import Accounts
 from ..admin.operations import AccountOperations
 from ..admin.registry import Operations
+from ..admin.remote_domains import RemoteDomainOperations
 from ..background import Background
 from ..clock import Clock
 from ..config import Problem, RawOptions, ServerConfig, options_path
@@ -29,11 +30,13 @@ from ..net.http_server import HttpServer
 from ..observe.metrics import Counts
 from ..plugin import CORE_TYPES, HostType
 from ..routing.answer_times import AnswerTimes
+from ..routing.homes import Homes
 from ..routing.router import Router
 from ..routing.routes import Routes
 from ..sessions.manager import SessionManager
 from ..sessions.snapshots import SessionSnapshots
 from ..storage.store import Store
+from ..streams.components import Components
 from ..streams.rate_limits import Hashing, RateLimiter, SignInGuard
 from ..streams.websocket import WebSockets
 from .core_routes import core_routes
@@ -47,9 +50,11 @@ from .web_streams import offered
 
 if TYPE_CHECKING:
     from ..contracts.link import Port, Receiver
-    from ..net.tls import Certificates, ServerContext
+    from ..net.tls import Certificates
+    from ..net.tls_context import ServerContext
     from ..plugin import Plugin
     from ..streams.client import ClientStream
+    from ..streams.remote_domains import RemoteDomains
 
 log = logging.getLogger("xmppd")
 
@@ -89,7 +94,7 @@ class Server:
         self.counts = Counts()
         self.poster = Poster(config.outgoing.allowed, float(config.outgoing.timeout))
         self.hosts: dict[str, Host] = {}
-        self.routes = Routes()
+        self.routes = Routes(Homes(config.homes))
         self.background = Background(clock)
         self.router = Router(storage, self.routes, self.background)
         self.answer_times = AnswerTimes(clock)
@@ -108,6 +113,8 @@ class Server:
             host = Host(self, domain, host_config.type, storage, clock, host_config.admins, host_config.quarantine)
             self.hosts[host.domain] = host
             self.routes.add_host(host)
+        self.components = Components(self, config.components)
+        self.remote_domains: RemoteDomains | None = None
         self.accounts = Accounts(storage, clock, self.hosts, self.session_manager)
         homes = [host for host in self.hosts.values() if host.has_accounts]
         self.operations = Operations(host.domain for host in homes)
@@ -119,6 +126,16 @@ class Server:
         self.on_ready: Callable[[], None] | None = None
         """Called once, when a server that was started before its store answered is ready at last."""
         self.idle = IdleSweep(self)
+
+    def _remote_domains(self) -> RemoteDomains | None:
+        """Other servers, if a listener is for them."""
+        config, certificates = self.config.federation, self.certificates
+        if certificates is None or not self.config.talks_to_others:
+            return None
+        from .federation import make_remote_domains  # the others do without what that needs
+
+        made = self.routes.elsewhere.servers = make_remote_domains(self, config, certificates)
+        return made
 
     @cached_property
     def default_host(self) -> Host:
@@ -152,6 +169,7 @@ class Server:
 
     def _add_account_operations(self, host: Host) -> None:
         self.operations.add(AccountOperations(self.accounts, host.domain, host), host.domain)
+        self.operations.add(RemoteDomainOperations(self, host), host.domain)
 
     def _check_routes(self, host: Host) -> None:
         """Raises LocalError: a plugin answers what the server itself does."""
@@ -178,6 +196,7 @@ class Server:
         """Start the plugins. Listeners open with `listen`. Raises PluginError."""
         if not self._started and not any(host.plugins for host in self.hosts.values()):
             self.load_plugins()
+        self.remote_domains = self._remote_domains()
         for host in self.hosts.values():
             await self._start_plugins(host)
         await self._restore()
@@ -194,6 +213,7 @@ class Server:
             for host in waiting:
                 if host.has_accounts:
                     await self.snapshots.restore(host)
+                await self.router.outbox.read(host)
         except StorageUnavailable as error:
             self._say_waiting("nothing is taken yet: the sessions wait for the store", error)
             self.clock.call_later(START_AGAIN, lambda: self.default_host.background.spawn(self._restore(), "restore"))
@@ -201,6 +221,8 @@ class Server:
         for host in waiting:
             await host.tell_and_wait(RESTORED, host.jid)
             host.started = True
+        for host in waiting:
+            self.router.outbox.send_again(host)
         if waiting and self.ready and self.on_ready is not None:
             self.on_ready()
         if self.accounts.remover is not None:
@@ -264,6 +286,8 @@ class Server:
         ending = _Ending()
         await self.listeners.close(self.limits.stop_time)
         await self._settle(ending)
+        if self.remote_domains is not None:
+            await ending.step(self.remote_domains.close(), "streams to other servers")
         await ending.step(self.snapshots.store(), "the sessions that can be resumed")
         for session in list(self.session_manager.detached):
             self.session_manager.end(session)

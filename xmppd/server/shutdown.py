@@ -35,7 +35,9 @@ class StreamShutdown:
         """End all streams. Those whose session waits for its client are detached, the others end."""
         server = self.server
         server.stopping = True
-        for stream in list(server.streams):
+        components = list(server.components.streams)
+        peers = list(server.remote_domains.incoming) if server.remote_domains is not None else []
+        for stream in (*server.streams, *components, *peers):
             stream.pause_reading()
         if not await _until(self._settled, WORK_WITHIN):
             log.error("the streams end with stanzas that are not settled: they were not acknowledged")
@@ -44,9 +46,17 @@ class StreamShutdown:
             if stream.session is not None:
                 stream.session.host.tell(STREAM_ENDING, stream.session)
             stream.fail(StreamError("system-shutdown"))
+        for peer in peers:
+            peer.fail(StreamError("system-shutdown"))
+        for component in components:  # behind the clients', whose presence it is told
+            component.fail(StreamError("system-shutdown"))
 
     def _settled(self) -> bool:
-        return not any(_busy(stream) for stream in self.server.streams)
+        server = self.server
+        busy = server.router.outbox.busy or any(_busy(stream) for stream in server.streams)
+        peers = server.remote_domains.incoming if server.remote_domains is not None else ()
+        streams = (*server.components.streams, *peers)
+        return not busy and not any(each.waiting or each.handled < each.received for each in streams)
 
     async def _confirm(self) -> None:
         """Who cannot resume its session says what it has, so that it is not sent again. What else it says counts."""

@@ -54,7 +54,7 @@ class Account:
         """Up to this id the log is committed and released. What lies behind it is still on its way: it is not shown to
         anyone who reads the log, and comes to who is there at its release."""
         self.alive = True
-        """False once it is deleted."""
+        """False once it is deleted, or has left for another home."""
         self.cursor = DeliveryCursor(self)
         self.pool = Pool(self.sessions)
         """Bytes that wait for its sessions."""

@@ -25,7 +25,9 @@ class AccountCache:
         self._host = host
         self._storage = host.storage
         self._cursors = cursor_writer.cursors
-        self.accounts: OrderedDict[str, Account | None] = OrderedDict()
+        self.accounts: OrderedDict[str, Account | None] = host.owned(
+            OrderedDict(), stays=self._stays, leaving=self._leaves
+        )
         """By bare JID; None: there is no such account."""
         self._loading: dict[str, asyncio.Future[Account | None]] = {}
         self.stored = host.storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
@@ -75,15 +77,29 @@ class AccountCache:
         accounts.move_to_end(bare)
         if len(accounts) > BOUND:
             for _ in range(BOUND // 10):
-                name, old = accounts.popitem(last=False)
-                if old is not None and (old.sessions or old.cursor.dirty or old.last_id > old.released):
-                    accounts[name] = old  # in use: at the end, so that those behind it are looked at the next time
+                oldest = next(iter(accounts))
+                if self._is_in_use(oldest):
+                    accounts.move_to_end(oldest)  # so that those behind it are looked at the next time
+                else:
+                    del accounts[oldest]
 
-    def forget(self, bare: str) -> None:
-        """Take an account out of memory that was created or deleted."""
-        account = self.accounts.pop(bare, None)
+    def _is_in_use(self, bare: str) -> bool:
+        account = self.accounts[bare]
+        return account is not None and (self._stays(bare) or account.last_id > account.released)
+
+    def _stays(self, bare: str) -> bool:
+        account = self.accounts[bare]
+        return account is not None and bool(account.sessions or account.cursor.dirty)
+
+    def _leaves(self, bare: str) -> None:
+        """It was made or deleted, or leaves: who has it in hand writes nothing for it any more."""
+        account = self.accounts[bare]
         if account is not None:
             account.alive = False
+
+    def loading(self, bare: str) -> bool:
+        """Whether an account is being loaded."""
+        return bare in self._loading
 
     def session_of(self, jid: JID) -> Any:
         """The local session of a full JID, or None."""

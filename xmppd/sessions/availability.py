@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ..contracts.core import Session
-from ..contracts.sessions import AVAILABLE, PRESENCE, SHOWN
+from ..contracts.sessions import AVAILABLE, PRESENCE, SHOWN, UNAVAILABLE, Withdrawal
 from ..errors import BadRequest
-from ..stanza import Stanza, tag
+from ..stanza import Kind, Stanza, tag
 from ..xml import CLIENT_NS, children, text_of
 
 log = logging.getLogger("xmppd.sessions")
@@ -62,6 +62,8 @@ def leave(session: Session, stanza: Stanza) -> None:
     rules = session.host.find(PRESENCE)
     if rules is not None:
         _softly(lambda: rules.broadcast(session, stanza, before))
+    if before is not None:
+        session.host.tell(UNAVAILABLE, Withdrawal(session, stanza))
 
 
 def vanish(session: Session) -> None:
@@ -70,6 +72,9 @@ def vanish(session: Session) -> None:
     rules = session.host.find(PRESENCE)
     if rules is not None:
         _softly(lambda: rules.became_unavailable(session, before))
+    if before is not None:
+        stanza = Stanza(Kind.PRESENCE, "unavailable", None, session.jid)
+        session.host.tell(UNAVAILABLE, Withdrawal(session, stanza))
 
 
 def _withdrawn(session: Session) -> Stanza | None:

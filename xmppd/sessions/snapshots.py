@@ -6,6 +6,7 @@ Nobody who sees such a session is told of either; its client resumes it as if on
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ..errors import MalformedJid
 from ..jid import JID
 from ..plugin import SessionKey
 from ..stanza import parse_stanza
-from ..storage.api import DataError, Write
+from ..storage.api import DataError
 from .session import Session
 
 log = logging.getLogger("xmppd.sessions")
@@ -55,26 +56,24 @@ class SessionSnapshots:
         for session in sessions:
             await server.router.until_idle(session.lane)
         for some in _chunks(sessions):
-            await self._store(some)
+            stored = await asyncio.gather(*map(self._store, some), return_exceptions=True)  # in one batch
+            for error in stored:
+                if error is not None:
+                    raise error
         if sessions:
             log.info("%d sessions wait for their clients", len(sessions))
 
-    async def _store(self, sessions: list[Session]) -> None:
-        """Store some. One that the store refuses ends like any other: what it did not acknowledge is in the log."""
-        writes: list[Write] = [
-            self.stored.put(each.account.bare, each.resource, self._record(each)) for each in sessions
-        ]
+    async def _store(self, session: Session) -> None:
+        """Each is a decision of its account's home. One that the store refuses ends like any other: what it did not
+        acknowledge is in the log."""
         try:
-            await self.server.storage.commit(writes)
+            await self.server.storage.commit(
+                [self.stored.put(session.account.bare, session.resource, self._record(session))]
+            )
         except DataError:
-            if len(sessions) == 1:
-                log.exception("%r cannot be stored", sessions[0])
-                return
-            for session in sessions:
-                await self._store([session])
+            log.exception("%r cannot be stored", session)
             return
-        for session in sessions:
-            self.server.session_manager.leave(session)
+        self.server.session_manager.leave(session)
 
     def _record(self, session: Session) -> SessionSnapshot:
         remaining = self.server.session_manager.detached[session] - self.server.clock.monotonic()

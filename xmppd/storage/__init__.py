@@ -19,11 +19,11 @@ LINGER = 0.001
 # Plugins import xmppd.storage.api, which runs this module: drivers are imported only when one is chosen.
 
 
-def make_backend(url: str, clock: Clock) -> Backend:
+def make_backend(url: str, clock: Clock, take_over: bool = False) -> Backend:
     """The backend that a URL names, not opened.
 
     `sqlite:///relative/path`, `sqlite:////absolute/path`, `mongodb://…`, `mongodb+srv://…`, `memory:` (tests:
-    all is lost at the end). Raises StoreError for any other.
+    all is lost at the end). `take_over`: take a database from a server that lives. Raises StoreError for any other.
     """
     from xmppd.storage.api import StoreError
 
@@ -33,9 +33,11 @@ def make_backend(url: str, clock: Clock) -> Backend:
 
         return SqliteBackend(unquote(rest[3:]))
     if scheme in {"mongodb", "mongodb+srv"}:
-        from xmppd.storage.mongodb import MongoBackend
+        from xmppd import __version__
+        from xmppd.storage.journal.backend import JournalBackend
+        from xmppd.storage.mongodb.store import MongoDocuments
 
-        return MongoBackend(url)
+        return JournalBackend(MongoDocuments(url), clock, take_over, __version__)
     if scheme == "memory":
         from xmppd.storage.memory import MemoryBackend
 
@@ -51,12 +53,13 @@ def make_storage(
     limits: Limits | None = None,
     max_owners: int = 50_000,
     max_bytes: int = 256 << 20,
+    take_over: bool = False,
 ) -> Store:
     """The store that `url` names (see `make_backend`), not opened. Raises StoreError."""
     from xmppd.storage.group_commit import Limits
     from xmppd.storage.store import Store
 
-    return Store(make_backend(url, clock), clock, limits or Limits(linger=LINGER), max_owners, max_bytes)
+    return Store(make_backend(url, clock, take_over), clock, limits or Limits(linger=LINGER), max_owners, max_bytes)
 
 
 async def open_storage(
@@ -65,12 +68,13 @@ async def open_storage(
     limits: Limits | None = None,
     max_owners: int = 50_000,
     max_bytes: int = 256 << 20,
+    take_over: bool = False,
 ) -> Store:
     """The store that `url` names (see `make_backend`), opened. Raises StoreError, its text for the operator.
 
     A database server that does not answer is no error: the store is not `available` and recovers by itself.
     """
-    store = make_storage(url, clock, limits, max_owners, max_bytes)
+    store = make_storage(url, clock, limits, max_owners, max_bytes, take_over)
     await store.open()
     return store
 
@@ -95,7 +99,7 @@ def uri_problem(url: str) -> str:
     if not url.startswith("mongodb:"):
         return ""
     from xmppd.storage.api import StoreError
-    from xmppd.storage.mongodb import make_client
+    from xmppd.storage.mongodb.client import make_client
 
     try:
         make_client(url, connect=False).close()

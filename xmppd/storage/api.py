@@ -8,10 +8,10 @@ takes four of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -69,12 +69,22 @@ class MapClear(Struct, frozen=True, gc=False):
     owner: str
 
 
+Source = tuple[int, int]
+"""Where something was first decided: the number of a batch, the place in it. It names it in whatever log it lies."""
+NOT_SENT: Final[Source] = (0, 0)
+
+
 class LogAppend(Struct, frozen=True, gc=False):
-    """Add an entry; the same id again is the same entry (a repeated batch) and changes nothing."""
+    """Add an entry; the same id again is the same entry (a repeated batch) and changes nothing.
+
+    `source`: the sending that it was made of. Of one sending one entry is stored: if it is decided once more, under
+    another id, that entry is left out, and the log has an error, since whoever decides must ask `Storage.was_heard`.
+    """
 
     log: str
     owner: str
     entry: Entry
+    source: Source | None = None
 
 
 class LogReplace(Struct, frozen=True, gc=False):
@@ -108,6 +118,32 @@ class OwnerDelete(Struct, frozen=True, gc=False):
     owner: str
 
 
+class Send(Struct, gc=False):
+    """What an owner has to say to another whose home is elsewhere: it stays in the store until it is heard (`Heard`),
+    also when the owner is deleted, because it was acknowledged.
+
+    `owner`: bare JID of who sends; `to`: bare JID of the recipient; `data`: the stanza as UTF-8 bytes. `source` is set
+    by the store when it is committed, before its release is called.
+    """
+
+    owner: str
+    to: str
+    data: bytes
+    source: Source = NOT_SENT
+
+
+class Heard(Struct, frozen=True, gc=False):
+    """A sending is decided by its recipient: the store need not keep it any more. It belongs in the batch of the
+    recipient's decision.
+
+    `owner`: bare JID of the recipient; `sender`: bare JID of who has sent it.
+    """
+
+    owner: str
+    sender: str
+    source: Source
+
+
 class MapUpdate(Struct, frozen=True):
     """Set one record to what `function` makes of the one that is there (None: there is none, or: delete it).
 
@@ -121,7 +157,9 @@ class MapUpdate(Struct, frozen=True):
     function: Callable[[Any], Any]
 
 
-AbsoluteWrite = MapPut | MapDelete | MapClear | LogAppend | LogReplace | LogDelete | LogTrim | OwnerDelete
+AbsoluteWrite = (
+    MapPut | MapDelete | MapClear | LogAppend | LogReplace | LogDelete | LogTrim | OwnerDelete | Send | Heard
+)
 """What a backend is given."""
 Write = AbsoluteWrite | MapUpdate
 
@@ -144,6 +182,10 @@ class Range:
     ids: tuple[int, ...] | None = None
     flags: int = 0
     without: int = 0
+
+
+NOT_HIDDEN: Final = Range(without=Flags.HIDDEN)
+"""What people can read. `Log.ends` of this very range is answered from memory, once it was asked."""
 
 
 class DataError(Exception):
@@ -230,7 +272,7 @@ class Log(Protocol):
         ...
 
     async def last_id(self, owner: str) -> int:
-        """The highest id, 0 for an empty log."""
+        """The highest id, 0 for an empty log; may be that of a deleted entry, since the next id is above it."""
         ...
 
 
@@ -244,6 +286,16 @@ class Release(Protocol):
     def failed(self, error: Exception) -> None: ...
 
 
+class _Nobody:
+    def committed(self) -> None:
+        """Nobody waits."""
+
+    def failed(self, error: Exception) -> None:
+        """Nobody waits."""
+
+
+NOBODY: Final = _Nobody()
+"""A `Release` that nobody waits for."""
 Item = tuple[Sequence[Write], Release]
 
 
@@ -262,10 +314,11 @@ class Batch:
     the items in order of joining, their number of writes, their approximate size in bytes.
     `number`: batches are committed in rising order of it. `counts`: the last count of each counter that has a part
     in it, written once per batch. `updates`: it holds a `MapUpdate`. `resolved`: the writes of the items that are being
-    committed, without updates. `full_ride`: the riders bring all that they have.
+    committed, without updates. `full_ride`: the riders bring all that they have. `sure`: it is committed even if it
+    holds nothing.
     """
 
-    __slots__ = ("counts", "done", "full_ride", "items", "number", "resolved", "rows", "size", "updates")
+    __slots__ = ("counts", "done", "full_ride", "items", "number", "resolved", "rows", "size", "sure", "updates")
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
@@ -277,6 +330,7 @@ class Batch:
         self.updates = False
         self.resolved: list[Sequence[AbsoluteWrite]] | None = None
         self.full_ride = False
+        self.sure = False
 
     def close(self) -> None:
         """It is done. An idle stream or room keeps its last batch as its tail; what was in it need not stay with it."""
@@ -419,6 +473,27 @@ class Storage(Protocol):
         """Join and wait. Raises StorageUnavailable, or the store's error if it refuses these writes."""
         ...
 
+    async def unheard(self, domain: str, after: Source = NOT_SENT, limit: int = 200) -> list[Send]:
+        """A page of the sendings of owners at a domain that are not heard, in order of their sources, beginning behind
+        `after`. It is read at the start, before anybody decides: what is sent later is remembered by who sends it.
+
+        Raises StorageUnavailable.
+        """
+        ...
+
+    async def was_heard(self, owner: str, log: str, source: Source) -> bool:
+        """Whether an owner's log holds what a sending was made into, or has held it within the time for which the
+        places of deleted entries are kept (an hour). It waits for what is committed for that owner.
+
+        For a sending that comes again: one that is sent for the first time was not heard. Raises StorageUnavailable.
+        """
+        ...
+
+    async def commit_each(self, decisions: Iterable[Sequence[Write]]) -> None:
+        """Commit decisions of several owners, which may share a batch or not. Raises as `commit`; the others may be in
+        then."""
+        ...
+
     async def decided(self, batch: Batch) -> None:
         """Wait until a batch that is not done is committed or has failed, and what was in it before is released."""
         ...
@@ -439,3 +514,24 @@ class Storage(Protocol):
         ...
 
     def unpin(self, owner: str) -> None: ...
+
+    async def settle(self) -> None:
+        """Store what is noted now, and wait until all that has joined is decided and released. Raises
+        StorageUnavailable."""
+        ...
+
+    def owners(self) -> set[str]:
+        """Of whom something is in memory: a working set, the ends of a log."""
+        ...
+
+    def in_use(self, owner: str) -> bool:
+        """Whether an owner's working set is pinned or being loaded."""
+        ...
+
+    def undecided(self) -> set[str]:
+        """The owners of writes that have joined and are not decided yet."""
+        ...
+
+    def unload(self, owners: Collection[str]) -> None:
+        """Take owners out of memory. Raises LocalError if one of them is in use; then nothing has changed."""
+        ...

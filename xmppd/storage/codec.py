@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
-from xmppd.storage.api import DataError, Entry, Range
+from xmppd.storage.api import DataError, Entry, Range, Send
 
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 """Ids are 64-bit integers in every store; a range that reaches beyond is cut."""
 
 FLAGS = 256
 """Flags of an entry are below this: a store without bit operators lists those that match."""
+
+TWICE = "sending %d was decided twice: its second entry, id %d of %s, is left out"
 
 _VALUES = range(FLAGS)
 _encoder = msgspec.msgpack.Encoder()
@@ -23,7 +25,7 @@ def pack(value: Any) -> bytes:
     """A record (or builtin types) as MessagePack. Raises DataError for what it cannot hold."""
     try:
         return _encoder.encode(value)
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise DataError(f"not a record that can be stored: {error}") from error
 
 
@@ -50,6 +52,14 @@ def check_entry(entry: Entry) -> None:
         raise DataError("an id is a 64-bit integer")
     if not 0 <= entry.flags < FLAGS:
         raise DataError(f"flags are below {FLAGS}")
+
+
+def check_sending(sending: Send) -> None:
+    """Raises DataError for a sending that a store may not be able to hold."""
+    check_text(sending.owner)
+    check_text(sending.to)
+    if not isinstance(sending.data, bytes):
+        raise DataError("what is sent is bytes")
 
 
 def clamp(id: int) -> int:

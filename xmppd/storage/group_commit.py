@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from xmppd.cache import content
@@ -16,16 +16,21 @@ from xmppd.clock import Clock, Timer
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.observe.metrics import StoreCounts
 from xmppd.storage.api import (
+    NOBODY,
+    NOT_SENT,
     Batch,
     DataError,
+    Heard,
     Item,
     LogAppend,
     LogDelete,
     LogReplace,
+    MapDelete,
     MapPut,
     MapUpdate,
     Release,
     Rider,
+    Send,
     Write,
 )
 from xmppd.storage.backend import Backend
@@ -43,6 +48,7 @@ class Limits:
     """Bounds of the queue in front of a backend.
 
     `rows`, `size` (bytes): of one batch; `queue_rows`, `queue_size`: of all that is not decided;
+    `behind`: seconds that the oldest commit may wait to be applied before senders are paused;
     `commit_timeout`: seconds that a commit may hang or fail before new writes are refused; `linger`: seconds that a
     small batch waits for company (each commit costs the same, however little it holds).
     """
@@ -52,6 +58,7 @@ class Limits:
     queue_rows: int = 64_000
     queue_size: int = 64 << 20
     commit_timeout: float = 10.0
+    behind: float = 3.0
     linger: float = 0.0
 
 
@@ -66,14 +73,8 @@ which messages wait. The next batch takes more."""
 NO_BOUND = 1 << 62
 
 
-class _Nobody:
-    """A `Release` that nobody waits for."""
-
-    def committed(self) -> None:
-        pass
-
-    def failed(self, error: Exception) -> None:
-        pass
+def _ignored(why: str) -> None:
+    """Nobody is told."""
 
 
 def weight(write: Write) -> int:
@@ -81,8 +82,21 @@ def weight(write: Write) -> int:
     if isinstance(write, (LogAppend, LogReplace)):
         return len(write.entry.body) + ROW_BYTES
     if isinstance(write, MapPut):
-        return ROW_BYTES + content(write.value)
+        return ROW_BYTES + len(write.key) + content(write.value)
+    if isinstance(write, (MapDelete, MapUpdate)):
+        return ROW_BYTES + len(write.key)
+    if isinstance(write, Send):
+        return ROW_BYTES + len(write.to) + len(write.data)
+    if isinstance(write, Heard):
+        return ROW_BYTES + len(write.sender)
     return ROW_BYTES + 8 * len(write.ids) if isinstance(write, LogDelete) else ROW_BYTES
+
+
+def _not_sent(writes: Sequence[Write]) -> None:
+    """They are refused: no attempt to commit them counts."""
+    for write in writes:
+        if type(write) is Send:
+            write.source = NOT_SENT
 
 
 class GroupCommit:
@@ -100,6 +114,8 @@ class GroupCommit:
         self._waiting: deque[Batch] = deque()
         self._in_flight: Batch | None = None
         self._parts: list[tuple[int, int]] = []
+        self._end = 0
+        """Items of the batch in flight when it was submitted: what follows it bears nothing."""
         self._turn_asked = False
         self._since = 0.0
         self._submitted = 0.0
@@ -113,6 +129,11 @@ class GroupCommit:
         self._number = 0
         self._riders: list[Rider] = []
         self._closing = False
+        self._over = False
+        self.on_over: Callable[[str], object] = _ignored
+        """Called once, when another process has taken the store: from then on nothing is released or refused."""
+        backend.over = self._taken
+        backend.backlog_changed = self._update_load
         self._idle: asyncio.Future[None] | None = None
 
     # --- joining: the hot path ---
@@ -163,12 +184,12 @@ class GroupCommit:
 
     def _begin(self) -> Batch:
         """A new open batch, or StorageUnavailable when the store is down, closing, or too much waits."""
-        if self._closing or not self.available:
+        if (self._closing or not self.available) and not self._over:
             raise StorageUnavailable("the store is closing" if self._closing else "the store does not answer")
         rows, size = self.queued()
-        if rows >= self.limits.queue_rows or size >= self.limits.queue_size:
+        if (rows >= self.limits.queue_rows or size >= self.limits.queue_size) and not self._over:
             raise StorageUnavailable("too much waits for the store")
-        if rows * 2 >= self.limits.queue_rows or size * 2 >= self.limits.queue_size:
+        if rows * 2 >= self.limits.queue_rows or size * 2 >= self.limits.queue_size or self._is_behind():
             self.congested = True
         self._number += 1
         batch = self._open = Batch(self._number)
@@ -176,6 +197,10 @@ class GroupCommit:
         if self._in_flight is None and not self._turn_asked:
             self._ask_turn()
         return batch
+
+    def _is_behind(self) -> bool:
+        """A database that is slow to carry out what is committed: readers wait for it, so nobody must hurry it on."""
+        return self.backend.behind > self.limits.behind
 
     def _ask_turn(self) -> None:
         self._turn_asked = True
@@ -185,11 +210,12 @@ class GroupCommit:
             self.clock.call_soon(self._turn)
 
     def queued(self) -> tuple[int, int]:
-        """Rows and bytes of all that is not decided."""
+        """Rows and bytes of all that is not decided, or is committed and not applied."""
         batches = list(self._waiting)
         if self._in_flight is not None:
             batches.append(self._in_flight)
-        return sum(batch.rows for batch in batches), sum(batch.size for batch in batches)
+        rows, size = self.backend.backlog
+        return rows + sum(batch.rows for batch in batches), size + sum(batch.size for batch in batches)
 
     # --- one batch in flight ---
 
@@ -199,14 +225,15 @@ class GroupCommit:
 
     def _start_next(self) -> None:
         """Submit the oldest waiting batch if none is in flight."""
-        if self._in_flight is not None or not self._waiting:
+        if self._in_flight is not None or not self._waiting or self._over:
             return
         batch = self._in_flight = self._waiting.popleft()
         if batch is self._open:
             self._open = None
         if self._riders:
             self._take_riders(batch)
-        self._parts = [(0, len(batch.items))]
+        self._end = len(batch.items)
+        self._parts = [(0, self._end)]
         self._since = self.clock.monotonic()
         if self._watch_timer is None:
             self._watch_timer = self.clock.call_later(self.limits.commit_timeout, self._watch)
@@ -236,7 +263,7 @@ class GroupCommit:
         start, end = self._parts[-1]
         if batch.resolved is not None:  # again, as it was
             self._hand_over(chain.from_iterable(batch.resolved))
-        elif batch.updates:
+        elif batch.updates and start < end:
             self._resolve(batch, batch.items[start:end])
         else:
             self._hand_over(chain.from_iterable(writes for writes, _ in batch.items[start:end]))
@@ -255,11 +282,11 @@ class GroupCommit:
         """The absolute writes of the leftmost part, and the counts behind the last one, to the backend."""
         batch = self._in_flight
         assert batch is not None
-        end = self._parts[-1][1]
+        start, end = self._parts[-1]
         writes = list(part)
-        if writes and end == len(batch.items):
+        if end == self._end and (writes or batch.sure or start == end):
             writes.extend(counter.counted(count) for counter, count in batch.counts.items())
-        if not writes:
+        if not writes and not batch.sure:
             self._settle(None)
             return
         self._submitted = self.clock.monotonic()
@@ -270,8 +297,20 @@ class GroupCommit:
             log.exception("the backend could not start a commit")
             self._decided(error)
 
+    def _taken(self, why: str) -> None:
+        """Another process decides now. What waits here is its own business: nobody is told anything about it."""
+        self._over, self.congested = True, True
+        for timer in (self._retry_timer, self._watch_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+        self.on_over(why)
+
     def _decided(self, error: Exception | None) -> None:
         """The backend's answer to the part in flight."""
+        if self._over:
+            return
         if self._outage is not None and not isinstance(error, StorageUnavailable):
             self._recovered()
         if error is None:
@@ -332,6 +371,7 @@ class GroupCommit:
         for writes, release in batch.items[start:end]:
             try:
                 if failure is not None and writes:
+                    _not_sent(writes)
                     release.failed(failure)
                 else:
                     release.committed()
@@ -350,10 +390,10 @@ class GroupCommit:
         """Tells who waits for an idle store, or for congestion to end, when that is so."""
         if self._idle is not None and self._in_flight is None and not self._waiting and not self._idle.done():
             self._idle.set_result(None)
-        if not self.congested:
+        if not self.congested or self._over:
             return
         rows, size = self.queued()
-        if rows * 4 < self.limits.queue_rows and size * 4 < self.limits.queue_size:
+        if rows * 4 < self.limits.queue_rows and size * 4 < self.limits.queue_size and not self._is_behind():
             self.congested = False
             callbacks, self._uncongested_callbacks = self._uncongested_callbacks, []
             for callback in callbacks:
@@ -376,11 +416,30 @@ class GroupCommit:
             batch.resolved = None
             self._submit()
             return
+        if not bearing:
+            self._refused_without_items(error, counts=start == end)
+            return
+        if batch.sure and end - start > 1:  # what asks for proof is not proved by a refusal
+            places = (start, bearing[0], bearing[0] + 1, end)
+            self._parts[-1:] = [each for each in reversed(list(pairwise(places))) if each[0] < each[1]]
+            batch.resolved = None
+            self._submit()
+            return
+        if end == self._end and batch.counts:
+            self._parts.insert(0, (end, end))  # they are committed without it
         self.counts.refused += 1
         culprit = batch.items[bearing[0]][0]
         what = ", ".join(sorted({f"{type(w).__name__} of {w.owner}" for w in culprit}))
         log.error("the store refuses %s: %r", what, error, exc_info=None if isinstance(error, DataError) else error)
         self._settle(error)
+
+    def _refused_without_items(self, error: Exception, counts: bool) -> None:
+        """A commit of nothing that anybody has written."""
+        if counts:
+            log.error("the store refuses counts: %r", error)
+            self._settle(None)
+        else:
+            self._try_later(StorageUnavailable(str(error)))
 
     def _try_later(self, error: StorageUnavailable) -> None:
         self.counts.failed += 1
@@ -457,9 +516,11 @@ class GroupCommit:
 
         What is undecided then is neither released nor failed: nobody may be told what is not known.
         """
+        if self._over:
+            return
         if self._riders and self.available and not self._closing:
             with suppress(StorageUnavailable):
-                self.send_riders(_Nobody())  # what was noted, and nobody has stored
+                self.send_riders(NOBODY)  # what was noted, and nobody has stored
         self._closing, self._open = True, None
         if self._in_flight is not None or self._waiting:
             self._idle = asyncio.get_running_loop().create_future()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from xmppd.clock import Clock
 from xmppd.errors import StorageUnavailable
 from xmppd.storage.api import (
+    NOT_SENT,
     AbsoluteWrite,
     DataError,
     Entry,
+    Heard,
     LogAppend,
     LogDelete,
     LogReplace,
@@ -21,12 +24,16 @@ from xmppd.storage.api import (
     MapPut,
     OwnerDelete,
     Range,
+    Send,
+    Source,
 )
-from xmppd.storage.backend import Done, Row
-from xmppd.storage.codec import bounds, check_entry, check_text, matches, pack, unpack
+from xmppd.storage.backend import Direct, Done, Row
+from xmppd.storage.codec import TWICE, bounds, check_entry, check_sending, check_text, matches, pack, unpack
+
+log = logging.getLogger("xmppd.storage")
 
 Pending = tuple[Sequence[AbsoluteWrite], Done]
-Failure = tuple[Exception, int]
+Failure = tuple[Exception, bool]
 
 
 class MemoryLog:
@@ -59,23 +66,28 @@ class MemoryLog:
                 yield entry
 
 
-class MemoryBackend:
+class MemoryBackend(Direct):
     """`backend.Backend` in memory.
 
     The seam for crash tests: `hold()` and `release()` decide when a commit is in, `fail()` what becomes of
     the next ones, `survivor()` is what a crash at this moment leaves behind.
     """
 
-    def __init__(self, clock: Clock, atomic: bool = True) -> None:
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self.clock = clock
-        self.atomic = atomic
         self.commits = 0
         """Commits that went in."""
         self.unreachable = False
         """Reads, and open, raise StorageUnavailable while it is set."""
         self._maps: dict[tuple[str, str], dict[str, bytes]] = {}
         self._logs: dict[tuple[str, str], MemoryLog] = {}
-        self._holding = False
+        self._sendings: dict[Source, Send] = {}
+        self._last_sending = 0
+        self._made: set[Source] = set()
+        """Of which sendings the batch that is written has made something."""
+        self.holding = False
+        """Commits wait."""
         self._held: list[Pending] = []
         self._failures: list[Failure] = []
 
@@ -88,28 +100,29 @@ class MemoryBackend:
 
     def hold(self) -> None:
         """From now on commits wait."""
-        self._holding = True
+        self.holding = True
 
     def release(self, count: int | None = None) -> None:
         """Let the first `count` waiting commits go on; None: all of them, and those to come."""
         if count is None:
-            self._holding = False
+            self.holding = False
         going = self._held[:count]
         del self._held[: len(going)]
         for writes, done in going:
             self._finish(writes, done)
 
-    def fail(self, error: Exception, times: int = 1, written: int = 0) -> None:
-        """The next `times` commits fail with `error` after their first `written` writes went in (-1: all)."""
+    def fail(self, error: Exception, times: int = 1, written: bool = False) -> None:
+        """The next `times` commits fail with `error`; `written`: they went in, and only their answer is lost."""
         self._failures.extend([(error, written)] * times)
 
     def survivor(self) -> MemoryBackend:
         """A new store with what is committed now: what a crash leaves. Held commits are lost."""
-        other = MemoryBackend(self.clock, self.atomic)
+        other = MemoryBackend(self.clock)
         other._maps = {place: dict(records) for place, records in self._maps.items()}
         for place, found in self._logs.items():
             copy = other._logs[place] = MemoryLog()
             copy.entries, copy.ids = dict(found.entries), list(found.ids)
+        other._sendings, other._last_sending = dict(self._sendings), self._last_sending
         return other
 
     # --- commits ---
@@ -121,7 +134,7 @@ class MemoryBackend:
         """Nothing to give back."""
 
     def commit(self, writes: Sequence[AbsoluteWrite], done: Done) -> None:
-        if self._holding:
+        if self.holding:
             self._held.append((writes, done))
         else:
             self._finish(writes, done)
@@ -130,7 +143,8 @@ class MemoryBackend:
         error: Exception | None = None
         if self._failures:
             error, written = self._failures.pop(0)
-            self._write(writes if written < 0 else writes[:written])
+            if written:
+                self._write(writes)
         else:
             try:
                 self._write(writes)
@@ -141,8 +155,12 @@ class MemoryBackend:
 
     def _write(self, writes: Sequence[AbsoluteWrite]) -> None:
         steps = [self._step(write) for write in writes]  # all are checked before the first is done
+        self._made.clear()
         for step in steps:
             step()
+        for write in writes:
+            if type(write) is Heard:
+                self._sendings.pop(write.source, None)
 
     def _step(self, write: AbsoluteWrite) -> Callable[[], None]:
         """The change that a write makes. Raises DataError if it cannot be stored."""
@@ -151,11 +169,16 @@ class MemoryBackend:
             return lambda: self._delete_owner(write.owner)
         if isinstance(write, (MapPut, MapDelete, MapClear)):
             return self._map_step(write)
+        if isinstance(write, Send):
+            check_sending(write)
+            return lambda: self._send(write)
+        if isinstance(write, Heard):
+            return lambda: None  # behind all others: what is made of it belongs to the same batch
         place = (write.log, write.owner)
         if isinstance(write, (LogAppend, LogReplace)):
             check_entry(write.entry)
             if isinstance(write, LogAppend):
-                return lambda: self._logs.setdefault(place, MemoryLog()).add(write.entry)
+                return lambda: self._append(place, write)
             return lambda: self._replace(place, write.entry)
         if isinstance(write, LogDelete):
             return lambda: self._remove(place, write.ids)
@@ -170,6 +193,22 @@ class MemoryBackend:
             data = pack(write.value)
             return lambda: self._maps.setdefault(place, {}).__setitem__(write.key, data)
         return lambda: void(self._maps.get(place, {}).pop(write.key, None))
+
+    def _send(self, write: Send) -> None:
+        if write.source == NOT_SENT:
+            self._last_sending += 1
+            write.source = (0, self._last_sending)
+        self._sendings[write.source] = Send(write.owner, write.to, write.data, write.source)
+
+    def _append(self, place: tuple[str, str], write: LogAppend) -> None:
+        entries = self._logs.setdefault(place, MemoryLog())
+        source = write.source
+        if source is not None and write.entry.id not in entries.entries:
+            if source in self._made or source not in self._sendings:
+                log.error(TWICE, source[1], write.entry.id, write.owner)
+                return
+            self._made.add(source)
+        entries.add(write.entry)
 
     def _replace(self, place: tuple[str, str], entry: Entry) -> None:
         found = self._logs.get(place)
@@ -248,6 +287,19 @@ class MemoryBackend:
         self._reachable()
         found = self._logs.get((log, owner))
         return found.ids[-1] if found is not None and found.ids else 0
+
+    async def unheard(self, domain: str, after: Source, limit: int) -> list[Send]:
+        self._reachable()
+        found = [
+            each
+            for source, each in sorted(self._sendings.items())
+            if source > after and each.owner.rpartition("@")[2] == domain
+        ]
+        return [Send(each.owner, each.to, each.data, each.source) for each in found[:limit]]
+
+    async def was_heard(self, owner: str, log: str, source: Source) -> bool:
+        self._reachable()
+        return source not in self._sendings
 
     def _walk(self, log: str, owner: str, range: Range, backwards: bool) -> Iterator[Entry]:
         found = self._logs.get((log, owner))

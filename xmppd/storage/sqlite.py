@@ -12,14 +12,15 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from xmppd.errors import StorageUnavailable
-from xmppd.storage.api import AbsoluteWrite, Entry, Range, StoreError
-from xmppd.storage.backend import Done, Row
+from xmppd.storage.api import AbsoluteWrite, Entry, Range, Send, Source, StoreError
+from xmppd.storage.backend import Direct, Done, Flaw, Row
+from xmppd.storage.sqlite_check import Inspector, chunk
 from xmppd.storage.sqlite_read import Reader
 from xmppd.storage.sqlite_schema import prepare, translate
 from xmppd.storage.sqlite_write import Writer
@@ -31,12 +32,11 @@ log = logging.getLogger("xmppd.storage")
 Job = tuple[Sequence[AbsoluteWrite], Done]
 
 
-class SqliteBackend:
+class SqliteBackend(Direct):
     """`backend.Backend` over the file `path`. One process at a time: a lock file beside it sees to that."""
 
-    atomic = True
-
     def __init__(self, path: str) -> None:
+        super().__init__()
         self.path = path
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: int | None = None
@@ -172,3 +172,27 @@ class SqliteBackend:
 
     async def last_id(self, log: str, owner: str) -> int:
         return await self._read(self._reader.last_id, log, owner)
+
+    async def unheard(self, domain: str, after: Source, limit: int) -> list[Send]:
+        return await self._read(self._reader.unheard, domain, after, limit)
+
+    async def was_heard(self, owner: str, log: str, source: Source) -> bool:
+        return await self._read(self._reader.was_heard, owner, log, source)
+
+    # --- backend.Verifiable ---
+
+    def verify(self) -> AsyncIterator[Flaw]:
+        return self._inspected(Inspector.flaws)
+
+    def places(self) -> AsyncIterator[tuple[str, str]]:
+        return self._inspected(Inspector.places)
+
+    async def _inspected(self, look: Callable[[Inspector], Iterator[R]]) -> AsyncIterator[R]:
+        inspector = await self._read(Inspector, self.path)
+        try:
+            found = look(inspector)
+            while some := await self._read(chunk, found):
+                for each in some:
+                    yield each
+        finally:
+            await self._read(inspector.close)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from xmppd.storage.api import Entry, Range
+from xmppd.storage.api import Entry, Range, Send, Source
 from xmppd.storage.backend import Row
 from xmppd.storage.codec import HIGHEST, LOWEST, bounds, unpack
 from xmppd.storage.sqlite_schema import connect
@@ -133,3 +133,16 @@ class Reader:
     def last_id(self, log: str, owner: str) -> int:
         rows = self._rows(f"SELECT coalesce(max(e.id), 0) FROM entry e WHERE {_BOX}", (owner, log))
         return int(rows[0][0])
+
+    def unheard(self, domain: str, after: Source, limit: int) -> list[Send]:
+        # CROSS JOIN: sendings first, in their order, so that LIMIT ends the walk.
+        rows = self._rows(
+            "SELECT o.name, p.name, s.data, s.id FROM sending s CROSS JOIN jid o CROSS JOIN jid p"
+            " WHERE s.id > ? AND o.id = s.owner AND o.domain = ? AND p.id = s.peer ORDER BY s.id LIMIT ?",
+            (after[1], domain, limit),
+        )
+        return [Send(owner, to, data, (0, id)) for owner, to, data, id in rows]
+
+    def was_heard(self, owner: str, log: str, source: Source) -> bool:
+        """What is heard is deleted in the transaction of what was made of it."""
+        return not self._rows("SELECT 1 FROM sending WHERE id = ?", (source[1],))

@@ -32,6 +32,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE body (id INTEGER PRIMARY KEY, refs INTEGER NOT NULL,"
         " data BLOB NOT NULL CHECK (typeof(data) = 'blob'))",
     ),
+    (
+        # What one owner has to say to another and that is not heard; mostly empty.
+        "CREATE TABLE sending (id INTEGER PRIMARY KEY, owner INTEGER NOT NULL, peer INTEGER NOT NULL,"
+        " data BLOB NOT NULL CHECK (typeof(data) = 'blob'))",
+    ),
 )
 VERSION = len(STEPS)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from xmppd.storage.api import (
+    NOT_SENT,
     AbsoluteWrite,
+    Heard,
     LogAppend,
     LogDelete,
     LogReplace,
@@ -16,9 +19,12 @@ from xmppd.storage.api import (
     MapDelete,
     MapPut,
     OwnerDelete,
+    Send,
 )
-from xmppd.storage.codec import clamp, pack
+from xmppd.storage.codec import TWICE, clamp, pack
 from xmppd.storage.sqlite_schema import connect
+
+log = logging.getLogger("xmppd.storage")
 
 ROWS = 64
 """Rows of one INSERT. executemany takes and gives back the GIL for each row, which the loop pays for."""
@@ -34,8 +40,9 @@ _INSERTS = {
         "(?,?,?,?)",
         " ON CONFLICT (owner, map, key) DO UPDATE SET value = excluded.value",
     ),
+    "sending": ("INSERT INTO sending VALUES ", "(?,?,?,?)", " ON CONFLICT (id) DO NOTHING"),
 }
-_WIDTHS = {"entry": 6, "body": 3, "record": 4}
+_WIDTHS = {"entry": 6, "body": 3, "record": 4, "sending": 4}
 _STATEMENTS = {
     (table, rows): head + ",".join([row] * rows) + tail
     for table, (head, row, tail) in _INSERTS.items()
@@ -58,11 +65,17 @@ class Writer:
         self._boxes: dict[tuple[str, str], int] = {}
         self._known_size = 0
         self._next_body = 1
+        self._next_sending = 1
+        """Of this process no number is given twice, also when the sending is gone."""
         self._careful = False
         self._entries: list[Any] = []
         self._bodies: dict[bytes, list[int]] = {}
         self._records: dict[tuple[int, int, str], bytes | None] = {}
         self._seen: set[tuple[int, int]] = set()
+        self._sendings: list[Any] = []
+        self._heard: list[int] = []
+        self._made: set[int] = set()
+        """Of which sendings this batch has made something."""
 
     def open(self) -> None:
         """Connect and read what is remembered. Raises sqlite3.Error."""
@@ -70,6 +83,8 @@ class Writer:
         try:
             db.execute("CREATE TEMP TABLE gone (body INTEGER PRIMARY KEY, number INTEGER NOT NULL)")
             self._next_body = 1 + db.execute("SELECT coalesce(max(id), 0) FROM body").fetchone()[0]
+            last = db.execute("SELECT coalesce(max(id), 0) FROM sending").fetchone()[0]
+            self._next_sending = max(self._next_sending, 1 + last)
         except BaseException:
             db.close()
             raise
@@ -105,6 +120,7 @@ class Writer:
                     self._other(write)
             self._flush_log()
             self._flush_records()
+            self._flush_sendings()
             self._db.execute("COMMIT")
         except BaseException:
             self._forget()
@@ -115,6 +131,9 @@ class Writer:
             self._bodies.clear()
             self._records.clear()
             self._seen.clear()
+            self._sendings.clear()
+            self._heard.clear()
+            self._made.clear()
 
     def _roll_back(self) -> None:
         """Quietly: the error that led here is the one to report."""
@@ -171,6 +190,8 @@ class Writer:
     def _append(self, write: LogAppend) -> None:
         entry = write.entry
         box = self._boxes.get((write.log, write.owner)) or self._box(write.log, write.owner)
+        if write.source is not None and not self._is_first(box, write):
+            return
         if self._careful and self._exists(box, entry.id):
             return
         body = self._bodies.get(entry.body)
@@ -180,6 +201,20 @@ class Writer:
         body[1] += 1
         peer = self._jids.get(entry.peer) or self._jid(entry.peer)
         self._entries += (box, entry.id, peer, entry.resource, entry.flags, body[0])
+
+    def _is_first(self, box: int, write: LogAppend) -> bool:
+        """Whether nothing else was made of its sending."""
+        assert self._db is not None and write.source is not None
+        number = write.source[1]
+        if number not in self._made:
+            if self._db.execute("SELECT 1 FROM sending WHERE id = ?", (number,)).fetchone() is not None:
+                self._made.add(number)
+                return True
+            there = self._db.execute("SELECT 1 FROM entry WHERE box = ? AND id = ?", (box, write.entry.id)).fetchone()
+            if there is not None:  # a batch that is repeated
+                return False
+        log.error(TWICE, number, write.entry.id, write.owner)
+        return False
 
     def _exists(self, box: int, id: int) -> bool:
         assert self._db is not None
@@ -215,6 +250,17 @@ class Writer:
             self._delete("box = ? AND id < ?", self._box(write.log, write.owner), clamp(write.before))
         elif isinstance(write, OwnerDelete):
             self._delete_owner(write.owner)
+        elif isinstance(write, Send):
+            self._send(write)
+        elif isinstance(write, Heard):
+            self._heard.append(write.source[1])
+
+    def _send(self, write: Send) -> None:
+        """An attempt whose answer was lost may have stored it: it keeps its number."""
+        if write.source == NOT_SENT:
+            write.source = (0, self._next_sending)
+            self._next_sending += 1
+        self._sendings += (write.source[1], self._jid(write.owner), self._jid(write.to), write.data)
 
     def _run(self, statement: str, *values: Any) -> int:
         assert self._db is not None
@@ -249,6 +295,13 @@ class Writer:
                 rows += (owner, map, key, value)
         self._insert("record", rows)
         self._records.clear()
+
+    def _flush_sendings(self) -> None:
+        """What is heard goes last: what was made of it asks whether it is there."""
+        self._insert("sending", self._sendings)
+        for start in range(0, len(self._heard), 500):
+            numbers = self._heard[start : start + 500]
+            self._run(f"DELETE FROM sending WHERE id IN ({','.join('?' * len(numbers))})", *numbers)
 
     def _insert(self, table: str, values: list[Any]) -> int:
         """Insert rows (their values one after the other); how many went in."""

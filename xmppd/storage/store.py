@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from xmppd.clock import Clock
+from xmppd.clock import Clock, pause
 from xmppd.errors import LocalError, StorageUnavailable
 from xmppd.storage.api import (
+    NOT_HIDDEN,
+    NOT_SENT,
     Batch,
     DataError,
     Entry,
@@ -25,11 +27,14 @@ from xmppd.storage.api import (
     MapPut,
     MapUpdate,
     Range,
+    Send,
+    Source,
     StoreError,
     Write,
 )
 from xmppd.storage.backend import Backend
 from xmppd.storage.group_commit import FIRST_RETRY, LAST_RETRY, GroupCommit, Limits
+from xmppd.storage.log_ends import LogEnds
 from xmppd.storage.updates import Updates, shown
 from xmppd.storage.working_set import WorkingSet, convert, weight
 from xmppd.storage.write_behind import BOUND, Notes, WriteBehind
@@ -107,11 +112,12 @@ class StoredMap(Generic[T]):
 
 
 class StoredLog:
-    """`api.Log` over a backend."""
+    """`api.Log` over a backend. The ends of what people can read are in memory once they were asked for."""
 
-    def __init__(self, name: str, backend: Backend) -> None:
+    def __init__(self, name: str, backend: Backend, ends: LogEnds) -> None:
         self.name = name
         self._backend = backend
+        self._ends = ends
 
     def append(self, owner: str, entry: Entry) -> LogAppend:
         return LogAppend(self.name, owner, entry)
@@ -129,6 +135,8 @@ class StoredLog:
         return await self._backend.page(self.name, owner, range, limit, backwards)
 
     async def ends(self, owner: str, range: Range) -> tuple[int, int]:
+        if range is NOT_HIDDEN:
+            return await self._ends.get((self.name, owner), lambda: self._backend.ends(self.name, owner, range))
         return await self._backend.ends(self.name, owner, range)
 
     async def count(self, owner: str, range: Range, limit: int | None = None) -> int:
@@ -195,22 +203,21 @@ class Store(GroupCommit):
     async def _open_later(self) -> None:
         delay, began = FIRST_RETRY, self.clock.monotonic()
         while True:
-            pause = _Decision()
-            timer = self.clock.call_later(delay, pause.committed)
             try:
-                await pause.future
+                await pause(self.clock, delay)
                 await self.backend.open()
             except StorageUnavailable:
                 delay = min(LAST_RETRY, delay * 2)
             except StoreError as error:
                 log.critical("the store cannot be used: %s", error)
                 return
+            except Exception:  # a mistake of ours is no reason to stay without a store, and in silence
+                log.critical("the store cannot be opened: it is tried again", exc_info=True)
+                delay = LAST_RETRY
             else:
                 log.warning("the store answers after %.1f s", self.clock.monotonic() - began)
                 self.available = True
                 return
-            finally:
-                timer.cancel()
 
     async def close(self, within: float = 10.0) -> None:
         """Wait at most `within` seconds until all that joined is decided, then close the backend."""
@@ -242,7 +249,7 @@ class Store(GroupCommit):
     def log(self, name: str) -> StoredLog:
         known = self._logs.get(name)
         if known is None:
-            known = self._logs[name] = StoredLog(name, self.backend)
+            known = self._logs[name] = StoredLog(name, self.backend, self._resident.log_ends)
         return known
 
     async def commit(self, writes: Sequence[Write]) -> None:
@@ -253,11 +260,44 @@ class Store(GroupCommit):
         if decision.error is not None:
             raise decision.error
 
+    async def commit_each(self, decisions: Iterable[Sequence[Write]]) -> None:
+        """Join each for itself, and wait for all. Raises StorageUnavailable or DataError: of the first that failed, and
+        the others may be in."""
+        joined = []
+        try:
+            for writes in decisions:
+                decision = _Decision()
+                self.join(writes, decision)
+                joined.append(decision)
+        finally:
+            for decision in joined:
+                await decision.future
+        for decision in joined:
+            if decision.error is not None:
+                raise decision.error
+
+    async def confirm(self) -> None:
+        """Return when it is sure that no other process has taken the store; never, when one has. Raises
+        StorageUnavailable: it cannot be known now. Only the next number of the journal proves it: a read may be old."""
+        decision = _Decision()
+        self.join((), decision).sure = True
+        await decision.future
+        if decision.error is not None:
+            raise decision.error
+
     async def decided(self, batch: Batch) -> None:
         """Wait until a batch that is not done is committed or has failed."""
         decision = _Decision()
         self.follow(batch, decision)
         await decision.future
+
+    # ---- sendings
+
+    async def unheard(self, domain: str, after: Source = NOT_SENT, limit: int = 200) -> list[Send]:
+        return await self.backend.unheard(domain, after, limit)
+
+    async def was_heard(self, owner: str, log: str, source: Source) -> bool:
+        return await self.backend.was_heard(owner, log, source)
 
     # ---- notes
 
@@ -307,6 +347,27 @@ class Store(GroupCommit):
 
     async def load(self, owner: str) -> None:
         await self._resident.load(owner)
+
+    # ---- owners whose home is elsewhere
+
+    async def settle(self) -> None:
+        for rider in self._riders:
+            if isinstance(rider, WriteBehind):
+                await rider.settle()
+        await self.commit(())
+
+    def owners(self) -> set[str]:
+        return self._resident.owners()
+
+    def in_use(self, owner: str) -> bool:
+        return self._resident.in_use(owner)
+
+    def undecided(self) -> set[str]:
+        batches = [*self._waiting, *([self._in_flight] if self._in_flight is not None else ())]
+        return {write.owner for batch in batches for writes, _ in batch.items for write in writes}
+
+    def unload(self, owners: Collection[str]) -> None:
+        self._resident.unload(owners)
 
     def pin(self, owner: str) -> None:
         self._resident.pin(owner)

@@ -1,11 +1,12 @@
-"""Working sets: the cached maps of an owner in memory, read at once, brought up to date by every commit."""
+"""Working sets: the cached maps of an owner in memory, read at once, brought up to date by every commit. So are the
+ends of logs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import msgspec
 
 from xmppd.errors import LocalError
-from xmppd.storage.api import AbsoluteWrite, LogAppend, MapClear, MapDelete, MapPut, OwnerDelete
+from xmppd.storage.api import AbsoluteWrite, Heard, LogAppend, MapClear, MapDelete, MapPut, OwnerDelete, Send
 from xmppd.storage.backend import Backend, Row
+from xmppd.storage.log_ends import LogEnds
 
 log = logging.getLogger("xmppd.storage")
 
@@ -59,6 +61,7 @@ class WorkingSet:
         self.max_bytes = max_bytes
         self.records: dict[str, Any] = {}
         self.caches: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self.log_ends = LogEnds()
         self._idle: OrderedDict[str, int] = OrderedDict()
         self._idle_bytes = 0
         self._kept: dict[str, int] = {}
@@ -126,21 +129,27 @@ class WorkingSet:
     def apply(self, writes: Sequence[AbsoluteWrite]) -> None:
         """Bring loaded owners up to date. A mapping that was handed out is replaced, never changed."""
         fresh: set[tuple[str, str]] = set()
+        log_ends = self.log_ends
         for write in writes:
-            kind = type(write)
-            if kind is LogAppend:
+            if isinstance(write, LogAppend):
+                log_ends.appended(write)
                 continue
+            if isinstance(write, (Send, Heard)):
+                continue  # no working set holds them
             if write.owner in self._loading:
                 self._loading[write.owner].writes.append(write)
             if isinstance(write, (MapPut, MapDelete, MapClear)):
                 cache = self.caches.get(write.map)
                 if cache is not None and write.owner in cache:
                     self._change(cache, write, fresh)
-            elif kind is OwnerDelete:
+            elif isinstance(write, OwnerDelete):
+                log_ends.deleted(write.owner)
                 for name, cache in self.caches.items():
                     if write.owner in cache:
                         cache[write.owner] = NOTHING
                         fresh.discard((name, write.owner))
+            else:
+                log_ends.changed(write)
 
     def _change(
         self,
@@ -203,6 +212,25 @@ class WorkingSet:
             size = self._idle[owner] = self._kept.pop(owner)
             self._idle_bytes += size
             self._evict()
+
+    # --- owners whose home is elsewhere ---
+
+    def owners(self) -> set[str]:
+        """Of whom something is in memory."""
+        return {*self._idle, *self._kept, *self.log_ends.owners()}
+
+    def in_use(self, owner: str) -> bool:
+        """Whether an owner is pinned, or is being loaded."""
+        return owner in self._pins or owner in self._loading or self.log_ends.is_reading(owner)
+
+    def unload(self, owners: Collection[str]) -> None:
+        """Take owners out of memory. Raises LocalError if one of them is in use; then nothing has changed."""
+        for owner in owners:
+            if self.in_use(owner):
+                raise LocalError(f"{owner} is in use")
+        for owner in owners:
+            self._forget(owner)
+        self.log_ends.unload(owners)
 
     def _evict(self) -> None:
         while len(self._idle) > min(YOUNGEST, self.max_owners) and (

@@ -27,6 +27,8 @@ AGAIN = 1.0
 """Seconds until a store that is away is tried again, at least."""
 BOUND = 4 << 20
 """Bytes that may wait, if nothing else is said."""
+ROUNDS = 20
+"""Batches that `settle` waits for, at most."""
 IN_ONE_TURN = 8
 """So many notes are prepared before the loop runs something else: some 0.3 ms."""
 
@@ -230,13 +232,33 @@ class WriteBehind:
     async def flush(self) -> None:
         """Store all that is noted. Raises StorageUnavailable."""
         while len(self) or self._preparing.locked():
-            await self._prepare_all()
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiting = _Waiting(lambda done=done: done.done() or done.set_result(None))  # type: ignore[misc]
-            self._storage.send_riders(waiting)
-            await done
-            if waiting.error is not None:
-                raise StorageUnavailable(str(waiting.error))
+            await self._store()
+
+    async def settle(self) -> None:
+        """Store what is noted now. Others go on noting, so after some rounds it returns, whatever still waits. Raises
+        StorageUnavailable."""
+        now = {**self._raw, **{key: ride.taken[key] for key, ride in self._in_flight.items()}, **self._noted}
+        rounds = ROUNDS
+        while rounds and any(self._waits(key, note) for key, note in now.items()):
+            await self._store()
+            rounds -= 1
+
+    def _waits(self, key: Hashable, note: Note) -> bool:
+        ride = self._in_flight.get(key)
+        return any(
+            note is each
+            for each in (self._raw.get(key), self._noted.get(key), ride.taken[key] if ride is not None else None)
+        )
+
+    async def _store(self) -> None:
+        """One batch with as many notes as go into it."""
+        await self._prepare_all()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(lambda: done.done() or done.set_result(None))  # type: ignore[func-returns-value]
+        self._storage.send_riders(waiting)
+        await done
+        if waiting.error is not None:
+            raise StorageUnavailable(str(waiting.error))
 
 
 class _Ride:

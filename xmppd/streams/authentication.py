@@ -4,22 +4,18 @@ what is said to the client is its profile's matter (`sasl_profile`, or a plugin'
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import nullcontext, suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from ..contracts.accounts import StoredAccount
-from ..contracts.authentication import MECHANISMS, SaslProfile
-from ..contracts.identity import AUTHENTICATORS
-from ..contracts.stream_features import FeatureAsk
+from ..contracts.authentication import SaslProfile
 from ..errors import MalformedJid, StorageUnavailable, StreamError
 from ..jid import JID
 from ..net.address import network
 from ..protocol.sasl import (
-    BUILT_IN,
     SASL,
     Challenge,
     Credentials,
@@ -32,10 +28,10 @@ from ..protocol.sasl import (
     SaslFailure,
     Step,
     Success,
-    offered,
 )
 from ..protocol.sasl.keys import ITERATIONS, made_up
 from ..storage.codec import pack, unpack
+from .announced import Announcement
 from .channel_bindings import ChannelBindings
 
 if TYPE_CHECKING:
@@ -50,25 +46,6 @@ GUESSES: Final = frozenset(("not-authorized", "invalid-authzid", "account-disabl
 
 SOURCE_PERIOD: Final = 0.25
 """Seconds between the times at which a source's "no" is told: how long it takes to find nobody is its own matter."""
-
-
-class Announced(NamedTuple):
-    """A list of mechanisms that a client has seen, or could have. `plus`: some of them bind to the channel."""
-
-    names: tuple[str, ...]
-    mechanisms: Mapping[str, Mechanism]
-    plus: bool
-
-    @classmethod
-    def of(cls, mechanisms: tuple[Mechanism, ...]) -> Announced:
-        """Strongest first."""
-        by_name = {each.name: each for each in mechanisms}
-        return cls(tuple(by_name), by_name, any(each.binds for each in mechanisms))
-
-
-@lru_cache(256)
-def _of_list(known: tuple[Mechanism, ...], secure: bool, bindings: tuple[str, ...], listed_in: str) -> Announced:
-    return Announced.of(offered(known, secure, bindings, listed_in))
 
 
 class SaslDriver:
@@ -95,10 +72,8 @@ class SaslDriver:
         self._request: Any = None
         """See `SaslContext.request`."""
         self._binding = ChannelBindings(stream.link, stream.channel_binding)
-        self._known: tuple[Mechanism, ...] | None = None
-        """Those that the host has, once a list was asked for."""
-        self._announced: dict[str, Announced] = {}
-        """By the name of the list."""
+        self._announcement: Announcement | None = None
+        """Once something of it was asked for."""
         self._period = 0.0
         self._tick = 0.0
         """When the exchange that is under way may answer (`AnswerTimes`); 0: at once."""
@@ -109,21 +84,23 @@ class SaslDriver:
     def channel_bindings(self) -> tuple[str, ...]:
         return self._binding.names
 
+    @property
+    def pending(self) -> bool:
+        """The exchange has succeeded, and more is asked of the client before it is signed in."""
+        return self._pending is not None
+
     def mechanisms(self, listed_in: str = SASL) -> tuple[str, ...]:
         """See `Authentication.mechanisms`."""
-        return self._list(listed_in).names
+        return self.announcement.list(listed_in).names
 
-    def _list(self, listed_in: str) -> Announced:
-        found = self._announced.get(listed_in)
+    @property
+    def announcement(self) -> Announcement:
+        """What this stream announces."""
+        found = self._announcement
         if found is None:
-            stream, bindings = self.stream, self._binding.names
-            known = self._known
-            if known is None:
-                sources = stream.host.gather(AUTHENTICATORS, stream.host.jid)
-                own = () if any(each.exclusive for each in sources) else BUILT_IN
-                more = stream.host.gather(MECHANISMS, FeatureAsk(stream.safe, signed_in=False))
-                known = self._known = (*own, *more)
-            found = self._announced[listed_in] = _of_list(known, stream.safe, bindings, listed_in)
+            stream = self.stream
+            now = stream.server.clock.monotonic()
+            found = self._announcement = Announcement.of(stream.host, stream.safe, self._binding.names, now)
         return found
 
     # ---- the profile's side
@@ -183,6 +160,12 @@ class SaslDriver:
         if self.profile is not None and namespace != self.profile.namespace:
             raise StreamError("policy-violation", "not in the middle of a sign-in")
 
+    def check_blanks(self) -> None:
+        """The same for white space, where the profile forbids it; but not while a person looks for a code. Raises
+        StreamError."""
+        if self.exchange is not None and self.profile is not None and not self.profile.blanks:
+            raise StreamError("policy-violation", "white space in the middle of a sign-in")
+
     def _check(self, profile: SaslProfile) -> None:
         if self.profile is None:
             self.profile = profile
@@ -192,7 +175,7 @@ class SaslDriver:
     # ---- the exchange
 
     def _begin(self, name: str, initial: bytes | None, listed_in: str, request: Any) -> Awaitable[None] | None:
-        announced = self._list(listed_in)
+        announced = self.announcement.list(listed_in)
         mechanism = announced.mechanisms.get(name)
         if mechanism is None:
             raise SaslFailure("invalid-mechanism")
@@ -207,6 +190,7 @@ class SaslDriver:
             announced=announced.names,
             tls_version=self.stream.link.tls_version,
             header_from=self.stream.header_from,
+            peer=self.stream.peer,
             request=request,
         )
         self._request = request
@@ -307,6 +291,7 @@ class SaslDriver:
     async def _come(self) -> None:
         """Wait until it may be said what tells a stranger how long the look-up took (ADR 0007)."""
         if self._tick:
+            self.stream.link.hold()  # the header and the features that a client did not wait for
             await self.stream.server.answer_times.come(self._tick, self._period)
 
     def _claim(self, username: str) -> JID | None:

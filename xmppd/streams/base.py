@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from secrets import token_urlsafe
+from os import urandom
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import StorageUnavailable, StreamError
@@ -139,6 +139,9 @@ class XmlStream(ABC):
     def peer_closes(self) -> None:  # noqa: B027 - not every negotiation has to do with it
         """The peer says goodbye; the stream closes now."""
 
+    def blanks_received(self) -> None:  # noqa: B027 - the same
+        """White space came by itself, between two elements."""
+
     def was_read(self, size: int) -> None:  # noqa: B027 - the same
         """So many bytes came and are handled, or wait."""
 
@@ -210,6 +213,8 @@ class XmlStream(ABC):
             else:
                 self.fail(fault)
             return
+        if not items and not self.parser.pending:
+            self.blanks_received()
         self.charge(size, len(items))
         if self.inbox:
             self.inbox_size += size
@@ -387,7 +392,7 @@ class XmlStream(ABC):
 
     def make_id(self) -> str:
         """The id of a new stream (section 4.7.3)."""
-        return token_urlsafe(16)
+        return urandom(16).hex()
 
     def send_features(self) -> None:
         """Tell what can be negotiated now."""
@@ -428,6 +433,6 @@ class XmlStream(ABC):
 
     def _forget_unfinished(self) -> None:
         """Until the connection is gone nothing is kept for it."""
-        self.parser.reset()
+        self.parser.forget()
         if self.unfinished:
             self.count_unfinished()

@@ -48,6 +48,7 @@ class BoshSession:
     tls_server_end_point = tls_exporter = tls_unique = None
     """No channel is bound: each request may come over another one."""
     exports = securing = False
+    peer_certificates: tuple[bytes, ...] = ()
     port = 0
 
     def __init__(self, sessions: BoshSessions, opening: RequestBody, peer: str, secure: bool, domain: str) -> None:
@@ -168,6 +169,9 @@ class BoshSession:
 
     # ---- contracts.link.Link
 
+    def hold(self) -> None:
+        """Requests are answered as they are."""
+
     def take_first(self) -> None:
         """Each request may come on another connection."""
 
@@ -204,7 +208,7 @@ class BoshSession:
             self.requests.awaited = True
             self._flush_soon()
 
-    def start_tls(self, context: object) -> None:
+    def start_tls(self, context: object, domain: str = "") -> None:
         """Raises RuntimeError: it is a matter of HTTP."""
         raise RuntimeError("TLS is below HTTP")
 

@@ -25,13 +25,14 @@ class ChannelBindings(Mapping[str, bytes]):
     def __init__(self, link: Link, wanted: str) -> None:
         self._link = link
         exports = link.exports
-        found = {
-            EXPORTER: exports,
-            "tls-unique": bool(link.tls_unique),
-            "tls-server-end-point": bool(link.tls_server_end_point),
-        }
-        locked_out = wanted == "none" or (wanted == "exporter" and not exports)
-        self.names = () if locked_out else tuple(name for name, there in found.items() if there)
+        names: tuple[str, ...] = ()
+        if wanted != "none" and (exports or wanted != "exporter"):
+            names = (EXPORTER,) if exports else ()
+            if link.tls_unique:
+                names += ("tls-unique",)
+            if link.tls_server_end_point:
+                names += ("tls-server-end-point",)
+        self.names = names
         """What was announced on this stream, and nothing else, is what a client may use."""
 
     def __getitem__(self, name: str) -> bytes:

@@ -76,6 +76,13 @@ class ClientStream(XmlStream):
         self.registration: Any = None
         """See `NegotiatingStream.registration`."""
 
+    @property
+    def owner(self) -> str:
+        """The bare JID of the account that has signed in, or is about to; "" for none."""
+        if self.account is not None:
+            return self.account.bare
+        return self._authentication.claimed if self._authentication is not None else ""
+
     def _move(self, event: Event) -> None:
         """The only place where a state is left."""
         state = self.rules.next.get(event)
@@ -140,6 +147,14 @@ class ClientStream(XmlStream):
         return session
 
     # ---- bytes that wait
+
+    def blanks_received(self) -> None:
+        """In requests and frames it says nothing: there it belongs to those."""
+        if self._authentication is not None and self.framing is BYTE_STREAM and not self.closed:
+            try:
+                self._authentication.check_blanks()
+            except StreamError as error:
+                self.fail(error)
 
     def was_read(self, size: int) -> None:
         session = self.session
@@ -218,6 +233,14 @@ class ClientStream(XmlStream):
         self.header_from = _named(attributes.get("from", ""), host.domain)
 
     def features(self) -> bytes:
+        if self.state is not State.STRANGER:
+            return self._features()
+        announcement = self.authentication.announcement
+        if not announcement.features:
+            announcement.features = self._features()
+        return announcement.features
+
+    def _features(self) -> bytes:
         own = b"".join([FEATURES_OF[step](self) for step in self.rules.offers])
         if not self.rules.plugins:
             return own
@@ -287,6 +310,11 @@ class ClientStream(XmlStream):
         if self._authentication is None:
             self._authentication = SaslDriver(self)
         return self._authentication
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Somebody fills in a form, or looks for the code of a second factor, which takes longer than signing in."""
+        return self.registration is not None or (self._authentication is not None and self._authentication.pending)
 
     def signed_in(self, account: Account) -> None:
         """An exchange has succeeded."""

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from ..cache import Cache
+from ..cache import BESIDE, Cache
 from ..net.address import network
 from ..protocol.token_bucket import Rate, TokenBucket
 
@@ -49,7 +49,8 @@ class RateLimited(Protocol):
         ...
 
 
-def _rate(config: ShapingLimits) -> Rate:
+def rate_of(config: ShapingLimits) -> Rate:
+    """What the configuration lets a connection send."""
     return Rate.of(config.bytes, config.bytes_burst, config.stanzas, config.stanzas_burst)
 
 
@@ -64,8 +65,8 @@ class RateLimiter:
         self.configure(config)
 
     def configure(self, config: LimitsConfig) -> None:
-        self._connection = _rate(config.per_connection)
-        self._account = _rate(config.per_account)
+        self._connection = rate_of(config.per_connection)
+        self._account = rate_of(config.per_account)
         self.on = not (self._connection.unlimited and self._account.unlimited)
 
     def use(self, stream: RateLimited, size: int, stanzas: int, account: Account | None = None) -> None:
@@ -79,6 +80,13 @@ class RateLimiter:
                 bucket = account.bucket = TokenBucket()
             more = bucket.use(self._account, now, size, stanzas)
             wait = more if more > wait else wait
+        if wait > 0.0:
+            self._make_wait(stream, now + wait)
+
+    def use_own(self, stream: RateLimited, rate: Rate, size: int, stanzas: int) -> None:
+        """The same for a stream that has a rate of its own."""
+        now = stream.link.last_read
+        wait = stream.bucket.use(rate, now, size, stanzas)
         if wait > 0.0:
             self._make_wait(stream, now + wait)
 
@@ -116,6 +124,10 @@ class Failures:
         self.until = 0.0
 
 
+def _known_size(key: tuple[str, str], _: bool) -> int:
+    return BESIDE + len(key[0]) + len(key[1])
+
+
 class SignInGuard:
     """Slows down who guesses passwords, and nobody else (RFC 6120 section 6.4.5, XEP-0205 section 3).
 
@@ -129,10 +141,12 @@ class SignInGuard:
         self.config = config
         self._addresses: Cache[str, Failures] = Cache(REMEMBERED, REMEMBERED_BYTES)
         self._pairs: Cache[tuple[str, str], Failures] = Cache(REMEMBERED, REMEMBERED_BYTES)
-        self._known: Cache[tuple[str, str], bool] = Cache(REMEMBERED, REMEMBERED_BYTES)
+        self._known: Cache[tuple[str, str], bool] = Cache(REMEMBERED, REMEMBERED_BYTES, _known_size)
 
     def wait(self, address: str, account: str) -> float:
         """Seconds until that account may try from that address again, 0.0 for now."""
+        if not self._pairs and not self._addresses:
+            return 0.0  # nobody has failed
         now, place = self.clock.monotonic(), network(address)
         pair = self._pairs.get((place, account))
         until = pair.until if pair is not None else 0.0
@@ -171,7 +185,8 @@ class SignInGuard:
     def succeeded(self, address: str, account: str) -> None:
         key = (network(address), account)
         self._pairs.pop(key)
-        self._known.put(key, True)
+        if not self._known.get(key):
+            self._known.put(key, True)
 
 
 class Hashing:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ..background import Background
 from ..clock import Clock
 from ..contracts import core
 from ..contracts.link import Link
 from ..contracts.runtime import RuntimeLimits
 from ..errors import StreamError
 from ..memory.budget import MemoryBudget
-from ..net.tls import ServerContext
+from ..net.tls_context import ServerContext
 from ..sessions.session import Session
 from ..storage.api import Storage
 from .rate_limits import Hashing, RateLimiter, SignInGuard
@@ -36,6 +37,9 @@ class StreamRuntime(Protocol):
 
 class StreamServer(StreamRuntime, core.Server, Protocol):
     """The server as clients' streams see it."""
+
+    @property
+    def background(self) -> Background: ...
 
     @property
     def guard(self) -> SignInGuard:

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from ..contracts.authentication import SASL, Authentication, NegotiatingStream, SaslFailure, decode, encode
 from ..contracts.sign_in import SIGN_IN_TASKS, SignIn, UserAgent
-from ..xml import E, escape
+from ..protocol.items import Nonza
+from ..xml import escape
 from .negotiation import SASL_NS
 
 if TYPE_CHECKING:
     from ..contracts.core import Account
-    from ..protocol.items import Nonza
     from ..protocol.sasl import Success
 
 SECOND_FACTOR: Final = (
     "This account has a second factor, which this client cannot ask for. Sign in with one that can (SASL2 tasks)."
 )
+NO_REQUEST: Final = Nonza(SASL_NS, "auth", {}, b"")
+"""What <auth/> asks for beside the sign-in."""
 CB_NS: Final = "urn:xmpp:sasl-cb:0"
 
 
@@ -37,6 +39,8 @@ class Rfc6120Profile:
 
     __slots__ = ("stream",)
     namespace = SASL_NS
+    blanks = True
+    """Forbidden (section 6.3.5), and nothing depends on it any more."""
 
     def __init__(self, stream: NegotiatingStream) -> None:
         self.stream = stream
@@ -69,7 +73,7 @@ class Rfc6120Profile:
     def proven(self, account: Account, success: Success) -> bool:
         """Nothing more can be asked for here: where it must be, nobody signs in this way. Raises SaslFailure."""
         authentication = self.stream.authentication
-        sign_in = SignIn(self.stream, E("auth", SASL_NS), authentication.mechanism.name, SASL, UserAgent())
+        sign_in = SignIn(self.stream, NO_REQUEST, authentication.mechanism.name, SASL, UserAgent())
         sign_in.account, sign_in.proof = account, success.proof
         if self.stream.host.gather(SIGN_IN_TASKS, sign_in):
             raise SaslFailure("mechanism-too-weak", "a second factor is needed", advice=SECOND_FACTOR)

@@ -201,6 +201,9 @@ class WebSocketLink:
     def abort(self) -> None:
         self._link.abort()
 
+    def hold(self) -> None:
+        self._link.hold()
+
     def take_first(self) -> None:
         self._link.take_first()
 
@@ -236,7 +239,7 @@ class WebSocketLink:
         """The HTTP server has asked that of the connection below before."""
         return self._link.forwarded_for(address)
 
-    def start_tls(self, context: Any) -> None:
+    def start_tls(self, context: Any, domain: str = "") -> None:
         """Raises RuntimeError: it is not offered (RFC 7395 section 3.9)."""
         raise RuntimeError("TLS is below the WebSocket")
 
@@ -281,6 +284,10 @@ class WebSocketLink:
     @property
     def tls_unique(self) -> bytes | None:
         return self._link.tls_unique
+
+    @property
+    def peer_certificates(self) -> tuple[bytes, ...]:
+        return self._link.peer_certificates
 
     @property
     def tls_server_end_point(self) -> bytes | None:

@@ -91,14 +91,15 @@ class RecentMessages:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def pop_original(self, stanza: Stanza, now: float) -> Entry | None:
+    def pop_original(self, stanza: Stanza, now: float, peer: str = "") -> Entry | None:
         """Removes and returns the entry that a stanza repeats; None: the stanza is new. `now`: seconds since 1970 UTC.
+        `peer`: the other party, a bare JID; "": whom it is for.
 
         An id that is long enough says so alone. A shorter one may be that of a new message, which must not be
         swallowed: so the content must be the same, and there must be a reason to send it again: an origin-id, a stamp
         of the time when it was sent first, or that its client got no acknowledgement of the first one.
         """
-        for key in keys_of_stanza(stanza):
+        for key in keys_of_stanza(stanza, peer):
             entry = self._entries.get(key)
             if entry is not None and (len(key[3]) >= LONG_ID or self._is_resend(key, entry, stanza, now)):
                 for other in keys_of_entry(entry):
@@ -135,10 +136,10 @@ def keys_of_entry(entry: Entry) -> list[Key]:
     return [key for key in keys if key[3]]
 
 
-def keys_of_stanza(stanza: Stanza) -> list[Key]:
-    """What a message that a client sends can be recognised by."""
+def keys_of_stanza(stanza: Stanza, peer: str = "") -> list[Key]:
+    """What a message can be recognised by. `peer`: the other party, a bare JID; "": whom it is for."""
     to: JID | None = stanza.to
-    place = (to.bare if to is not None else "", stanza.type)
+    place = (peer or (to.bare if to is not None else ""), stanza.type)
     keys: list[Key] = []
     if f"{SID_NS}|origin-id" in stanza.tags:
         element = stanza.child(SID_NS, "origin-id")

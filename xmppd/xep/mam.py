@@ -10,7 +10,7 @@ from ..contracts.search import FULLTEXT_FIELD, Search
 from ..errors import BadRequest, FeatureNotImplemented, ItemNotFound
 from ..jid import JID
 from ..stanza import Kind, Stanza, embedded
-from ..storage.api import Entry, Flags, Log, Range
+from ..storage.api import NOT_HIDDEN, Entry, Flags, Log, Range
 from ..xml import E, Element, Written, find, quoted
 from . import rsm
 from .elements import DELAY_NS, parse_time, stamp
@@ -239,7 +239,7 @@ def fin(page: Page) -> Element:
 
 async def metadata(log: Log, owner: str) -> Written:
     """Its first and its last entry (section 4.4)."""
-    lowest, highest = await log.ends(owner, Range(without=Flags.HIDDEN))
+    lowest, highest = await log.ends(owner, NOT_HIDDEN)
     ends = (("start", lowest), ("end", highest)) if lowest else ()
     inside = "".join(f"<{name} id='{id}' timestamp='{stamp(id)}'/>" for name, id in ends)
     return Written(f"{MAM_NS}|metadata", f"<metadata xmlns='{MAM_NS}'>{inside}</metadata>".encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ..clock import microseconds
 from ..contracts.files import FILES
+from ..contracts.store_check import StoreCheck, in_map
 from ..errors import StorageUnavailable
 from ..stanza import Stanza, parse_stanza
 from ..storage.api import Entry, Flags, Log, Write
@@ -120,7 +121,7 @@ class RetractionWriter:
         self.log = entries
         self.find = find
         self.pending = host.storage.map("retracted", PendingRetraction)
-        self.postponed: set[str] = set()
+        self.postponed: set[str] = host.owned(set())
         """Owners with pending retractions of an earlier process, or of a time when the store was away."""
         self._recovered = False
 
@@ -130,6 +131,10 @@ class RetractionWriter:
 
     async def write_tombstone(self, owner: str, retraction: int, pending: PendingRetraction) -> None:
         """`retraction`: its id in the owner's log, 0 if it is not there, so that nothing is stored as pending."""
+        async with self.host.locks.hold(f"retraction {owner}"):
+            await self._write_tombstone(owner, retraction, pending)
+
+    async def _write_tombstone(self, owner: str, retraction: int, pending: PendingRetraction) -> None:
         try:
             entry = await self.find(owner, pending)
             writes: list[Write] = [self.pending.delete(owner, str(retraction))] if retraction else []
@@ -148,21 +153,34 @@ class RetractionWriter:
         self.host.background.spawn(self.sweep(), "tombstones")
         self.host.background.every(self.SWEEP, self.sweep, "tombstones")
 
+    async def check(self, store: StoreCheck) -> None:
+        """For `xmppd store check`. Raises StorageUnavailable."""
+        async for owner, key, _ in store.records(self.pending):
+            if not key.isdecimal():
+                what = "it names no entry, so no retraction of the host is ended after a start"
+                store.problem(owner, in_map(self.pending.name, key), what)
+
     async def sweep(self) -> None:
         try:
             if not self._recovered:
-                await self._recover()
-            postponed, self.postponed = self.postponed, set()
-            for owner in postponed:
+                await self._recover(None)
+            for owner in list(self.postponed):
+                if owner not in self.postponed:
+                    continue  # it has left meanwhile
+                self.postponed.discard(owner)
                 for retraction, pending in (await self.pending.read_all(owner)).items():
                     await self.write_tombstone(owner, int(retraction), pending)
         except StorageUnavailable:
             self._recovered = False
             log.warning("retracted messages stay in archives for now: the store is away")
 
-    async def _recover(self) -> None:
+    async def arrived(self, owners: Container[str]) -> None:
+        """The next sweep writes what their last home had to write. Raises StorageUnavailable."""
+        await self._recover(owners)
+
+    async def _recover(self, among: Container[str] | None) -> None:
         after = ""
         while owners := await self.pending.owners(self.host.domain, after, self.PAGE):
-            self.postponed.update(owners)
+            self.postponed.update(each for each in owners if among is None or each in among)
             after = owners[-1]
-        self._recovered = True
+        self._recovered = self._recovered or among is None

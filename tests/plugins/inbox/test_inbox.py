@@ -123,6 +123,7 @@ async def test_an_answer_reads_the_conversation(server: Harness) -> None:
 async def test_receipts_and_typing_do_not_move_it(server: Harness) -> None:
     romeo, juliet, nurse = await three(server)
     say(juliet, "romeo@localhost", "one")
+    await server.quiet()
     say(nurse, "romeo@localhost", "two")
     juliet.send("<message to='romeo@localhost'><received xmlns='urn:xmpp:receipts' id='x'/></message>")
     juliet.send(
@@ -193,6 +194,7 @@ async def test_what_is_not_archived_is_not_listed(server: Harness) -> None:
     assert await talks(romeo) == []
 
 
+@pytest.mark.in_memory
 async def test_is_stored_once_a_second_in_one_commit(server: Harness) -> None:
     romeo, juliet, _ = await three(server)
     for number in range(20):
@@ -220,6 +222,7 @@ async def test_a_crash_loses_nothing_and_counts_nothing_twice(server: Harness, s
     await server.quiet()
     await server.advance(20)  # stored
     say(juliet, "romeo@localhost", "three")
+    await server.quiet()
     say(romeo, "nurse@localhost", "yes")
     await server.quiet()
     if stored:
@@ -397,6 +400,7 @@ async def test_displayed_synchronisation_reads_up_to_what_it_names(server: Harne
     assert await talks(romeo) == [("juliet@localhost", 1)]
 
 
+@pytest.mark.in_memory
 async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is buffered of a conversation is bounded, and nothing is miscounted for it."""
     monkeypatch.setattr("plugins.inbox.write_behind.ACCOUNT_BYTES", 1000)
@@ -416,6 +420,7 @@ async def test_more_than_may_wait_is_counted_from_the_log(server: Harness, monke
     assert await talks(romeo) == [("juliet@localhost", 24), ("nurse@localhost", 1)]
 
 
+@pytest.mark.in_memory
 async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Markers that no archive keeps: the last ones count."""
     monkeypatch.setattr("plugins.inbox.write_behind.ACCOUNT_BYTES", 2000)
@@ -434,6 +439,7 @@ async def test_a_flood_of_markers_stays_bounded(server: Harness, monkeypatch: py
     assert await talks(romeo) == [("juliet@localhost", 0)]
 
 
+@pytest.mark.in_memory
 async def test_a_crash_between_counting_and_storing_takes_nothing(server: Harness) -> None:
     """The question is answered before its sums are on disk: the next process counts the same."""
     romeo, juliet, nurse = await three(server)
@@ -442,6 +448,7 @@ async def test_a_crash_between_counting_and_storing_takes_nothing(server: Harnes
     await server.quiet()
     await server.advance(20)
     say(nurse, "romeo@localhost", "three")
+    await server.quiet()
     say(romeo, "juliet@localhost", "yes")
     await server.quiet()
     commits = server.backend.commits
@@ -456,6 +463,7 @@ async def test_a_crash_between_counting_and_storing_takes_nothing(server: Harnes
     await second.stop()
 
 
+@pytest.mark.in_memory
 async def test_a_question_while_the_store_is_away(server: Harness) -> None:
     """What was counted waits, is told, and is stored once, when the store is back. Nothing of it stays in memory."""
     romeo, juliet, nurse = await three(server)
@@ -480,6 +488,7 @@ async def test_a_question_while_the_store_is_away(server: Harness) -> None:
     assert nurse is not None
 
 
+@pytest.mark.in_memory
 async def test_what_the_store_refuses_is_counted_anew(server: Harness) -> None:
     romeo, juliet, nurse = await three(server)
     counter = server.host.plugins["inbox"].counter
@@ -521,6 +530,7 @@ async def test_what_waits_of_all_accounts_is_bounded(server: Harness, monkeypatc
     assert counter.store.soon.reserved == 0
 
 
+@pytest.mark.in_memory
 async def test_a_name_that_is_used_again_begins_with_nothing(server: Harness) -> None:
     """What was counted for the former account, and was on its way to the store, is not the new one's."""
     romeo, juliet, _ = await three(server)

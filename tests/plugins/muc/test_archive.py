@@ -44,6 +44,7 @@ async def talk(server: Harness, count: int = 6) -> list[Client]:
     clients = await tavern(server, "juliet")
     for number in range(count):
         clients[number % 2].send(say(str(number)))
+        await server.quiet()
         await server.advance(1)
     for client in clients:
         await client.receive_all()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from plugins.muc import GroupChat
 from plugins.muc.model import AffiliationRecord
 from plugins.muc.registry import RoomSlot, _weight
@@ -167,6 +169,7 @@ async def test_history_subject_and_live_messages_come_in_order(server: Harness) 
     assert len(got) == 3
 
 
+@pytest.mark.one_home("what is held comes to the room behind who enters, and is live")
 async def test_nothing_falls_between_history_and_live_messages(server: Harness) -> None:
     """A message whose commit hangs while somebody enters comes once: in the history."""
     romeo, _ = await tavern(server, "nurse")
@@ -184,6 +187,7 @@ async def test_nothing_falls_between_history_and_live_messages(server: Harness) 
     assert [each.find("{urn:xmpp:delay}delay") is not None for each in got if body(each)] == [True, False]
 
 
+@pytest.mark.one_home("what the other one says is not stored, and waits for nothing of the first one's home")
 async def test_nobody_hears_what_is_not_stored(server: Harness) -> None:
     """docs/explanation/delivery.md: stored, then seen."""
     romeo, juliet = await tavern(server, "juliet")

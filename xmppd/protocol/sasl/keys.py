@@ -7,6 +7,7 @@ import hmac
 import stringprep
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from secrets import token_bytes
 from typing import Final
 
@@ -113,10 +114,17 @@ def made_up(secret: bytes, domain: str, username: str, hash: str, iterations: in
     """Keys for an account that has none: always the same for a name, and no password fits them.
 
     As cheap as looking up real ones, so time does not tell them apart (RFC 5802 section 5.1, RFC 6120
-    section 13.11).
+    section 13.11). The salt is all that anybody sees of them, so the rest is the same for all names.
     """
+    salt = hmac.digest(secret, f"salt\0{hash}\0{domain}\0{username}".encode(), HASHES[hash])
+    stored_key, server_key = _nobodys(secret, hash)
+    return ScramKeys(hash, salt[:SALT_LENGTH], iterations, stored_key, server_key)
 
-    def part(purpose: str) -> bytes:
-        return hmac.digest(secret, f"{purpose}\0{hash}\0{domain}\0{username}".encode(), HASHES[hash])
 
-    return ScramKeys(hash, part("salt")[:SALT_LENGTH], iterations, part("stored key"), part("server key"))
+@lru_cache(16)
+def _nobodys(secret: bytes, hash: str) -> tuple[bytes, bytes]:
+    """A StoredKey and a ServerKey that belong to no password."""
+    stored_key, server_key = (
+        hmac.digest(secret, f"{purpose}\0{hash}".encode(), HASHES[hash]) for purpose in ("stored key", "server key")
+    )
+    return stored_key, server_key

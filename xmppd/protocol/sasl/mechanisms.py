@@ -17,9 +17,9 @@ LookUp = Callable[[JID, Credentials | None, Any], Awaitable[Any]]
 SASL: Final = "sasl"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Mechanism:
-    """One SASL mechanism, as the server has it.
+    """One SASL mechanism, as the server has it. Equal to itself only: tuples of them are keys of tables.
 
     `strength`: stronger ones are announced first. `start`: a new exchange.
     `binds`: it needs a channel binding; `binding`: of that type, "" for any. `secret`: it tells its secret, or what is

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from xmppd.errors import LocalError
@@ -162,11 +163,16 @@ def _protection(hash: str, context: SaslContext) -> str:
     connections (XEP-0474 section 5.1, XEP-0515 section 4.1)."""
     if not context.announced:
         return ""
-    text = "\x1e".join(sorted(context.announced))
-    if context.channel_binding:
-        text += "\x1f" + "\x1e".join(sorted(context.channel_binding))
+    return _protected(hash, context.announced, tuple(context.channel_binding), context.tls_version)
+
+
+@lru_cache(256)
+def _protected(hash: str, announced: tuple[str, ...], bindings: tuple[str, ...], tls_version: str) -> str:
+    text = "\x1e".join(sorted(announced))
+    if bindings:
+        text += "\x1f" + "\x1e".join(sorted(bindings))
     protection = f",h={encode(hashlib.new(HASHES[hash], text.encode()).digest())}"
-    version = TLS_VERSIONS.get(context.tls_version)
+    version = TLS_VERSIONS.get(tls_version)
     return f"{protection},t={version}" if version else protection
 
 
@@ -180,5 +186,5 @@ def _proves(keys: ScramKeys, proof: bytes, auth_message: bytes) -> bool:
     signature = hmac.digest(keys.stored_key, auth_message, name)
     if len(proof) != len(signature):
         return False
-    client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+    client_key = (int.from_bytes(proof, "big") ^ int.from_bytes(signature, "big")).to_bytes(len(proof), "big")
     return hmac.compare_digest(hashlib.new(name, client_key).digest(), keys.stored_key)

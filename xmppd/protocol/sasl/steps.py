@@ -95,6 +95,7 @@ class SaslContext:
     `announced`: the names of the list that this client saw.
     `tls_version`: of the connection, as in "TLSv1.3"; "" without TLS.
     `header_from`: the bare JID that the header of the stream names, "" if it names none.
+    `peer`: the IP address of the client.
     `request`: what the profile tells of the sign-in (`contracts.sign_in.SignIn` in XEP-0388); None in RFC 6120.
     """
 
@@ -107,6 +108,7 @@ class SaslContext:
     announced: tuple[str, ...] = ()
     tls_version: str = ""
     header_from: str = ""
+    peer: str = ""
     request: Any = None
 
 
