@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.mongo_server import stop
+from tests.ports import free_port
 from tests.process.server import ServerProcess, configuration, environment
 
 RESUME = 4
@@ -26,7 +26,7 @@ class Process(ServerProcess):
 
     def __init__(self, folder: Path, storage: str, tls: str, build: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.open_port = _free_port()
+        self.open_port = free_port()
         listeners = [{"address": "127.0.0.1", "port": self.open_port, "tls": tls}]
         hosts = {"localhost": {}, "conference.localhost": {"type": "rooms", "plugins": {"muc": {"persistent": True}}}}
         limits = {"resume_time": f"{RESUME} seconds", "sessions_per_account": 500, "connections_per_address": 2000}
@@ -64,9 +64,3 @@ class Process(ServerProcess):
         while (status := self._process.poll()) is None and time.monotonic() < end:  # noqa: ASYNC110  no event
             await asyncio.sleep(0.01)
         return status
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -160,6 +160,7 @@ class Trial:
         while self.plan.moves and time.monotonic() < back and sum(actor.online for actor in self.actors) < SOME:
             await asyncio.sleep(0.05)
             self._failed()
+        await self._jump()
         until = time.monotonic() + self.chance.uniform(*self.plan.calm)
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, self.chance.uniform(0.02, 0.3)))

@@ -28,6 +28,7 @@ import yaml
 
 from tests.harness.authority import Authority
 from tests.harness.dns import DnsServer
+from tests.ports import free_port
 from tests.process.server import ServerProcess
 
 STARTED = 60.0
@@ -104,7 +105,7 @@ class Peer:
         self.folder.mkdir()
         self.domain = f"{self.name}.example"
         self.rooms = f"rooms.{self.domain}"
-        self.client_port, self.server_port = self.free_port(), self.free_port()
+        self.client_port, self.server_port = free_port(self.address), free_port(self.address)
         made = federation.authority.certificate(
             dns=[self.domain, self.rooms],
             usage=federation.trust.usage,
@@ -115,10 +116,6 @@ class Peer:
         """What clients trust."""
         federation.names.publish(self)
         self.prepare()
-
-    def free_port(self) -> int:
-        with socket.create_server((self.address, 0)) as probe:
-            return int(probe.getsockname()[1])
 
     @property
     def log(self) -> str:
@@ -260,7 +257,7 @@ class Ejabberd(Peer):
     log_file = "ejabberd.log"
 
     def prepare(self) -> None:
-        self._api_port = self.free_port()
+        self._api_port = free_port(self.address)
         both = self.folder / "server.pem"
         both.write_bytes(self.chain.read_bytes() + self.key.read_bytes())
         nameserver = f"{{nameserver, {{127,0,0,1}}, {self.federation.names.numeric.port}}}."

@@ -12,8 +12,9 @@ from slixmpp import JID
 from slixmpp.exceptions import IqError
 
 from tests.interop.conftest import missing
-from tests.interop.gateways import IRC, IrcPerson, Process, biboumi, free_port, irc_server, program, server
+from tests.interop.gateways import IRC, IrcPerson, Process, biboumi, irc_server, program, server
 from tests.interop.people import WITHIN, Person, eventually
+from tests.ports import free_port
 from tests.process.server import ServerProcess
 
 NETWORK = "127.0.0.1"

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import os
-import socket
 import ssl
 import struct
 import zlib
@@ -26,6 +25,7 @@ from tests.interop import npm
 from tests.interop.browser import Browser, Tab
 from tests.interop.conftest import needed
 from tests.interop.people import WITHIN, Person, eventually
+from tests.ports import free_port
 from tests.process.server import ServerProcess, configuration
 
 pytestmark = pytest.mark.timeout(300)
@@ -33,11 +33,6 @@ PASSWORD = "pencil-pencil"
 SHOTS = os.environ.get("XMPPD_TEST_PICTURES", "")
 """A folder for pictures of the page."""
 BODY = ".chat-msg__text"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def png(colour: tuple[int, int, int], size: int = 240) -> bytes:

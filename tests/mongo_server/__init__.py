@@ -7,7 +7,6 @@ or newer can build it, else mongo-java-server by Maven (correct, not fast). What
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import socket
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.mongo_server.commands import Unavailable, find
+from tests.ports import free_port
 
 __all__ = ["URI", "MongoServer", "Unavailable", "make", "own", "running", "stop"]
 
@@ -98,23 +98,10 @@ class MongoServer:
         self._process.send_signal(signal.SIGCONT)
 
 
-def _free_port() -> int:
-    """Below those that the system gives to outgoing connections, so that it is still free at the next start."""
-    for port in random.SystemRandom().sample(range(20_000, 32_768), 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise Unavailable("no free port")
-
-
 def make(folder: Path) -> MongoServer:
     """A server of our own, not started. Raises Unavailable."""
     _, command = find()
-    port = _free_port()
+    port = free_port()
     return MongoServer(command(folder, port), folder, port)
 
 

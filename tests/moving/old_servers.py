@@ -13,6 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 START = 60.0
 
 PROSODY = """
@@ -70,10 +72,10 @@ modules:
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _answers(port: int) -> bool:
+    with socket.socket() as attempt:
+        attempt.settimeout(1)
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
 
 
 class OldServer:
@@ -91,13 +93,14 @@ class OldServer:
             command, cwd=self.folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         end = time.monotonic() + START
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self._process.poll() is None and time.monotonic() < end, self.log
-                time.sleep(0.05)
+        while not all(map(_answers, self.ports)):
+            assert self._process.poll() is None and time.monotonic() < end, self.log
+            time.sleep(0.05)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """What it listens at when it is up."""
+        return (self.port,)
 
     @property
     def log(self) -> str:
@@ -141,6 +144,10 @@ class Ejabberd(OldServer):
         self.config = folder / "ejabberd.yml"
         self.config.write_text(EJABBERD.format(port=self.port, http=self.http, passwords=passwords))
         (folder / "mnesia").mkdir(exist_ok=True)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return (self.port, self.http)
 
     @staticmethod
     def libraries() -> Path | None:

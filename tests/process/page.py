@@ -14,7 +14,6 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.process.server import ROOT
 
 BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -151,7 +151,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "xmppd"
-        self.port, direct = _free(), _free()
+        self.port, direct = free_port(), free_port()
         self.places = {"5222": str(self.port), "5223": str(direct), "0.0.0.0": "127.0.0.1"}
         self._terminals: list[Terminal] = []
         tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
@@ -218,8 +218,3 @@ class Checkout:
     def close(self) -> None:
         for each in self._terminals:
             each.kill()
-
-
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.process.server import ServerProcess, xmppd
 
 ROOT = Path(__file__).parents[2]
@@ -69,12 +70,6 @@ async def examine(
         cwd=folder, XMPPD_DOCTOR_PASSWORD=password,
     )  # fmt: skip
     return outcome.status, json.loads(outcome.out) if outcome.out.startswith("{") else None, outcome.err
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_our_default_configuration(standard: ServerProcess) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from tests.harness.authority import Authority
 from tests.harness.dns import DnsServer
+from tests.ports import free_port
 from tests.process.client import Wire, body
 from tests.process.server import xmppd
-from tests.process.two_servers import Domain, free_port, talking
+from tests.process.two_servers import Domain, talking
 
 pytestmark = pytest.mark.timeout(120)
 PING = "<ping xmlns='urn:xmpp:ping'/>"

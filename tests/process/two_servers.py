@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.harness.authority import Authority
 from tests.harness.dns import DnsServer
+from tests.ports import free_port
 from tests.process.client import Wire
 from tests.process.server import ServerProcess
-
-
-def free_port() -> int:
-    """One that no connection is given by the system meanwhile, as it may be closed and opened again."""
-    while True:
-        port = random.randrange(21_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class Domain:
