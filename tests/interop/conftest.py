@@ -160,12 +160,23 @@ def visit(clients: list[Gajim]) -> Visit:
     return start
 
 
-@pytest.fixture(scope="package", params=Trust, ids=lambda trust: trust.name.lower())
+@pytest.fixture(
+    scope="package",
+    params=[
+        pytest.param((Trust.AUTHORITY, "sqlite"), id="authority"),
+        pytest.param((Trust.SERVER_ONLY, "mongodb"), id="server_only", marks=pytest.mark.mongodb),
+        pytest.param((Trust.SELF_SIGNED, "sqlite"), id="self_signed"),
+    ],
+)
 def federation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """The servers that talk to each other, for all tests; each test has accounts of its own."""
     for program in missing_peers():
         missing(f"{program} (tests/prepare.sh installs it)")
-    with Federation(tmp_path_factory.mktemp("peers"), request.param) as federation:
+    trust, store = request.param
+    storage = "sqlite:///var/xmppd.db"
+    if store == "mongodb":
+        storage = f"{request.getfixturevalue('mongodb_uri').rstrip('/')}/federation-{os.getpid()}"
+    with Federation(tmp_path_factory.mktemp("peers"), trust, storage=storage) as federation:
         yield federation
 
 

@@ -86,13 +86,16 @@ class NameServer:
         host = f"xmpp.{peer.domain}"
         self.server.records[host] = [f"A {peer.address}"]
         for domain in (peer.domain, peer.rooms):
-            service = f"_xmpp-server._tcp.{domain}"
-            self.server.records[service] = [f"SRV 0 5 {peer.server_port} {host}."]
-            self.numeric.records[service] = [f"SRV 0 5 {peer.server_port} {peer.address}."]
+            direct = peer.federation.direct
+            service = f"_xmpp{'s' * direct}-server._tcp.{domain}"
+            port = peer.direct_port if direct else peer.server_port
+            self.server.records[service] = [f"SRV 0 5 {port} {host}."]
+            self.numeric.records[service] = [f"SRV 0 5 {port} {peer.address}."]
 
 
 class Peer:
-    """One server: a folder, an address, two ports, a domain that has accounts and one that has rooms."""
+    """One server: a folder, an address, ports for clients and for servers with STARTTLS and with direct TLS, a domain
+    that has accounts and one that has rooms."""
 
     name = ""
     address = ""
@@ -105,7 +108,7 @@ class Peer:
         self.folder.mkdir()
         self.domain = f"{self.name}.example"
         self.rooms = f"rooms.{self.domain}"
-        self.client_port, self.server_port = free_port(self.address), free_port(self.address)
+        self.client_port, self.server_port, self.direct_port = (free_port(self.address) for _ in range(3))
         made = federation.authority.certificate(
             dns=[self.domain, self.rooms],
             usage=federation.trust.usage,
@@ -145,7 +148,7 @@ class Peer:
                 self.command(), cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output,
             )  # fmt: skip
-        for port in (self.client_port, self.server_port):
+        for port in (self.client_port, self.server_port, self.direct_port):
             self._listens(port)
 
     def _listens(self, port: int) -> None:
@@ -229,7 +232,7 @@ use_ipv6 = false
 c2s_ports = {{ {peer.client_port} }}
 c2s_direct_tls_ports = {{ }}
 s2s_ports = {{ {peer.server_port} }}
-s2s_direct_tls_ports = {{ }}
+s2s_direct_tls_ports = {{ {peer.direct_port} }}
 http_ports = {{ }}
 https_ports = {{ }}
 s2s_require_encryption = true
@@ -274,6 +277,7 @@ class Ejabberd(Peer):
             "listen": [
                 {**listen, "port": self.client_port, "module": "ejabberd_c2s", "starttls_required": True},
                 {**listen, "port": self.server_port, "module": "ejabberd_s2s_in"},
+                {**listen, "port": self.direct_port, "module": "ejabberd_s2s_in", "tls": True},
                 {"ip": self.address, "port": self._api_port, "module": "ejabberd_http",
                  "request_handlers": {"/api": "mod_http_api"}},
             ],
@@ -345,6 +349,7 @@ class Ours(Peer):
             "listeners": [
                 {"address": self.address, "port": self.client_port},
                 {"kind": "server", "address": self.address, "port": self.server_port},
+                {"kind": "server", "address": self.address, "port": self.direct_port, "tls": "direct"},
             ],
             "federation": {
                 "nameservers": [self.federation.names.server.address],
@@ -353,7 +358,7 @@ class Ours(Peer):
                 **dialback,
             },
             "log": {"level": "debug"},
-            "storage": "sqlite:///var/xmppd.db",
+            "storage": self.federation.storage,
             "var": "var",
         }
         self.server = ServerProcess(self.folder, json.dumps(whole, indent=1))
@@ -373,10 +378,16 @@ class Ours(Peer):
 
 
 class Federation:
-    """The servers of one test or of many."""
+    """The servers of one test or of many. `direct`: DNS leads to the ports with direct TLS (XEP-0368), and to no
+    others. `storage`: of ours."""
 
-    def __init__(self, folder: Path, trust: Trust, ours: bool = True) -> None:
+    def __init__(
+        self, folder: Path, trust: Trust, ours: bool = True, direct: bool = False,
+        storage: str = "sqlite:///var/xmppd.db",
+    ) -> None:  # fmt: skip
         self.folder = folder
+        self.storage = storage
+        self.direct = direct
         self.trust = trust
         self.authority = Authority(folder)
         self.names = NameServer()
