@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_urlsafe
 
@@ -35,7 +35,6 @@ from xmppd.plugin import (
     Request,
     SessionKey,
     Stage,
-    Stanza,
     To,
     Verdict,
     Xep,
@@ -44,6 +43,7 @@ from xmppd.plugin import (
 )
 from xmppd.stanza import iq as make_iq
 from xmppd.storage.api import Write
+from xmppd.xep.speakers import speakers
 from xmppd.xml import children, find, name_of
 
 NS = "urn:xmpp:blocking"
@@ -51,7 +51,6 @@ BLOCKED_MAP = "blocklist"
 PRIVACY_NS = "jabber:iq:privacy"
 """Privacy lists (XEP-0016), of which only blocks are taken."""
 LIST_NAME = "Blocked contacts"
-ROOM_NS = "http://jabber.org/protocol/muc#user"
 ASKED = SessionKey[bool]("blocklist-asked", False, durable=True)
 """The session has requested the list, so it gets the pushes (section 3.2)."""
 
@@ -172,8 +171,8 @@ class Blocking(Plugin[Config]):
         if not blocked or stanza.sender is None:
             return None
         person = self.host.router.routes.serves_accounts(stanza.sender.domain)
-        speakers = (stanza.sender,) if person else _speakers(stanza)
-        if not any(matches(blocked, each) and not self._is_exempt(owner, each) for each in speakers):
+        speaking = (stanza.sender,) if person else speakers(stanza)
+        if not any(matches(blocked, each) and not self._is_exempt(owner, each) for each in speaking):
             return None
         if stanza.kind is Kind.PRESENCE or stanza.answers or (stanza.type == "groupchat" and not person):
             return Verdict.DROP
@@ -269,21 +268,6 @@ class Blocking(Plugin[Config]):
                     f": compared is {as_compared}" if as_compared else ", for it is no address"
                 )
                 store.problem(owner, in_map(self.blocked.name, name), what)
-
-
-def _speakers(stanza: Stanza) -> Iterator[JID]:
-    """The sender, and for whom a room invites or declines (XEP-0045 section 7.8.2)."""
-    if stanza.sender is not None:
-        yield stanza.sender
-    if stanza.kind is Kind.MESSAGE and f"{ROOM_NS}|x" in stanza.tags and stanza.type in ("", "normal"):
-        x = stanza.child(ROOM_NS, "x")
-        for name in ("invite", "decline"):
-            found = find(x, ROOM_NS, name) if x is not None else None
-            try:
-                if found is not None:
-                    yield JID.parse(str(found.get("from", "")))
-            except MalformedJid:
-                continue
 
 
 def matches(blocked: Collection[str], jid: JID) -> bool:

@@ -22,6 +22,8 @@ OWN: Final = "The account's own host: callers give accounts of either side of a 
 HOME: Final = "Has the home of an occupant load the account, whose block list the room then asks there."
 
 ALLOWED: Final = {
+    "block_lists/__init__.py:_publishing:routes.service": "The node service of this server, which is no owner's.",
+    "block_lists/__init__.py:_tell:routes.hosts": "Tells the hosts that lists have changed: no owner.",
     "disco.py:services:routes.hosts": "The services of this server (XEP-0030 section 4): reads domains, no owner.",
     "inbox/archive_lookup.py:conversation_of:routes.service": ROOM,
     "web_client/__init__.py:_rooms:routes.hosts": "Names the domain of rooms in the page: reads domains, no owner.",
@@ -36,6 +38,7 @@ ALLOWED: Final = {
     "muc/service.py:is_online:routes.session": OCCUPANT,
     "muc/service.py:incarnation:routes.account": OCCUPANT,
     "muc/service.py:account_hosts:routes.hosts": "Lists the hosts, whose deleted accounts leave the rooms.",
+    "muc/service.py:find_block_lists:routes.hosts": "Lists the hosts that follow block lists: reads no owner.",
     "muc/blocking.py:is_blocklist_loaded:routes.is_loaded": HOME,
     "muc/blocking.py:load_blocklist:routes.open_account": HOME,
     "muc/blocking.py:_blocks:routes.is_loaded": HOME,

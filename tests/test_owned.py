@@ -48,6 +48,12 @@ UNDER_WAY: Final = "What is under way: Router.under_way names its owners, who st
 ALLOWED: Final[dict[str, str]] = {
     "plugins/delegation.py:DelegationPlugin._told": "Namespaces that components have.",
     "plugins/privilege.py:PrivilegePlugin._seen": "Addresses of components and of contacts elsewhere.",
+    "plugins/block_lists/__init__.py:BlockListsPlugin.lists": "The lists that the domain follows.",
+    "plugins/block_lists/__init__.py:BlockListsPlugin.senders": FACT,
+    "plugins/block_lists/followed.py:Followed.entries": "Hashes of addresses elsewhere.",
+    "plugins/block_lists/followed.py:Reading.found": WORK,
+    "plugins/block_lists/followed.py:Reading.gone": WORK,
+    "plugins/block_lists/followed.py:Reading.new": WORK,
     "plugins/client_state.py:Gate.delayed": SESSION,
     "plugins/commands/__init__.py:Commands.runs": "By the id of a run of one device, which ends by itself in minutes.",
     "plugins/commands/steps.py:Run.data": "Lives on a run of a command.",

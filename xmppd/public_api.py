@@ -53,6 +53,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.contracts.link": ALL,
     "xmppd.contracts.http": ALL,
     "xmppd.contracts.archive": ALL,
+    "xmppd.contracts.block_lists": ALL,
     "xmppd.contracts.blocking": ALL,
     "xmppd.contracts.caps": ALL,
     "xmppd.contracts.commands": ALL,
@@ -91,6 +92,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "xmppd.xep.qr_code": ALL,
     "xmppd.xep.retraction": ALL,
     "xmppd.xep.rsm": ALL,
+    "xmppd.xep.speakers": ALL,
     "xmppd.xep.stored_message": ALL,
 }
 """Public modules in the order of the reference page, with the names that a plugin may use of them."""

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from xmppd.config import option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
+from xmppd.contracts.block_lists import LISTED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
 from xmppd.contracts.moving import PORTABLE, PORTABLE_OWNERS, OwnerKind, Portable, PortableOwners
 from xmppd.contracts.owners import OWNERS_ARRIVED
@@ -31,6 +32,7 @@ from xmppd.xep.retraction import RETRACT_NS
 
 from . import bounces, creation, join, messages, messages_to_room, occupancy, occupant_iqs, private_messages, subject
 from .account_removal import remove_accounts
+from .block_lists import check_block_lists, kick_listed
 from .blocking import is_blocklist_loaded, load_blocklist
 from .check import RoomsCheck, is_room
 from .destruction import destroy_room
@@ -162,6 +164,7 @@ class GroupChat(Plugin[Config]):
 
     async def start(self) -> None:
         self.reconfigured()
+        self.service.find_block_lists()
         skeleton("")  # reads its table: not while somebody joins a room
         await self.rooms.open()
         self.retractions.start()
@@ -231,6 +234,7 @@ class GroupChat(Plugin[Config]):
             return self._when_loaded(handler, arrival, to) if self._exists(stanza, to) else None
         if slot.users or not is_blocklist_loaded(self.host, room, to):
             return self._when_loaded(handler, arrival, to)
+        check_block_lists(self.service, room, stanza)
         handler(self.service, slot, room, arrival)
         return None
 
@@ -258,6 +262,7 @@ class GroupChat(Plugin[Config]):
         async with self.rooms.exclusive(to) as slot:
             room = slot.room
             if room is not None:
+                check_block_lists(self.service, room, arrival.stanza)
                 await load_blocklist(self.host, room, to)
                 handler(self.service, slot, room, arrival)
             elif not arrival.stanza.answers:
@@ -267,6 +272,7 @@ class GroupChat(Plugin[Config]):
         """Runs a handler for a message under the room's lock."""
         async with self.rooms.exclusive(to) as slot:
             if slot.room is not None:
+                check_block_lists(self.service, slot.room, arrival.stanza)
                 await handler(self.service, slot, slot.room, arrival)
             elif not arrival.stanza.answers:
                 raise no_such_room(arrival.stanza)
@@ -277,10 +283,15 @@ class GroupChat(Plugin[Config]):
         if type and to.local not in self.rooms.directory:
             return
         async with self.rooms.exclusive(to) as slot:
+            check_block_lists(self.service, slot.room, arrival.stanza)
             if slot.room is not None:
                 await handler(self.service, slot, slot.room, arrival)
             elif not type:
                 await creation.handle_first_presence(self.service, slot, arrival)
+
+    @on(LISTED)
+    def listed(self, domain: JID) -> None:
+        self.spawn(kick_listed(self.service), "listed")
 
     # ---- for other plugins
 

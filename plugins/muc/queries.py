@@ -23,6 +23,7 @@ from xmppd.xml import Element, Written
 from .admin_lists import admin_list
 from .administration import administer, read_items
 from .archive import check_archive_access, read_query, results
+from .block_lists import check_block_lists
 from .configuration import config_form, configure
 from .discovery import INFO_NS, ITEMS_NS, room_info, room_items
 from .model import ADMIN_NS, OWNER_NS, Affiliation, Plan
@@ -75,6 +76,8 @@ def _decide(service: RoomService, slot: RoomSlot, arrival: Arrival) -> Reader | 
         raise ItemNotFound("there is no such room")
     payload = stanza.payload
     assert payload is not None
+    if stanza.type == "set":
+        check_block_lists(service, room, stanza)
     key = (stanza.type, stanza.tags[0])
     if key == ("set", f"{ADMIN_NS}|query"):
         return administer(room, who, read_items(payload), who.bare in service.host.admins)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xmppd.clock import microseconds
+from xmppd.contracts.block_lists import BLOCK_LISTS, BlockLists
 from xmppd.contracts.routes import Arrival
 from xmppd.contracts.search import SEARCH
 from xmppd.errors import ItemNotFound, NotAcceptable, StanzaError, StorageUnavailable
@@ -47,6 +48,8 @@ class RoomService:
         self.rooms = RoomRegistry(host, settings)
         archive = self.rooms.archive
         self.retractions = RetractionWriter(host, archive, partial(find_retracted, archive))
+        self.block_lists: tuple[BlockLists, ...] = ()
+        """Of all hosts of this server: who is on them is kept out."""
 
     @property
     def settings(self) -> ServiceSettings:
@@ -55,6 +58,11 @@ class RoomService:
     def configure(self, settings: ServiceSettings) -> None:
         """Takes the options of the service. Rooms in memory keep those they were opened with."""
         self.rooms.settings = replace(settings, searched=self.host.find(SEARCH) is not None)
+
+    def find_block_lists(self) -> None:
+        """Looks which hosts follow block lists; called once, when all have their plugins."""
+        found = (host.find(BLOCK_LISTS) for host in self.host.router.routes.hosts())
+        self.block_lists = tuple(each for each in found if each is not None)
 
     # ---- time and people
 

@@ -17,6 +17,7 @@ from lxml import etree
 from xmppd.config import FederationConfig
 from xmppd.contracts.link import Receiver
 from xmppd.net.dns import Candidate, NoSuchDomain
+from xmppd.server.federation import PolicedDomains
 from xmppd.streams.remote_domains import RemoteDomains
 from xmppd.streams.server_in import IncomingServerStream
 
@@ -191,7 +192,7 @@ class Federation:
         self.allowed: tuple[object, ...] = ()
         self.timeout = 20.0
         self.calls = 0
-        made: Any = RemoteDomains(harness.server, config, self, self, self)  # type: ignore[arg-type]
+        made: Any = PolicedDomains(harness.server, config, self, self, self)  # type: ignore[arg-type]
         self.remotes: RemoteDomains = made
         harness.server.remote_domains = made
         harness.server.routes.elsewhere.servers = made

@@ -18,6 +18,7 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, genera
 from prometheus_client.registry import Collector
 
 from ..contracts.admin import Result, Scope, operation
+from ..contracts.block_lists import BLOCK_LISTS
 from ..observe.metrics import SECONDS, Histogram
 from ..stanza import NAMES
 
@@ -38,6 +39,7 @@ class ServerCollector(Collector):
         yield from self._sessions()
         yield from self._counts()
         yield from self._remote()
+        yield from self._block_lists()
         yield from self._http()
         yield from self._process()
 
@@ -125,6 +127,21 @@ class ServerCollector(Collector):
         for (direction, reason), count in sorted(remotes.failures.counts.items()) if remotes is not None else ():
             failures.add_metric([direction, reason], count)
         yield failures
+
+    def _block_lists(self) -> Iterator[Metric]:
+        entries = GaugeMetricFamily(
+            "xmppd_block_list_entries", "Entries of the block lists that are followed.", labels=["host", "list"]
+        )
+        hits = CounterMetricFamily(
+            "xmppd_block_list_hits", "How often something was refused because of one.", labels=["host", "list"]
+        )
+        for host in self.server.hosts.values():
+            lists = host.find(BLOCK_LISTS)
+            for name, size, count in lists.numbers() if lists is not None else ():
+                entries.add_metric([host.domain, name], size)
+                hits.add_metric([host.domain, name], count)
+        yield entries
+        yield hits
 
     def _http(self) -> Iterator[Metric]:
         http = self.server.http
