@@ -12,8 +12,9 @@ from xmppd.errors import RemoteServerNotFound, RemoteServerTimeout, StorageUnava
 from xmppd.routing.outbox import CROWD
 from xmppd.routing.remote import AGAIN
 from xmppd.server.server import Server
-from xmppd.stanza import parse_stanza
+from xmppd.stanza import Stanza, parse_stanza
 from xmppd.storage.store import Store
+from xmppd.xep.elements import parse_time
 
 BOB = "bob@elsewhere.example"
 
@@ -68,11 +69,18 @@ async def test_a_message_is_kept_until_the_other_server_has_it(server: Harness) 
     assert await client.receive_all() == []
 
 
+def stamps(stanza: Stanza) -> list[int]:
+    """When this server has accepted it, as it says (XEP-0203)."""
+    found = [each for each in stanza.xml if each.tag == "{urn:xmpp:delay}delay" and each.get("from") == "localhost"]
+    return [parse_time(each.get("stamp", "")) for each in found]
+
+
 async def test_it_goes_again_after_a_crash_in_order(server: Harness) -> None:
-    Servers(server.server)
+    before = Servers(server.server)
     client = await romeo(server)
     client.send(chat("m1") + chat("m2") + chat("m3"))
     await server.quiet()
+    said = [each.at for each in before.given]
     clock = FakeClock(server.clock.wall + 5)
     backend = server.backend.survivor()
     backend.clock = clock
@@ -83,6 +91,9 @@ async def test_it_goes_again_after_a_crash_in_order(server: Harness) -> None:
     (servers,) = made
     await after.quiet()
     assert servers.ids() == ["m1", "m2", "m3"] and all(each.patient for each in servers.given)
+    assert [each.at for each in servers.given] == said and server.clock.now() * 1e6 - said[0] < 1e6
+    for each in servers.given:
+        assert stamps(each.stanza) == [each.at] == stamps(each.late), "when it was said, once"
     servers.given[0].delivered()
     await after.quiet()
     assert await unheard(after) == 2
@@ -119,6 +130,17 @@ async def test_the_error_waits_for_its_client(server: Harness) -> None:
     await server.quiet()
     came = await again.receive_all()
     assert any("remote-server-timeout" in xml(each) and each.get("id") == "m1" for each in came)
+
+
+async def test_what_has_waited_says_so(server: Harness) -> None:
+    """XEP-0203. What its sender has stamped already says it; presence and what is not kept says nothing."""
+    servers, client = Servers(server.server), await romeo(server)
+    stamped = "<body>old</body><delay xmlns='urn:xmpp:delay' stamp='2020-01-01T00:00:00Z'/>"
+    client.send(chat("m1") + chat("m2", inside=stamped) + f"<presence to='{BOB}' type='subscribe'/>")
+    await server.quiet()
+    first, second, third = servers.given
+    assert stamps(first.stanza) == [] and stamps(first.late) == [first.at]
+    assert second.late.data == second.stanza.data and "delay" not in xml(third.late.xml)
 
 
 async def test_what_nobody_keeps_is_handed_over_once(server: Harness) -> None:

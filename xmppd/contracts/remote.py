@@ -22,6 +22,16 @@ class Handover(Protocol):
         says; others wait for one attempt."""
         ...
 
+    @property
+    def at(self) -> int:
+        """When it was said, microseconds since 1970 UTC, before a restart of this server perhaps; 0: now."""
+        ...
+
+    @property
+    def late(self) -> Stanza:
+        """The stanza as it goes out when it has waited: a message tells when it was said (XEP-0203)."""
+        ...
+
     def delivered(self) -> None:
         """The other server has it: it has acknowledged that (XEP-0198), or answered what was asked behind it."""
         ...

@@ -21,9 +21,10 @@ from ..contracts.core import Host
 from ..contracts.outbox import Words
 from ..errors import NotNow, StorageUnavailable
 from ..jid import JID
-from ..stanza import Stanza, parse_stanza
+from ..stanza import Kind, Stanza, parse_stanza
 from ..storage.api import Heard, Send, Source, Storage, Write
 from .order import OwnOrders
+from .release import DELAY_TAG, said_at, with_delay
 
 log = logging.getLogger("xmppd.routing")
 
@@ -49,9 +50,12 @@ class _Word:
     """One stanza from an owner to another. `sent`: it is on its way. `remote`: to another server, which has bounds of
     its own for what waits. Implements `sent.Sending`."""
 
-    __slots__ = ("again", "outbox", "remote", "send", "sent", "stanza")
+    __slots__ = ("again", "at", "outbox", "remote", "send", "sent", "stanza")
 
-    def __init__(self, outbox: Outbox, send: Send, stanza: Stanza, remote: bool, again: bool = False) -> None:
+    def __init__(
+        self, outbox: Outbox, send: Send, stanza: Stanza, remote: bool, at: int, again: bool = False
+    ) -> None:  # fmt: skip
+        self.at = at
         self.outbox = outbox
         self.send = send
         self.stanza = stanza
@@ -138,7 +142,15 @@ class Outbox:
         if self._size >= TOTAL or (account is not None and (account.count >= WORDS or account.size >= BYTES)):
             raise NotNow("too much waits for others")
         remote = not self._orders.router.routes.serves(to.domain)
-        return _Said(self, [_Word(self, Send(sender.bare, to.bare, stanza.data), stanza, remote) for stanza in stanzas])
+        now = int(self._background.clock.now() * 1_000_000)
+        return _Said(
+            self,
+            [
+                _Word(self, Send(sender.bare, to.bare, _kept(stanza, sender, now) if remote else stanza.data), stanza,
+                      remote, now)
+                for stanza in stanzas
+            ],
+        )  # fmt: skip
 
     # ---- at the start
 
@@ -159,7 +171,8 @@ class Outbox:
                     )
                     continue
                 remote = stanza.to is not None and not self._orders.router.routes.serves(stanza.to.domain)
-                self._add(_Word(self, send, stanza, remote, again=True)).held = True
+                at = said_at(stanza, JID.parse(send.owner).domain) if remote else 0
+                self._add(_Word(self, send, stanza, remote, at, again=True)).held = True
             after = page[-1].source
 
     def send_again(self, host: Host) -> None:
@@ -278,6 +291,14 @@ class Outbox:
             self._deliver(word)
         if not line.words:
             self._lines.pop(pair, None)
+
+
+def _kept(stanza: Stanza, sender: JID, now: int) -> bytes:
+    """For the store: another server that gets it after a restart of this one should know when it was said (XEP-0203),
+    and it waits no longer for that server than it would have."""
+    if stanza.kind is not Kind.MESSAGE or DELAY_TAG in stanza.tags:
+        return stanza.data
+    return with_delay(stanza, sender.domain, now).data
 
 
 class _Said:

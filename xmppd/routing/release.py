@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from ..contracts.core import Host
@@ -9,7 +10,8 @@ from ..contracts.routing import ARRIVED, MESSAGE_RULES, SENT, Inbound, Outbound
 from ..errors import ServiceUnavailable, StanzaError
 from ..stanza import Kind, Stanza
 from ..storage.api import Flags
-from ..xep.elements import DELAY_NS, LATE, delay_bytes
+from ..xep.elements import DELAY_NS, LATE, delay_bytes, parse_time
+from ..xml import children
 
 DELAY_TAG: Final = f"{DELAY_NS}|delay"
 HIDDEN: Final = int(Flags.HIDDEN)
@@ -24,6 +26,17 @@ def is_late(host: Host, at: int) -> bool:
 def with_delay(stanza: Stanza, domain: str, at: int) -> Stanza:
     """With the time when the domain has accepted it (XEP-0203)."""
     return stanza.with_child(delay_bytes(domain, at), DELAY_TAG)
+
+
+def said_at(stanza: Stanza, domain: str) -> int:
+    """When the domain has accepted it, as it says (XEP-0203), microseconds since 1970 UTC; 0: it does not say that."""
+    if DELAY_TAG not in stanza.tags:
+        return 0
+    for delay in children(stanza.xml, DELAY_NS, "delay"):
+        if delay.get("from") == domain:
+            with suppress(ValueError):
+                return parse_time(delay.get("stamp", ""))
+    return 0
 
 
 def release_outbound(event: Outbound) -> None:

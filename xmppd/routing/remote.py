@@ -18,6 +18,7 @@ from ..errors import NotNow, RemoteServerNotFound, StanzaError, StorageUnavailab
 from ..stanza import Kind, Stanza
 from ..storage.api import Storage
 from .own import OwnOrder, OwnTransaction
+from .release import DELAY_TAG, with_delay
 from .sent import Sending
 
 AGAIN: Final = 10.0
@@ -110,6 +111,17 @@ class _Handover:
     @property
     def patient(self) -> bool:
         return self._sending is not None
+
+    @property
+    def at(self) -> int:
+        return self._sending.at if self._sending is not None else 0
+
+    @property
+    def late(self) -> Stanza:
+        stanza, at, sender = self.stanza, self.at, self.stanza.sender
+        if not at or sender is None or stanza.kind is not Kind.MESSAGE or DELAY_TAG in stanza.tags:
+            return stanza
+        return with_delay(stanza, sender.domain, at)
 
     def delivered(self) -> None:
         if self._sending is not None:

@@ -26,6 +26,11 @@ class Sending(Protocol):
         ...
 
     @property
+    def at(self) -> int:
+        """When it was said, microseconds since 1970 UTC; 0: not known."""
+        ...
+
+    @property
     def waits(self) -> bool:
         """One before it, from the same owner to the same, could not be decided: it comes again, behind that."""
         ...
