@@ -23,7 +23,7 @@ class StableIds(Plugin[NoConfig]):
     account_features = (SID_NS,)
 
     def setup(self) -> None:
-        self._read: tuple[Stanza | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
+        self._read: tuple[bytes, tuple[JID, ...]] = (b"", ())
 
     @on(OUTBOUND, Stage.STAMP, MESSAGES, tags=MARKS)
     def outgoing(self, event: Outbound) -> None:
@@ -63,15 +63,14 @@ class StableIds(Plugin[NoConfig]):
 
     def _names(self, stanza: Stanza) -> tuple[frozenset[str], frozenset[str]]:
         """The bare addresses in whose name ids are given, and those of them that are hosted here. Read once for all
-        recipients of a fan-out."""
-        seen, names, ours = self._read
-        if seen is not stanza:
+        recipients of a fan-out, be it ours or that of a room elsewhere, which sends us each copy."""
+        inside, found = self._read
+        if inside != stanza.inside:
             elements = stanza.xml.iterchildren(f"{{{SID_NS}}}stanza-id")
-            found = [jid for element in elements if (jid := _parsed(element.get("by"))) is not None]
-            names = frozenset(jid.bare for jid in found)
-            ours = frozenset(jid.bare for jid in found if self.host.router.routes.is_local(jid.domain))
-            self._read = (stanza, names, ours)
-        return names, ours
+            found = tuple(jid for element in elements if (jid := _parsed(element.get("by"))) is not None)
+            self._read = (stanza.inside, found)
+        is_local = self.host.router.routes.is_local
+        return frozenset(jid.bare for jid in found), frozenset(jid.bare for jid in found if is_local(jid.domain))
 
 
 def _speaker(stanza: Stanza) -> str:

@@ -207,10 +207,14 @@ class Stanza:
         """The stanza as it goes over the wire. The same object each time."""
         data = self._data
         if data is None:
-            to = self.to
-            start = f"{_OPEN[self.kind]} to='{quoted(to.full)}'" if to is not None else _OPEN[self.kind]
-            data = self._data = start.encode() + self.rest
+            data = self._data = self.start + self.rest
         return data
+
+    @property
+    def start(self) -> bytes:
+        """All before `rest`."""
+        to = self.to
+        return (f"{_OPEN[self.kind]} to='{quoted(to.full)}'" if to is not None else _OPEN[self.kind]).encode()
 
     @property
     def around_address(self) -> tuple[bytes, bytes]:
@@ -263,6 +267,12 @@ class Stanza:
             other.id = id
         if lang is not None:
             other.lang = lang
+        return other
+
+    def copy_to(self, to: JID) -> Stanza:
+        """To another address, one of many: what stands behind that is serialised once, for all copies."""
+        other = self.stamped(to=to)
+        other._rest = self.rest
         return other
 
     def with_child(self, data: bytes, tag: str) -> Stanza:

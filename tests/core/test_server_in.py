@@ -21,6 +21,7 @@ from tests.harness.peer_stream import (
     no_such_domain,
 )
 from xmppd.config import RemoteDomainConfig
+from xmppd.stanza import Stanza
 from xmppd.streams import remote_domains, server_in
 from xmppd.streams.base import INBOX
 from xmppd.streams.origin import UNSETTLED
@@ -745,3 +746,19 @@ async def test_a_stop(server: Harness, fed: Federation, romeo: Client, peer: Pee
     found = [each.tag for each in peer.inbox]
     assert found[-2:] == [f"{{{SM}}}a", "{http://etherx.jabber.org/streams}error"] and peer.inbox[-2].get("h") == "1"
     assert other.closed and not fed.remotes.incoming and not fed.remotes.outgoing
+
+
+async def test_who_is_in_a_room_elsewhere_does_not_wait_for_the_store(
+    fed: Federation, romeo: Client, peer: PeerStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that a room says is stored for its occupants, so it is not looked for among what came before."""
+    looked: list[str] = []
+    is_known = fed.remotes.resends.is_known
+
+    async def known(stanza: Stanza) -> bool:
+        looked.append(stanza.id)
+        return await is_known(stanza)
+
+    monkeypatch.setattr(fed.remotes.resends, "is_known", known)
+    peer.send(chat(1) + chat(2, to=romeo.jid).replace("type='chat'", "type='groupchat'"))
+    assert ids(await romeo.receive_all()) == ["1", "2"] and looked == ["1"]

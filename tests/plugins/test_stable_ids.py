@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.harness import Client, Element, Harness
+from tests.harness.peer import Peer
 from tests.plugins.muc.people import ROOM, tavern
+from xmppd.stanza import Stanza
 
 SID = "urn:xmpp:sid:0"
 DELAY = "urn:xmpp:delay"
@@ -173,3 +177,22 @@ async def test_in_a_room_an_id_in_the_name_of_an_occupant_is_taken_out(server: H
     for client in (juliet, nurse):
         (got,) = await client.receive_all()
         assert [by for by, _ in ids(got)] == ["else@example.org", "r@conference.localhost"]
+
+
+async def test_copies_of_a_room_elsewhere_are_read_once(server: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sends one to each occupant here."""
+    people = [await server.login(name, presence=True) for name in ("romeo", "juliet", "nurse")]
+    peer = Peer(server, "rooms.example")
+    reads: list[Stanza] = []
+    tree: Callable[[Stanza], Element] = Stanza.xml.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Stanza, "xml", property(lambda stanza: (reads.append(stanza), tree(stanza))[1]))
+    room = "hall@rooms.example"
+    for body in ("one", "two"):
+        for each in people:
+            peer.send(
+                f"<message from='{room}/eve' to='{each.jid}' type='groupchat' id='m'><body>{body}</body>"
+                f"{stanza_id(room, 'theirs')}</message>"
+            )
+    for each in people:
+        assert [ids(message) for message in await each.receive_all()] == [[(room, "theirs")]] * 2
+    assert len([each for each in reads if b"theirs" in each.inside]) == 2

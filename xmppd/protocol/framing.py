@@ -35,15 +35,43 @@ def written_in(stanza: Stanza, namespace: str) -> bytes:
     """A stanza as it goes over a stream whose stanzas are in another namespace than jabber:client. Names that declare
     nothing follow the stream; a child that names jabber:client itself is written anew. What stands inside an element of
     another namespace, as a forwarded stanza (XEP-0297), stays what it is."""
+    rest = rest_in(stanza, namespace)
+    return stanza.data if rest is stanza.rest else stanza.start + rest
+
+
+def rest_in(stanza: Stanza, namespace: str) -> bytes:
+    """The same, without its `start`: one object for all copies of a stanza that share their `rest`, made once if they
+    come one behind the other."""
     if not may_name(stanza.inside, _CLIENT):
-        return stanza.data
+        return stanza.rest
+    return _written.rest_in(stanza, namespace)
+
+
+class _Written:
+    """What was written anew last: one stanza, that may go to many."""
+
+    def __init__(self) -> None:
+        self._last = (b"", "", b"")
+
+    def rest_in(self, stanza: Stanza, namespace: str) -> bytes:
+        rest, found, written = self._last
+        if rest is not stanza.rest or found != namespace:
+            written = _moved(stanza, namespace).rest
+            self._last = (stanza.rest, namespace, written)
+        return written
+
+
+def _moved(stanza: Stanza, namespace: str) -> Stanza:
     tree = parse_inside(stanza.inside)
     inside = escape(tree.text or "").encode()
     for child in tree:
         inside += moved(child, CLIENT_NS, namespace) + escape(child.tail or "").encode()
     other = stanza.stamped(type=stanza.type)
     other.inside = inside
-    return other.data
+    return other
+
+
+_written: Final = _Written()
 
 
 class Framing(Protocol):

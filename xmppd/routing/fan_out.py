@@ -51,7 +51,7 @@ class FanOut:
             if home is not None and is_late(home, at):
                 stanza = with_delay(stanza, sender.domain, at)
         for to in elsewhere:
-            self.orders.deliver(stanza.stamped(to=to))
+            self.orders.deliver_copy(stanza, to)
         self.fan_to(stanza, found)
 
     def fan_to_contacts(
@@ -75,7 +75,7 @@ class FanOut:
             if other is None and not contact.endswith(ours):
                 other = routes.account_named(contact)
                 if other is None and not routes.is_account(contact):
-                    self.orders.deliver(stanza.stamped(to=JID.parse(contact)))
+                    self.orders.deliver_copy(stanza, JID.parse(contact))
             if other is None or not other.sessions:
                 continue
             if other.host is not host:
@@ -127,7 +127,7 @@ class FanOut:
                 continue
             for to in caps.wanted_elsewhere(account.bare, contact, node):
                 if may_read is None or may_read(to):
-                    self.orders.deliver(stanza.stamped(to=to))
+                    self.orders.deliver_copy(stanza, to)
 
     def probe(self, session: Session, contacts: Collection[str]) -> None:
         """Probe contacts (bare JIDs) of an account for one of its sessions (RFC 6121 section 4.2.2): who is of this

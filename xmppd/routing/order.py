@@ -19,6 +19,7 @@ from ..storage.api import Batch
 from .own import Key, OwnOrder, OwnTransaction
 from .remote import Departing, Departures, Elsewhere
 from .sent import Sending, SentTransaction
+from .transaction import is_kept
 
 log = logging.getLogger("xmppd.routing")
 WAITING: Final = 1000
@@ -59,6 +60,7 @@ class OwnOrders:
 
     def __init__(self, router: Router, elsewhere: Elsewhere, background: Background) -> None:
         self.router = router
+        self._elsewhere = elsewhere
         self._departures = Departures(elsewhere, router.storage, self, background.clock)
         self.background = background
         self.pending: dict[Key, OwnOrder] = {}
@@ -78,6 +80,26 @@ class OwnOrders:
         if stanza.kind is Kind.PRESENCE and stanza.type not in SUBSCRIPTIONS and self._is_unseen(to):
             return
         self._take(self._enter(stanza, OwnTransaction))
+
+    def deliver_copy(self, stanza: Stanza, to: JID) -> None:
+        """The same for a stanza that goes to many, to one of them: what the copies have in common is serialised once."""
+        copy, sender = stanza.copy_to(to), stanza.sender
+        if sender is not None and self._leaves_at_once(copy, (sender.bare, to.bare)):
+            self._departures.hand_over(copy, None)
+        else:
+            self.deliver(copy)
+
+    def _leaves_at_once(self, stanza: Stanza, key: Key) -> bool:
+        """It goes to another server, nobody keeps it, and nothing waits before it."""
+        to, routes = stanza.to, self.router.routes
+        assert to is not None
+        return (
+            routes.find(to) is self._elsewhere
+            and key not in self.pending
+            and key not in self._expected
+            and routes.reaches(to)
+            and not is_kept(routes, stanza)
+        )
 
     def expect(self, pairs: Sequence[Key], batch: Batch) -> None:
         """See contracts.core.Router."""

@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from ..contracts.archive import Retention
-from ..contracts.core import Router, Session
+from ..contracts.core import Router, Routes, Session
 from ..contracts.order import Lane
 from ..contracts.routes import Origin
 from ..contracts.routing import MESSAGE_RULES, Inbound, Outbound
@@ -20,6 +20,19 @@ from ..storage.api import Batch, LogAppend, Write
 from .release import release_inbound, release_outbound
 
 log = logging.getLogger("xmppd.routing")
+
+
+def is_kept(routes: Routes, stanza: Stanza) -> bool:
+    """Whether the store keeps a stanza until it is where it goes, for another home or another server."""
+    to, sender = stanza.to, stanza.sender
+    assert to is not None and sender is not None
+    if stanza.kind is not Kind.MESSAGE:
+        return False
+    remote = not routes.serves(to.domain)
+    rules = routes.service(sender.domain if remote else to.domain, MESSAGE_RULES)
+    if remote and rules is None:  # a room's: the room has it, and who has lost it asks there
+        return routes.is_local(sender.domain) and stanza.type in ("normal", "chat")
+    return stanza.type == "groupchat" or rules is None or rules.policy(stanza).retention is not Retention.NONE
 
 
 class StanzaTransaction:
@@ -86,21 +99,13 @@ class StanzaTransaction:
         """What may be stored where it goes is kept until it is; the rest is sent once."""
         to, sender = stanza.to, stanza.sender
         assert to is not None and sender is not None
-        if stanza.kind is Kind.MESSAGE and self._is_kept(stanza, sender, to):
+        if is_kept(self.router.routes, stanza):
             words = self.router.outbox.keep(sender, to, (stanza,))
             self.writes += words.writes()
             self.then(words.send)
         else:
             self.then(partial(self.router.carry, stanza))
         self.sends = [*(self.sends or ()), (sender.bare, to.bare)]
-
-    def _is_kept(self, stanza: Stanza, sender: JID, to: JID) -> bool:
-        routes, groupchat = self.router.routes, stanza.type == "groupchat"
-        remote = not routes.serves(to.domain)
-        rules = routes.service(sender.domain if remote else to.domain, MESSAGE_RULES)
-        if remote and rules is None:  # a room's: the room has it, and who has lost it asks there
-            return routes.is_local(sender.domain) and stanza.type in ("normal", "chat")
-        return groupchat or rules is None or rules.policy(stanza).retention is not Retention.NONE
 
     def forward(self, stanza: Stanza) -> None:
         """Raises ServiceUnavailable if the recipient's account is not in memory. If its chain refuses the stanza, what

@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..jid import JID
 from ..net.dns import NoSuchDomain
-from ..protocol.framing import SERVER_STREAM, written_in
+from ..protocol.framing import SERVER_STREAM, rest_in
 from ..stanza import iq
 from ..xml import E
 from .remote_failures import OUT, Failures
@@ -66,19 +66,24 @@ TRIES: Final = 5
 
 
 class _Item:
-    """A stanza that is handed over. `at`: when, monotonic seconds."""
+    """A stanza that is handed over. `at`: when, monotonic seconds. `before`: the one before it in its line. What goes to
+    many is there once: its bytes count for the first of them."""
 
-    __slots__ = ("at", "data", "handover", "tries")
+    __slots__ = ("at", "handover", "rest", "size", "start", "tries")
 
-    def __init__(self, handover: Handover, data: bytes, at: float) -> None:
+    def __init__(self, handover: Handover, at: float, before: _Item | None) -> None:
         self.handover = handover
-        self.data = data
+        self.start = handover.stanza.start
+        self.rest = rest_in(handover.stanza, SERVER_STREAM.namespace)
         self.at = at
         self.tries = 0
+        self.size = len(self.start) + BESIDE
+        if before is None or before.rest is not self.rest:
+            self.size += 3 * len(self.rest)
 
     @property
-    def size(self) -> int:
-        return 3 * len(self.data) + BESIDE
+    def data(self) -> bytes:
+        return self.start + self.rest
 
 
 class Line:
@@ -121,6 +126,11 @@ class Line:
     def size(self) -> int:
         """Bytes of what waits and is written."""
         return sum(item.size for item in (*self.waiting, *self.written))
+
+    @property
+    def last(self) -> _Item | None:
+        """Of what waits and is written."""
+        return (self.waiting or self.written or (None,))[-1]
 
     @property
     def attempt(self) -> bool:
@@ -192,9 +202,8 @@ class RemoteLines:
 
     def send(self, local: str, remote: str, handover: Handover) -> None:
         """See contracts.remote."""
-        data = written_in(handover.stanza, SERVER_STREAM.namespace)
-        item = _Item(handover, data, self._clock.monotonic())
         line = self._lines.get((local, remote))
+        item = _Item(handover, self._clock.monotonic(), line.last if line is not None else None)
         refusal = self._refusal(remote, line, item)
         if refusal is not None:
             self._clock.call_soon(partial(_tell, partial(handover.failed, refusal)))

@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from ..contracts.archive import STORED_TYPES
 from ..errors import STANZAS_NS, MalformedJid, StanzaError, StreamError
 from ..jid import JID, prepare_domain
 from ..net.peer_certificate import Verified, verify
@@ -455,7 +456,8 @@ class IncomingServerStream(OriginStream):
         stanza.sender = sender
         if stanza.kind is Kind.PRESENCE and len(stanza.inside) > self.server.limits.presence_size:
             stanza.fault = "too-big"
-        if stanza.kind is Kind.MESSAGE and self.remotes.resends.expects(sender.domain):
+        kept = stanza.kind is Kind.MESSAGE and stanza.type in STORED_TYPES
+        if kept and self.remotes.resends.expects(sender.domain):
             self.wait(self._route_if_new(stanza))
         else:
             self.route(stanza)
