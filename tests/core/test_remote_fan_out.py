@@ -121,9 +121,7 @@ async def test_a_message_to_a_room_is_serialised_once(
     assert len([each for each in written_anew if b"hello" in each]) == 1
 
 
-async def test_an_event_to_all_is_serialised_once(
-    server: Harness, fed: Federation, serialised: list[Stanza]
-) -> None:
+async def test_an_event_to_all_is_serialised_once(server: Harness, fed: Federation, serialised: list[Stanza]) -> None:
     """Whatever fans out, and whether a stream is there or not."""
     people = [JID.parse(person(number)) for number in range(OCCUPANTS)]
     server.server.router.fan_out(message("headline", E("x", "urn:test", {}, "hello"), sender=JID.parse(ROOM)), people)

@@ -82,7 +82,7 @@ class OwnOrders:
         self._take(self._enter(stanza, OwnTransaction))
 
     def deliver_copy(self, stanza: Stanza, to: JID) -> None:
-        """The same for a stanza that goes to many, to one of them: what the copies have in common is serialised once."""
+        """The same for one of the many to whom a stanza goes: what the copies have in common is serialised once."""
         copy, sender = stanza.copy_to(to), stanza.sender
         if sender is not None and self._leaves_at_once(copy, (sender.bare, to.bare)):
             self._departures.hand_over(copy, None)

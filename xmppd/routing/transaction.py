@@ -14,7 +14,6 @@ from ..contracts.order import Lane
 from ..contracts.routes import Origin
 from ..contracts.routing import MESSAGE_RULES, Inbound, Outbound
 from ..errors import InternalServerError, NotNow, ServiceUnavailable, StanzaError, StorageUnavailable
-from ..jid import JID
 from ..stanza import Kind, Stanza
 from ..storage.api import Batch, LogAppend, Write
 from .release import release_inbound, release_outbound

@@ -66,8 +66,8 @@ TRIES: Final = 5
 
 
 class _Item:
-    """A stanza that is handed over. `at`: when, monotonic seconds. `before`: the one before it in its line. What goes to
-    many is there once: its bytes count for the first of them."""
+    """A stanza that is handed over. `at`: when, monotonic seconds. `before`: the one before it in its line. The bytes
+    of what goes to many are there once, and count for the first of them."""
 
     __slots__ = ("at", "handover", "rest", "size", "start", "tries")
 
