@@ -8,7 +8,7 @@ import platform
 import resource
 import shutil
 import sys
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +20,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from tests import mongo_server
 
 from .bench import Bench, Scale
-from .cases import CASES
+from .cases import CASES, Case
 from .client import LoadError
 from .ejabberd import Ejabberd
+from .federation import FAR, NEAR, Federation
 from .measure import Figure, machine, yardstick
 from .profiler import Profiler
 from .report import line, table, write_json
@@ -120,9 +121,6 @@ class Run:
     async def _one(self, name: str, kind: type[Server], progress: Progress) -> None:
         case, folder = CASES[name], FOLDER / f"{kind.name.lower()}-{name}"
         shown = progress.add_task(f"{kind.name} {name}: starting")
-        server = kind(folder, case.accounts, case.lean)
-        if isinstance(server, Xmppd) and self.profiler is not None:
-            server.launcher = self.profiler.launcher
 
         def say(text: str) -> None:
             progress.update(shown, description=f"{kind.name} {name}: {text}")
@@ -132,15 +130,31 @@ class Run:
             progress.console.print(line(figure, kind.name))
 
         try:
-            await server.start()
-            await case.run(Bench(name, server, self.scale, say, done, self.profiler))
+            async with AsyncExitStack() as stack:
+                stack.callback(say, "stopped")
+                federation = await stack.enter_async_context(Federation(folder)) if case.domains else None
+                servers = self._servers(kind, case, folder, federation)
+                for server in servers:
+                    stack.push_async_callback(asyncio.to_thread, server.stop)
+                    await server.start()
+                stack.callback(say, "stopping")
+                await case.run(Bench(name, servers[0], self.scale, say, done, self.profiler, servers[1:], federation))
         except (LoadError, ServerError, OSError, TimeoutError) as error:
             self.failed = True
             complaints.print(f"{kind.name} {name}: failed: {error}", style="red", markup=False)
         finally:
-            say("stopping")
-            await asyncio.to_thread(server.stop)
             progress.remove_task(shown)
+
+    def _servers(self, kind: type[Server], case: Case, folder: Path, federation: Federation | None) -> list[Server]:
+        """One, or in a federation one for each domain."""
+        if federation is None:
+            servers = [kind(folder, case.accounts, case.lean)]
+        else:
+            domains = (NEAR, FAR)[: case.domains]
+            servers = [kind(folder / each, case.accounts, case.lean, each, federation) for each in domains]
+        if isinstance(servers[0], Xmppd) and self.profiler is not None:
+            servers[0].launcher = self.profiler.launcher
+        return servers
 
 
 def _show(run: Run, about: dict[str, Any], json: Path | None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeVar
 
 from .client import Client
+from .federation import Federation
 from .measure import Figure, cpu_seconds, loop_seconds
 from .profiler import Profiler
 from .servers import Server
@@ -31,7 +32,8 @@ class Scale:
 
 
 class Bench:
-    """One run of one case against one server. `say` shows what goes on; `done` gets each figure as it is known."""
+    """One run of one case against one server. `say` shows what goes on; `done` gets each figure as it is known.
+    `others`: what that server talks to, if the case has that, in a `federation`."""
 
     def __init__(
         self,
@@ -41,8 +43,12 @@ class Bench:
         say: Callable[[str], None],
         done: Callable[[Figure], None],
         profiler: Profiler | None = None,
+        others: Sequence[Server] = (),
+        federation: Federation | None = None,
     ) -> None:
         self.case = case
+        self.others = others
+        self.federation = federation
         self.server = server
         self.scale = scale
         self.say = say
@@ -107,6 +113,13 @@ class Bench:
             await self.profiler.end(self.server, f"{self.case}: {name}", units)
         return spent, loop
 
+    async def spent_by_all(self, name: str, units: int, work: Callable[[], Awaitable[object]]) -> list[float]:
+        """CPU microseconds of the server, and of each of the others, for each unit of `work`."""
+        before = [cpu_seconds(other.pid) for other in self.others]
+        spent, _ = await self._spent(name, units, work)
+        others = (cpu_seconds(other.pid) - was for other, was in zip(self.others, before, strict=True))
+        return [each / units * 1e6 for each in (spent, *others)]
+
     def figure(self, name: str, unit: str, values: Iterable[float], target: float | None = None) -> None:
         """Something else that was measured."""
         self.done(Figure(self.case, name, unit, list(values), target))
@@ -129,12 +142,21 @@ class Bench:
 
         return await asyncio.gather(*map(one, list_of))
 
-    async def clients(self, count: int, first: int = 0, present: bool = True, tls: bool = False) -> list[Client]:
-        """Signed in, available, every broadcast of presence behind them."""
-        port, trust = (self.server.tls_port, self.server.trust) if tls else (self.server.port, None)
+    async def clients(
+        self,
+        count: int,
+        first: int = 0,
+        present: bool = True,
+        tls: bool = False,
+        kind: type[Client] = Client,
+        server: Server | None = None,
+    ) -> list[Client]:
+        """Signed in, available, every broadcast of presence behind them. `server`: another than that of the case."""
+        server = server or self.server
+        port, trust = (server.tls_port, server.trust) if tls else (server.port, None)
 
         async def one(number: int) -> Client:
-            client = await Client.signed_in(port, number, tls=trust)
+            client = await kind.signed_in(port, number, tls=trust)
             if present:
                 await client.appear()
             return client

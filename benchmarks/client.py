@@ -23,10 +23,6 @@ WAIT: Final = 60.0
 """Seconds for an answer, the whole machine being busy."""
 END_OF_MESSAGE: Final = b"</message>"
 
-_OPEN = (
-    f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' "
-    "xmlns:stream='http://etherx.jabber.org/streams'>"
-).encode()
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 _SASL2 = "urn:xmpp:sasl:2"
 _FAST_NS = "urn:xmpp:fast:0"
@@ -50,10 +46,19 @@ def user(number: int) -> str:
     return f"u{number}@{DOMAIN}"
 
 
+def opening_of(domain: str) -> bytes:
+    """The header of a stream to a domain."""
+    return (
+        f"<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' "
+        "xmlns:stream='http://etherx.jabber.org/streams'>"
+    ).encode()
+
+
 class Client(asyncio.Protocol):
     """One connection. Either `expect` reads, or `sink` gets all bytes."""
 
-    opening: ClassVar[bytes] = _OPEN
+    domain: ClassVar[str] = DOMAIN
+    opening: ClassVar[bytes] = opening_of(DOMAIN)
     closing: ClassVar[bytes] = b"</stream:stream>"
 
     def __init__(self) -> None:
@@ -71,7 +76,7 @@ class Client(asyncio.Protocol):
         """With `tls`, from the first byte. Raises OSError."""
         loop = asyncio.get_running_loop()
         _, client = await loop.create_connection(
-            cls, "127.0.0.1", port, ssl=tls, server_hostname=DOMAIN if tls is not None else None
+            cls, "127.0.0.1", port, ssl=tls, server_hostname=cls.domain if tls is not None else None
         )
         return client
 
@@ -107,7 +112,7 @@ class Client(asyncio.Protocol):
         done = max(0, len(seen) - _LONGEST_PING)
         if b"<ping" in seen:
             for found in _PING.finditer(seen):
-                self.write(b"<iq type='result' id='%b' to='%b'/>" % (found[1], DOMAIN.encode()))
+                self.write(b"<iq type='result' id='%b' to='%b'/>" % (found[1], self.domain.encode()))
                 done = max(done, found.end())
         self._tail = seen[done:]
 
@@ -163,7 +168,7 @@ class Client(asyncio.Protocol):
 
     async def settled(self) -> None:
         """The server has worked off all that this client has sent: it answers in order (RFC 6120 section 10.1)."""
-        await self.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=DOMAIN)
+        await self.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=self.domain)
 
     # ---- signing in
 

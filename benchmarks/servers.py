@@ -28,6 +28,7 @@ from xmppd.protocol.sasl import ITERATIONS, Credentials, ScramKeys
 from xmppd.storage import open_storage
 
 from .client import DOMAIN, PASSWORD
+from .federation import Federation
 
 ROOMS: Final = f"conference.{DOMAIN}"
 START_WITHIN: Final = 30.0
@@ -56,7 +57,8 @@ class Server:
     """A server in a folder of its own, which is emptied first. `port`: plain, `tls_port`: TLS from the first byte.
     `web_port`, `web_tls_port`: HTTP, of those that have a WebSocket there.
 
-    `lean`: set up for little memory where that is a choice, otherwise for speed.
+    `lean`: set up for little memory where that is a choice, otherwise for speed. `federation`: it talks to other
+    servers, on `server_port`; None: to nobody.
     """
 
     name: ClassVar[str]
@@ -66,14 +68,30 @@ class Server:
         """Its version, "" where it is not installed."""
         return ""
 
-    def __init__(self, folder: Path, accounts: int, lean: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        accounts: int,
+        lean: bool = False,
+        domain: str = DOMAIN,
+        federation: Federation | None = None,
+    ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.folder = folder.resolve()
         self.accounts = accounts
         self.lean = lean
-        self.port, self.tls_port, self.web_port, self.web_tls_port = _free_ports(4)
-        self.chain, self.key = certificate(self.folder)
+        self.domain = domain
+        self.rooms = f"conference.{domain}"
+        self.federation = federation
+        self.port, self.tls_port, self.web_port, self.web_tls_port, self.server_port = free_ports(5)
+        if federation is None:
+            self.chain, self.key = certificate(self.folder)
+            self.roots = self.chain
+        else:
+            self.chain, self.key = federation.certificate(self.folder, domain, self.rooms)
+            self.roots = federation.authority.file
+            federation.publish(self.server_port, domain, self.rooms)
         self._process: subprocess.Popen[bytes] | None = None
         self._serial = token_hex(6)
 
@@ -86,13 +104,18 @@ class Server:
 
     @property
     def trust(self) -> ssl.SSLContext:
-        """For clients: this server's certificate and no other."""
-        return ssl.create_default_context(cafile=str(self.chain))
+        """For clients: this server's certificate and no other, or what the authority of its federation has signed."""
+        return ssl.create_default_context(cafile=str(self.roots))
 
     @property
     def ports(self) -> list[int]:
         """What it listens on when it has started."""
-        return [self.port, self.tls_port]
+        return [self.port, self.tls_port, *self.server_ports]
+
+    @property
+    def server_ports(self) -> list[int]:
+        """The same, for other servers."""
+        return [self.server_port] if self.federation is not None else []
 
     async def prepare(self) -> None:
         """Write configuration and accounts."""
@@ -167,7 +190,7 @@ class Xmppd(Server):
 
     @property
     def ports(self) -> list[int]:
-        return [self.port, self.tls_port, self.web_port, self.web_tls_port]
+        return [self.port, self.tls_port, self.web_port, self.web_tls_port, *self.server_ports]
 
     @property
     def storage(self) -> str:
@@ -175,15 +198,13 @@ class Xmppd(Server):
             return f"{self.mongodb.rstrip('/')}/bench-{self._serial}"
         return f"sqlite:///{self.folder}/xmppd.db"
 
-    async def prepare(self) -> None:
+    def configure(self) -> None:
+        """Write the configuration, to be in force from the next start."""
+        files = {"certificate": str(self.chain), "key": str(self.key)}
         settings: dict[str, Any] = {
             "hosts": {
-                DOMAIN: {
-                    "certificate": str(self.chain),
-                    "key": str(self.key),
-                    "plugins": {"limits": UNLIMITED, "files": FILES},
-                },
-                ROOMS: {"type": "rooms"},
+                self.domain: {**files, "plugins": {"limits": UNLIMITED, "files": FILES}},
+                self.rooms: {"type": "rooms", **(files if self.federation is not None else {})},
             },
             "listeners": [
                 {"address": "127.0.0.1", "port": self.port, "tls": "none"},
@@ -197,7 +218,18 @@ class Xmppd(Server):
             "limits": {"connections_per_address": 100_000, "per_connection": UNSHAPED, "per_account": UNSHAPED},
             "log": {"level": "warning"},
         }
+        if self.federation is not None:
+            settings["listeners"].append({"kind": "server", "address": "127.0.0.1", "port": self.server_port})
+            settings["federation"] = {
+                "nameservers": [self.federation.names.address],
+                "private_addresses": ["127.0.0.0/8"],
+                "authorities": str(self.federation.authority.file),
+                "rate": UNSHAPED,
+            }
         (self.folder / "xmppd.yaml").write_text(yaml.safe_dump(settings))
+
+    async def prepare(self) -> None:
+        self.configure()
         storage = await open_storage(self.storage, RealClock())
         try:
             stored = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
@@ -205,7 +237,9 @@ class Xmppd(Server):
                 ScramKeys.derive(PASSWORD, name, salt=SALT, iterations=ITERATIONS) for name in ("SHA-1", "SHA-256")
             )
             account = StoredAccount(Credentials(sha1, sha256), time.time())
-            await storage.commit([stored.put(f"u{number}@{DOMAIN}", "", account) for number in range(self.accounts)])
+            await storage.commit(
+                [stored.put(f"u{number}@{self.domain}", "", account) for number in range(self.accounts)]
+            )
         finally:
             await storage.close()
 
@@ -235,18 +269,30 @@ class Prosody(Server):
                 tls_port=self.tls_port,
                 chain=self.chain,
                 key=self.key,
-                domain=DOMAIN,
-                rooms=ROOMS,
+                domain=self.domain,
+                rooms=self.rooms,
+                servers=self._servers(),
             )
         )
         keys = ScramKeys.derive(PASSWORD, "SHA-256", salt=SALT, iterations=ITERATIONS)
         account = _PROSODY_ACCOUNT.format(
             iterations=keys.iterations, salt=SALT.decode(), stored=keys.stored_key.hex(), server=keys.server_key.hex()
         )
-        accounts = self.folder / "data" / DOMAIN / "accounts"
+        accounts = self.folder / "data" / self.domain.replace(".", "%2e") / "accounts"
         accounts.mkdir(parents=True)
         for number in range(self.accounts):
             (accounts / f"u{number}.dat").write_text(account)
+
+    def _servers(self) -> str:
+        if self.federation is None:
+            return _PROSODY_ALONE.format(chain=self.chain, key=self.key)
+        return _PROSODY_FEDERATED.format(
+            port=self.server_port,
+            nameserver=self.federation.names.address.replace(":", "@"),
+            chain=self.chain,
+            key=self.key,
+            roots=self.roots,
+        )
 
     def command(self) -> list[str]:
         return ["prosody", "--config", str(self.folder / "prosody.cfg.lua"), "-F"]
@@ -261,6 +307,26 @@ _PROSODY_ACCOUNT = """return {{
 }};
 """
 
+_PROSODY_ALONE = """
+s2s_ports = {{ }}
+ssl = {{ certificate = "{chain}", key = "{key}" }}
+modules_disabled = {{ "s2s", "admin_socket" }}
+"""
+# Its resolver, libunbound, asks nobody on this machine unless it is told so.
+_PROSODY_FEDERATED = """
+s2s_ports = {{ {port} }}
+s2s_direct_tls_ports = {{ }}
+s2s_require_encryption = true
+s2s_secure_auth = true
+ssl = {{ certificate = "{chain}", key = "{key}", cafile = "{roots}" }}
+modules_disabled = {{ "admin_socket" }}
+use_ipv6 = false
+unbound = {{
+	resolvconf = false, hoststxt = false, forward = "{nameserver}",
+	options = {{ ["do-not-query-localhost:"] = "no", ["do-ip6:"] = "no" }}
+}}
+"""
+
 _PROSODY = """
 run_as_root = true
 pidfile = "{folder}/prosody.pid"
@@ -271,7 +337,6 @@ network_backend = "epoll"
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {port} }}
 c2s_direct_tls_ports = {{ {tls_port} }}
-s2s_ports = {{ }}
 http_ports = {{ }}
 https_ports = {{ }}
 c2s_require_encryption = false
@@ -283,9 +348,8 @@ storage_archive_item_limit = 100000000
 archive_expires_after = "never"
 max_archive_query_results = 100
 {gc}
-ssl = {{ certificate = "{chain}", key = "{key}" }}
+{servers}
 c2s_direct_tls_ssl = {{ certificate = "{chain}", key = "{key}" }}
-modules_disabled = {{ "s2s", "admin_socket" }}
 modules_enabled = {{
 	"roster", "saslauth", "tls", "disco", "carbons", "smacks", "mam", "ping", "blocklist", "pep", "private",
 	"vcard4", "vcard_legacy", "csi", "csi_simple", "version", "time", "uptime",
@@ -324,7 +388,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return chain, key_file
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

@@ -6,18 +6,34 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import archive, files, idle, inbox, message, muc, offline, personal, sign_in, storm, websocket
+from . import (
+    archive,
+    federation,
+    federation_idle,
+    files,
+    idle,
+    inbox,
+    message,
+    muc,
+    offline,
+    personal,
+    sign_in,
+    storm,
+    websocket,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`accounts`: how many the server must have. `lean`: memory is measured. `peers`: other servers have it, too."""
+    """`accounts`: how many the server must have. `lean`: memory is measured. `peers`: other servers have it, too.
+    `domains`: so many servers that talk to other servers, 0: one that does not."""
 
     run: Callable[[Bench], Awaitable[None]]
     accounts: int
     text: str
     lean: bool = False
     peers: bool = True
+    domains: int = 0
 
 
 CASES = {
@@ -49,5 +65,26 @@ CASES = {
         "memory of a session over TLS that does nothing, over TCP and over WebSocket",
         lean=True,
         peers=False,
+    ),
+    "federation": Case(
+        federation.run, federation.ACCOUNTS, "messages to another server, beside messages on one", domains=2
+    ),
+    "federation_muc": Case(
+        federation.run_room, federation.OCCUPANTS, "messages to a room of 200 who are all at another domain", domains=2
+    ),
+    "federation_idle": Case(
+        federation_idle.run,
+        1,
+        "memory of a stream of another server, and to one, that does nothing",
+        lean=True,
+        domains=1,
+    ),
+    "federation_unused": Case(
+        federation_idle.run_unused,
+        1,
+        "a server that may talk to others, and does not, beside one that may not",
+        lean=True,
+        peers=False,
+        domains=1,
     ),
 }

@@ -38,11 +38,11 @@ async def _saturate(
     pairs = Pairs(clients, extra, window, managed)
     count = bench.scale.of(MESSAGES)
     await bench.rounds(name, "µs/message", count // PAIRS * PAIRS, lambda: pairs.run(count), target)
-    await _check(clients, kept=not extra)
+    await check(clients, kept=not extra)
     await bench.close(clients)
 
 
-async def _check(clients: list[Client], kept: bool) -> None:
+async def check(clients: list[Client], kept: bool) -> None:
     """Both sides have it in their archive, or neither. Raises LoadError."""
     for client in clients[:2]:
         client.sink = None
@@ -72,7 +72,7 @@ async def _steady_acks(bench: Bench, name: str) -> None:
         slowest.append(percentile(load.latencies, 99))
 
     await bench.rounds(name, "µs/message", int(RATE * seconds), work, None, rounds=3)
-    await _check(clients, kept=True)
+    await check(clients, kept=True)
     bench.figure(f"{name}: acknowledgement, 99 of 100 below", "ms", slowest[1:], 50.0)
     await bench.close(clients)
 
@@ -91,7 +91,7 @@ async def _steady(bench: Bench, name: str, extra: str, target: float) -> None:
         slowest.append(percentile(load.latencies, 99))
 
     await bench.rounds(name, "µs/message", int(RATE * seconds), work, target, rounds=3)
-    await _check(clients, kept=not extra)
+    await check(clients, kept=not extra)
     bench.figure(f"{name}: latency, median", "ms", medians[1:])
     bench.figure(f"{name}: latency, 99 of 100 below", "ms", slowest[1:], 20.0)
     await bench.close(clients)

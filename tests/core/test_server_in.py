@@ -748,17 +748,37 @@ async def test_a_stop(server: Harness, fed: Federation, romeo: Client, peer: Pee
     assert other.closed and not fed.remotes.incoming and not fed.remotes.outgoing
 
 
-async def test_who_is_in_a_room_elsewhere_does_not_wait_for_the_store(
-    fed: Federation, romeo: Client, peer: PeerStream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing that a room says is stored for its occupants, so it is not looked for among what came before."""
-    looked: list[str] = []
+@pytest.fixture
+def looked(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the messages for which the store was asked whether they came before."""
+    found: list[str] = []
     is_known = fed.remotes.resends.is_known
 
     async def known(stanza: Stanza) -> bool:
-        looked.append(stanza.id)
+        found.append(stanza.id)
         return await is_known(stanza)
 
     monkeypatch.setattr(fed.remotes.resends, "is_known", known)
+    return found
+
+
+async def test_who_is_in_a_room_elsewhere_does_not_wait_for_the_store(
+    romeo: Client, peer: PeerStream, looked: list[str]
+) -> None:
+    """Nothing that a room says is stored for its occupants, so it is not looked for among what came before."""
     peer.send(chat(1) + chat(2, to=romeo.jid).replace("type='chat'", "type='groupchat'"))
     assert ids(await romeo.receive_all()) == ["1", "2"] and looked == ["1"]
+
+
+async def test_what_is_new_for_certain_does_not_wait(
+    fed: Federation, certificate: tuple[bytes, ...], romeo: Client, peer: PeerStream, looked: list[str]
+) -> None:
+    """Behind a stream that broke, the store is asked once for each sender and recipient, and for what it has."""
+    ones = [f"{number}-as-long-and-random-as-ids-are-today" for number in range(5)]
+    peer.send("".join(map(chat, ones[:2])))
+    assert ids(await romeo.receive_all()) == ones[:2]
+    peer.cut()
+    again = await PeerStream(fed, OTHER, certificate).sign_in_external()
+    looked.clear()
+    again.send("".join(map(chat, [ones[2], ones[3], ones[1], ones[4]])))
+    assert ids(await romeo.receive_all()) == ones[2:] and looked == [ones[2], ones[1]]

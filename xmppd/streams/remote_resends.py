@@ -11,6 +11,7 @@ from ..cache import BESIDE, Cache
 from ..clock import Clock
 from ..contracts.archive import LOG
 from ..contracts.core import Routes
+from ..jid import JID
 from ..stanza import Stanza
 from ..storage.api import Flags, Range, Storage
 from ..xep.duplicates import RecentMessages, latest
@@ -77,17 +78,35 @@ class RemoteResends:
         stream = self._streams.get(domain)
         return stream is not None and stream.until > self._clock.monotonic()
 
+    def is_new(self, stanza: Stanza) -> bool:
+        """Whether it is certain, without asking the store, that the recipient does not have this message: nearly all
+        that come on a new stream are such."""
+        sender, to = stanza.sender, stanza.to
+        if sender is None or to is None or not stanza.id or not self._routes.is_account(to.bare):
+            return True
+        recent = self._read(sender, to)
+        return recent is not None and not recent.may_have(stanza, sender.bare)
+
+    def _number(self, domain: str) -> int:
+        """Of the last stream of a domain."""
+        stream = self._streams.get(domain)
+        return stream.number if stream is not None else 0
+
+    def _read(self, sender: JID, to: JID) -> RecentMessages | None:
+        """What was read for that stream."""
+        read_for, recent = self._recent.get((sender.bare, to.bare)) or (0, None)
+        return recent if read_for == self._number(sender.domain) else None
+
     async def is_known(self, stanza: Stanza) -> bool:
         """Whether the recipient has this message. Raises StorageUnavailable."""
         sender, to = stanza.sender, stanza.to
         if sender is None or to is None or not stanza.id or not self._routes.is_account(to.bare):
             return False
-        pair, stream = (sender.bare, to.bare), self._streams.get(sender.domain)
-        number = stream.number if stream is not None else 0
-        read_for, recent = self._recent.get(pair) or (0, None)
-        if recent is None or read_for != number:
+        recent = self._read(sender, to)
+        if recent is None:
+            number = self._number(sender.domain)
             wanted = Range(peer=sender.bare, flags=int(Flags.INCOMING))
             entries = await latest(self._log, to.bare, wanted, MESSAGES, SPAN, MOST)
             recent = RecentMessages(entries, lambda entry: True)  # all of them may be meant
-            self._recent.put(pair, (number, recent))
+            self._recent.put((sender.bare, to.bare), (number, recent))
         return recent.pop_original(stanza, self._clock.now(), sender.bare) is not None

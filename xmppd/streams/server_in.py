@@ -456,8 +456,8 @@ class IncomingServerStream(OriginStream):
         stanza.sender = sender
         if stanza.kind is Kind.PRESENCE and len(stanza.inside) > self.server.limits.presence_size:
             stanza.fault = "too-big"
-        kept = stanza.kind is Kind.MESSAGE and stanza.type in STORED_TYPES
-        if kept and self.remotes.resends.expects(sender.domain):
+        kept, resends = stanza.kind is Kind.MESSAGE and stanza.type in STORED_TYPES, self.remotes.resends
+        if kept and resends.expects(sender.domain) and not resends.is_new(stanza):
             self.wait(self._route_if_new(stanza))
         else:
             self.route(stanza)

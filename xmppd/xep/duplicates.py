@@ -91,6 +91,10 @@ class RecentMessages:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
+    def may_have(self, stanza: Stanza, peer: str = "") -> bool:
+        """Whether `pop_original` has something to look at."""
+        return any(key in self._entries for key in keys_of_stanza(stanza, peer))
+
     def pop_original(self, stanza: Stanza, now: float, peer: str = "") -> Entry | None:
         """Removes and returns the entry that a stanza repeats; None: the stanza is new. `now`: seconds since 1970 UTC.
         `peer`: the other party, a bare JID; "": whom it is for.
