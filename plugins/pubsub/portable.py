@@ -22,6 +22,7 @@ from .owning import NAME_LENGTH
 from .publishing import ID_LENGTH
 from .service import Service
 
+LAST_ITEM: Final = "pubsub#send_last_published_item"
 STATES: Final = ("subscribed", "pending")
 Nodes = dict[str, Node]
 
@@ -127,6 +128,9 @@ class PortableNodes:
         submitted = read_form(E("x", DATA_NS, {}, filled)) or Submitted("submit")
         options: dict[str, tuple[str, ...]] = {}
         for var, values in submitted.values.items():
+            if var == LAST_ITEM and values == ("on_sub_and_presence",) and not self._service.personal:
+                intake.note("nodes send their last item to who subscribes, and no longer to all who come online")
+                values = ("on_sub",)
             try:
                 options.update(read_options(Submitted("submit", CONFIG, {var: values}), self._service.personal))
             except StanzaError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -67,17 +68,24 @@ def ejabberd_dump(ejabberd: tuple[Path, Path]) -> Path:
     return ejabberd[1]
 
 
+def settings() -> str:
+    """A server with everything that the others have."""
+    whole = json.loads(configuration())
+    whole["hosts"]["pubsub.localhost"] = {"type": "pubsub"}
+    return json.dumps(whole)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With a configuration; nothing has run there yet."""
-    (tmp_path / "xmppd.yaml").write_text(configuration())
+    (tmp_path / "xmppd.yaml").write_text(settings())
     return tmp_path
 
 
 @pytest.fixture
 async def server(folder: Path) -> AsyncIterator[ServerProcess]:
     """Not started."""
-    server = ServerProcess(folder)
+    server = ServerProcess(folder, settings())
     yield server
     server.kill()
 
@@ -86,5 +94,5 @@ async def server(folder: Path) -> AsyncIterator[ServerProcess]:
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Another empty server's folder."""
     found = tmp_path_factory.mktemp("other")
-    (found / "xmppd.yaml").write_text(configuration())
+    (found / "xmppd.yaml").write_text(settings())
     yield found

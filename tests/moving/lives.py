@@ -14,6 +14,8 @@ VCARD = (
     f"<PHOTO><TYPE>image/png</TYPE><BINVAL>{PHOTO}</BINVAL></PHOTO></vCard>"
 )
 ROOM = "verona@conference.localhost"
+SERVICE = "pubsub.localhost"
+NODE = "news/of Verona"
 MUC = "http://jabber.org/protocol/muc"
 DEVICES = "eu.siacs.conversations.axolotl.devicelist"
 PEOPLE = ("romeo", "juliet", "nurse", "tybalt", "françois")
@@ -72,6 +74,7 @@ async def live(port: int) -> None:
     romeo.send("<message to='nurse@localhost' type='chat' id='off2'><body>And stay, good nurse</body></message>")
     await ok(romeo, "<ping xmlns='urn:xmpp:ping'/>", "get")
     await _room(romeo, juliet)
+    await _service(romeo, juliet)
     francois = await login(port, "françois")
     await ok(francois, "<query xmlns='jabber:iq:roster'><item jid='romeo@localhost' name='Roméo ☕'/></query>")
     for wire in (romeo, juliet, francois):
@@ -108,6 +111,23 @@ async def _belongings(juliet: Wire) -> None:
                              PRIVATE))  # fmt: skip
     await ok(juliet, f"<query xmlns='jabber:iq:private'>{SECRET}</query>")
     await ok(juliet, "<block xmlns='urn:xmpp:blocking'><item jid='tybalt@localhost'/></block>")
+
+
+async def _service(romeo: Wire, juliet: Wire) -> None:
+    """A node with people, and items of its own."""
+    ns, form = "http://jabber.org/protocol/pubsub", "<x xmlns='jabber:x:data' type='submit'>"
+    kind = f"<field var='FORM_TYPE' type='hidden'><value>{ns}#node_config</value></field>"
+    options = f"<configure>{form}{kind}{PRIVATE}</x></configure>"
+    await ok(romeo, f"<pubsub xmlns='{ns}'><create node='{NODE}'/>{options}</pubsub>", to=SERVICE)
+    for number in range(2):
+        await ok(romeo, publish(NODE, f"tale{number}", f"<tale xmlns='urn:tales'>Tale {number} ö</tale>"), to=SERVICE)
+    people = "".join(
+        f"<affiliation jid='{name}@localhost' affiliation='{word}'/>"
+        for name, word in (("juliet", "publisher"), ("tybalt", "outcast"))
+    )
+    affiliations = f"<affiliations node='{NODE}'>{people}</affiliations>"
+    await ok(romeo, f"<pubsub xmlns='{ns}#owner'>{affiliations}</pubsub>", to=SERVICE)
+    await ok(juliet, f"<pubsub xmlns='{ns}'><subscribe node='{NODE}' jid='juliet@localhost'/></pubsub>", to=SERVICE)
 
 
 async def _room(romeo: Wire, juliet: Wire) -> None:

@@ -41,6 +41,8 @@ VirtualHost "localhost"
 Component "conference.localhost" "muc"
   modules_enabled = {{ "muc_mam" }}
   restrict_room_creation = false
+Component "pubsub.localhost" "pubsub"
+  admins = {{ "romeo@localhost" }}
 """
 SQLITE = 'storage = "sql"\nsql = {{ driver = "SQLite3", database = "{folder}/prosody.sqlite" }}'
 

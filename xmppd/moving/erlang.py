@@ -6,12 +6,19 @@ A tuple is a tuple, a list a list, an atom an `Atom`, a binary or a string `byte
 from __future__ import annotations
 
 import re
+import sys
+from math import isfinite
 from typing import Any, Final
 
+from .escapes import unescaped
+
 DEPTH: Final = 200
-_BLANK: Final = re.compile(rb"(?:\s+|%[^\n]*\n)*")
-_STRING: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_QUOTED: Final = re.compile(rb"'((?:[^'\\]|\\.)*)'", re.DOTALL)
+LONGEST_NUMBER: Final = 100
+"""Digits."""
+_BLANK: Final = re.compile(rb"(?:\s++|%[^\n]*+\n)*+")
+_STRING: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+"""Possessive, as the others: else the engine remembers every byte of it, a hundred times its size."""
+_QUOTED: Final = re.compile(rb"'((?:[^'\\]++|\\.)*+)'", re.DOTALL)
 _ATOM: Final = re.compile(rb"[a-z][A-Za-z0-9_@]*")
 _NUMBER: Final = re.compile(rb"-?[0-9]+(?:\.[0-9]+(?:e[+-]?[0-9]+)?)?")
 _KIND: Final = re.compile(rb"/(?:utf8|binary|latin1)")
@@ -36,12 +43,14 @@ def _unescape(text: bytes) -> bytes:
         code = found[1]
         if code.startswith(b"x"):
             number = int(code.strip(b"x{}"), 16)
+            if number > sys.maxunicode:
+                raise BadTerm("a character that is none")
             return bytes((number,)) if number < 256 else chr(number).encode("utf-8", "replace")
         if code[:1].isdigit():
             return bytes((int(code, 8) & 255,))
         return _PLAIN.get(code, code)
 
-    return _ESCAPE.sub(plain, text) if b"\\" in text else text
+    return unescaped(text, _ESCAPE, plain)
 
 
 class _Text:
@@ -78,7 +87,7 @@ class _Text:
         if found := self.match(_ATOM):
             return Atom(found[0].decode())
         if found := self.match(_NUMBER):
-            return float(found[0]) if b"." in found[0] else int(found[0][:400])
+            return _number(found[0])
         if found := self.match(_STRING):
             text = _unescape(found[1])
             while self.match(_BLANK) and (more := self.match(_STRING)):
@@ -118,6 +127,14 @@ class _Text:
             if self.take(b">>"):
                 return b"".join(parts)
             self.want(b",")
+
+
+def _number(text: bytes) -> int | float:
+    """Raises BadTerm."""
+    number = float(text) if b"." in text else int(text[: LONGEST_NUMBER + 1])
+    if not isfinite(number) if isinstance(number, float) else len(text) > LONGEST_NUMBER:
+        raise BadTerm("a number that is too large")
+    return number
 
 
 def parse_term(data: bytes) -> Any:

@@ -195,8 +195,9 @@ class Importer:
             return
         if intake.kind is OwnerKind.ACCOUNT and not self._made:
             await self._make(intake)
-        found = self.report.took if intake.first and not intake.refused else self.report.kept
-        found[intake.host.domain, WHAT[intake.kind]] += not intake.refused
+        if intake.kind is not OwnerKind.HOST:  # that is made by the configuration
+            found = self.report.took if intake.first and not intake.refused else self.report.kept
+            found[intake.host.domain, WHAT[intake.kind]] += not intake.refused
         if intake.kind is OwnerKind.ACCOUNT and not self.report.dry and self._made:
             await self._follow(intake)
         self._intake = None

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import isfinite
 from typing import IO, Any, Final
+
+from .escapes import unescaped
 
 CHUNK: Final = 64 << 10
 LONGEST: Final = 16 << 20
@@ -16,9 +19,10 @@ DEPTH: Final = 100
 
 Table = dict[Any, Any]
 
-_BLANK: Final = re.compile(rb"(?:\s+|--[^\n]*\n)*")
-_STRING: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_SINGLE: Final = re.compile(rb"'((?:[^'\\]|\\.)*)'", re.DOTALL)
+_BLANK: Final = re.compile(rb"(?:\s++|--[^\n]*+\n)*+")
+_STRING: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+"""Possessive, as the others: else the engine remembers every byte of it, a hundred times its size."""
+_SINGLE: Final = re.compile(rb"'((?:[^'\\]++|\\.)*+)'", re.DOTALL)
 _NUMBER: Final = re.compile(rb"-?(?:0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)")
 _WORD: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE: Final = re.compile(rb"\\([0-9]{1,3}|x[0-9a-fA-F]{2}|z\s*|\r?\n|.)", re.DOTALL)
@@ -46,8 +50,7 @@ def _unescape(text: bytes) -> str:
             return b""
         return b"\n" if code.endswith(b"\n") else _PLAIN.get(code, code)
 
-    whole = _ESCAPE.sub(plain, text) if b"\\" in text else text
-    return whole.decode("utf-8", "replace")
+    return unescaped(text, _ESCAPE, plain).decode("utf-8", "replace")
 
 
 class _Text:
@@ -145,14 +148,20 @@ class _Text:
         return ""
 
 
-def _number(text: bytes) -> int | float:
+def finite(number: float) -> int | float | None:
+    """As Lua shows it; None for what is no number of anything."""
+    if not isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 1e18 else number
+
+
+def _number(text: bytes) -> int | float | None:
     if text.lower().lstrip(b"-").startswith(b"0x"):
         return int(text[:400], 16)
     try:
         return int(text) if len(text) < 400 else 0
     except ValueError:
-        found = float(text)
-        return int(found) if found.is_integer() and abs(found) < 1e18 else found
+        return finite(float(text))
 
 
 def parse_value(data: bytes) -> Any:

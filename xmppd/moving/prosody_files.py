@@ -9,9 +9,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ..xml import CLIENT_NS
+from .elements import LATEST, Item
 from .events import Problem
 from .lua import LONGEST, BadLua, Table, parse_items, parse_value
-from .prosody import Item, element_of
+from .prosody import NODES
+from .prosody_elements import element_of
 
 
 class ProsodyFiles:
@@ -57,7 +59,10 @@ class ProsodyFiles:
         except BadLua as error:
             self.problems.append(Problem(str(path), f"it cannot be read: {error}"))
             return {}
-        return found if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            self.problems.append(Problem(str(path), "it holds no table"))
+            return {}
+        return found
 
     def items(self, host: str, user: str, store: str) -> Iterator[Item]:
         path = self._path(host, user, store, ".list")
@@ -92,7 +97,7 @@ def _hosts(folder: Path) -> list[Path]:
 
 
 def _is_host(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in ("accounts", "config")) or (folder / "pubsub_nodes.dat").is_file()
+    return any((folder / name).is_dir() for name in ("accounts", "config", NODES))
 
 
 def _encoded(text: str) -> str:
@@ -112,7 +117,7 @@ def _item(value: Any, store: str) -> Item | None:
     # A node's payload has any namespace; without one it is of none.
     element = element_of(value, CLIENT_NS if not store.startswith(("pep_", "pubsub_")) else "")
     when = value.get("when")
-    if element is None or not isinstance(when, (int, float)) or not 0 < when < 1e11:
+    if element is None or not isinstance(when, (int, float)) or not 0 < when < LATEST:
         return None
     key, by = value.get("key"), value.get("with")
     return Item(str(key or ""), int(when * 1_000_000), by if isinstance(by, str) else "", element)

@@ -10,9 +10,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ..xml import CLIENT_NS, parse
+from .elements import BROKEN, LATEST, Item
 from .events import Problem
-from .lua import LONGEST, Table
-from .prosody import Item, element_of
+from .lua import LONGEST, Table, finite
+from .prosody_elements import element_of
 
 DEPTH: Final = 100
 COUNT: Final = "SELECT count(DISTINCT host || char(10) || user) FROM prosody WHERE store = 'accounts'"
@@ -79,7 +80,7 @@ class ProsodySql:
         for key, kind, value in self._rows(query, host, user, store):
             try:
                 read = _value(str(kind), str(value))
-            except (ValueError, RecursionError):
+            except BROKEN:
                 self.problems.append(Problem(f"{user}@{host}", f"{store}: the value of {key!r} cannot be read"))
                 continue
             if key == "" and isinstance(read, dict):
@@ -98,12 +99,12 @@ class ProsodySql:
         for key, when, by, kind, value in self._rows(query, host, user, store):
             try:
                 yield self._item(str(key), float(when), str(by), str(kind), str(value), store)
-            except (ValueError, TypeError, RecursionError):
+            except BROKEN:
                 self.problems.append(Problem(f"{user}@{host}", f"{store}: the entry {key!r} cannot be read"))
 
     def _item(self, key: str, when: float, by: str, kind: str, value: str, store: str) -> Item:
         """Raises ValueError."""
-        if not 0 < when < 1e11 or len(value) > LONGEST:
+        if not 0 < when < LATEST or len(value) > LONGEST:
             raise ValueError(when)
         message = not store.startswith(("pep_", "pubsub_"))
         if kind == "xml":
@@ -127,8 +128,7 @@ def _value(kind: str, value: str) -> Any:
     if kind == "boolean":
         return value == "true"
     if kind == "number":
-        number = float(value)
-        return int(number) if number.is_integer() else number
+        return finite(float(value))
     if len(value) > LONGEST:
         raise ValueError("too large")
     return _lua(json.loads(value), 0)
@@ -140,6 +140,8 @@ def _lua(found: Any, depth: int) -> Any:
         raise ValueError("too deep")
     if isinstance(found, list):
         return {number: _lua(each, depth + 1) for number, each in enumerate(found, 1)}
+    if isinstance(found, float):
+        return finite(found)
     if not isinstance(found, dict):
         return found
     table: Table = {}
