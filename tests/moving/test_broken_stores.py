@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,54 @@ def test_one_record_of_ejabberd(record: bytes, tmp_path: Path) -> None:
 def test_an_account_whose_name_looks_like_a_number_of_a_node(tmp_path: Path) -> None:
     path = dump(tmp_path, b'{passwd,{<<"#5">>,<<"localhost">>},<<"pencil">>}.')
     assert Begin(found(path)[0].kind, "#5", "localhost", "pencil") in found(path)  # type: ignore[union-attr]
+
+
+# ---- XML
+
+BEGIN = b"<server-data xmlns='urn:xmpp:pie:0' xmlns:xi='http://www.w3.org/2001/XInclude'>"
+PEOPLE = b"<host jid='localhost'><user name='a' password='p'>%s</user><user name='b'/></host>"
+
+
+def xml(folder: Path, inside: bytes) -> list[Event]:
+    (folder / "data.xml").write_bytes(BEGIN + inside + b"</server-data>")
+    return found(folder / "data.xml")
+
+
+@pytest.mark.parametrize(
+    "giant",
+    [b"<vCard xmlns='vcard-temp' a='%s'/>", b"<!--%s-->", b"<?x %s?>", b"<%s/>"],
+    ids=["attribute", "comment", "pi", "name"],
+)
+def test_what_expat_would_read_again_and_again(giant: bytes, tmp_path: Path) -> None:
+    """Its time would grow with the square: twelve minutes for 200 MB."""
+    events = xml(tmp_path, PEOPLE % (giant % (b"x" * 30_000_000)))
+    assert "too large" in told(events)
+
+
+def test_attributes_beyond_counting(tmp_path: Path) -> None:
+    many = b" ".join(b"a%d=''" % number for number in range(40_000))
+    events = xml(tmp_path, PEOPLE % (b"<vCard xmlns='vcard-temp'><FN %s>x</FN></vCard>" % many))
+    assert "too large" in told(events)
+    assert [event.local for event in events if isinstance(event, Begin)] == ["a", "b"]
+
+
+def test_files_that_include_themselves(tmp_path: Path) -> None:
+    """Each is read once: a hundred includes, four deep, would be a hundred millions."""
+    events = xml(tmp_path, b"<xi:include href='data.xml'/>" * 100 + PEOPLE % b"")
+    assert len(events) == 102
+    assert "read already" in told(events)
+
+
+@pytest.mark.parametrize("href", ["%00", "http://[/", "folder", "pipe", "nothing.xml", "/etc/hostname"])
+def test_includes_that_are_no_files(href: str, tmp_path: Path) -> None:
+    """They cost nothing else."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    events = xml(tmp_path, f"<xi:include href='{href}'/>".encode() + PEOPLE % b"")
+    assert "it includes" in told(events)
+    assert [event.local for event in events if isinstance(event, Begin)] == ["a", "b"]
+
+
+def test_an_encoding_that_nobody_knows(tmp_path: Path) -> None:
+    (tmp_path / "data.xml").write_bytes(b"<?xml version='1.0' encoding='utf-7'?>" + BEGIN)
+    assert "encoding" in told(found(tmp_path / "data.xml"))

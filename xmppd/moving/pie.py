@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from xml.parsers import expat
 
 from lxml import etree
@@ -26,6 +26,10 @@ PIECE_BYTES: Final = 256 << 10
 """An element that may come in pieces is cut when so much of it has come."""
 PART_BYTES: Final = 16 << 20
 """The most of what cannot be cut."""
+TAG_BYTES: Final = 1 << 20
+"""The most of a tag, a comment or anything else that is read as one: expat begins it again at each chunk."""
+ATTRIBUTES: Final = 1000
+"""The most that an element has: each is looked for among the others."""
 DEPTH: Final = 200
 BETWEEN: Final = "}"
 """What expat puts between a namespace and a name."""
@@ -76,6 +80,9 @@ class _Building:
             self._ignored += 1
             return
         self._flush()
+        if len(attributes) > ATTRIBUTES:
+            self.lost, self._ignored = self.lost + 1, 1
+            return
         self._size += len(name) + sum(len(key) + len(value) + 8 for key, value in attributes.items()) + 32
         element = _element(ns, name, {_clark(key): clean(value) for key, value in attributes.items()})
         if self._path:
@@ -255,6 +262,8 @@ class PieSource:
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
+        self._begun: set[Path] = set()
+        """Files that were begun: each is read once, so a few that include one another cannot make a million of them."""
         self._folder = paths[0].resolve().parent
         self.size = sum(map(_size, paths))
         self.position = 0
@@ -265,10 +274,15 @@ class PieSource:
 
     def _read(self, path: Path, context: tuple[str, ...], host: str, depth: int) -> Iterator[Event]:
         reader = _Reader(str(path), context, host)
+        self._begun.add(path.resolve())
+        given = 0
         try:
             with path.open("rb") as file:
                 for data in self._chunks(file):
                     reader.parser.Parse(data, not data)
+                    given += len(data)
+                    if given - reader.parser.CurrentByteIndex > TAG_BYTES:
+                        raise _Stop("what comes now is too large to be read as one")
                     yield from self._taken(reader, path, depth)
         except _Stop as stop:
             yield from self._taken(reader, path, depth)
@@ -279,6 +293,8 @@ class PieSource:
             yield Problem(
                 f"{path}:{error.lineno}", f"it is no XML from here on ({why}); the rest of the file is not read"
             )
+        except ValueError as error:
+            yield Problem(str(path), f"it is in an encoding that cannot be read: {error}")
         except OSError as error:
             yield Problem(str(path), error.strerror or str(error))
 
@@ -298,20 +314,31 @@ class PieSource:
 
     def _included(self, include: _Include, reader: _Reader, path: Path, depth: int) -> Iterator[Event]:
         """Section "Use of XInclude"."""
-        parts = urlsplit(include.href)
-        target = path.parent / unquote(parts.path)
-        why = include.refused
-        if parts.scheme or parts.netloc or not parts.path:
-            why = why or f"it includes {include.href!r}, which is no file beside it"
-        elif not target.resolve().is_relative_to(self._folder):
-            why = why or f"it includes {include.href!r}, which lies outside of its folder"
-        elif depth >= INCLUDED:
-            why = why or f"it includes {include.href!r}: files that include one another go too deep"
+        try:
+            parts = urlsplit(include.href)
+            target = path.parent / unquote(parts.path)
+            why = include.refused or self._why_not(parts, target, include.href, depth)
+        except (OSError, ValueError) as error:
+            why = f"it includes {include.href!r}: {error}"
         if why:
             yield Problem(include.where, why)
             return
         self.size += _size(target)
         yield from self._read(target, include.context, include.host, depth + 1)
+
+    def _why_not(self, parts: SplitResult, target: Path, href: str, depth: int) -> str:
+        """Raises OSError, ValueError for what can be no name of a file."""
+        if parts.scheme or parts.netloc or not parts.path:
+            return f"it includes {href!r}, which is no file beside it"
+        if not target.resolve().is_relative_to(self._folder):
+            return f"it includes {href!r}, which lies outside of its folder"
+        if target.resolve() in self._begun:
+            return f"it includes {href!r}, which was read already"
+        if not target.is_file():
+            return f"it includes {href!r}, which is no file"
+        if depth >= INCLUDED:
+            return f"it includes {href!r}: files that include one another go too deep"
+        return ""
 
 
 def _size(path: Path) -> int:
