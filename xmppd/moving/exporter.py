@@ -170,7 +170,7 @@ class Exporter:
 def _name(text: str) -> str:
     """Of a file: that of an account or a domain, if nobody has to write it otherwise in the address of a file (ejabberd
     takes such addresses as they are)."""
-    if _PLAIN.fullmatch(text):
+    if _PLAIN.fullmatch(text) and f"{text}.xml" not in (MAIN, MORE):
         return text
     readable = "".join(char if char.isascii() and char.isalnum() else "_" for char in text[:40])
     return f"{readable}~{hashlib.sha256(text.encode()).hexdigest()[:16]}"

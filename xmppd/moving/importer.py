@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, Final
 
@@ -47,20 +47,30 @@ class Existing(enum.Enum):
     """Nothing of it is taken."""
 
 
-class OwnerIntake:
-    """`contracts.moving.Intake` of one owner."""
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Some of an owner is in, and not all. `first`: see `Intake`. That stays until all is in, however often the import
+    is broken off: else it would pass over a room's password, or that an account is disabled."""
 
-    def __init__(self, importer: Importer, begin: Begin, jid: JID, host: Host, first: bool) -> None:
+    first: bool = False
+
+
+class OwnerIntake:
+    """`contracts.moving.Intake` of one owner. `resumed`: an import before was broken off in the middle of it."""
+
+    def __init__(self, importer: Importer, begin: Begin, jid: JID, host: Host, first: bool, resumed: bool) -> None:
         self.kind = begin.kind
         self.jid = jid
         self.host = host
         self.first = first
+        self.resumed = resumed
+        self.marked = resumed
         self.replace = importer.existing is Existing.REPLACE
         self.now = importer.now
         self.next_id = importer.next_id
         self.refused = False
         self.taken = 0
-        self.messages = False
+        self.messages = resumed
         self.waiting: set[int] = set()
         self.archived: set[int] = set()
         self._report = importer.report
@@ -108,6 +118,7 @@ class Importer:
         self._hosts = hosts
         self._accounts = accounts
         self._storage = accounts.storage
+        self._unfinished = accounts.storage.map("moving-in", Unfinished)
         self._renamed = renamed
         self._progress = progress
         self.now = microseconds(accounts.clock)
@@ -158,7 +169,8 @@ class Importer:
             )
             return
         there = begin.kind is OwnerKind.ACCOUNT and await self._accounts.exists(jid)
-        if there and self.existing is Existing.SKIP:
+        unfinished = await self._unfinished.read(jid.bare, "")
+        if there and self.existing is Existing.SKIP and unfinished is None:
             self.report.kept[domain, "accounts"] += 1
             return
         if begin.kind is OwnerKind.ACCOUNT and not there:
@@ -168,10 +180,11 @@ class Importer:
                 self.report.lose(str(error), jid.bare)
                 return
         first = not there if begin.kind is OwnerKind.ACCOUNT else await self._is_new(begin.kind, jid, host)
+        first = first or (unfinished is not None and unfinished.first)
         if begin.kind is OwnerKind.ROOM and not first and self.existing is Existing.SKIP:
             self.report.kept[domain, "rooms"] += 1
             return
-        self._intake = OwnerIntake(self, begin, jid, host, first)
+        self._intake = OwnerIntake(self, begin, jid, host, first, unfinished is not None)
         self._made = there
 
     def _has_place(self, host: Host, kind: OwnerKind) -> bool:
@@ -200,6 +213,8 @@ class Importer:
             found[intake.host.domain, WHAT[intake.kind]] += not intake.refused
         if intake.kind is OwnerKind.ACCOUNT and not self.report.dry and self._made:
             await self._follow(intake)
+        if intake.marked and not self.report.dry:
+            await self._storage.commit([self._unfinished.delete(intake.jid.bare, "")])
         self._intake = None
 
     async def _follow(self, intake: OwnerIntake) -> None:
@@ -264,6 +279,8 @@ class Importer:
             if tag == SCRAM_TAG and not self._made:
                 await self._credentials(intake, element)
                 return
+            if tag == SCRAM_TAG and intake.resumed and not intake.replace:
+                return  # it was made with them
             if not self._made:
                 await self._make(intake)
             if intake.replace and not intake.first and self._password is not None:
@@ -299,6 +316,9 @@ class Importer:
                 writes.append(cursors.put(bare, "", after))
         if not writes:
             return
+        if not intake.marked and intake.kind is not OwnerKind.HOST:
+            intake.marked = True
+            writes.append(self._unfinished.put(intake.jid.bare, "", Unfinished(intake.first)))
         try:
             await self._storage.commit(writes)
         except DataError as error:
