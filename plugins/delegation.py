@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from xmppd.contracts.components import (
     COMPONENT_CONNECTED,
+    DELEGATES_CHANGED,
     DELEGATION,
     DELEGATION_NS,
     ComponentConnection,
@@ -65,9 +66,18 @@ class DelegationPlugin(Plugin[NoConfig]):
     @on(COMPONENT_CONNECTED)
     def advertise(self, connection: ComponentConnection) -> None:
         """Section 4.2; and it is asked what it has to tell (section 7.2)."""
-        mine = {ns: filters for ns, (name, filters) in self._delegated().items() if name == connection.name}
-        if not mine:
-            return
+        if self._of(connection):
+            self.changed(connection)
+
+    def _of(self, connection: ComponentConnection) -> dict[str, tuple[str, ...]]:
+        return {ns: filters for ns, (name, filters) in self._delegated().items() if name == connection.name}
+
+    @on(DELEGATES_CHANGED)
+    def changed(self, connection: ComponentConnection) -> None:
+        """It is told all that it has now, which may be nothing (section "Business Rules")."""
+        mine = self._of(connection)
+        for key in [key for key in self._told if key[0] in mine or key[0] not in self._delegated()]:
+            del self._told[key]  # of who had it before
         told = E("delegation", DELEGATION_NS)
         for ns, filters in mine.items():
             names = [E("attribute", DELEGATION_NS, {"name": name}) for name in filters]

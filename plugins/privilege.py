@@ -16,6 +16,7 @@ from xmppd.contracts.components import (
     COMPONENT_CONNECTED,
     PRIVILEGE_NS,
     PRIVILEGES,
+    PRIVILEGES_CHANGED,
     ComponentConnection,
     Privileges,
     component_of,
@@ -93,26 +94,40 @@ class PrivilegePlugin(Plugin[NoConfig]):
     @on(COMPONENT_CONNECTED)
     def advertise(self, connection: ComponentConnection) -> None:
         """Sections 4.2, 5.2, 6.2, 7.2 and 7.5."""
+        permissions = self._permissions(connection)
+        if permissions:
+            self._tell(connection, permissions)
+
+    @on(PRIVILEGES_CHANGED)
+    def changed(self, connection: ComponentConnection) -> None:
+        """It is told all that it may do now, or that it may do nothing any more."""
+        kinds = ("roster", "message", "presence")
+        nothing = [E("perm", PRIVILEGE_NS, {"access": each, "type": "none"}) for each in kinds]
+        self._tell(connection, self._permissions(connection) or nothing)
+
+    def _permissions(self, connection: ComponentConnection) -> list[Element]:
+        found: list[Element] = []
         privileges = self.granted().get(connection.name)
         if privileges is None:
-            return
-        told = E("privilege", PRIVILEGE_NS)
+            return found
         if privileges.roster != "none":
             push = {"push": "true" if privileges.pushes else "false"}
-            told.append(E("perm", PRIVILEGE_NS, {"access": "roster", "type": privileges.roster, **push}))
+            found.append(E("perm", PRIVILEGE_NS, {"access": "roster", "type": privileges.roster, **push}))
         if privileges.message != "none":
-            told.append(E("perm", PRIVILEGE_NS, {"access": "message", "type": privileges.message}))
+            found.append(E("perm", PRIVILEGE_NS, {"access": "message", "type": privileges.message}))
         namespaces = [(ns, type) for ns, type in privileges.iq.items() if type != "none"]
         if namespaces:
             each = [E("namespace", PRIVILEGE_NS, {"ns": ns, "type": type}) for ns, type in namespaces]
-            told.append(E("perm", PRIVILEGE_NS, {"access": "iq"}, *each))
+            found.append(E("perm", PRIVILEGE_NS, {"access": "iq"}, *each))
         if privileges.presence != "none":
-            told.append(E("perm", PRIVILEGE_NS, {"access": "presence", "type": privileges.presence}))
-        if not len(told):
-            return
-        to = JID.parse(connection.name)
+            found.append(E("perm", PRIVILEGE_NS, {"access": "presence", "type": privileges.presence}))
+        return found
+
+    def _tell(self, connection: ComponentConnection, permissions: list[Element]) -> None:
+        to, told = JID.parse(connection.name), E("privilege", PRIVILEGE_NS, {}, *permissions)
         connection.send(message("normal", told, to=to, sender=self.host.jid).stamped(id=token_urlsafe(6)))
-        if privileges.presence != "none":
+        privileges = self.granted().get(connection.name)
+        if privileges is not None and privileges.presence != "none":
             self.spawn(self._show_all(connection, to, privileges.presence == "roster"), "presence")
 
     # ---- contact lists (section 4)
@@ -270,7 +285,7 @@ class PrivilegePlugin(Plugin[NoConfig]):
         for account in list(self.host.accounts.values()):
             for session in list(account.sessions.values()) if account is not None else ():
                 if session.presence is not None:
-                    if not await connection.room():
+                    if not await connection.room() or to not in self._watching("managed_entity", "roster"):
                         return
                     if session.presence is not None:
                         connection.send(session.presence.stamped(to=to))

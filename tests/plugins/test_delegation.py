@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,25 @@ async def test_it_is_told(server: Harness) -> None:
     }
     other = await ComponentClient(server, "other.localhost").enter()
     assert await other.receive_all() == []
+
+
+@delegated(private=[])
+async def test_a_change_is_told(server: Harness, gate: ComponentClient, romeo: Client) -> None:
+    """XEP-0355, "Business Rules"."""
+    await gate.receive_all()
+    other = await ComponentClient(server, "other.localhost").enter()
+    before = server.config.components
+    mine, nothing = before[GATE].delegates, {}
+    given = {GATE: replace(before[GATE], delegates=nothing), "other.localhost": replace(before[GATE], delegates=mine)}
+    server.server.components.configure(given)
+    [told] = await gate.receive_all()
+    assert told[0].tag == f"{{{NS}}}delegation"
+    assert len(told[0]) == 0
+    first, *_ = await other.receive_all()
+    assert [each.get("namespace") for each in first[0]] == ["jabber:iq:private"]
+    romeo.send(f"<iq type='get' id='1'>{PRIVATE}</iq>")
+    assert (await other.receive()).get("type") == "set"
+    assert await gate.receive_all() == []
 
 
 @delegated(private=[], version=[])

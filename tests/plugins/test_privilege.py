@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.harness import Client, Element, Harness, condition, xml
 from tests.harness.component import SECRET, ComponentClient
+from xmppd.config.components import PrivilegesConfig
 
 NS = "urn:xmpp:privilege:2"
 GATE = "gate.localhost"
@@ -88,6 +91,26 @@ async def test_it_is_told(server: Harness) -> None:
 async def test_who_has_none_is_told_nothing(server: Harness) -> None:
     component = await ComponentClient(server, GATE).enter()
     assert await component.receive_all() == []
+
+
+@granted(**ALL)
+async def test_a_change_is_told(server: Harness, gate: ComponentClient, romeo: Client) -> None:
+    """Who is connected need not ask in vain, or connect anew."""
+    await gate.receive_all()
+    other = await ComponentClient(server, "other.localhost").enter()
+    before = server.config.components
+    reads = replace(before[GATE], privileges={"localhost": PrivilegesConfig(roster="get")})
+    server.server.components.configure({**before, GATE: reads})
+    [told] = await gate.receive_all()
+    assert [(each.get("access"), each.get("type")) for each in told[0]] == [("roster", "get")]
+    server.server.components.configure({**before, GATE: replace(before[GATE], privileges={})})
+    [told] = await gate.receive_all()
+    assert {(each.get("access"), each.get("type")) for each in told[0]} == {
+        ("roster", "none"), ("message", "none"), ("presence", "none"),
+    }  # fmt: skip
+    gate.send(forwarded(said()))
+    assert condition((await gate.receive_all())[0]) == "forbidden"
+    assert await other.receive_all() == []
 
 
 # ---- contact lists

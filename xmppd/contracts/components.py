@@ -93,6 +93,12 @@ COMPONENT_CONNECTED = Notify[ComponentConnection]("component-connected", plain=T
 """A connection of a component is there, its first or another; told to every host. Nothing was sent to it before."""
 
 
+PRIVILEGES_CHANGED = Notify[ComponentConnection]("privileges-changed", plain=True)
+"""The configuration lets a component do other things at a host now: told to that host, for each connection."""
+DELEGATES_CHANGED = Notify[ComponentConnection]("delegates-changed", plain=True)
+"""The same for what it answers in place of the host."""
+
+
 class PrivilegeRules(Protocol):
     """XEP-0356, at a host with accounts."""
 

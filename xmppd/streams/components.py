@@ -7,7 +7,13 @@ from collections.abc import Awaitable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ..contracts.components import COMPONENT_CONNECTED, Filters, Privileges
+from ..contracts.components import (
+    COMPONENT_CONNECTED,
+    DELEGATES_CHANGED,
+    PRIVILEGES_CHANGED,
+    Filters,
+    Privileges,
+)
 from ..contracts.routes import Arrival
 from ..errors import RemoteServerTimeout, ResourceConstraint, StanzaError, StreamError
 from ..jid import JID
@@ -140,6 +146,7 @@ class Components:
     def configure(self, config: Mapping[str, ComponentConfig]) -> None:
         """Put these into force. Raises ValueError for a domain that is served otherwise."""
         routes = self.server.router.routes
+        before = {name: each.config for name, each in self._all.items()}
         for name in [name for name in self._all if name not in config]:
             for connection in list(self._all.pop(name).connections):
                 connection.fail(StreamError("host-gone"))
@@ -151,6 +158,20 @@ class Components:
                 component = Component(self.server, name, each)
                 routes.register(component.name, component)
                 self._all[name] = component
+        for name, old in before.items():
+            if name in self._all:
+                self._tell_rights(self._all[name], old)
+
+    def _tell_rights(self, component: Component, old: ComponentConfig) -> None:
+        """Tell who is connected what it may do now, where that is something else."""
+        new = component.config
+        for host in self.server.router.routes.hosts():
+            domain = str(host.domain)
+            for connection in component.connections:
+                if old.privileges.get(domain) != new.privileges.get(domain):
+                    host.tell(PRIVILEGES_CHANGED, connection)
+                if old.delegates.get(domain) != new.delegates.get(domain):
+                    host.tell(DELEGATES_CHANGED, connection)
 
     # ---- for streams
 
