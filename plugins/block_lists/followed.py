@@ -7,7 +7,7 @@ moment, and what changes there is written behind it, so the two agree whatever c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +28,10 @@ NS: Final = "http://jabber.org/protocol/pubsub"
 EVENT_NS: Final = f"{NS}#event"
 EVENT_TAG: Final = f"{EVENT_NS}|event"
 RSM_NS: Final = "http://jabber.org/protocol/rsm"
+ITEMS_NS: Final = "http://jabber.org/protocol/disco#items"
+NEWEST: Final = 500
+"""Items that are asked for where there are no pages: so many fit into a stanza, with their reasons."""
 PAGE: Final = 100
-"""Items that are asked for at once: so many fit into a stanza, with their reasons."""
 WRITES: Final = 500
 """Entries that are stored in one batch."""
 FIRST: Final = 3.0
@@ -144,35 +146,55 @@ class Followed:
     # ---- reading (section 6.5)
 
     async def _read(self) -> None:
-        """Raises Failed."""
-        reading = self._reading = Reading()
-        after, seen = "", 0
-        while True:
-            answer = await self._ask("get", self._question(after))
-            if answer.type != "result":
-                raise Failed(_condition(answer))
-            pubsub = answer.payload
-            found = find(pubsub, NS, "items") if pubsub is not None else None
-            items = list(children(found, NS, "item")) if found is not None else []
-            self._take(reading, items)
-            seen += len(items)
-            end = find(pubsub, RSM_NS, "set") if pubsub is not None else None
-            last = text_of(find(end, RSM_NS, "last")) if end is not None else ""
-            if reading.void:
-                raise Failed("it was emptied while it was read")
-            if not items or not last or last == after or seen >= self.most + PAGE:
-                break
-            after = last
-        if not self._ended:
-            await self._replace(reading)
+        """Raises Failed.
 
-    def _question(self, after: str) -> Element:
+        Prosody (0.12) knows no pages and gives all that is asked for in one stanza, which is refused if it is too
+        large: the newest items are asked for first. If that is not all, the names of all are asked for.
+        """
+        reading = self._reading = Reading()
+        newest = await self._asked(self._question(newest=NEWEST))
+        whole = True
+        if find(newest, RSM_NS, "set") is not None:
+            await self._read_pages(reading)
+        elif self._take(reading, _items(newest)) >= NEWEST:
+            whole = await self._read_names(reading)
+        if reading.void:
+            raise Failed("it was emptied while it was read")
+        if not self._ended:
+            await self._replace(reading, whole)
+        if not whole:
+            raise Failed(f"it is too long to be read at once, and has no pages: only the newest {NEWEST} are taken")
+
+    async def _read_pages(self, reading: Reading) -> None:
+        """XEP-0059. Raises Failed."""
+        after, seen = "", 0
+        while seen < self.most + PAGE and not reading.void:
+            page = await self._asked(self._question(after))
+            count = self._take(reading, _items(page))
+            end = find(page, RSM_NS, "set")
+            last = text_of(find(end, RSM_NS, "last")) if end is not None else ""
+            if not count or not last or last == after:
+                break
+            after, seen = last, seen + count
+
+    async def _read_names(self, reading: Reading) -> bool:
+        """Section 5.5: what identifies the items, a third of their bytes. False: not even that is to be had."""
+        try:
+            found = await self._asked(E("query", ITEMS_NS, {"node": self.config.node}))
+        except Failed:
+            return False
+        names = (E("item", NS, {"id": str(each.get("name", ""))}) for each in children(found, ITEMS_NS, "item"))
+        return self._take(reading, list(names)) > 0
+
+    def _question(self, after: str = "", newest: int = 0) -> Element:
         page = E("set", RSM_NS, {}, E("max", RSM_NS, {}, str(PAGE)))
         if after:
             page.append(E("after", RSM_NS, {}, after))
-        return E("pubsub", NS, {}, E("items", NS, {"node": self.config.node}), page)
+        most = {"max_items": str(newest)} if newest else {}
+        return E("pubsub", NS, {}, E("items", NS, {"node": self.config.node, **most}), page)
 
-    def _take(self, reading: Reading, items: Iterable[Element]) -> None:
+    def _take(self, reading: Reading, items: Sequence[Element]) -> int:
+        """Returns how many items there are."""
         for item in items:
             entry = _entry(item)
             if entry is None or entry[0] in reading.gone:
@@ -181,13 +203,17 @@ class Followed:
                 break
             reading.found.add(entry[0])
             if entry[0] not in self.entries:
-                reading.new[entry[0]] = entry[1]
+                reading.new.setdefault(*entry)
+        return len(items)
 
-    async def _replace(self, reading: Reading) -> None:
+    async def _replace(self, reading: Reading, whole: bool) -> None:
+        """`whole`: what was not found is gone."""
+        if not whole:
+            reading.found |= self.entries - reading.gone
         gone = self.entries - reading.found
         self.entries = reading.found
         self._reading = None
-        self.complete = self.host.clock.now()
+        self.complete = self.host.clock.now() if whole else self.complete
         if len(self.entries) < self.most:
             self._cut = False
         if gone or reading.new:
@@ -297,6 +323,14 @@ class Followed:
 
     # ---- questions
 
+    async def _asked(self, question: Element) -> Element:
+        """What a get brings. Raises Failed."""
+        answer = await self._ask("get", question)
+        payload = answer.payload
+        if answer.type != "result" or payload is None:
+            raise Failed(_condition(answer) if answer.type == "error" else "it answers nothing")
+        return payload
+
     async def _ask(self, type: str, payload: Element) -> Stanza:
         """Raises Failed: there is no answer."""
         told, found = Signal(self.host.clock), list[Stanza]()
@@ -316,6 +350,11 @@ class Followed:
 def digests(records: Iterable[str], id: str) -> Iterator[bytes]:
     """The entries of one list, among keys of the store."""
     return (bytes.fromhex(key[len(id) + 1 :]) for key in records if key.startswith(f"{id}/"))
+
+
+def _items(pubsub: Element) -> list[Element]:
+    items = find(pubsub, NS, "items")
+    return list(children(items, NS, "item")) if items is not None else []
 
 
 def _entry(item: Element) -> tuple[bytes, ListEntry] | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NS = "http://jabber.org/protocol/pubsub"
 EVENT_NS = f"{NS}#event"
+ITEMS_NS = "http://jabber.org/protocol/disco#items"
 
 
 class Elsewhere:
@@ -44,7 +45,7 @@ class Elsewhere:
 
 class Publisher(Peer):
     """Has a node. `silent`: it answers nothing; `fault`: the condition of the error that it answers, "" for none;
-    `pages`: how many pages it was asked for; `most`: items of a page."""
+    `pages`: how many pages it was asked for; `most`: items of a page; `names`: it tells the names of all items."""
 
     def __init__(self, elsewhere: Elsewhere, domain: str = "bl.example", node: str = "muc_bans_sha256") -> None:
         super().__init__(elsewhere.server, domain, bound=1000)
@@ -56,7 +57,7 @@ class Publisher(Peer):
         self.fault = ""
         self.pages = 0
         self.most = 100
-        self.knows_pages = True
+        self.knows_pages = self.names = True
         self.held: list[str] | None = None
         """Answers that are kept back; None: they are sent."""
 
@@ -67,13 +68,19 @@ class Publisher(Peer):
         if self.silent:
             return
         pubsub = stanza.payload
-        assert pubsub is not None and pubsub.tag == f"{{{NS}}}pubsub"
+        assert pubsub is not None
         head = f"<iq type='{{}}' id='{stanza.id}' from='{self.domain}' to='{stanza.sender}'>{{}}</iq>"
         if self.fault:
             condition = f"<{self.fault} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"
             self._say(head.format("error", f"<error type='cancel'>{condition}</error>"))
             return
-        assert pubsub[0].get("node") == self.node
+        if pubsub.tag == f"{{{ITEMS_NS}}}query":
+            assert pubsub.get("node") == self.node
+            if self.names:
+                names = "".join(f"<item jid='{self.domain}' name='{quoted(id)}'/>" for id in self.items)
+                self._say(head.format("result", f"<query xmlns='{ITEMS_NS}' node='{self.node}'>{names}</query>"))
+            return
+        assert pubsub.tag == f"{{{NS}}}pubsub" and pubsub[0].get("node") == self.node
         subscribe, unsubscribe = find(pubsub, NS, "subscribe"), find(pubsub, NS, "unsubscribe")
         if subscribe is not None:
             assert subscribe.get("jid") == str(stanza.sender)
@@ -83,12 +90,12 @@ class Publisher(Peer):
             self.subscribers.remove(str(unsubscribe.get("jid")))
             self._say(head.format("result", ""))
         else:
-            assert list(children(pubsub, NS, "items"))
-            self._say(head.format("result", self._page(read(pubsub).after)))
+            (asked,) = children(pubsub, NS, "items")
+            self._say(head.format("result", self._page(read(pubsub).after, int(asked.get("max_items") or 10**9))))
 
-    def _page(self, after: str | None) -> str:
+    def _page(self, after: str | None, newest: int) -> str:
         self.pages += 1
-        ids = list(self.items)
+        ids = list(self.items)[-newest:]
         if not self.knows_pages:
             return f"<pubsub xmlns='{NS}'><items node='{self.node}'>{self._items(ids)}</items></pubsub>"
         start = ids.index(after) + 1 if after else 0

@@ -34,6 +34,8 @@ from tests.process.server import ServerProcess
 STARTED = 60.0
 """Seconds until a peer listens."""
 STOPPED = 20.0
+LISTER = "lister"
+"""Who publishes the block list of Prosody's server."""
 
 
 class Trust(Enum):
@@ -85,7 +87,7 @@ class NameServer:
         """Where its domain and its rooms are."""
         host = f"xmpp.{peer.domain}"
         self.server.records[host] = [f"A {peer.address}"]
-        for domain in (peer.domain, peer.rooms):
+        for domain in peer.domains:
             direct = peer.federation.direct
             service = f"_xmpp{'s' * direct}-server._tcp.{domain}"
             port = peer.direct_port if direct else peer.server_port
@@ -108,9 +110,11 @@ class Peer:
         self.folder.mkdir()
         self.domain = f"{self.name}.example"
         self.rooms = f"rooms.{self.domain}"
+        self.lists = f"lists.{self.domain}"
+        self.domains = (self.domain, self.rooms, self.lists)
         self.client_port, self.server_port, self.direct_port = (free_port(self.address) for _ in range(3))
         made = federation.authority.certificate(
-            dns=[self.domain, self.rooms],
+            dns=[*self.domains],
             usage=federation.trust.usage,
             self_signed=federation.trust is Trust.SELF_SIGNED,
         )
@@ -200,6 +204,7 @@ class Prosody(Peer):
         (self.folder / "prosody.cfg.lua").write_text(
             _PROSODY.format(
                 peer=self,
+                lister=LISTER,
                 folder=self.folder,
                 nameserver=nameserver,
                 secure=secure,
@@ -249,6 +254,9 @@ VirtualHost "{peer.domain}"
 Component "{peer.rooms}" "muc"
 	modules_enabled = {{ "muc_mam" }}
 	restrict_room_creation = false
+Component "{peer.lists}" "pubsub"
+	admins = {{ "{lister}@{peer.domain}" }}
+	pubsub_max_items = 1000
 """
 
 
@@ -344,8 +352,9 @@ class Ours(Peer):
             Trust.SERVER_ONLY: {"domains": {domain: {"dialback": False} for domain in self.federation.modern}},
             Trust.SELF_SIGNED: {},
         }[self.federation.trust]
+        followed = {"block_lists": {"lists": [{"service": self.federation.prosody.lists}]}}
         whole = {
-            "hosts": {self.domain: files, self.rooms: {"type": "rooms", **files}},
+            "hosts": {self.domain: {"plugins": followed, **files}, self.rooms: {"type": "rooms", **files}},
             "listeners": [
                 {"address": self.address, "port": self.client_port},
                 {"kind": "server", "address": self.address, "port": self.server_port},
@@ -391,7 +400,7 @@ class Federation:
         self.trust = trust
         self.authority = Authority(folder)
         self.names = NameServer()
-        self.modern = ("prosody.example", "rooms.prosody.example")
+        self.modern = ("prosody.example", "rooms.prosody.example", "lists.prosody.example")
         """Who takes certificates for the role of the server only."""
         self._ours = ours
 

@@ -87,7 +87,7 @@ async def test_a_list_is_read_in_pages_and_subscribed_to(server: Harness, publis
     assert not publisher.subscribers
     await read(server)
     assert publisher.subscribers == ["localhost"]
-    assert (entries(server), await stored(server), publisher.pages) == (250, 250, 4)
+    assert (entries(server), await stored(server), publisher.pages) == (250, 250, 5)
 
 
 async def test_who_knows_no_pages_gives_all_at_once(server: Harness, publisher: Publisher) -> None:
@@ -153,10 +153,12 @@ async def test_an_event_while_the_list_is_read_counts(server: Harness, publisher
     await server.advance(2.9)
     publisher.held = []
     await server.advance(0.2)
-    publisher.let_go()  # the subscription; what is asked behind it is answered
-    publisher.held = []
-    await server.quiet()
-    assert len(publisher.held) == 1, "the first page is on its way"
+    for what in ("the subscription", "the newest", "the first page"):
+        assert len(publisher.held) == 1, what
+        if what != "the first page":
+            publisher.let_go()
+            publisher.held = []
+            await server.quiet()
     page, publisher.held = publisher.held[0], []
     publisher.retract(ids[0])
     publisher.publish(hashed(SPAMMER))
@@ -213,6 +215,28 @@ async def test_a_list_outlives_a_restart(server: Harness, publisher: Publisher, 
 # ---- bounds
 
 
+async def test_a_long_list_without_pages(server: Harness, publisher: Publisher) -> None:
+    """The newest ones with their reasons; of the others the names."""
+    publisher.knows_pages = False
+    publisher.items = {hashed(f"u{number}@spam.example"): REPORT for number in range(1200)}
+    await read(server)
+    assert (entries(server), await stored(server), publisher.pages) == (1200, 1200, 1)
+    for number, reason in ((0, ""), (1199, " (spam: Sells stolen cards)")):
+        shown = await server.operation("block-list.list", address=f"u{number}@spam.example")
+        assert f"the address is on it{reason}\n" in shown
+
+
+async def test_a_list_that_is_too_long_to_be_read(server: Harness, publisher: Publisher) -> None:
+    """What is known stays, the newest come."""
+    publisher.items = {hashed(SPAMMER): ""}
+    await read(server)
+    publisher.knows_pages = publisher.names = False
+    publisher.items = {hashed(f"u{number}@spam.example"): "" for number in range(1200)}
+    await server.advance(6 * 3600 + 40)
+    assert entries(server) == await stored(server) == 501
+    assert "only the newest 500" in followed(server)[0].problem
+
+
 @pytest.mark.server(plugins={"block_lists": CONFIG | {"entries": 120}})
 async def test_a_long_list_is_cut_with_one_warning(
     server: Harness, publisher: Publisher, caplog: pytest.LogCaptureFixture
@@ -220,7 +244,7 @@ async def test_a_long_list_is_cut_with_one_warning(
     publisher.items = {hashed(f"u{number}@spam.example"): "" for number in range(1000)}
     await read(server)
     assert (entries(server), await stored(server)) == (120, 120)
-    assert publisher.pages <= 4
+    assert publisher.pages <= 5
     publisher.publish(hashed(SPAMMER))
     await server.advance(6 * 3600)
     assert entries(server) == 120
