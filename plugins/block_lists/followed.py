@@ -202,7 +202,7 @@ class Followed:
             if not self._has_room(reading.found, entry[0]):
                 break
             reading.found.add(entry[0])
-            if entry[0] not in self.entries:
+            if self._unsaved or entry[0] not in self.entries:
                 reading.new.setdefault(*entry)
         return len(items)
 
@@ -221,6 +221,7 @@ class Followed:
             log.info("block list %s: %d entries, %d new", self.config.name, len(self.entries), len(reading.new))
         if self._unsaved:
             gone |= await self._stored() - self.entries
+            self._unsaved = False
         await self._save(gone, reading.new)
         await self._commit([self._lists.put(self.host.domain, self.id, self._record())])
 

@@ -174,6 +174,26 @@ async def test_an_event_while_the_list_is_read_counts(server: Harness, publisher
     assert len(found.entries) == 150
 
 
+async def test_a_list_that_is_emptied_while_it_is_read_is_empty(server: Harness, publisher: Publisher) -> None:
+    publisher.items = {hashed(SPAMMER): ""}
+    publisher.held = []
+    await server.advance(3)
+    publisher.let_go()
+    publisher.held = []
+    await server.quiet()
+    assert len(publisher.held) == 1, "the newest are on their way"
+    answer, publisher.held = publisher.held[0], []
+    publisher.tell(f"<purge node='{publisher.node}'/>")
+    publisher.send(answer)
+    await server.quiet()
+    publisher.let_go()
+    await server.quiet()
+    assert (entries(server), await stored(server)) == (0, 0)
+    publisher.items.clear()
+    await server.advance(31)
+    assert (entries(server), followed(server)[0].problem) == (0, "")
+
+
 async def test_what_is_gone_at_the_next_reading_goes(server: Harness, publisher: Publisher) -> None:
     publisher.items = {hashed(SPAMMER): "", hashed("other@spam.example"): ""}
     await read(server)
@@ -417,6 +437,21 @@ async def test_who_is_in_a_room_is_kicked_when_the_entry_comes(
     assert await hears(server, elsewhere, f"{SPAMMER}/x", said) == "forbidden"
 
 
+async def test_a_temporary_room_ends_with_its_last_occupant_who_is_kicked(
+    server: Harness, publisher: Publisher, elsewhere: Elsewhere
+) -> None:
+    juliet = await open_room(server)
+    await read(server)
+    assert await joins(server, elsewhere, SPAMMER) == ""
+    juliet.send(f"<presence to='{ROOM}/juliet' type='unavailable'/>")
+    await juliet.receive_all()
+    rooms = server.server.hosts["conference.localhost"].plugins["muc"].rooms
+    assert "tavern" in rooms.directory
+    publisher.publish(hashed(SPAMMER))
+    await server.advance(1)
+    assert "tavern" not in rooms.directory
+
+
 async def test_who_is_listed_may_leave(server: Harness, publisher: Publisher, elsewhere: Elsewhere) -> None:
     juliet = await open_room(server)
     await read(server)
@@ -573,12 +608,16 @@ async def test_the_store_is_away_meanwhile(server: Harness, publisher: Publisher
     """What could not be stored is stored with the next reading."""
     publisher.items = {hashed("gone@spam.example"): ""}
     await read(server)
-    server.backend.unreachable = True
+    server.backend.hold()
+    publisher.publish(hashed("first@spam.example"))
+    await server.advance(15)
+    assert not server.storage.available
+    publisher.retract(hashed("first@spam.example"))
     publisher.retract(hashed("gone@spam.example"))
     publisher.publish(hashed(SPAMMER))
     await server.advance(30)
     assert {each.hex() for each in followed(server)[0].entries} == {hashed(SPAMMER)}
-    server.backend.unreachable = False
+    server.backend.release()
     await server.advance(6 * 3600)
     plugin = server.host.plugins["block_lists"]
     kept = await plugin.stored_entries.read_all("localhost")
