@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from lxml import etree
 
 from tests.moving.test_import import PIE, lost, report
 from tests.process.client import Wire, body
-from tests.process.server import ServerProcess, invoke
+from tests.process.server import ServerProcess, environment, invoke
 from xmppd.errors import StorageUnavailable
 from xmppd.moving.importer import Importer
 
@@ -60,6 +63,31 @@ def broken_off(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
         if number <= last:
             return
     raise AssertionError("it never came to its end")
+
+
+def test_a_full_disk_is_told(folder: Path) -> None:
+    """The store of a server tries again for ever; here somebody waits. No file can grow beyond 1 MB."""
+    messages = "".join(
+        f"<result xmlns='urn:xmpp:mam:2' id='{number}'><forwarded xmlns='urn:xmpp:forward:0'>"
+        f"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T{number // 60:02}:{number % 60:02}:00Z'/>"
+        f"{MESSAGE % ('<x>' + token_hex(4000) + '</x>')}</forwarded></result>"
+        for number in range(500)
+    )
+    user = f"<user name='romeo' password='x'><archive xmlns='urn:xmpp:pie:0#mam'>{messages}</archive></user>"
+    Path("data.xml").write_text(PIE.format(host="localhost", users=user))
+    done = subprocess.run(
+        ["prlimit", "--fsize=1000000", sys.executable, "-m", "xmppd", "import", "data.xml", "--config", "xmppd.yaml"],
+        env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "is the disk full" in done.stderr
+    assert "Traceback" not in done.stderr
+    check = invoke("store", "check", "--config", "xmppd.yaml")
+    assert check.status == 0, check.text
+    assert "known to no plugin" not in check.text
+    found = report("data.xml")
+    assert not lost(found)
+    assert found["hosts"]["localhost"]["archived messages"]["there_already"] > 0
 
 
 def written() -> dict[str, str]:

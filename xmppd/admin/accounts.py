@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,15 @@ class BadPassword(NotAcceptable, ValueError):
     """Empty, too long, or with characters that no client can send."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Of an owner that moves in some is here, and not all. `first`: see `contracts.moving.Intake`. That stays until all
+    is here, however often the import is broken off: else it would pass over a room's password, or that an account is
+    disabled."""
+
+    first: bool = False
+
+
 class Accounts:
     """All accounts of a store. `hosts` and `binder` only where a server runs: then sessions and caches follow.
 
@@ -67,6 +76,7 @@ class Accounts:
         self.hosts: Mapping[str, Host] = hosts or {}
         self.session_manager = session_manager
         self.stored = storage.map(ACCOUNT_MAP, StoredAccount, cached=True)
+        self.moving_in = storage.map("moving-in", Unfinished)
         self.names = Names(storage, clock)
         self.remover: Remover | None = (
             Remover(session_manager.server, self.names) if session_manager is not None else None

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Final
 
-from ..admin.accounts import Accounts
+from ..admin.accounts import Accounts, Unfinished
 from ..admin.removal import NameReserved
 from ..clock import microseconds
 from ..contracts.accounts import StoredAccount
 from ..contracts.archive import LOG
 from ..contracts.moving import MOVED_IN, PORTABLE, MovedIn, OwnerKind, Portable
 from ..delivery.cursor import CursorRecord
-from ..errors import MalformedJid, StanzaError
+from ..errors import MalformedJid, StanzaError, StorageUnavailable
 from ..hosts.host import Host
 from ..jid import JID
 from ..protocol.sasl import Credentials, ScramKeys
@@ -32,6 +32,8 @@ from .events import Begin, Event, Part, Problem
 from .own_parts import SCRAM_TAG, own_parts, read_keys, with_keys
 from .report import Report
 
+LOOK_AFTER: Final = 1.0
+"""Seconds after which it is looked whether the store still answers."""
 HAD_PASSWORD: Final = "its password cannot be carried: set one (`xmppd user passwd`)"
 WHAT: Final = {OwnerKind.ACCOUNT: "accounts", OwnerKind.ROOM: "rooms", OwnerKind.HOST: "services"}
 
@@ -45,14 +47,6 @@ class Existing(enum.Enum):
     """What comes takes the place of what it has; what does not come stays."""
     SKIP = "skip"
     """Nothing of it is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """Some of an owner is in, and not all. `first`: see `Intake`. That stays until all is in, however often the import
-    is broken off: else it would pass over a room's password, or that an account is disabled."""
-
-    first: bool = False
 
 
 class OwnerIntake:
@@ -118,7 +112,7 @@ class Importer:
         self._hosts = hosts
         self._accounts = accounts
         self._storage = accounts.storage
-        self._unfinished = accounts.storage.map("moving-in", Unfinished)
+        self._unfinished = accounts.moving_in
         self._renamed = renamed
         self._progress = progress
         self.now = microseconds(accounts.clock)
@@ -214,7 +208,7 @@ class Importer:
         if intake.kind is OwnerKind.ACCOUNT and not self.report.dry and self._made:
             await self._follow(intake)
         if intake.marked and not self.report.dry:
-            await self._storage.commit([self._unfinished.delete(intake.jid.bare, "")])
+            await self._written([self._unfinished.delete(intake.jid.bare, "")])
         self._intake = None
 
     async def _follow(self, intake: OwnerIntake) -> None:
@@ -320,9 +314,21 @@ class Importer:
             intake.marked = True
             writes.append(self._unfinished.put(intake.jid.bare, "", Unfinished(intake.first)))
         try:
-            await self._storage.commit(writes)
+            await self._written(writes)
         except DataError as error:
             intake.lost(f"something that cannot be stored: {error}")
+
+    async def _written(self, writes: Sequence[Write]) -> None:
+        """The store tries a batch again and again, which helps a server; here somebody waits, who can make room on the
+        disk. Raises StorageUnavailable, DataError."""
+        commit = asyncio.ensure_future(self._storage.commit(writes))
+        try:
+            while not (await asyncio.wait((commit,), timeout=LOOK_AFTER))[0]:
+                if not self._storage.available:
+                    raise StorageUnavailable("it takes nothing more (is the disk full?)")
+            await commit
+        finally:
+            commit.cancel()
 
     def _takers_of(self, host: Host) -> dict[tuple[OwnerKind, str], list[Portable]]:
         found = self._takers.get(host.domain)
