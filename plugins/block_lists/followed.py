@@ -100,14 +100,18 @@ class Followed:
         """Subscribes and reads the list; what it was stays until all of the new one is there. Sets the next time."""
         async with self.host.locks.hold(f"block-list {self.id}"):
             self._timer.cancel()
-            if not self._ended:
+            if self._ended:
+                return
+            try:
                 await self._try()
+            finally:
+                self._go_on()
 
     async def _try(self) -> None:
         try:
             await self._subscribe()
             await self._read()
-        except Failed as error:
+        except (Failed, StorageUnavailable) as error:
             if str(error) != self.problem and not self._ended:
                 log.warning("the block list %s cannot be read: %s", self.config.name, error)
             self.problem = str(error)
@@ -115,6 +119,9 @@ class Followed:
             self.problem = ""
         finally:
             self._reading = None
+
+    def _go_on(self) -> None:
+        """Sets the next time."""
         if self.problem:
             delay, self._wait = self._wait, min(self._wait * 2, AGAIN[1])
         else:

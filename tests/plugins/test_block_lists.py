@@ -16,6 +16,7 @@ from tests.harness.peer_stream import PeerStream, federate
 from tests.harness.publisher import Elsewhere, Publisher
 from xmppd.config import ConfigError
 from xmppd.contracts.admin import OperationError
+from xmppd.errors import StorageUnavailable
 from xmppd.server.exposition import Exposition
 
 LIST = {"service": "bl.example"}
@@ -602,6 +603,25 @@ async def test_what_the_last_process_followed_is_left(server: Harness, publisher
     left.subscribers = ["localhost"]
     await read(again)
     assert (await stored(again), left.subscribers) == (0, [])
+
+
+async def test_the_store_is_away_when_the_list_is_read(
+    server: Harness, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read again."""
+    (found,) = followed(server)
+    found._unsaved = True  # something could not be stored, so the next reading looks what is
+
+    async def away() -> set[bytes]:
+        raise StorageUnavailable("the store does not answer")
+
+    monkeypatch.setattr(found, "_stored", away)
+    await read(server)
+    assert found.problem == "the store does not answer"
+    monkeypatch.undo()
+    publisher.items = {hashed(SPAMMER): ""}
+    await server.advance(31)
+    assert (found.problem, entries(server), await stored(server)) == ("", 1, 1)
 
 
 async def test_the_store_is_away_meanwhile(server: Harness, publisher: Publisher) -> None:
