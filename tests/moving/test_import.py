@@ -147,6 +147,18 @@ def test_names_that_cannot_be() -> None:
     assert len(found["problems"]) == 5
 
 
+def test_two_addresses_that_are_one_here() -> None:
+    """Nobody gets what is another's; a second source, and the same one again, may have the same spelling."""
+    card, other = (f"<vCard xmlns='vcard-temp'><{name}>mine</{name}></vCard>" for name in ("FN", "NICKNAME"))
+    users = f"<user name='Romeo' password='x'>{card}</user><user name='romeo' password='y'>{other}</user>"
+    for added in (1, 0):
+        found = report(pie(users), status=1)
+        assert found["hosts"]["localhost"]["accounts"]["added"] == added
+        assert "another spelling" in lost(found)
+        assert found["not_carried"][0]["owners"] == ["romeo@localhost"]
+    assert "NICKNAME" not in exported("romeo@localhost")
+
+
 async def signs_in(server: ServerProcess, password: str) -> bool:
     async with await Wire.connect(server.port()) as wire:
         try:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..admin.accounts import Accounts, Unfinished
 from ..admin.removal import NameReserved
+from ..cache import Cache
 from ..clock import microseconds
 from ..contracts.accounts import StoredAccount
 from ..contracts.archive import LOG
@@ -34,6 +35,8 @@ from .report import Report
 
 LOOK_AFTER: Final = 1.0
 """Seconds after which it is looked whether the store still answers."""
+SPELLED: Final = 100_000
+SPELLED_BYTES: Final = 16 << 20
 HAD_PASSWORD: Final = "its password cannot be carried: set one (`xmppd user passwd`)"
 WHAT: Final = {OwnerKind.ACCOUNT: "accounts", OwnerKind.ROOM: "rooms", OwnerKind.HOST: "services"}
 
@@ -118,6 +121,8 @@ class Importer:
         self.now = microseconds(accounts.clock)
         self._last_id = self.now
         self._takers: dict[str, dict[tuple[OwnerKind, str], list[Portable]]] = {}
+        self._spelled: Cache[str, str] = Cache(SPELLED, SPELLED_BYTES)
+        """How owners were written: of two that are one here, the second must not get into what the first has."""
         self._intake: OwnerIntake | None = None
         self._keys: list[ScramKeys] = []
         self._password: str | None = None
@@ -152,6 +157,10 @@ class Importer:
         except MalformedJid as error:
             self.report.problem(begin.text[:200], f"no address: {error}")
             return
+        if begin.local and self._spelled.get(jid.bare) not in (None, begin.local):
+            self.report.lose("another spelling of an address that came before; two are not put together", begin.text)
+            return
+        self._spelled.put(jid.bare, begin.local)
         host = self._hosts.get(domain)
         if host is None or not self._has_place(host, begin.kind):
             self.report.lose(
