@@ -1,5 +1,5 @@
-"""XEP-0045: Multi-User Chat, with an archive for every room (XEP-0313), stable ids (XEP-0359, XEP-0421) and
-self-pings (XEP-0410).
+"""XEP-0045: Multi-User Chat, with an archive for every room (XEP-0313), stable ids (XEP-0359, XEP-0421),
+self-pings (XEP-0410) and messages that moderators retract (XEP-0425).
 
 This module declares the plugin and hands each stanza to its handler: the tables below name them all. A handler that
 changes nothing in the room runs at once. One that does runs under the room's lock: it decides a Plan, which is
@@ -148,6 +148,7 @@ class GroupChat(Plugin[Config]):
         Xep(359, "0.7.0", "rooms"),
         Xep(410, "1.1.0"),
         Xep(421, "1.0.1"),
+        Xep(425, "0.3.0", "also the requests and announcements of version 0.2"),
     )
     features = (RETRACT_NS, f"{RETRACT_NS}#tombstone", MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
     serves = ("rooms",)

@@ -13,6 +13,7 @@ from xmppd.xep.retraction import RETRACT_NS
 from xmppd.xml import E, Element, text_of
 
 from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation
+from .moderation import MODERATION_FEATURES
 from .options import ARCHIVING, CHANGE_SUBJECT, NAME, OPTIONS
 from .registration import REGISTER_FORM, REGISTER_NS, may_register
 from .room import RoomState
@@ -53,7 +54,7 @@ def room_info(room: RoomState, who: JID, node: str) -> Element:
         raise ItemNotFound()
     features = [*ROOM_FEATURES, *_option_features(room)]
     if ARCHIVING.of(room):
-        features += ["urn:xmpp:mam:2#extended", RETRACT_NS, f"{RETRACT_NS}#tombstone"]
+        features += ["urn:xmpp:mam:2#extended", RETRACT_NS, f"{RETRACT_NS}#tombstone", *MODERATION_FEATURES]
         if room.settings.searched:
             features.append(FULLTEXT_NS)
     if may_register(room, who):

@@ -19,7 +19,8 @@ OCCUPANT_ID_TAG: Final = f"{OCCUPANT_ID_NS}|occupant-id"
 STANZA_ID_TAG: Final = f"{SID_NS}|stanza-id"
 FORGEABLE: Final = frozenset((STANZA_ID_TAG, OCCUPANT_ID_TAG, MUC_USER_TAG, f"{MUC_NS}|x", f"{DELAY_NS}|delay"))
 """Children that only the room may write: a stanza that has one of them is looked at closely (T28)."""
-_ADDRESS: Final = f"<x xmlns='{USER_NS}'><item ".encode()
+_ADDRESSES: Final = (f"<x xmlns='{USER_NS}'><item ".encode(), f'<x xmlns="{USER_NS}"><item '.encode())
+"""As a room writes it, and as a tree is written: that of a tombstone."""
 _END: Final = b"</message>"
 
 
@@ -82,5 +83,5 @@ def archived_message(body: bytes, addresses: bool) -> bytes:
     """Returns an archived message with the sender's real address only for those who may see it (`addresses`)."""
     if addresses:
         return body
-    at = body.rfind(_ADDRESS)
+    at = max(map(body.rfind, _ADDRESSES))
     return body if at < 0 else body[:at] + _END

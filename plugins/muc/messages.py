@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from secrets import token_hex
 from typing import Final
 
@@ -11,7 +12,7 @@ from xmppd.contracts.routes import Arrival
 from xmppd.errors import BadRequest
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
-from xmppd.storage.api import Entry, Flags
+from xmppd.storage.api import Entry, Flags, Write
 from xmppd.xep.elements import stanza_id_bytes
 from xmppd.xep.retraction import PendingRetraction, retracted_id
 
@@ -83,22 +84,32 @@ def handle_groupchat(service: RoomService, slot: RoomSlot, room: RoomState, arri
         expiry = host.find(EXPIRY) if EPHEMERAL_TAG in stanza.tags else None
         for write in expiry.timed(room.jid.bare, entry.id, stanza) if expiry is not None else ():
             arrival.write(write)
-    event = RoomSaid(room.jid, out, entry.id if entry is not None else 0, room.absent_members, room.attending)
-    if event.id:
-        for home in service.account_hosts():
-            for write in home.gather(ROOM_SAYS, event):
-                arrival.write(write)
+    event = said(room, out, entry)
+    for write in writes_elsewhere(service, event):
+        arrival.write(write)
     fan_out = host.router.fan_out
     arrival.behind(slot.lane)
     arrival.then(lambda: fan_out(out, room.all_jids(), event.id))
-    arrival.then(lambda: _tell_account_hosts(service, event))
+    arrival.then(lambda: tell_account_hosts(service, event))
     retracted = retracted_id(stanza)
     if retracted:
         pending = PendingRetraction(who.bare, retracted, out.id, since=host.router.routes.since(who))
         _retract(service, room.jid.bare, arrival, pending, event.id)
 
 
-def _tell_account_hosts(service: RoomService, event: RoomSaid) -> None:
+def said(room: RoomState, out: Stanza, entry: Entry | None) -> RoomSaid:
+    """What other plugins are told of a message to all. `entry`: of the archive, None if it is not kept."""
+    return RoomSaid(room.jid, out, entry.id if entry is not None else 0, room.absent_members, room.attending)
+
+
+def writes_elsewhere(service: RoomService, event: RoomSaid) -> Iterator[Write]:
+    """What the hosts with accounts store with a message to all that is kept."""
+    if event.id:
+        for home in service.account_hosts():
+            yield from home.gather(ROOM_SAYS, event)
+
+
+def tell_account_hosts(service: RoomService, event: RoomSaid) -> None:
     """Tells the hosts with accounts, so that members who are not in the room can be woken."""
     for home in service.account_hosts():
         home.tell(ROOM_SAID, event)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
-from xmppd.storage.api import Entry
+from xmppd.storage.api import Entry, Write
 
 MUC_NS: Final = "http://jabber.org/protocol/muc"
 USER_NS: Final = MUC_NS + "#user"
@@ -235,7 +235,14 @@ class DeleteRoom:
     """Delete everything that the room owns."""
 
 
-Save = SaveRoom | SaveAffiliation | AppendEntry | DeleteRoom
+@dataclass(frozen=True, slots=True)
+class SaveAlso:
+    """Commit what another part stores of the change: a retraction to carry out, what wakes absent members."""
+
+    write: Write
+
+
+Save = SaveRoom | SaveAffiliation | AppendEntry | SaveAlso | DeleteRoom
 
 
 def _nothing() -> list[Effect]:

@@ -1,7 +1,7 @@
 """IQs to a room: how each kind of query is answered (XEP-0045 sections 6.4, 8 to 10, XEP-0313, XEP-0077).
 
-A query is decided from the room's state. What changes the room is a Plan; what only reads is a Reader, which may ask
-the archive without holding the room up.
+A query is decided from the room's state. What changes the room is a Plan, or a ModerationQuery, which asks the archive
+first; what only reads is a Reader, which may ask the archive without holding the room up.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .block_lists import check_block_lists
 from .configuration import config_form, configure
 from .discovery import INFO_NS, ITEMS_NS, room_info, room_items
 from .model import ADMIN_NS, OWNER_NS, Affiliation, Plan
+from .moderation import FASTEN_TAG, MODERATE_TAG, ModerationQuery, moderate
 from .registration import REGISTER_NS, register, registration_form
 from .registry import RoomSlot
 from .room import RoomState
@@ -38,7 +39,7 @@ Answer = tuple[Sequence[Stanza], Element | Written | None]
 """What is sent before the result, and the result's payload."""
 Reader = Callable[[Log, Search | None], Awaitable[Answer]]
 """Reads the answer from the archive."""
-Query = Callable[[RoomState, JID, Element], Reader | Plan]
+Query = Callable[[RoomState, JID, Element], Reader | Plan | ModerationQuery]
 """Decides a query of somebody. Raises StanzaError."""
 
 
@@ -59,9 +60,11 @@ async def handle_query(service: RoomService, arrival: Arrival, to: JID) -> None:
             if not reads:
                 service.count_change(slot, sender_of(arrival))
             decided = _decide(service, slot, arrival)
+            if isinstance(decided, ModerationQuery):
+                decided = await decided.decide(service)
             if isinstance(decided, Plan):
                 await _change(service, slot, arrival, decided)
-    if isinstance(decided, Plan):
+    if isinstance(decided, (Plan, ModerationQuery)):
         return
     messages, payload = await decided(service.rooms.archive, service.host.find(SEARCH))
     for each in messages:
@@ -69,7 +72,7 @@ async def handle_query(service: RoomService, arrival: Arrival, to: JID) -> None:
     service.reply(arrival, stanza.result(payload))
 
 
-def _decide(service: RoomService, slot: RoomSlot, arrival: Arrival) -> Reader | Plan:
+def _decide(service: RoomService, slot: RoomSlot, arrival: Arrival) -> Reader | Plan | ModerationQuery:
     """Has a query decided by its handler in the table. Raises StanzaError."""
     room, who, stanza = slot.room, sender_of(arrival), arrival.stanza
     if room is None or (room.record.locked and room.affiliation(who) < Affiliation.OWNER):
@@ -147,6 +150,8 @@ QUERIES: Final[Mapping[tuple[str, str], Query]] = {
     ("set", f"{OWNER_NS}|query"): configure,
     ("get", f"{REGISTER_NS}|query"): lambda room, who, x: _payload(registration_form(room, who)),
     ("set", f"{REGISTER_NS}|query"): register,
+    ("set", MODERATE_TAG): moderate,
+    ("set", FASTEN_TAG): moderate,
     ("set", f"{MAM_NS}|query"): _archive_page,
     ("get", f"{MAM_NS}|query"): _archive_fields,
     ("get", f"{MAM_NS}|metadata"): _archive_metadata,

@@ -22,6 +22,7 @@ from .model import (
     DirectoryEntry,
     Plan,
     SaveAffiliation,
+    SaveAlso,
     SaveRoom,
     ServiceSettings,
     StoredRoom,
@@ -246,6 +247,8 @@ class RoomRegistry:
                     )
                 elif isinstance(save, AppendEntry):
                     writes.append(self.archive.append(jid.bare, save.entry))
+                elif isinstance(save, SaveAlso):
+                    writes.append(save.write)
             if entry is not None and entry != self.directory.get(jid.local):
                 writes.append(self.directory_entries.put(self.host.domain, jid.local, entry))
         await self.host.storage.commit(writes)

@@ -75,6 +75,7 @@ async def test_in_a_room(server: Harness) -> None:
     await server.quiet()
     entries = await archive(juliet, ROOM)
     assert "a slip" not in "".join(map(xml, entries))
+    assert "romeo@localhost" not in "".join(map(xml, entries)), "she must not see who he is"
     marks = [each.find(f"{{{NS}}}retracted") for each in entries]
     assert [mark.get("id") for mark in marks if mark is not None] == ["r2"]
 

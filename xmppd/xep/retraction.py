@@ -1,4 +1,5 @@
-"""Message retraction in archives: the tombstone that replaces a retracted message (XEP-0424 section 4)."""
+"""Message retraction in archives: the tombstone that replaces a retracted message (XEP-0424 section 4), also by a
+moderator of a room (XEP-0425)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from ..contracts.store_check import StoreCheck, in_map
 from ..errors import StorageUnavailable
 from ..stanza import Stanza, parse_stanza
 from ..storage.api import Entry, Flags, Log, Write
-from ..xml import E, find, name_of
+from ..xml import E, Element, find, name_of
 from .elements import stamp
 from .stored_message import StoredMessage
 
@@ -27,6 +28,10 @@ log = logging.getLogger("xmppd.xep.retraction")
 RETRACT_NS: Final = "urn:xmpp:message-retract:1"
 RETRACT_TAG: Final = f"{RETRACT_NS}|retract"
 OCCUPANT_ID_NS: Final = "urn:xmpp:occupant-id:0"
+OLD_RETRACT_NS: Final = "urn:xmpp:message-retract:0"
+MODERATE_NS: Final = "urn:xmpp:message-moderate:1"
+OLD_MODERATE_NS: Final = "urn:xmpp:message-moderate:0"
+"""XEP-0425 up to version 0.2, and what it takes from XEP-0424: what many clients read."""
 PRESERVED: Final = ("urn:xmpp:sid:0", OCCUPANT_ID_NS, "http://jabber.org/protocol/muc#user")
 """Namespaces of the children that a tombstone keeps: they say nothing of the content."""
 
@@ -57,19 +62,54 @@ def is_tombstone(entry: Entry) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Moderation:
+    """Who has retracted another's message, and why (XEP-0425). `by`: the JID of the occupant; `occupant`: its
+    occupant-id (XEP-0421)."""
+
+    by: str
+    occupant: str
+    reason: str = ""
+
+
+def marked(mark: Element, moderation: Moderation) -> Element:
+    """Puts a moderation into <retract/> or <retracted/> of XEP-0424 (XEP-0425 sections 3.1 and 4)."""
+    ns, _ = name_of(mark)
+    mark.append(E("moderated", MODERATE_NS, {"by": moderation.by}, _occupant_id(moderation)))
+    if moderation.reason:
+        mark.append(E("reason", ns, {}, moderation.reason))
+    return mark
+
+
+def old_moderated(mark: Element, moderation: Moderation) -> Element:
+    """<moderated/> as XEP-0425 had it up to version 0.2. `mark`: <retract/> or <retracted/> of that time."""
+    reason = E("reason", OLD_MODERATE_NS, {}, moderation.reason) if moderation.reason else None
+    return E("moderated", OLD_MODERATE_NS, {"by": moderation.by}, mark, reason, _occupant_id(moderation))
+
+
+def _occupant_id(moderation: Moderation) -> Element:
+    return E("occupant-id", OCCUPANT_ID_NS, {"id": moderation.occupant})
+
+
 def emptied(entry: Entry, besides: tuple[str, ...] = ()) -> Entry:
     """The entry without its content, but for children in the namespaces `besides`."""
+    return _emptied(entry, besides)
+
+
+def tombstone(entry: Entry, by: str, at: int, moderation: Moderation | None = None) -> Entry:
+    """The tombstone of an entry. `by`: the id of the retraction; `at`: microseconds since 1970 UTC; `moderation`: by
+    whom, if not by its author."""
+    mark = E("retracted", RETRACT_NS, {"id": by, "stamp": stamp(at)})
+    if moderation is None:
+        return _emptied(entry, (), mark)
+    old = E("retracted", OLD_RETRACT_NS, {"stamp": stamp(at)})
+    return _emptied(entry, (), marked(mark, moderation), old_moderated(old, moderation))
+
+
+def _emptied(entry: Entry, besides: tuple[str, ...], *marks: Element) -> Entry:
     old = parse_stanza(entry.body)
     rest = [each for each in old.xml if name_of(each)[0] in (*PRESERVED, *besides)]
-    return msgspec.structs.replace(entry, body=old.with_inside(*rest).data)
-
-
-def tombstone(entry: Entry, by: str, at: int) -> Entry:
-    """The tombstone of an entry. `by`: the id of the retraction; `at`: microseconds since 1970 UTC."""
-    old = parse_stanza(entry.body)
-    mark = E("retracted", RETRACT_NS, {"id": by, "stamp": stamp(at)})
-    rest = [each for each in old.xml if name_of(each)[0] in PRESERVED]
-    return msgspec.structs.replace(entry, body=old.with_inside(mark, *rest).data)
+    return msgspec.structs.replace(entry, body=old.with_inside(*marks, *rest).data)
 
 
 def author_of(host: Host, owner: str, entry: Entry) -> str:
@@ -95,7 +135,7 @@ class PendingRetraction:
     `by`: of the retraction itself; `peer`: the other side, in a room the author (a bare JID); `came`: the retraction is
     incoming; `since`: older messages (ids are microseconds since 1970 UTC) are not its author's, see Router.since;
     `occupant`: the occupant-id (XEP-0421) of the author of a private message in a room, where all have the bare JID of
-    the room."""
+    the room; `moderation`: of a moderator, not of the author."""
 
     peer: str
     id: str
@@ -103,6 +143,7 @@ class PendingRetraction:
     came: bool = False
     since: int = 0
     occupant: str = ""
+    moderation: Moderation | None = None
 
 
 FindEntry = Callable[[str, PendingRetraction], Awaitable[Entry | None]]
@@ -141,7 +182,8 @@ class RetractionWriter:
             if entry is not None and not is_tombstone(entry):
                 own = self.host.has_accounts and not pending.came
                 await delete_files(self.host, owner if own else pending.peer, entry)
-                writes.append(self.log.replace(owner, tombstone(entry, pending.by, microseconds(self.host.clock))))
+                at = microseconds(self.host.clock)
+                writes.append(self.log.replace(owner, tombstone(entry, pending.by, at, pending.moderation)))
             if writes:
                 await self.host.storage.commit(writes)
         except StorageUnavailable:
