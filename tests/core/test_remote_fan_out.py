@@ -169,3 +169,22 @@ async def test_who_cannot_be_reached_leaves_the_room(fed: Federation, peer: Peer
     gone = [each.get("from") for each in await romeo.receive_all() if each.get("type") == "unavailable"]
     assert sorted(gone) == sorted(f"{ROOM}/n{number}" for number in range(OCCUPANTS))
     assert not fed.remotes.lines
+
+
+async def test_who_is_elsewhere_is_told_what_a_moderator_retracts(fed: Federation, peer: PeerStream) -> None:
+    """XEP-0425 section 3.1; the author is elsewhere, too."""
+    romeo, elsewhere = await occupied(fed, peer)
+    peer.send(f"<message from='{person(1)}' to='{ROOM}' type='groupchat' id='m'><body>potions</body></message>")
+    await fed.harness.quiet()
+    number = (await romeo.receive_all())[-1].find("{urn:xmpp:sid:0}stanza-id")
+    assert number is not None
+    await elsewhere.take()
+    retract = f"<moderate xmlns='urn:xmpp:message-moderate:1' id='{number.get('id')}'>{{}}</moderate>"
+    answer = await romeo.iq(retract.format("<retract xmlns='urn:xmpp:message-retract:1'/>"), "set", ROOM)
+    assert answer.get("type") == "result"
+    await fed.harness.quiet()
+    told = await elsewhere.take()
+    assert {each.get("to") for each in told} == set(map(person, range(OCCUPANTS)))
+    for each in told:
+        mark = each.find("{urn:xmpp:message-retract:1}retract")
+        assert each.get("from") == ROOM and mark is not None and mark.get("id") == number.get("id")

@@ -165,7 +165,7 @@ async def test_a_reason_is_cut_off(server: Harness) -> None:
 
 
 async def test_requests_are_counted(server: Harness) -> None:
-    romeo, juliet = await tavern(server, "juliet")
+    _, juliet = await tavern(server, "juliet")
     answers = [condition(await juliet.iq(request("1"), "set", ROOM)) for _ in range(70)]
     assert answers[0] == "forbidden" and answers[-1] == "policy-violation"
 
