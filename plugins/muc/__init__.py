@@ -142,7 +142,7 @@ class GroupChat(Plugin[Config]):
     """Implements `contracts.routing.Entities` and `contracts.rooms.Rooms`."""
 
     xeps = (
-        Xep(45, "1.35.5", "no hats, no presence broadcast by role"),
+        Xep(45, "1.35.5", "no hats"),
         Xep(249, "1.2"),
         Xep(313, "1.1.3", "rooms"),
         Xep(359, "0.7.0", "rooms"),

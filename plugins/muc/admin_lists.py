@@ -49,7 +49,7 @@ def _role_list(room: RoomState, who: JID, role: Role) -> list[Element]:
 
 def _affiliation_list(room: RoomState, affiliation: Affiliation) -> list[Element]:
     word, found = affiliation.name.lower(), []
-    occupants = {each.bare: each for each in room.occupants.values()}
+    occupants = {each.bare: each for each in room.occupants.values() if room.is_shown(each)}
     for bare, record in room.affiliations.items():
         if record.affiliation != word:
             continue

@@ -14,7 +14,7 @@ from .elements import MUC_USER_TAG, Notice, muc_user_element, muc_user_item
 from .invitations import invitation
 from .model import Affiliation, Broadcast, Effect, Occupant, Role, Send
 from .options import MEMBERS_ONLY
-from .presence import presence_to_all, presence_to_others, remove_occupants
+from .presence import presence_gone, presence_to_all, presence_to_others, remove_occupants
 from .room import RoomState
 
 TOLD: Final = 50
@@ -77,13 +77,16 @@ def _merged(changes: Iterable[AffiliationChange]) -> list[AffiliationChange]:
 
 
 def set_role(room: RoomState, occupant: Occupant, role: Role, notice: Notice) -> list[Effect]:
-    """Gives an occupant a role and tells all occupants. A new moderator sees the real addresses of the others."""
+    """Gives an occupant a role and tells all occupants who see those that have it. A new moderator sees the real
+    addresses of the others."""
     promoted = role is Role.MODERATOR and occupant.role is not Role.MODERATOR
+    was_shown = room.is_shown(occupant)
     occupant.role = role
-    effects = presence_to_all(room, occupant, notice)
+    effects = presence_gone(room, occupant) if was_shown else []
+    effects += presence_to_all(room, occupant, notice)
     if promoted and not room.is_non_anonymous():
         # Section 8: a moderator knows the real addresses; it does from the presence of the others.
-        others = [each for each in room.occupants.values() if each is not occupant]
+        others = room.others(occupant)
         effects += [effect for each in others for effect in presence_to_others(room, each, each.latest, (occupant,))]
     return effects
 

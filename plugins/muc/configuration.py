@@ -3,6 +3,7 @@ owners and admins are in `owner_lists`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,10 +13,10 @@ from xmppd.xep.forms import Submitted, form, read_form
 from xmppd.xml import E, Element, find
 
 from .administration import has_owner
-from .affiliation_changes import AffiliationChange, apply_affiliations
+from .affiliation_changes import AffiliationChange, apply_affiliations, set_role
 from .affiliations import AffiliationList
 from .destruction import destroy_as_asked, destroy_room
-from .elements import Notice, muc_user_element
+from .elements import NO_NOTICE, Notice, muc_user_element
 from .invitations import check_affiliations_fit
 from .model import (
     MUC_NS,
@@ -32,7 +33,7 @@ from .model import (
 )
 from .options import MEMBERS_ONLY, MODERATED, OPTIONS, PERSISTENT
 from .owner_lists import owner_list_fields, submitted_affiliations
-from .presence import presence_to_all, remove_occupants, room_notice
+from .presence import presence_gone, presence_to_others, remove_occupants, room_notice
 from .room import RoomState
 
 CONFIG_FORM: Final = MUC_NS + "#roomconfig"
@@ -87,8 +88,9 @@ def _configure(room: RoomState, who: JID, submitted: Submitted) -> Plan:
     actor = room.sessions[who.full].nick if who.full in room.sessions else ""
 
     def apply() -> list[Effect]:
+        shown = {each.key: room.is_shown(each) for each in room.occupants.values()}
         room.record, room.options, room.affiliations = record, options, affiliations
-        effects: list[Effect] = []
+        effects = _show_and_hide(room, shown)
         if MEMBERS_ONLY.of(room) and not was_members_only:
             effects += _remove_strangers(room)
         effects += apply_affiliations(room, changes, actor, who)
@@ -137,6 +139,20 @@ def _submitted_owners(
     return affiliations, saves, changes
 
 
+def _show_and_hide(room: RoomState, shown: Mapping[str, bool]) -> list[Effect]:
+    """Shows occupants whose presence is broadcast now, and takes those out of sight whose presence no longer is.
+
+    `shown`: by the key of the nick, whether the others saw the occupant before.
+    """
+    effects: list[Effect] = []
+    for each in room.occupants.values():
+        if shown[each.key]:
+            effects += presence_gone(room, each)
+        else:
+            effects += presence_to_others(room, each, each.latest, room.others(each))
+    return effects
+
+
 def _remove_strangers(room: RoomState) -> list[Effect]:
     """Removes those who are no members, when the room becomes members-only (section 10.2)."""
     strangers = [each for each in room.occupants.values() if room.affiliation_of(each) < Affiliation.MEMBER]
@@ -149,6 +165,5 @@ def _give_voice_to_all(room: RoomState) -> list[Effect]:
     effects: list[Effect] = []
     for occupant in room.occupants.values():
         if occupant.role is Role.VISITOR:
-            occupant.role = Role.PARTICIPANT
-            effects += presence_to_all(room, occupant)
+            effects += set_role(room, occupant, Role.PARTICIPANT, NO_NOTICE)
     return effects

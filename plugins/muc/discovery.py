@@ -95,7 +95,9 @@ def _room_form(room: RoomState) -> Element:
 
 def room_items(room: RoomState, who: JID) -> Element:
     """Answers disco#items with the occupants, to those who see them anyway (section 6.5)."""
-    if who.full not in room.sessions:
+    asking = room.sessions.get(who.full)
+    if asking is None:
         return E("query", ITEMS_NS)
-    items = [E("item", ITEMS_NS, {"jid": each.jid.full}) for each in room.occupants.values()]
+    seen = [each for each in room.occupants.values() if each is asking or room.is_shown(each)]
+    items = [E("item", ITEMS_NS, {"jid": each.jid.full}) for each in seen]
     return E("query", ITEMS_NS, {}, *items)

@@ -153,7 +153,7 @@ def _joined(room: RoomState, request: JoinRequest, history: Sequence[Entry], cre
     if before is not None:
         # Section 17.3: it may show otherwise than before, and nobody may see another state than the others.
         return _full_view(room, request, history) + presence_if_changed(room, occupant, before, session)
-    others = [each for each in room.occupants.values() if each is not occupant]
+    others = room.others(occupant)
     own = [each.jid for each in occupant.sessions.values() if each is not session]
     effects = _full_view(room, request, history, [201] if created else [])
     effects += presence_to_others(room, occupant, session, others)
@@ -169,7 +169,7 @@ def _full_view(
     """Returns all that a session gets on joining: the others, itself, the history, the subject (section 7.1)."""
     occupant: Occupant = room.sessions[request.who.full]
     session = occupant.sessions[request.who.full]
-    others = [each for each in room.occupants.values() if each is not occupant]
+    others = room.others(occupant)
     effects = presence_of(room, others, occupant, session)
     codes = [*codes]
     if occupant.nick != request.nick:

@@ -11,7 +11,7 @@ from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 
 from .destruction import destroy_room
-from .elements import MUC_USER_TAG, Notice, muc_user_element, muc_user_item, without_forgeries
+from .elements import MUC_USER_TAG, NO_NOTICE, Notice, muc_user_element, muc_user_item, without_forgeries
 from .model import Affiliation, DeleteRoom, Effect, Occupant, OccupantSession, Plan, Role, Send
 from .nick_conflicts import check_nick, nick_key
 from .presence import presence_if_changed, presence_of, presence_to_all, presence_to_others, self_presence
@@ -91,8 +91,8 @@ def _moved(room: RoomState, old: Occupant, new: Occupant, session: OccupantSessi
     last = len(old.sessions) == 1
     effects = self_presence(room, old, left, (session.jid,), "unavailable", notice)
     if last:
-        others = [each for each in room.occupants.values() if each is not old]
-        effects += presence_to_others(room, old, left, others, "unavailable", notice)
+        seen = notice if room.is_shown(new) else NO_NOTICE  # where it goes may be out of sight
+        effects += presence_to_others(room, old, left, room.others(old), "unavailable", seen)
     before = old.latest
     room.remove_session(old, session.jid.full)
     room.add_session(new, session)

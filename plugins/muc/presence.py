@@ -43,9 +43,22 @@ def presence_to_others(
     notice: Notice = NO_NOTICE,
     role: Role | None = None,
 ) -> list[Effect]:
-    """Returns the presence of an occupant to others, with the real address for those who may see it."""
-    affiliation = room.affiliation(session.jid)
+    """Returns the presence of an occupant to others, with the real address for those who may see it: nothing if the
+    room does not broadcast the presence of its role."""
     role = about.role if role is None else role
+    return _to_others(room, about, session, to, type, notice, role) if room.is_shown(about) else []
+
+
+def _to_others(
+    room: RoomState,
+    about: Occupant,
+    session: OccupantSession,
+    to: Iterable[Occupant],
+    type: str,
+    notice: Notice,
+    role: Role,
+) -> list[Effect]:
+    affiliation = room.affiliation(session.jid)
     seeing: list[JID] = []
     blind: list[JID] = []
     non_anonymous = room.is_non_anonymous()
@@ -76,10 +89,19 @@ def self_presence(
     return [Broadcast(stanza, tuple(to))]
 
 
+def presence_gone(room: RoomState, about: Occupant) -> list[Effect]:
+    """Returns what the others get when an occupant they saw is one whose presence is not broadcast any more: to them it
+    leaves. Nothing if they see it still."""
+    if room.is_shown(about):
+        return []
+    session = OccupantSession(about.latest.jid, Stanza(Kind.PRESENCE, "unavailable"))
+    return _to_others(room, about, session, room.others(about), "unavailable", NO_NOTICE, Role.NONE)
+
+
 def presence_to_all(room: RoomState, about: Occupant, notice: Notice = NO_NOTICE) -> list[Effect]:
     """Returns the present presence of an occupant to all others and to itself."""
     session = about.latest
-    others = [other for other in room.occupants.values() if other is not about]
+    others = room.others(about)
     own = [each.jid for each in about.sessions.values()]
     return [
         *presence_to_others(room, about, session, others, "", notice),
@@ -95,7 +117,7 @@ def presence_if_changed(
     `informed`: a session of its own that has got it.
     """
     session = about.latest
-    others = [other for other in room.occupants.values() if other is not about]
+    others = room.others(about)
     own = [each.jid for each in about.sessions.values() if each is not informed]
     if (session.presence.inside, session.presence.lang) == (before.presence.inside, before.presence.lang):
         if session.jid == before.jid:

@@ -31,7 +31,7 @@ from .model import (
     Value,
 )
 from .nicks import prepare_nick
-from .options import INITIAL_ROLE, MEMBERS_ONLY, NAME, PERSISTENT, PUBLIC, WHOIS
+from .options import INITIAL_ROLE, MEMBERS_ONLY, NAME, PERSISTENT, PRESENCE_BROADCAST, PUBLIC, WHOIS
 from .options.base import Option
 
 FORWARDED_IQS: Final = 500
@@ -137,6 +137,13 @@ class RoomState:
     def sees_addresses(self, occupant: Occupant) -> bool:
         """Whether an occupant sees the real addresses of the others."""
         return occupant.role is Role.MODERATOR or self.is_non_anonymous()
+
+    def is_shown(self, occupant: Occupant) -> bool:
+        """Whether the others get the presence of an occupant: the room says of which roles (section 5.1)."""
+        return PRESENCE_BROADCAST.shows(self, occupant.role)
+
+    def others(self, occupant: Occupant) -> list[Occupant]:
+        return [each for each in self.occupants.values() if each is not occupant]
 
     # ---- occupants and their sessions
 

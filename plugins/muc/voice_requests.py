@@ -10,8 +10,9 @@ from xmppd.jid import JID
 from xmppd.stanza import message
 from xmppd.xep.forms import Field, Submitted, form
 
+from .affiliation_changes import set_role
+from .elements import NO_NOTICE
 from .model import MUC_NS, Effect, Occupant, Plan, Role, Send
-from .presence import presence_to_all
 from .privileges import check_role
 from .room import RoomState
 
@@ -61,7 +62,6 @@ def _answer(room: RoomState, who: JID, occupant: Occupant, submitted: Submitted)
     def apply() -> list[Effect]:
         if target.role is not Role.VISITOR:
             return []
-        target.role = Role.PARTICIPANT
-        return presence_to_all(room, target)
+        return set_role(room, target, Role.PARTICIPANT, NO_NOTICE)
 
     return Plan(apply=apply)

@@ -19,6 +19,7 @@ from .moderated import Moderated
 from .name import Name
 from .password import Password
 from .persistent import Persistent
+from .presence_broadcast import PresenceBroadcast
 from .public import Public
 from .whois import Whois
 
@@ -32,6 +33,7 @@ WHOIS: Final = Whois()
 ARCHIVING: Final = Archiving()
 HISTORY: Final = History()
 CHANGE_SUBJECT: Final = ChangeSubject()
+PRESENCE_BROADCAST: Final = PresenceBroadcast()
 
 OPTIONS: Final[tuple[Option, ...]] = (
     NAME,
@@ -43,6 +45,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     PASSWORD,
     MODERATED,
     WHOIS,
+    PRESENCE_BROADCAST,
     ARCHIVING,
     HISTORY,
     MaxUsers(),

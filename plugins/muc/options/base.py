@@ -124,3 +124,25 @@ class Choice(Option):
         if text is not None and text not in dict(self.choices):
             raise NotAcceptable(f"{self.label}: no such choice")
         return text
+
+
+class Choices(Option):
+    """Several of some words, or none. The value is the words that are chosen, with spaces in between."""
+
+    default: ClassVar[str]
+    choices: ClassVar[tuple[tuple[str, str], ...]]
+
+    def of(self, room: OptionRoom) -> tuple[str, ...]:
+        return tuple(str(room.options.get(self.var, self.default)).split())
+
+    def fields(self, room: OptionRoom) -> list[Field]:
+        return [Field(self.var, "list-multi", self.label, self.of(room), self.choices)]
+
+    def read(self, form: Submitted, room: OptionRoom) -> Value | None:
+        words = form.values.get(self.var)
+        if words is None:
+            return None
+        known = dict(self.choices)
+        if not known.keys() >= set(words):
+            raise NotAcceptable(f"{self.label}: no such choice")
+        return " ".join(word for word in known if word in words)

@@ -53,6 +53,7 @@ REGISTRY = {
         "muc#roomconfig_moderatedroom": "boolean",
         "muc#roomconfig_passwordprotectedroom": "boolean",
         "muc#roomconfig_persistentroom": "boolean",
+        "muc#roomconfig_presencebroadcast": "list-multi",
         "muc#roomconfig_publicroom": "boolean",
         "muc#roomconfig_roomadmins": "jid-multi",
         "muc#roomconfig_roomdesc": "text-single",
@@ -73,7 +74,7 @@ REGISTRY = {
     },
 }
 NOT_OFFERED = {
-    "roomconfig": {"muc#roomconfig_getmemberlist", "muc#roomconfig_presencebroadcast", "muc#roomconfig_pubsub"},
+    "roomconfig": {"muc#roomconfig_getmemberlist", "muc#roomconfig_pubsub"},
     "roominfo": {"muc#roominfo_contactjid", "muc#roominfo_ldapgroup", "muc#roominfo_logs"},
 }
 ALSO = {"muc#roomconfig_enablearchiving": "boolean"}

@@ -44,10 +44,13 @@ class View:
             self.occupants.pop(nick, None)
 
 
-def truth(room: RoomState) -> dict[str, State]:
+def truth(room: RoomState, full: str) -> dict[str, State]:
+    """What a client in the room is to see: its own occupant, and those whose presence is broadcast."""
+    shown = str(room.options.get("muc#roomconfig_presencebroadcast", "moderator participant visitor")).split()
     return {
         each.nick: (show_of(each.latest.presence.xml), room.affiliation_of(each).name.lower(), each.role.name.lower())
         for each in room.occupants.values()
+        if each is room.sessions[full] or each.role.name.lower() in shown
     }
 
 
@@ -110,6 +113,9 @@ class Acts:
             fields[f"muc#roomconfig_{name}"] = [self.pick.choice("01")]
         fields["muc#roomconfig_whois"] = [self.pick.choice(("anyone", "moderators"))]
         if self.pick.random() < 0.5:
+            roles = ["moderator", "participant", "visitor"]
+            fields["muc#roomconfig_presencebroadcast"] = roles[: self.pick.randrange(4)]
+        if self.pick.random() < 0.5:
             admins = self.pick.sample(NAMES[1:], self.pick.randrange(3))
             fields["muc#roomconfig_roomadmins"] = [f"{name}@localhost" for name in admins]
         return self._set(f"{MUC}#owner", self._form(fields))
@@ -149,5 +155,5 @@ async def test_all_see_the_same(server: Harness, seed: int, caplog: pytest.LogCa
                 view.take(element)
                 assert condition(element) != "internal-server-error", said[-1]
             inside = each.jid in room.sessions
-            assert view.occupants == (truth(room) if inside else {}), (each.jid, said[-3:])
+            assert view.occupants == (truth(room, each.jid) if inside else {}), (each.jid, said[-3:])
     assert not [record for record in caplog.records if record.exc_info]

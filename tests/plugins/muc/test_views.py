@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plugins.muc.administration import AdminItem, administer
 from plugins.muc.configuration import configure
 from plugins.muc.join import join
-from plugins.muc.model import Affiliation, Broadcast, Effect, JoinRequest, Plan, Role, ServiceSettings
+from plugins.muc.model import Affiliation, Broadcast, Effect, JoinRequest, Occupant, Plan, Role, ServiceSettings
 from plugins.muc.occupancy import leave, update_presence
 from plugins.muc.room import RoomState
 from xmppd.errors import StanzaError
@@ -22,6 +22,7 @@ from xmppd.stanza import Kind, Stanza, parse_stanza
 ROOM = JID.parse("tavern@rooms.lit")
 USER = "{http://jabber.org/protocol/muc#user}"
 PEOPLE = [JID.parse(f"{name}@lit/{resource}") for name in ("ann", "bob", "cat") for resource in ("x", "y")]
+BROADCAST = (("moderator", "participant", "visitor"), ("moderator", "participant"), ("moderator",), ())
 NICKS = ["ann", "bob", "Bob", "cat"]
 
 
@@ -95,6 +96,8 @@ class Scene:
         else:
             values = {"muc#roomconfig_membersonly": number & 1, "muc#roomconfig_moderatedroom": number >> 1 & 1}
             fields = "".join(f"<field var='{var}'><value>{value}</value></field>" for var, value in values.items())
+            roles = "".join(f"<value>{role}</value>" for role in BROADCAST[number % len(BROADCAST)])
+            fields += f"<field var='muc#roomconfig_presencebroadcast'>{roles}</field>"
             query = (
                 f"<iq id='1' type='set'><query xmlns='http://jabber.org/protocol/muc#owner'>"
                 f"<x xmlns='jabber:x:data' type='submit'>{fields}</x></query></iq>"
@@ -102,6 +105,15 @@ class Scene:
             payload = parse_stanza(query.encode()).payload
             assert payload is not None
             self.perform(configure(room, who, payload))
+
+    def truth(self, looking: Occupant) -> dict[str, tuple[str, str]]:
+        """What an occupant is to see: itself, and those whose presence is broadcast (section 7.2.2)."""
+        shown = str(self.room.options.get("muc#roomconfig_presencebroadcast", "moderator participant visitor")).split()
+        return {
+            one.nick: (self.room.affiliation_of(one).name.lower(), one.role.name.lower())
+            for one in self.room.occupants.values()
+            if one is looking or one.role.name.lower() in shown
+        }
 
     def check(self) -> None:
         room = self.room
@@ -113,13 +125,10 @@ class Scene:
                 and one.sessions
                 and {session.jid.bare for session in one.sessions.values()} == {one.bare}
             )
-        truth = {
-            one.nick: (room.affiliation_of(one).name.lower(), one.role.name.lower()) for one in room.occupants.values()
-        }
         for full, client in self.clients.items():
             assert client.inside == (full in room.sessions), full
             if client.inside:
-                assert client.seen == truth, full
+                assert client.seen == self.truth(room.sessions[full]), full
                 assert client.nick == room.sessions[full].nick
         assert any(member.affiliation == "owner" for member in room.affiliations.values())
 
