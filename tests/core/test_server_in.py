@@ -22,7 +22,7 @@ from tests.harness.peer_stream import (
 )
 from xmppd.config import RemoteDomainConfig
 from xmppd.stanza import Stanza
-from xmppd.streams import remote_domains, server_in
+from xmppd.streams import remote_domains, server_keys
 from xmppd.streams.base import INBOX
 from xmppd.streams.origin import UNSETTLED
 
@@ -436,7 +436,7 @@ async def test_many_pairs(server: Harness, fed: Federation) -> None:
         peer.result(sender=f"d{number}.example")
     answers = await peer.receive_all()
     assert len(answers) == 20 and all("resource-constraint" in xml(each) for each in answers)
-    assert len(fed.called) == server_in.VERIFYING
+    assert len(fed.called) == server_keys.VERIFYING
 
 
 async def test_one_place_does_not_take_all_verifications(server: Harness, fed: Federation) -> None:
@@ -468,7 +468,7 @@ async def test_one_domain_is_not_called_without_end(server: Harness, fed: Federa
 async def test_pairs_are_bounded(
     fed: Federation, authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server_in, "PAIRS", 5)
+    monkeypatch.setattr(server_keys, "PAIRS", 5)
     names = [f"d{number}.example" for number in range(8)]
     peer = PeerStream(fed, names[0], authority.certificate(dns=names).ders)
     await peer.starttls()
@@ -617,10 +617,10 @@ async def test_a_question_behind_another_does_not_put_the_answer_off(
     stream = peer.stream
     peer.send(chat(2) + f"<r xmlns='{SM}'/>" + chat(3) + f"<r xmlns='{SM}'/>")
     await peer.silence()
-    assert (stream._acknowledge, stream._later) == (1, 3)
+    assert (stream.acks._owed, stream.acks._later) == (1, 3)
     server.backend.release()
     found = [handled(each) for each in await peer.receive_all()]
-    assert found[-1] == "3" and stream._acknowledge == stream._later == -1
+    assert found[-1] == "3" and stream.acks._owed == stream.acks._later == -1
 
 
 async def test_a_repeated_message_does_not_acknowledge_the_one_before_it(

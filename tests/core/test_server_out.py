@@ -27,7 +27,7 @@ from tests.harness.peer_stream import (
 )
 from xmppd.errors import StanzaError
 from xmppd.stanza import Stanza, parse_stanza
-from xmppd.streams import remote_lines
+from xmppd.streams import remote_bounds, remote_lines, remote_writing
 
 OTHER = "other.example"
 BOB = f"bob@{OTHER}"
@@ -86,7 +86,7 @@ def side(fed: Federation, act: Callable[[CalledStream], Awaitable[object]]) -> N
 
 def nothing_left(fed: Federation) -> None:
     lines = fed.remotes._lines
-    assert (fed.remotes.waiting, lines.size, dict(lines._sizes), lines._lines) == (0, 0, {}, {})
+    assert (fed.remotes.waiting, lines.bounds.size, dict(lines.bounds.sizes), lines._lines) == (0, 0, {}, {})
 
 
 async def accepted(fed: Federation, *ids: str, managed: bool = True) -> tuple[CalledStream, list[Told]]:
@@ -350,7 +350,7 @@ async def test_no_endless_questions(server: Harness, fed: Federation) -> None:
     for _ in range(20):
         called.acknowledge(0)
     assert await called.receive_all() == []
-    await server.advance(remote_lines.ASK_AGAIN + 0.1)
+    await server.advance(remote_writing.ASK_AGAIN + 0.1)
     (asked,) = await called.receive_all()
     assert asked.tag == f"{{{SM}}}r"
     called.acknowledge(1)
@@ -446,7 +446,7 @@ async def test_the_ping_tells(server: Harness, fed: Federation) -> None:
     )
     await server.quiet()
     assert calls(told) == [["delivered"], []]
-    await server.advance(remote_lines.PING_TIME + 1)
+    await server.advance(remote_writing.PING_TIME + 1)
     assert calls(told) == [["delivered"], ["delivered"]], "a server that answers nobody"
 
 
@@ -551,7 +551,7 @@ async def test_one_domain_is_bounded(server: Harness, fed: Federation) -> None:
     refused = [each.id for each in told if each.calls]
     assert refused and refused == [str(number) for number in range(200 - len(refused), 200)]
     assert all(each.calls in ([], ["resource-constraint"]) for each in told)
-    assert fed.remotes.waiting_bytes <= fed.remotes.config.queue + remote_lines.LINE
+    assert fed.remotes.waiting_bytes <= fed.remotes.config.queue + remote_bounds.LINE
     (small,) = give(fed, "x", to="bob@third.example")
     await server.quiet()
     assert small.calls == []
@@ -572,7 +572,7 @@ async def test_all_are_bounded(server: Harness) -> None:
 async def test_the_number_is_bounded(
     server: Harness, fed: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(remote_lines, "STANZAS", 5)
+    monkeypatch.setattr(remote_bounds, "STANZAS", 5)
     fed.refuses[OTHER] = ConnectionRefusedError()
     told = give(fed, *"1234567")
     await server.quiet()

@@ -38,6 +38,8 @@ FEATURES = "<stream:features>{}</stream:features>"
 STARTTLS = f"<starttls xmlns='{TLS}'/>"
 EXTERNAL = f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>"
 SM_FEATURE = f"<sm xmlns='{SM}'/>"
+BIDI_FEATURE = "<bidi xmlns='urn:xmpp:features:bidi'/>"
+BIDI = "<bidi xmlns='urn:xmpp:bidi'/>"
 
 
 class PeerLink(FakeLink):
@@ -119,9 +121,11 @@ class PeerStream(_End):
         text = "=" if identity == "" else b64encode((identity or self.name).encode()).decode()
         self.send(f"<auth xmlns='{SASL}' mechanism='EXTERNAL'>{text}</auth>")
 
-    async def sign_in_external(self, **header: Any) -> PeerStream:
-        """Signed in by its certificate."""
+    async def sign_in_external(self, bidi: bool = False, **header: Any) -> PeerStream:
+        """Signed in by its certificate. `bidi`: for both ways (XEP-0288)."""
         await self.starttls(**header)
+        if bidi:
+            self.send(BIDI)
         self.auth()
         assert (await self.receive()).tag == f"{{{SASL}}}success"
         self.header(**header)
@@ -159,9 +163,11 @@ class CalledStream(_End):
         await self.harness.until(lambda: self.secured)
         self.answer(*features, id=id)
 
-    async def accept(self, managed: bool = True) -> CalledStream:
-        """It is signed in by its certificate. `managed`: with XEP-0198."""
-        await self.encrypt(EXTERNAL)
+    async def accept(self, managed: bool = True, bidi: bool = False) -> CalledStream:
+        """It is signed in by its certificate. `managed`: with XEP-0198; `bidi`: for both ways."""
+        await self.encrypt(EXTERNAL, *([BIDI_FEATURE] if bidi else []))
+        if bidi:
+            assert (await self.receive()).tag == "{urn:xmpp:bidi}bidi"
         assert (await self.receive()).tag == f"{{{SASL}}}auth"
         self.send(f"<success xmlns='{SASL}'/>")
         self.answer(*([SM_FEATURE] if managed else []))

@@ -39,8 +39,9 @@ class Federated(Protocol):
 
 
 class RemoteStream(msgspec.Struct, frozen=True):
-    """`direction`: `out`: this server has opened it and sends on it; `in`: the other one. `proof`: `certificate` or
-    `dialback`. `tls`: the version, or "". `since`: UTC, ISO 8601."""
+    """`direction`: `out`: this server has opened it; `in`: the other one. Who has opened it sends on it, and if it goes
+    `both_ways`, the other one, too. `proof`: `certificate` or `dialback`. `tls`: the version, or "". `since`: UTC, ISO
+    8601."""
 
     direction: str
     host: str
@@ -48,6 +49,13 @@ class RemoteStream(msgspec.Struct, frozen=True):
     tls: str
     since: str
     address: str
+    both_ways: bool = False
+
+    def text(self) -> str:
+        """For people."""
+        way = "to it from" if self.direction == "out" else "from it to"
+        back = " and back" if self.both_ways else ""
+        return f"stream {way} {self.host}{back}: by {self.proof}, {self.tls or 'not encrypted'}, {self.address}"
 
 
 class RemoteFailure(msgspec.Struct, frozen=True):
@@ -76,9 +84,7 @@ class RemoteDomain(msgspec.Struct, frozen=True):
         """For people."""
         yield self.domain
         for each in self.streams:
-            way = "to it from" if each.direction == "out" else "from it to"
-            tls = each.tls or "not encrypted"
-            yield f"  stream {way} {each.host}: by {each.proof}, {tls}, {each.address}, since {_short(each.since)}"
+            yield f"  {each.text()}, since {_short(each.since)}"
         if self.waiting:
             kept = f", {self.kept} of them kept on the disk" if self.kept else ""
             yield f"  waiting: {self.waiting} stanzas, {self.waiting_bytes} bytes{kept}, for up to {self.oldest} s"
@@ -111,9 +117,7 @@ class Pinged(Result, frozen=True):
 
     def text(self) -> str:
         lines = [f"{self.domain} has answered within {self.seconds:.2f} s."]
-        for each in self.streams:
-            way = "to it from" if each.direction == "out" else "from it to"
-            lines.append(f"  stream {way} {each.host}: by {each.proof}, {each.tls or 'not encrypted'}, {each.address}")
+        lines += [f"  {each.text()}" for each in self.streams]
         return "\n".join(lines)
 
 
@@ -215,7 +219,8 @@ def _shown(seen: SeenDomain) -> RemoteDomain:
 
 def _stream(seen: SeenStream) -> RemoteStream:
     direction = "out" if seen.outgoing else "in"
-    return RemoteStream(direction, seen.local, str(seen.proof), seen.tls, _stamp(seen.since), seen.address)
+    proof, since = str(seen.proof), _stamp(seen.since)
+    return RemoteStream(direction, seen.local, proof, seen.tls, since, seen.address, seen.both_ways)
 
 
 def _failure(direction: str, local: str, failure: Failure) -> RemoteFailure:

@@ -28,6 +28,7 @@ class RemoteDomainConfig:
 
     tls: bool | None = option(None, "Whether streams must be encrypted.")
     dialback: bool | None = option(None, "Whether it may prove itself by dialback.")
+    bidi: bool | None = option(None, "Whether one stream may serve both directions.")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class FederationConfig:
         True,
         "A domain whose certificate proves nothing may prove itself by dialback (XEP-0220): this server asks, by DNS, "
         "whether the key is its own. `false`: certificates only.",
+    )
+    bidi: bool = option(
+        True,
+        "One stream may serve both directions (XEP-0288), where the other server offers or wants it, and the stream is "
+        "encrypted. It saves a connection, and reaches servers that can call but not be called.",
     )
     domains: dict[str, RemoteDomainConfig] = option(
         default_factory=dict, doc="What holds for single domains.", key=domain_name
@@ -114,6 +120,10 @@ class FederationConfig:
     def takes_dialback(self, domain: str) -> bool:
         own = self.domains.get(domain)
         return self.dialback if own is None or own.dialback is None else own.dialback
+
+    def goes_both_ways(self, domain: str) -> bool:
+        own = self.domains.get(domain)
+        return self.bidi if own is None or own.bidi is None else own.bidi
 
 
 def nameserver_address(text: str) -> tuple[str, int]:

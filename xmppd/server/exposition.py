@@ -109,7 +109,7 @@ class ServerCollector(Collector):
             "xmppd_remote_streams", "Open streams between this server and others.", labels=["direction"]
         )
         incoming = sum(each.proved for each in remotes.incoming) if remotes is not None else 0
-        outgoing = sum(each.stream is not None for each in remotes.lines) if remotes is not None else 0
+        outgoing = sum(each.usable for each in remotes.outgoing) if remotes is not None else 0
         streams.add_metric(["in"], incoming)
         streams.add_metric(["out"], outgoing)
         yield streams

@@ -284,10 +284,11 @@ class Server:
         self.rate_limiter.stop()
         await StreamShutdown(self).run()
         ending = _Ending()
+        if self.remote_domains is not None:  # before the connections that others have made: what we say may go by them
+            await self._settle(ending)
+            await ending.step(self.remote_domains.close(), "streams to other servers")
         await self.listeners.close(self.limits.stop_time)
         await self._settle(ending)
-        if self.remote_domains is not None:
-            await ending.step(self.remote_domains.close(), "streams to other servers")
         await ending.step(self.snapshots.store(), "the sessions that can be resumed")
         for session in list(self.session_manager.detached):
             self.session_manager.end(session)

@@ -17,6 +17,7 @@ from ..errors import StreamError
 
 if TYPE_CHECKING:
     from ..streams.client import ClientStream
+    from ..streams.server_stream import ServerStream
     from .runtime import RunningServer
 
 log = logging.getLogger("xmppd.server")
@@ -36,7 +37,7 @@ class StreamShutdown:
         server = self.server
         server.stopping = True
         components = list(server.components.streams)
-        peers = list(server.remote_domains.incoming) if server.remote_domains is not None else []
+        peers = [each for each in _remote(server) if not each.bidi]  # the others are read on (`ServerStream`)
         for stream in (*server.streams, *components, *peers):
             stream.pause_reading()
         if not await _until(self._settled, WORK_WITHIN):
@@ -54,8 +55,7 @@ class StreamShutdown:
     def _settled(self) -> bool:
         server = self.server
         busy = server.router.outbox.busy or any(_busy(stream) for stream in server.streams)
-        peers = server.remote_domains.incoming if server.remote_domains is not None else ()
-        streams = (*server.components.streams, *peers)
+        streams = (*server.components.streams, *_remote(server))
         return not busy and not any(each.waiting or each.handled < each.received for each in streams)
 
     async def _confirm(self) -> None:
@@ -73,6 +73,12 @@ class StreamShutdown:
         for stream in asked:
             stream.pause_reading()
         await _until(self._settled, WORK_WITHIN)
+
+
+def _remote(server: RunningServer) -> list[ServerStream]:
+    """Streams on which other servers may send."""
+    remotes = server.remote_domains
+    return [*remotes.incoming, *(each for each in remotes.outgoing if each.bidi)] if remotes is not None else []
 
 
 def _busy(stream: ClientStream) -> bool:

@@ -14,6 +14,7 @@ from .base import XmlStream
 if TYPE_CHECKING:
     from ..background import Background
     from ..protocol.framing import Framing
+    from ..protocol.items import Limits
     from ..protocol.token_bucket import Rate
     from ..stanza import Stanza
     from .runtime import StreamServer
@@ -32,8 +33,8 @@ class OriginStream(XmlStream):
     relays = False
     counter: Counter | None = None
 
-    def __init__(self, server: StreamServer, framing: Framing) -> None:
-        super().__init__(server, framing, server.limits.before_sign_in)
+    def __init__(self, server: StreamServer, framing: Framing, limits: Limits | None = None) -> None:
+        super().__init__(server, framing, limits or server.limits.before_sign_in)
         self.server = server
         self.lane = Lane()
         self.received = self.handled = 0
@@ -122,7 +123,8 @@ class OriginStream(XmlStream):
         self.reply(error)
 
     def reply(self, stanza: Stanza) -> None:
-        """By the routes, as a stream goes one way only. Where it was sent to what is no address, the domain answers."""
+        """By the routes, as a stream may go one way only. Where it was sent to what is no address, the domain
+        answers."""
         if stanza.sender is None:
             stanza.sender = JID.parse(self.domain)
         self.server.router.deliver(stanza)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from functools import partial
@@ -10,6 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from ..background import Background
+from ..cache import Cache
 from ..contracts.remote import Handover
 from ..errors import RemoteServerNotFound, RemoteServerTimeout, ResourceConstraint, StreamError
 from ..net.address import ForbiddenAddress, network
@@ -20,11 +22,14 @@ from ..net.tls_errors import TlsError
 from ..protocol.dialback import DialbackKeys
 from .base import XmlStream
 from .rate_limits import rate_of
+from .remote_carrier import Carrier
 from .remote_failures import IN, OUT, Failures
-from .remote_lines import Line, RemoteLines
+from .remote_line import Line
+from .remote_lines import RemoteLines
 from .remote_resends import RemoteResends
 from .server_in import IncomingServerStream
 from .server_out import OutgoingServerStream, Refused
+from .server_stream import ServerStream
 
 if TYPE_CHECKING:
     from ..config import FederationConfig
@@ -40,6 +45,10 @@ VERIFICATIONS_EACH: Final = 30
 a third one without end."""
 TARGETS: Final = 6
 """Candidates of one domain that are tried in one attempt."""
+SHARING: Final = 10.0
+"""Seconds for another server to say whether a further domain of ours may use a stream."""
+NOT_SHARED: Final = 3600.0
+"""So many seconds it is not asked again after it has said no, or nothing."""
 SWEEP: Final = 5.0
 REST_AFTER: Final = 10.0
 """Seconds without input after which a stream gives its parser back."""
@@ -78,12 +87,17 @@ class RemoteDomains:
         self.config = config
         self.rate = rate_of(config.rate)
         self.failures = Failures(server.clock)
-        self._lines = RemoteLines(server, self.background, config, self._opened, self.failures, self.say)
+        self._lines = RemoteLines(server, self.background, config, self._connected, self.failures, self.say)
+        self._connecting: dict[str, asyncio.Future[None]] = {}
+        """By the other domain: set when the first of the attempts under way has ended."""
+        self._not_shared: Cache[tuple[str, str], float] = Cache(1000, 256 << 10)
+        """Until when a domain of ours is not asked for on a stream to another one."""
         self.background.every(SWEEP, self.sweep, "server streams")
 
     def configure(self, config: FederationConfig, trust: Trust) -> None:
         """Put options into force. Streams that they do not allow end, and what waits for a domain that is not talked to
-        any more fails. `trust`: the authorities that they name."""
+        any more fails. One that goes both ways and must not any more is left in order. `trust`: the authorities that
+        they name."""
         if config.nameservers != self.config.nameservers:
             self._resolver.use(config.nameservers)
         self.config, self.trust = config, trust
@@ -95,6 +109,10 @@ class RemoteDomains:
         for stream in streams:
             if not stream.is_allowed():
                 stream.fail(StreamError("policy-violation", "this server does not talk to you in this way any more"))
+        one_way = [each for each in streams if each.bidi and not config.goes_both_ways(each.peer_domain)]
+        self._lines.let_go(*one_way)
+        for stream in one_way:
+            stream.leave()
 
     def say(self, text: str, *values: object, level: int = logging.INFO) -> None:
         """A line of the log that others have caused: not too many of them."""
@@ -118,6 +136,14 @@ class RemoteDomains:
     def gone(self, stream: XmlStream) -> None:
         self.incoming.discard(stream)
         self.outgoing.discard(stream)
+
+    def carries(self, carrier: Carrier, local: str, remote: str) -> None:
+        self._lines.carry(local, remote, carrier)
+
+    @property
+    def both_ways(self) -> list[ServerStream]:
+        """Streams whose stanzas go both ways: at a stop they are read on, for what they say of ours."""
+        return [each for each in (*self.incoming, *self.outgoing) if each.bidi]
 
     # ---- policy
 
@@ -147,18 +173,57 @@ class RemoteDomains:
     @property
     def waiting(self) -> int:
         """Stanzas that wait."""
-        return self._lines.waiting
+        return self._lines.bounds.waiting
 
     @property
     def waiting_bytes(self) -> int:
-        return self._lines.size
+        return self._lines.bounds.size
 
     @property
     def kept(self) -> int:
         """Of the stanzas that wait, those that the store keeps."""
-        return self._lines.kept
+        return self._lines.bounds.kept
 
     # ---- connecting
+
+    async def _connected(self, local: str, remote: str, alone: bool) -> OutgoingServerStream:
+        """See remote_lines.Connect. Where several domains of ours begin at once, the others wait for the first one."""
+        if alone:
+            return await self._opened(local, remote)
+        first = self._connecting.get(remote)
+        if first is not None:
+            await asyncio.wait((first,), timeout=SHARING)
+        shared = await self._shared(local, remote)
+        if shared is not None:
+            return shared
+        if remote in self._connecting:
+            return await self._opened(local, remote)
+        done = self._connecting[remote] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._opened(local, remote)
+        finally:
+            del self._connecting[remote]
+            done.set_result(None)
+
+    async def _shared(self, local: str, remote: str) -> OutgoingServerStream | None:
+        """A stream of another domain of ours that this one may use, too (XEP-0220 section 2.5.1), or None."""
+        pair, now = (local, remote), self.server.clock.monotonic()
+        if (self._not_shared.get(pair) or now) > now:
+            return None
+        found = [each for each in self.outgoing if each.remote == remote and self._lines.is_shared(each)]
+        for stream in found:
+            if not stream.usable:
+                continue
+            granted = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHARING):
+                    granted = await stream.speak_for(local)
+            if granted and stream.usable:
+                return stream
+            if not stream.closed:
+                self._not_shared.put(pair, now + NOT_SHARED)
+            return None
+        return None
 
     async def _opened(self, local: str, remote: str, only_to_verify: bool = False) -> OutgoingServerStream:
         """A stream that is ready, to the first candidate that gives one. Raises NoSuchDomain, OSError, Refused."""
@@ -236,8 +301,10 @@ class RemoteDomains:
         for stream in list(self.incoming):
             self._look_at(stream, now)
         for out in self.outgoing:
-            if now - out.last_read > REST_AFTER:
+            if now - out.last_read > REST_AFTER and not out.over_rate:
                 out.parser.rest()
+        for used in self.both_ways:
+            used.note_use(now)
         self._lines.sweep(now)
 
     def _look_at(self, stream: IncomingServerStream, now: float) -> None:
@@ -249,19 +316,22 @@ class RemoteDomains:
             ):
                 stream.fail(StreamError("connection-timeout"))
             return
-        idle = now - stream.last_read
+        idle = now - max(stream.last_read, stream.used)
         if idle > REST_AFTER and not stream.over_rate:
             stream.parser.rest()
         if idle > 2 * self.config.idle_time and stream.handled == stream.received:
-            stream.close()
+            self._lines.let_go(stream)
+            stream.leave()
 
     # ---- the end
 
     async def close(self) -> None:
         """Give other servers a moment to say what they have, then close all streams."""
         await self._lines.close(LAST_WORDS)
-        for stream in list(self.outgoing):
-            stream.close()
+        for stream in list(self.incoming):
+            stream.fail(StreamError("system-shutdown"))
+        for out in list(self.outgoing):
+            out.close()
         await self.background.close()
         await self._dialler.close(LAST_WORDS)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .remote_failures import IN, OUT, Failure
+from .server_stream import ServerStream
+from .server_terms import Proof
 
 if TYPE_CHECKING:
     from .remote_domains import RemoteDomains
@@ -14,12 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SeenStream:
-    """Between a domain of ours and another one. `outgoing`: this server has opened it. `proof`: "certificate" or
-    "dialback", by which its initiator has proved its domain. `tls`: the version, "" without. `since`: seconds since
-    1970 UTC."""
+    """Between a domain of ours and another one. `outgoing`: this server has opened it; `both_ways`: it serves both
+    directions. `proof`: "certificate" or "dialback", by which its initiator has proved its domain. `tls`: the version,
+    "" without. `since`: seconds since 1970 UTC."""
 
     local: str
     outgoing: bool
+    both_ways: bool
     proof: str
     tls: str
     since: float
@@ -52,31 +55,37 @@ def seen_domains(remotes: RemoteDomains, ours: Callable[[str], bool]) -> list[Se
     def of(domain: str) -> SeenDomain:
         return found.setdefault(domain, SeenDomain(domain))
 
+    def seen(stream: ServerStream, local: str, proof: str) -> SeenStream:
+        since, link = wall - (now - stream.born), stream.link
+        return SeenStream(local, stream.outgoing, stream.bidi, proof, link.tls_version, since, link.peer)
+
     for stream in remotes.incoming:
         for (remote, local), proof in stream.pairs.items():
             if ours(local):
-                since = wall - (now - stream.born)
-                seen = SeenStream(local, False, proof, stream.link.tls_version, since, stream.link.peer)
-                of(remote).streams.append(seen)
+                of(remote).streams.append(seen(stream, local, proof))
+    for out in remotes.outgoing:
+        for local in out.granted if out.usable else ():
+            if ours(local):
+                of(out.remote).streams.append(seen(out, local, out.proof if local == out.local else Proof.DIALBACK))
     for line in remotes.lines:
         if not ours(line.local):
             continue
-        domain, out = of(line.remote), line.stream
-        if out is not None and not out.closed:
-            since = wall - (now - out.born)
-            domain.streams.append(SeenStream(line.local, True, out.proof, out.link.tls_version, since, out.link.peer))
+        domain = of(line.remote)
         domain.waiting += len(line.waiting) + len(line.written)
         domain.size += line.size
         domain.connecting = domain.connecting or line.attempt
         for item in (*line.waiting, *line.written):
             domain.kept += item.handover.patient
             domain.oldest = max(domain.oldest, now - item.at)
-    for local, remote in remotes.failures.pairs():
-        if ours(local):
-            for direction in (IN, OUT):
-                failure = remotes.failures.last(direction, local, remote)
-                if failure is not None:
-                    of(remote).failures[direction, local] = failure
+    _add_failures(remotes, ours, of)
     for domain in found.values():
         domain.streams.sort(key=lambda each: (each.local, each.outgoing))
     return sorted(found.values(), key=lambda each: each.domain)
+
+
+def _add_failures(remotes: RemoteDomains, ours: Callable[[str], bool], of: Callable[[str], SeenDomain]) -> None:
+    for local, remote in remotes.failures.pairs():
+        for direction in (IN, OUT) if ours(local) else ():
+            failure = remotes.failures.last(direction, local, remote)
+            if failure is not None:
+                of(remote).failures[direction, local] = failure

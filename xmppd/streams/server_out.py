@@ -1,29 +1,26 @@
 """The stream that this server opens to another one (RFC 6120): encrypted, then authenticated by our certificate
-(XEP-0178) or by dialback (XEP-0220). Stanzas go this way only."""
+(XEP-0178) or by dialback (XEP-0220). Other domains of ours may use it, too, and so may the other server, if it offers
+both ways (XEP-0288)."""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..errors import StreamError
-from ..net.peer_certificate import Unverified, verify
 from ..protocol import dialback
 from ..protocol.dialback import Dialback, Exchange
-from ..protocol.framing import SERVER_STREAM
 from ..protocol.header import LANG, STREAM_NS
 from ..protocol.items import StreamOpen
-from .base import XmlStream
 from .negotiation import SASL_NS, TLS_NS
-from .server_terms import ERROR, SM_NS, Proof, Remotes, condition_of
+from .server_stream import ServerStream
+from .server_terms import BIDI, BIDI_NS, ERROR, PAIRS, SM_NS, Proof, Remotes, condition_of
 
 if TYPE_CHECKING:
-    from ..background import Background
     from ..contracts.link import Link
     from ..protocol.items import Nonza
-    from ..stanza import Stanza
     from .runtime import StreamServer
 
 FEATURES: Final = f"{STREAM_NS}|features"
@@ -35,42 +32,38 @@ class Refused(Exception):
     """The other server is there and does not take the stream; the text is for the log."""
 
 
-class OutgoingServerStream(XmlStream):
+class OutgoingServerStream(ServerStream):
     """From a domain of ours to another. `ready`: set when it may carry stanzas, or with what stood against it.
+    `granted`: the domains of ours that may send on it.
 
     `only_to_verify`: it asks about keys (XEP-0220 section 2.1.2), for which nobody has to prove anything.
     """
 
-    __slots__ = ("_answers", "_asked_for", "_signed_in", "_tried", "_why", "id", "local", "managed",
-                 "on_acknowledged", "on_end", "on_room", "only_to_verify", "ready", "remote", "remotes", "server",
-                 "slow")  # fmt: skip
+    __slots__ = ("_answers", "_asked_for", "_signed_in", "_tried", "_wanted", "_why", "granted", "only_to_verify",
+                 "ready", "remote")  # fmt: skip
+
+    outgoing: ClassVar[bool] = True
+    takes_keys: ClassVar[bool] = False
+    """The id of the stream is the choice of the one who shows the key: it may be one that it has heard elsewhere."""
 
     def __init__(
         self, server: StreamServer, remotes: Remotes, local: str, remote: str, only_to_verify: bool = False
     ) -> None:
-        super().__init__(server, SERVER_STREAM, server.limits.after_sign_in)  # features may hold much
-        self.server = server
-        self.remotes = remotes
+        super().__init__(server, remotes, server.limits.after_sign_in)  # features may hold much
         self.local = local
         self.remote = remote
         self.only_to_verify = only_to_verify
-        self.id = ""
-        """Given by the other server."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_heard)
-        self.managed = False
-        """XEP-0198 is on: `on_acknowledged` is told how many stanzas they have."""
-        self.slow = False
-        """The link was given as much as it takes now; `on_room` is called when there is room."""
-        self.on_acknowledged: Callable[[int], None] = lambda count: None
-        self.on_room: Callable[[], None] = lambda: None
-        self.on_end: Callable[[str], None] = lambda why: None
+        self.granted: set[str] = set()
         self._asked_for = False
         """The features of this header were answered."""
         self._why = ""
         """What they have said at the end."""
         self._signed_in = False
         self._tried: set[str] = set()
+        self._wanted: dict[str, asyncio.Future[bool]] = {}
+        """Further domains of ours, of which we have shown a key."""
         self._answers: dict[Exchange, asyncio.Future[Dialback]] = {}
 
     # ---- the link's side
@@ -84,13 +77,6 @@ class OutgoingServerStream(XmlStream):
         super().secured()
         self._send_header()
 
-    def pause_writing(self) -> None:
-        self.slow = True
-
-    def resume_writing(self) -> None:
-        self.slow = False
-        self.on_room()
-
     def lost(self) -> None:
         self._end_with("the connection was lost")
 
@@ -98,18 +84,21 @@ class OutgoingServerStream(XmlStream):
         self._end_with(str(error) if error is not None else self._why or "closed")
 
     def peer_closes(self) -> None:
+        self.said_goodbye = True
         self._why = "the other server has closed the stream"
         self._refuse(self._why)
 
     def _end_with(self, why: str) -> None:
-        self.remotes.gone(self)
         self._refuse(why)
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(Refused(why))
+        for wanted in self._wanted.values():
+            if not wanted.done():
+                wanted.set_result(False)
         self._answers.clear()
-        on_end, self.on_end = self.on_end, lambda why: None
-        on_end(why)
+        self._wanted.clear()
+        self.over(why)
 
     def give_up(self, why: str) -> None:
         """It takes too long."""
@@ -120,21 +109,23 @@ class OutgoingServerStream(XmlStream):
             self.ready.set_exception(Refused(why))
 
     @property
-    def background(self) -> Background:
-        found: Background = self.server.default_host.background
-        return found
-
-    @property
     def domain(self) -> str:
         return self.local
+
+    @property
+    def peer_domain(self) -> str:
+        return self.remote
 
     @property
     def peer_name(self) -> str:
         return f"the server of {self.remote}"
 
     @property
-    def throttled(self) -> bool:
-        return False
+    def usable(self) -> bool:
+        """It may carry stanzas, now."""
+        if self.only_to_verify or self.closed or self.leaving:
+            return False
+        return self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None
 
     @property
     def proof(self) -> Proof:
@@ -148,11 +139,11 @@ class OutgoingServerStream(XmlStream):
             return False
         if not self.ready.done():
             return True  # what it is, is looked at on the way
+        if not self.still_proves():
+            return False
         if not self.secure:
             return not config.needs_tls(self.remote)
-        if config.takes_dialback(self.remote):
-            return True
-        return not isinstance(verify(self.link.peer_certificates, self.remote, self.remotes.trust), Unverified)
+        return config.takes_dialback(self.remote) or self.is_certified(self.remote)
 
     # ---- headers: ours is the first
 
@@ -200,7 +191,11 @@ class OutgoingServerStream(XmlStream):
             self._tried.discard("external")
             self._call_back()
         elif tag in (dialback.RESULT, dialback.VERIFY):
-            self._dialback_received(Dialback.read(nonza))
+            answer = Dialback.read(nonza)
+            if answer.type or not self.pairs:
+                self._dialback_received(answer)
+            else:
+                self.keys.requested(answer)
         elif nonza.ns == SM_NS:
             self._stream_management(nonza)
         else:
@@ -241,13 +236,17 @@ class OutgoingServerStream(XmlStream):
             self._check_certificate()
         if self.only_to_verify:
             self._become_ready()
-        elif self._signed_in:
+            return
+        if self._signed_in:
+            self._take()
             if f"{SM_NS}|sm" in tags:
                 self._tried.add("sm")
                 self.write(f"<enable xmlns='{SM_NS}'/>".encode())
             else:
                 self._become_ready()
-        elif "EXTERNAL" in mechanisms and self.secure:
+            return
+        self._enable_bidi(tags)
+        if "EXTERNAL" in mechanisms and self.secure:
             self._tried.add("external")
             identity = b64encode(self.local.encode()).decode()
             self.write(f"<auth xmlns='{SASL_NS}' mechanism='EXTERNAL'>{identity}</auth>".encode())
@@ -259,10 +258,23 @@ class OutgoingServerStream(XmlStream):
         which is what dialback rests on. Raises StreamError."""
         if self.remotes.config.takes_dialback(self.remote):
             return
-        found = verify(self.link.peer_certificates, self.remote, self.remotes.trust)
-        if isinstance(found, Unverified):
-            self._refuse(f"its certificate proves nothing: {found.reason}")
+        if not self.is_certified(self.remote):
+            self._refuse(f"its certificate proves nothing: {self.why}")
             raise StreamError("policy-violation", "a certificate is required")
+
+    def _enable_bidi(self, tags: frozenset[str]) -> None:
+        """XEP-0288 section 2.2: behind TLS, before SASL or dialback."""
+        if self.secure and not self.bidi and tags & BIDI and self.remotes.config.goes_both_ways(self.remote):
+            self.bidi = True
+            self.write(f"<bidi xmlns='{BIDI_NS}'/>".encode())
+
+    def _take(self) -> None:
+        """They may send, too, from now on: for the domain that their certificate names, or else that DNS has led us to,
+        which is all that dialback would show. Raises StreamError."""
+        if self.bidi and not self.pairs:
+            self._check_certificate()
+            by = Proof.CERTIFICATE if self.is_certified(self.remote) else Proof.DIALBACK
+            self.prove(self.remote, self.local, by)
 
     def _call_back(self) -> None:
         """Dialback: it asks us on a stream of its own whether the key is ours."""
@@ -273,11 +285,41 @@ class OutgoingServerStream(XmlStream):
         if not self.id:
             self._refuse("its stream has no id")
             raise StreamError("bad-format")
-        key = self.remotes.keys.key(self.remote, self.local, self.id)
-        self.write(Dialback("result", self.local, self.remote, key).written())
+        self._show_key(self.local)
+
+    def _show_key(self, local: str) -> None:
+        key = self.remotes.keys.key(self.remote, local, self.id)
+        self.write(Dialback("result", local, self.remote, key).written())
+
+    async def speak_for(self, local: str) -> bool:
+        """Whether the other server takes what a further domain of ours sends on this stream, too (sender multiplexing,
+        XEP-0220 section 2.5.1)."""
+        if local in self.granted:
+            return True
+        if not self.usable or not self.id or len(self.granted) + len(self._wanted) >= PAIRS:
+            return False
+        wanted = self._wanted.get(local)
+        if wanted is None:
+            wanted = self._wanted[local] = asyncio.get_running_loop().create_future()
+            self._show_key(local)
+        return await asyncio.shield(wanted)
 
     def _dialback_received(self, answer: Dialback) -> None:
-        if not answer.type or (answer.sender, answer.to) != (self.remote, self.local):
+        """An answer counts once, on the stream of its question (section 3.1). Raises StreamError."""
+        if not answer.type or answer.sender != self.remote:
+            raise StreamError("invalid-from")
+        if answer.name == "result" and answer.to in self._wanted:
+            wanted = self._wanted.pop(answer.to)
+            if answer.type == "valid":
+                self.granted.add(answer.to)
+                if self.pairs:
+                    self.prove(self.remote, answer.to, self.pairs[self.remote, self.local])
+            else:
+                self.remotes.say("%s does not let %s use the stream of %s: %s", self.remote, answer.to, self.local,
+                                 answer.condition or answer.type)  # fmt: skip
+            wanted.set_result(answer.type == "valid")
+            return
+        if answer.to != self.local:
             raise StreamError("invalid-from")
         if answer.name == "verify":
             waiting = self._answers.pop(answer.exchange, None)
@@ -285,6 +327,7 @@ class OutgoingServerStream(XmlStream):
                 waiting.set_result(answer)
         elif "dialback" in self._tried and not self.ready.done():
             if answer.type == "valid":
+                self._take()
                 self._become_ready()
             else:
                 self._refuse(f"it does not take our dialback key: {answer.condition or answer.type}")
@@ -292,6 +335,7 @@ class OutgoingServerStream(XmlStream):
 
     def _become_ready(self) -> None:
         if not self.ready.done():
+            self.granted.add(self.local)
             self.ready.set_result(None)
 
     async def ask(self, stream_id: str, key: str) -> Dialback:
@@ -311,31 +355,12 @@ class OutgoingServerStream(XmlStream):
     def _stream_management(self, nonza: Nonza) -> None:
         if nonza.name == "enabled" and "sm" in self._tried and not self.ready.done():
             self.managed = True
+            self.acks.begin()
             self._become_ready()
         elif nonza.name == "failed" and "sm" in self._tried and not self.ready.done():
             self._become_ready()
-        elif nonza.name == "a" and self.managed:
-            count = nonza.attributes.get("h", "")
-            if not (count.isascii() and count.isdigit() and len(count) < 11):
-                raise StreamError("bad-format")
-            self.on_acknowledged(int(count))
-        elif nonza.name == "r" and self.managed:
-            if not self.slow:  # who does not read gets no answers
-                self.write(f"<a xmlns='{SM_NS}' h='0'/>".encode())  # nothing comes this way
         else:
-            raise StreamError("unsupported-stanza-type")
-
-    def request(self) -> None:
-        """Ask how many stanzas they have."""
-        self.write(f"<r xmlns='{SM_NS}'/>".encode())
-
-    def too_high(self, count: int, sent: int) -> None:
-        """They have more than was sent (section 4)."""
-        extra = (SM_NS, "handled-count-too-high", {"h": str(count), "send-count": str(sent)})
-        self.fail(StreamError("undefined-condition", "more is acknowledged than was sent", extra))
-
-    def stanza_received(self, stanza: Stanza) -> None:
-        raise StreamError("not-authorized", "stanzas come on a stream of yours")
+            self.manage(nonza)
 
 
 def _heard(ready: asyncio.Future[None]) -> None:

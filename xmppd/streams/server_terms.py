@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..protocol.dialback import DialbackKeys
 from ..protocol.header import STREAM_NS
 from .base import XmlStream
+from .remote_carrier import Carrier
 from .remote_resends import RemoteResends
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 SM_NS: Final = "urn:xmpp:sm:3"
 ERROR: Final = f"{STREAM_NS}|error"
+BIDI_NS: Final = "urn:xmpp:bidi"
+BIDI_FEATURE_NS: Final = "urn:xmpp:features:bidi"
+BIDI: Final = frozenset((f"{BIDI_NS}|bidi", f"{BIDI_FEATURE_NS}|bidi"))
+"""The element and the feature of XEP-0288: some servers take the one for the other. We do not."""
+PAIRS: Final = 100
+"""So many pairs of domains one stream may speak for."""
+
+Pair = tuple[str, str]
+"""Their domain and ours."""
 
 
 class Proof(enum.StrEnum):
@@ -54,6 +64,10 @@ class Remotes(Protocol):
 
     def gone(self, stream: XmlStream) -> None:
         """It has ended; may be told twice."""
+        ...
+
+    def carries(self, carrier: Carrier, local: str, remote: str) -> None:
+        """A stream that the other server has opened takes what goes from a domain of ours to one of theirs."""
         ...
 
     def refused(self, local: str, remote: str, reason: str, text: str) -> None:
