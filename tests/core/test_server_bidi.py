@@ -581,7 +581,7 @@ async def give_third(fed: Federation) -> CalledStream:
 
 async def test_two_domains_of_ours_share_a_stream(server: Harness, fed: Federation) -> None:
     told = give(fed, "1")
-    called = await (await fed.next_call()).accept()
+    called = await (await fed.next_call()).accept(shared=True)
     assert await called.stanzas() == ["1"]
     more = give_from(fed, "second.localhost", "2", "3")
     asked = await called.receive()
@@ -607,7 +607,7 @@ async def test_they_do_not_share(
     """It gets a stream of its own, and is not asked for again and again."""
     monkeypatch.setattr(remote_domains, "SHARING", 0.1)
     told = give(fed, "1")
-    called = await (await fed.next_call()).accept()
+    called = await (await fed.next_call()).accept(shared=True)
     await server.quiet()
     called.acknowledge(1)
     told += give_from(fed, "second.localhost", "2")
@@ -630,9 +630,19 @@ async def test_they_do_not_share(
     assert RESULT not in [each.tag for each in await called.receive_all()]
 
 
+async def test_they_do_not_offer_it(server: Harness, fed: Federation) -> None:
+    """As ejabberd, which would say nothing."""
+    give(fed, "1")
+    called = await (await fed.next_call()).accept()
+    await called.receive_all()
+    give_from(fed, "second.localhost", "2")
+    await fed.next_call(1)
+    assert await called.receive_all() == []
+
+
 async def test_two_domains_that_begin_at_once(server: Harness, fed: Federation) -> None:
     told = give(fed, "1") + give_from(fed, "second.localhost", "2")
-    called = await (await fed.next_call()).accept()
+    called = await (await fed.next_call()).accept(shared=True)
     await server.quiet()
     called.send(f"<db:result from='{OTHER}' to='second.localhost' type='valid'/>")
     assert sorted(await called.stanzas()) == ["1", "2"] and fed.calls == 1
@@ -653,7 +663,7 @@ async def test_the_first_attempt_of_two_fails(server: Harness, fed: Federation) 
 @pytest.mark.parametrize("domain", [THIRD, "localhost", OTHER])
 async def test_answers_about_domains_that_were_not_asked_for(fed: Federation, domain: str) -> None:
     give(fed, "1")
-    called = await (await fed.next_call()).accept()
+    called = await (await fed.next_call()).accept(shared=True)
     await called.receive_all()
     called.send(f"<db:result from='{OTHER}' to='{domain}' type='valid'/>")
     assert called.stream.granted == {"localhost"}
@@ -663,7 +673,7 @@ async def test_a_stanza_that_ends_a_shared_stream_stops_no_other_domain(server: 
     """ "bad" of the one is not taken; what the other one sends is not taken for the reason."""
 
     async def act(called: CalledStream) -> None:
-        await called.accept()
+        await called.accept(shared=True)
         had = 0
         while True:
             element = await called.receive()

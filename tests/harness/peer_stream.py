@@ -38,6 +38,7 @@ FEATURES = "<stream:features>{}</stream:features>"
 STARTTLS = f"<starttls xmlns='{TLS}'/>"
 EXTERNAL = f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>"
 SM_FEATURE = f"<sm xmlns='{SM}'/>"
+DIALBACK_FEATURE = "<dialback xmlns='urn:xmpp:features:dialback'/>"
 BIDI_FEATURE = "<bidi xmlns='urn:xmpp:features:bidi'/>"
 BIDI = "<bidi xmlns='urn:xmpp:bidi'/>"
 
@@ -163,14 +164,15 @@ class CalledStream(_End):
         await self.harness.until(lambda: self.secured)
         self.answer(*features, id=id)
 
-    async def accept(self, managed: bool = True, bidi: bool = False) -> CalledStream:
-        """It is signed in by its certificate. `managed`: with XEP-0198; `bidi`: for both ways."""
+    async def accept(self, managed: bool = True, bidi: bool = False, shared: bool = False) -> CalledStream:
+        """It is signed in by its certificate. `managed`: with XEP-0198; `bidi`: for both ways; `shared`: it may be
+        asked for further domains."""
         await self.encrypt(EXTERNAL, *([BIDI_FEATURE] if bidi else []))
         if bidi:
             assert (await self.receive()).tag == "{urn:xmpp:bidi}bidi"
         assert (await self.receive()).tag == f"{{{SASL}}}auth"
         self.send(f"<success xmlns='{SASL}'/>")
-        self.answer(*([SM_FEATURE] if managed else []))
+        self.answer(*([SM_FEATURE] if managed else []), *([DIALBACK_FEATURE] if shared else []))
         if managed:
             assert (await self.receive()).tag == f"{{{SM}}}enable"
             self.send(f"<enabled xmlns='{SM}'/>")

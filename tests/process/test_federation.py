@@ -16,10 +16,11 @@ pytestmark = pytest.mark.timeout(120)
 Two = tuple[Domain, Domain]
 
 
-@pytest.fixture(params=["certificates", "dialback"])
+@pytest.fixture(params=["certificates", "dialback", "one way"])
 async def two(request: pytest.FixtureRequest, tmp_path: Path, dns: DnsServer) -> AsyncIterator[Two]:
-    certified = request.param == "certificates"
-    async with talking(tmp_path, dns, not certified, dialback=not certified) as made:
+    certified = request.param != "dialback"
+    bidi = request.param != "one way"
+    async with talking(tmp_path, dns, not certified, dialback=not certified, bidi=bidi) as made:
         yield made
 
 

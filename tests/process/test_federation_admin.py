@@ -124,17 +124,31 @@ async def test_streams_are_listed(two: tuple[Domain, Domain]) -> None:
     done = await montague.server.cli("domain", "ping", "CAPULET.test")
     assert done.status == 0 and done.out.startswith("capulet.test has answered within "), done
     (found,) = (await listed(montague)).values()
-    streams = [(each["direction"], each["host"], each["proof"], each["tls"]) for each in found["streams"]]
-    ways = [(way, montague.name, "certificate", "TLSv1.3") for way in ("in", "out")]
-    assert streams == ways and (found["waiting"], found["failures"], found["connecting"]) == (0, [], False)
+    (stream,) = found["streams"]
+    seen = (stream["direction"], stream["host"], stream["proof"], stream["tls"], stream["both_ways"])
+    assert seen == ("out", montague.name, "certificate", "TLSv1.3", True)
+    assert (found["waiting"], found["failures"], found["connecting"]) == (0, [], False)
     shown = (await montague.server.cli("domain", "list")).out.splitlines()
     assert shown[0] == "capulet.test"
-    assert shown[2].startswith("  stream to it from montague.test: by certificate, TLSv1.3, 127.0.0.1, since 20")
+    told = "  stream to it from montague.test and back: by certificate, TLSv1.3, 127.0.0.1, since 20"
+    assert shown[1].startswith(told)
     assert set(await listed(montague, capulet.name)) == set(await listed(montague, "test")) == {capulet.name}
     assert await listed(montague, "apulet.test") == {}
     numbers = await metrics(montague)
-    assert numbers['xmppd_remote_streams{direction="in"}'] == numbers['xmppd_remote_streams{direction="out"}'] == 1
+    assert [numbers[f'xmppd_remote_streams{{direction="{way}"}}'] for way in ("in", "out")] == [0, 1]
     assert numbers["xmppd_remote_waiting_stanzas"] == 0
+
+
+async def test_one_stream_for_each_direction_by_a_reload(two: tuple[Domain, Domain]) -> None:
+    montague, capulet = two
+    romeo, juliet = await montague.client(), await capulet.client()
+    assert await ping(romeo, capulet.name) == ""
+    assert "changed: federation" in await reload(montague, bidi=False)
+    assert await ping(romeo, capulet.name) == await ping(juliet, montague.name) == ""
+    streams = (await listed(montague))[capulet.name]["streams"]
+    assert [(each["direction"], each["both_ways"]) for each in streams] == [("in", False), ("out", False)]
+    assert "changed: federation" in await reload(montague, bidi=None, domains={capulet.name: {"bidi": False}})
+    assert (await listed(montague))[capulet.name]["streams"] == streams
 
 
 async def test_who_has_proved_itself_by_dialback(tmp_path: Path, dns: DnsServer) -> None:
@@ -147,7 +161,7 @@ async def test_who_has_proved_itself_by_dialback(tmp_path: Path, dns: DnsServer)
             await each.start()
         assert (await montague.server.cli("domain", "ping", capulet.name)).status == 0
         streams = (await listed(montague))[capulet.name]["streams"]
-        assert [(each["direction"], each["proof"]) for each in streams] == [("in", "dialback"), ("out", "dialback")]
+        assert [(each["direction"], each["proof"]) for each in streams] == [("out", "dialback")]
         assert "changed: federation" in await reload(montague, dialback=False)
         assert await listed(montague) == {}
         done = await montague.server.cli("domain", "ping", capulet.name)

@@ -3,12 +3,26 @@ so it is on the disk. A stream is not resumed: the sender has what was not ackno
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
-from .server_terms import SM_NS
+from .server_terms import SM_NS, Pair, Proof
 
-if TYPE_CHECKING:
-    from .server_stream import ServerStream
+
+class Counted(Protocol):
+    """The stream, as far as its stanzas are counted. `received`: those that have come; `handled`: of them so many, in
+    order, are settled."""
+
+    received: int
+    handled: int
+    pairs: dict[Pair, Proof]
+    opened: bool
+    closed: bool
+    write: Callable[[bytes], None]
+
+    def answer(self, data: bytes) -> None:
+        """Write what was asked for."""
+        ...
 
 
 class Acknowledgements:
@@ -16,7 +30,7 @@ class Acknowledgements:
 
     __slots__ = ("_counted", "_later", "_owed", "_stream")
 
-    def __init__(self, stream: ServerStream) -> None:
+    def __init__(self, stream: Counted) -> None:
         self._stream = stream
         self._counted = -1
         """Stanzas that had come when XEP-0198 was enabled; -1 before."""

@@ -114,7 +114,7 @@ class IncomingServerStream(ServerStream):
             required = not self.peer_domain or self.remotes.config.needs_tls(self.peer_domain)
             return STARTTLS if required else STARTTLS_OPTIONAL + self._dialback_feature()
         if self.signed_in:
-            return SM_FEATURE + self._dialback_feature()
+            return SM_FEATURE + dialback.FEATURE  # for further domains, by the same certificate at least
         external = EXTERNAL if self.is_certified(self.peer_domain) else b""  # XEP-0178 section 3: who tries it and
         return external + self._bidi_feature() + self._dialback_feature()  # fails does not always try dialback
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import ClassVar, Final, Protocol
 
 from ..errors import StanzaError, StreamError
 from ..protocol.dialback import Dialback
-from .server_terms import PAIRS, Proof
-
-if TYPE_CHECKING:
-    from .server_stream import ServerStream
+from .server_terms import PAIRS, Pair, Proof, Remotes
 
 log = logging.getLogger("xmppd.streams")
 
@@ -18,12 +15,36 @@ VERIFYING: Final = 10
 """So many keys of one stream are asked about at once."""
 
 
+class Asked(Protocol):
+    """The stream that the keys come by. `takes_keys`: its id is ours, so a key for it proves something. `why`: what is
+    wrong with the other server's certificate."""
+
+    takes_keys: ClassVar[bool]
+    remotes: Remotes
+    id: str
+    pairs: dict[Pair, Proof]
+    closed: bool
+    why: str
+
+    @property
+    def secure(self) -> bool: ...
+    @property
+    def peer(self) -> str: ...
+    @property
+    def peer_name(self) -> str: ...
+    def is_certified(self, domain: str) -> bool: ...
+    def answer(self, data: bytes) -> None: ...
+    def prove(self, remote: str, local: str, by: Proof) -> None: ...
+    def carry(self, remote: str, local: str) -> None: ...
+    def fail(self, error: StreamError) -> None: ...
+
+
 class KeyChecks:
     """On one stream. `verifying`: keys that are asked about now."""
 
     __slots__ = ("_stream", "verifying")
 
-    def __init__(self, stream: ServerStream) -> None:
+    def __init__(self, stream: Asked) -> None:
         self._stream = stream
         self.verifying = 0
 

@@ -39,8 +39,8 @@ class OutgoingServerStream(ServerStream):
     `only_to_verify`: it asks about keys (XEP-0220 section 2.1.2), for which nobody has to prove anything.
     """
 
-    __slots__ = ("_answers", "_asked_for", "_signed_in", "_tried", "_wanted", "_why", "granted", "only_to_verify",
-                 "ready", "remote")  # fmt: skip
+    __slots__ = ("_answers", "_asked_for", "_signed_in", "_takes_more", "_tried", "_wanted", "_why", "granted",
+                 "only_to_verify", "ready", "remote")  # fmt: skip
 
     outgoing: ClassVar[bool] = True
     takes_keys: ClassVar[bool] = False
@@ -56,8 +56,8 @@ class OutgoingServerStream(ServerStream):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_heard)
         self.granted: set[str] = set()
-        self._asked_for = False
-        """The features of this header were answered."""
+        self._asked_for = self._takes_more = False
+        """The features of this header were answered; dialback is among them."""
         self._why = ""
         """What they have said at the end."""
         self._signed_in = False
@@ -224,6 +224,7 @@ class OutgoingServerStream(ServerStream):
         if self.ready.done() or self._asked_for:
             return  # features come once for each header
         self._asked_for = True
+        self._takes_more = f"{dialback.FEATURE_NS}|dialback" in tags
         if not self.secure:
             if f"{TLS_NS}|starttls" in tags:
                 self._tried.add("starttls")
@@ -293,10 +294,10 @@ class OutgoingServerStream(ServerStream):
 
     async def speak_for(self, local: str) -> bool:
         """Whether the other server takes what a further domain of ours sends on this stream, too (sender multiplexing,
-        XEP-0220 section 2.5.1)."""
+        XEP-0220 section 2.5.1). Not asked of who does not offer dialback on it now: ejabberd would never answer."""
         if local in self.granted:
             return True
-        if not self.usable or not self.id or len(self.granted) + len(self._wanted) >= PAIRS:
+        if not (self.usable and self._takes_more and self.id) or len(self.granted) + len(self._wanted) >= PAIRS:
             return False
         wanted = self._wanted.get(local)
         if wanted is None:
