@@ -181,6 +181,24 @@ async def test_what_goes_before_xep_0198_is_on_is_not_counted(
     assert calls(told) == [["delivered"]] * 3
 
 
+async def test_a_ping_counts_once_xep_0198_is_on(
+    server: Harness, fed: Federation, certificate: tuple[bytes, ...]
+) -> None:
+    """It is a stanza like others."""
+    peer = await PeerStream(fed, OTHER, certificate).sign_in_external(bidi=True)
+    told = give(fed, "1")
+    _, ping = await peer.receive_all()
+    told += give(fed, "2")
+    peer.send(f"<enable xmlns='{SM}'/>")
+    peer.send(f"<iq type='result' id='{ping.get('id')}' from='{OTHER}' to='localhost'/>")
+    found = await peer.receive_all()
+    assert ids(found) == ["2"] and "urn:xmpp:ping" in xml(found[-1])
+    told += give(fed, "3")
+    assert ids(await peer.receive_all()) == ["3"]
+    peer.send(f"<a xmlns='{SM}' h='2'/>")
+    assert calls(told) == [["delivered"]] * 3 and not peer.closed
+
+
 async def test_acknowledged_too_much(server: Harness, fed: Federation, peer: PeerStream) -> None:
     told = give(fed, "1", "2")
     await peer.receive_all()
@@ -318,6 +336,41 @@ async def test_a_server_that_cannot_be_called(server: Harness, fed: Federation, 
     assert told[0].calls == [] and asked.calls == []
 
 
+async def test_what_ends_streams_goes_alone_on_them(
+    server: Harness, fed: Federation, certificate: tuple[bytes, ...]
+) -> None:
+    """Of two domains of ours on streams of a server that cannot be called: neither waits for ever."""
+    fed.refuses[OTHER] = ConnectionRefusedError()
+
+    async def call() -> PeerStream:
+        peer = await PeerStream(fed, OTHER, certificate).sign_in_external(bidi=True)
+        peer.result(to="second.localhost")
+        return peer
+
+    async def has(peer: PeerStream) -> list[str]:
+        """What has come; pings are answered."""
+        found = await peer.receive_all()
+        for each in found:
+            if "urn:xmpp:ping" in xml(each):
+                peer.send(f"<iq type='result' id='{each.get('id')}' from='{OTHER}' to='{each.get('from')}'/>")
+        return ids(found)
+
+    told = give(fed, "1") + give_from(fed, "second.localhost", "2")
+    for _ in range(2):
+        peer = await call()
+        assert ids(await peer.receive_all()) == ["1", "2"]
+        peer.cut()
+    peer = await call()
+    assert await has(peer) == ["1"]
+    await server.advance(60)
+    assert await has(peer) == ["2"]
+    told += give(fed, "3")
+    await server.advance(60)
+    assert await has(peer) == ["3"]
+    await server.quiet()
+    assert calls(told) == [["delivered"]] * 3 and not peer.closed
+
+
 async def test_no_parallel_stream_for_who_is_idle(server: Harness, fed: Federation, peer: PeerStream) -> None:
     """What we send counts as use, too."""
     for number in range(4):
@@ -420,6 +473,14 @@ async def test_stanzas_before_they_have_taken_us(
     give(fed, "1")
     called = await fed.next_call()
     await called.encrypt(EXTERNAL, *([BIDI_FEATURE] if enabled else []))
+    called.send(chat(1))
+    assert "not-authorized" in xml((await called.receive_all())[-1]) and called.closed
+    assert await romeo.receive_all() == []
+
+
+async def test_stanzas_on_a_stream_that_goes_one_way(server: Harness, fed: Federation, romeo: Client) -> None:
+    give(fed, "1")
+    called = await (await fed.next_call()).accept()
     called.send(chat(1))
     assert "not-authorized" in xml((await called.receive_all())[-1]) and called.closed
     assert await romeo.receive_all() == []

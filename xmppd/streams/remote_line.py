@@ -139,9 +139,9 @@ class Load:
 
     def takes(self, line: Line) -> bool:
         """Whether it has room for a line: one that is careful is alone, so that what ends the stream is its own."""
-        if self.carrier.closed:
+        if self.carrier.closed or any(each.careful for each in self.lines):
             return False
-        return not self.lines or not (line.careful or any(each.careful for each in self.lines))
+        return not line.careful or all(each.empty for each in self.lines)
 
     def acknowledged(self, count: int) -> dict[Line, int] | None:
         """Of which lines they have how many more, in order; None: they say that they have more than was sent."""

@@ -196,6 +196,9 @@ class RemoteLines:
         if load is None:
             return False
         line.rest()
+        for other in list(load.lines) if line.careful else ():
+            other.take_off()
+            self._forget(other)
         line.put_on(load, self._clock.monotonic())
         self._writing.write(line)
         return True

@@ -313,8 +313,6 @@ class OutgoingServerStream(ServerStream):
             wanted = self._wanted.pop(answer.to)
             if answer.type == "valid":
                 self.granted.add(answer.to)
-                if self.pairs:
-                    self.prove(self.remote, answer.to, self.pairs[self.remote, self.local])
             else:
                 self.remotes.say("%s does not let %s use the stream of %s: %s", self.remote, answer.to, self.local,
                                  answer.condition or answer.type)  # fmt: skip
