@@ -347,13 +347,9 @@ async def test_what_ends_streams_goes_alone_on_them(
         peer.result(to="second.localhost")
         return peer
 
-    async def has(peer: PeerStream) -> list[str]:
-        """What has come; pings are answered."""
-        found = await peer.receive_all()
-        for each in found:
-            if "urn:xmpp:ping" in xml(each):
-                peer.send(f"<iq type='result' id='{each.get('id')}' from='{OTHER}' to='{each.get('from')}'/>")
-        return ids(found)
+    def pong(found: list[Element]) -> None:
+        (ping,) = [each for each in found if "urn:xmpp:ping" in xml(each)]
+        peer.send(f"<iq type='result' id='{ping.get('id')}' from='{OTHER}' to='{ping.get('from')}'/>")
 
     told = give(fed, "1") + give_from(fed, "second.localhost", "2")
     for _ in range(2):
@@ -361,14 +357,30 @@ async def test_what_ends_streams_goes_alone_on_them(
         assert ids(await peer.receive_all()) == ["1", "2"]
         peer.cut()
     peer = await call()
-    assert await has(peer) == ["1"]
-    await server.advance(60)
-    assert await has(peer) == ["2"]
-    told += give(fed, "3")
-    await server.advance(60)
-    assert await has(peer) == ["3"]
-    await server.quiet()
+    for id in ("1", "2", "3"):
+        while not (found := await peer.receive_all()):
+            await server.advance(1)
+        assert ids(found) == [id]
+        if id == "2":
+            told += give(fed, "3")
+        await server.advance(30)
+        assert await peer.receive_all() == [], "nothing else is on the stream"
+        pong(found)
+        await server.quiet()
     assert calls(told) == [["delivered"]] * 3 and not peer.closed
+
+
+async def test_nobody_joins_who_goes_alone(server: Harness, fed: Federation, certificate: tuple[bytes, ...]) -> None:
+    told = give(fed, "1")
+    fed.refuses[OTHER] = ConnectionRefusedError()
+    for last in (False, False, True):
+        peer = await PeerStream(fed, OTHER, certificate).sign_in_external(bidi=True)
+        peer.result(to="second.localhost")
+        assert ids(await peer.receive_all()) == ["1"]
+        if not last:
+            peer.cut()
+    told += give_from(fed, "second.localhost", "2")
+    assert ids(await peer.receive_all()) == [] and calls(told) == [[], []]
 
 
 async def test_no_parallel_stream_for_who_is_idle(server: Harness, fed: Federation, peer: PeerStream) -> None:
