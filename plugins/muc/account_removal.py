@@ -44,6 +44,7 @@ def forget_account(room: RoomState, bare: str) -> Plan | None:
     """
     for pair in [pair for pair in room.invitations if bare in pair]:
         room.invitations.pop(pair)
+    room.kept_roles.pop(bare)
     known = room.affiliations.get(bare)
     if known is not None and known.affiliation == "outcast":
         known = None

@@ -8,6 +8,7 @@ from xmppd.xml import E, Element
 
 from .administration import read_items
 from .model import ADMIN_NS, Affiliation, Role
+from .options import MEMBER_LIST
 from .privileges import ADMINS, check_list
 from .room import RoomState
 
@@ -17,11 +18,13 @@ def admin_list(room: RoomState, who: JID, query: Element) -> Element:
     asked = read_items(query)
     if len(asked) != 1:
         raise BadRequest("one list at a time")
-    role, affiliation = asked[0].role, asked[0].affiliation
-    if role is not None:
-        return E("query", ADMIN_NS, {}, *_role_list(room, who, role))
+    listed, affiliation = asked[0].role, asked[0].affiliation
+    if listed is not None:
+        return E("query", ADMIN_NS, {}, *_role_list(room, who, listed))
     assert affiliation is not None
-    check_list(room.affiliation(who), affiliation, room.is_non_anonymous())
+    acting, rank = room.sessions.get(who.full), room.affiliation(who)
+    role = acting.role if acting is not None else room.initial_role(rank)  # a member need not be in the room
+    check_list(rank, affiliation, room.is_non_anonymous() and MEMBER_LIST.opens_to(room, role))
     return E("query", ADMIN_NS, {}, *_affiliation_list(room, affiliation))
 
 

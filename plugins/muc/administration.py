@@ -15,6 +15,7 @@ from .affiliation_changes import AffiliationChange, apply_affiliations, set_role
 from .affiliations import AffiliationList
 from .elements import Notice
 from .invitations import check_affiliations_fit
+from .kept_roles import keep_voice
 from .model import (
     ADMIN_NS,
     AFFILIATIONS,
@@ -113,6 +114,7 @@ def administer(room: RoomState, who: JID, items: Iterable[AdminItem], service_ad
         for occupant, role, reason in roles:
             if room.occupants.get(occupant.key) is occupant and role is not occupant.role:
                 effects += set_role(room, occupant, role, Notice(actor=actor, reason=reason))
+                keep_voice(room, occupant)
         return effects + apply_affiliations(room, changes, actor, who)
 
     plan.apply = apply

@@ -44,6 +44,7 @@ def apply_affiliations(room: RoomState, changes: Iterable[AffiliationChange], ac
     for each in room.occupants.values():
         occupants.setdefault(each.bare, []).append(each)
     for change in _merged(changes):
+        room.kept_roles.pop(change.jid.bare)
         here = occupants.get(change.jid.bare, []) if change.jid.local else _of_domain(room, change.jid)
         for occupant in here:
             code = _removal_code(room, occupant)

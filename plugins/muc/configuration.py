@@ -162,6 +162,7 @@ def _remove_strangers(room: RoomState) -> list[Effect]:
 
 def _give_voice_to_all(room: RoomState) -> list[Effect]:
     """Makes visitors participants, when the room is no longer moderated."""
+    room.kept_roles.clear()
     effects: list[Effect] = []
     for occupant in room.occupants.values():
         if occupant.role is Role.VISITOR:

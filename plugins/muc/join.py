@@ -20,6 +20,7 @@ from xmppd.xml import Element, find, text_of
 
 from .duplicates import expect_duplicates
 from .elements import Notice, archived_message, without_forgeries
+from .kept_roles import role_on_entering
 from .model import (
     MUC_NS,
     Affiliation,
@@ -144,7 +145,7 @@ def _joined(room: RoomState, request: JoinRequest, history: Sequence[Entry], cre
     occupant = room.occupants.get(key)
     rejoining = request.who.full in room.sessions
     if occupant is None:
-        role = room.initial_role(room.affiliation(request.who))
+        role = role_on_entering(room, request.who)
         id = room.occupant_id_element(request.who.bare, request.incarnation)
         occupant = room.new_occupant(request.nick, key, request.who, role, id)
     session = OccupantSession(request.who, request.presence)

@@ -73,7 +73,8 @@ def check_role(actor: Affiliation, actor_role: Role, target: Affiliation, old: R
 
 
 def check_list(actor: Affiliation, asked: Affiliation, open_room: bool) -> None:
-    """Read a list of affiliations. `open_room`: real addresses are no secret. Raises Forbidden."""
+    """Read a list of affiliations. `open_room`: real addresses are no secret, and the owner lets members of that role
+    read it. Raises Forbidden."""
     if actor in MAY_LIST[asked]:
         return
     if open_room and asked in OPEN_LISTS and actor >= Affiliation.MEMBER:

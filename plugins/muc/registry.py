@@ -91,7 +91,8 @@ def _weight(bare: str, slot: RoomSlot) -> int:
         return 4000
     nicks = sum(1200 + 12 * len(each.nick) for each in room.affiliations.values() if each.nick)
     parts = (room.affiliations, room.options, room.record, tuple(room.invitations))
-    return 4000 + slot.change_rate.used + 200 * len(room.affiliations) + nicks + sum(map(content, parts))
+    beside = slot.change_rate.used + room.kept_roles.used
+    return 4000 + beside + 200 * len(room.affiliations) + nicks + sum(map(content, parts))
 
 
 class RoomRegistry:
@@ -153,6 +154,7 @@ class RoomRegistry:
             and (
                 any(each.bare in names for each in slot.room.occupants.values())
                 or any(not names.isdisjoint(each) for each in slot.room.invitations)
+                or any(bare in names for bare in slot.room.kept_roles)
             )
         )
         place = ("", "")

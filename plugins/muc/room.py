@@ -37,6 +37,9 @@ from .options.base import Option
 FORWARDED_IQS: Final = 500
 """So many IQs between occupants wait for an answer."""
 FORWARDED_IQ_BYTES: Final = 256 << 10
+KEPT_ROLES: Final = 500
+"""So many roles are kept for the next visit."""
+KEPT_ROLE_BYTES: Final = 256 << 10
 INVITATIONS: Final = 500
 """So many invitations can be declined."""
 INVITATION_BYTES: Final = 256 << 10
@@ -69,6 +72,8 @@ class RoomState:
         """IQs between occupants by the id they were forwarded with: the asker, its own id, who must answer."""
         self.invitations: Cache[tuple[str, str], bool] = Cache(INVITATIONS, INVITATION_BYTES)
         """(invited, inviter): those who may decline, so that a room is no way to write to anybody."""
+        self.kept_roles: Cache[str, Role] = Cache(KEPT_ROLES, KEPT_ROLE_BYTES)
+        """Visitor or participant by bare JID, where a moderator has decided it (`kept_roles`)."""
         self._all_jids: tuple[JID, ...] | None = None
         self._bare_jids: frozenset[str] | None = None
         self._secret = bytes.fromhex(record.secret)

@@ -12,6 +12,7 @@ from xmppd.xep.forms import Field, Submitted, form
 
 from .affiliation_changes import set_role
 from .elements import NO_NOTICE
+from .kept_roles import keep_voice
 from .model import MUC_NS, Effect, Occupant, Plan, Role, Send
 from .privileges import check_role
 from .room import RoomState
@@ -62,6 +63,8 @@ def _answer(room: RoomState, who: JID, occupant: Occupant, submitted: Submitted)
     def apply() -> list[Effect]:
         if target.role is not Role.VISITOR:
             return []
-        return set_role(room, target, Role.PARTICIPANT, NO_NOTICE)
+        effects = set_role(room, target, Role.PARTICIPANT, NO_NOTICE)
+        keep_voice(room, target)
+        return effects
 
     return Plan(apply=apply)

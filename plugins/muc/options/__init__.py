@@ -14,6 +14,7 @@ from .description import Description
 from .history import History
 from .language import Language
 from .max_users import MaxUsers
+from .member_list import MemberList
 from .members_only import MembersOnly
 from .moderated import Moderated
 from .name import Name
@@ -21,6 +22,7 @@ from .password import Password
 from .persistent import Persistent
 from .presence_broadcast import PresenceBroadcast
 from .public import Public
+from .pubsub import Pubsub
 from .whois import Whois
 
 NAME: Final = Name()
@@ -34,6 +36,7 @@ ARCHIVING: Final = Archiving()
 HISTORY: Final = History()
 CHANGE_SUBJECT: Final = ChangeSubject()
 PRESENCE_BROADCAST: Final = PresenceBroadcast()
+MEMBER_LIST: Final = MemberList()
 
 OPTIONS: Final[tuple[Option, ...]] = (
     NAME,
@@ -46,12 +49,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
     MODERATED,
     WHOIS,
     PRESENCE_BROADCAST,
+    MEMBER_LIST,
     ARCHIVING,
     HISTORY,
     MaxUsers(),
     CHANGE_SUBJECT,
     AllowInvites(),
     AllowPm(),
+    Pubsub(),
 )
 """In the order of the form. Rules for a join are asked in this order too (membership before the password)."""
 
