@@ -14,7 +14,7 @@ from tests.harness.peer_stream import SERVER, CalledStream, Federation, PeerStre
 from xmppd.jid import JID
 from xmppd.protocol import framing
 from xmppd.stanza import Kind, Stanza, message
-from xmppd.streams import remote_lines
+from xmppd.streams import remote_bounds
 from xmppd.xml import E
 
 OTHER = "other.example"
@@ -144,7 +144,7 @@ async def test_what_goes_to_many_counts_once(server: Harness, fed: Federation) -
         taken += len(found)
     assert taken == OCCUPANTS and fed.remotes.waiting == 0
     lines = fed.remotes._lines
-    assert (lines.size, dict(lines._sizes)) == (remote_lines.LINE, {})
+    assert (lines.bounds.size, dict(lines.bounds.sizes)) == (remote_bounds.LINE, {})
 
 
 async def test_in_order_with_what_is_kept(server: Harness, fed: Federation) -> None:
