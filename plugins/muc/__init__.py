@@ -1,5 +1,5 @@
 """XEP-0045: Multi-User Chat, with an archive for every room (XEP-0313), stable ids (XEP-0359, XEP-0421),
-self-pings (XEP-0410) and messages that moderators retract (XEP-0425).
+self-pings (XEP-0410), hats (XEP-0317) and messages that moderators retract (XEP-0425).
 
 This module declares the plugin and hands each stanza to its handler: the tables below name them all. A handler that
 changes nothing in the room runs at once. One that does runs under the room's lock: it decides a Plan, which is
@@ -142,9 +142,10 @@ class GroupChat(Plugin[Config]):
     """Implements `contracts.routing.Entities` and `contracts.rooms.Rooms`."""
 
     xeps = (
-        Xep(45, "1.35.5", "no hats"),
+        Xep(45, "1.35.5"),
         Xep(249, "1.2"),
         Xep(313, "1.1.3", "rooms"),
+        Xep(317, "0.3.1", "titles in one language; no payloads of others in a hat"),
         Xep(359, "0.7.0", "rooms"),
         Xep(410, "1.1.0"),
         Xep(421, "1.0.1"),

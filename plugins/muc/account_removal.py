@@ -8,6 +8,7 @@ from xmppd.jid import JID
 
 from .affiliation_changes import AffiliationChange
 from .destruction import destroy_room
+from .hats import hats_without
 from .model import Affiliation, Effect, Plan, SaveRoom
 from .occupancy import leave_silently
 from .options import MEMBERS_ONLY
@@ -37,8 +38,8 @@ async def _remove_from(service: RoomService, slot: RoomSlot, names: frozenset[st
 
 
 def forget_account(room: RoomState, bare: str) -> Plan | None:
-    """Deletes affiliation, invitations and creatorship of an account that is not in the room. A ban stays, it is the
-    room's.
+    """Deletes affiliation, invitations, hats and creatorship of an account that is not in the room. A ban stays, it is
+    the room's.
 
     A room that nobody is left to join (members only, and the last of them is removed) is destroyed.
     """
@@ -49,7 +50,8 @@ def forget_account(room: RoomState, bare: str) -> Plan | None:
     if known is not None and known.affiliation == "outcast":
         known = None
     record = replace(room.record, creator="") if room.record.creator == bare else room.record
-    if known is None and record is room.record:
+    hats, take_hats = hats_without(room, bare)
+    if known is None and record is room.record and not hats:
         return None
     others = (each for jid, each in room.affiliations.items() if jid != bare and each.affiliation != "outcast")
     if MEMBERS_ONLY.of(room) and not room.sessions and next(others, None) is None:
@@ -59,12 +61,12 @@ def forget_account(room: RoomState, bare: str) -> Plan | None:
         jid = JID.parse(bare)
         change = AffiliationChange(jid, room.affiliation(jid), Affiliation.NONE, "")
         plan = change_own_affiliation(room, jid, None, change)
-    if record is room.record:
-        return plan
     apply_change = plan.apply
+    records = [SaveRoom(record)] if record is not room.record else []
 
     def apply() -> list[Effect]:
         room.record = record
+        take_hats()
         return apply_change()
 
-    return Plan([*plan.saves, SaveRoom(record)], apply)
+    return Plan([*plan.saves, *hats, *records], apply)

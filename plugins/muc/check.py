@@ -57,6 +57,10 @@ class RoomsCheck:
         if listed is None:
             self._problem(bare, name, "", "it is not in the directory, so nobody finds it")
         affiliations = await rooms.affiliations.read_all(bare)
+        for uri, hat in (await rooms.hats.read_all(bare)).items():
+            for jid in hat.wearers:
+                if not _is_address(jid):
+                    self._problem(bare, rooms.hats.name, uri, f"{jid!r}, who wears it, is no address")
         for jid, what in affiliation_problems(affiliations):
             self._problem(bare, rooms.affiliations.name, jid, what)
         try:

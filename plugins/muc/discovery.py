@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
+from xmppd.contracts.commands import NS as COMMANDS_NS
 from xmppd.contracts.search import FULLTEXT_NS
 from xmppd.errors import ItemNotFound, ServiceUnavailable
 from xmppd.jid import JID
 from xmppd.stanza import parse_stanza
+from xmppd.xep.forms import NS as DATA_NS
 from xmppd.xep.forms import Field, form
 from xmppd.xep.retraction import RETRACT_NS
 from xmppd.xml import E, Element, text_of
 
-from .model import MUC_NS, OCCUPANT_ID_NS, Affiliation
+from .hat_commands import commands_for
+from .hats import hats_hash
+from .model import HATS_NS, MUC_NS, OCCUPANT_ID_NS, Affiliation
 from .moderation import MODERATION_FEATURES
 from .options import ARCHIVING, CHANGE_SUBJECT, NAME, OPTIONS
 from .registration import REGISTER_FORM, REGISTER_NS, may_register
@@ -32,6 +36,7 @@ ROOM_FEATURES: Final = (
     MUC_NS + "#roomconfig",
     MUC_NS + "#roominfo",
     OCCUPANT_ID_NS,
+    HATS_NS,
     "urn:xmpp:sid:0",
     "urn:xmpp:ping",
 )
@@ -50,13 +55,17 @@ def room_info(room: RoomState, who: JID, node: str) -> Element:
         return E("query", INFO_NS, {"node": node}, identity)
     if node == MUC_NS + "#traffic":
         raise ServiceUnavailable("all extensions pass")  # section 17.2.1
+    if node == COMMANDS_NS:
+        return E("query", INFO_NS, {"node": node}, _automation("command-list"))
     if node:
-        raise ItemNotFound()
+        return _command_info(room, who, node)
     features = [*ROOM_FEATURES, *_option_features(room)]
     if ARCHIVING.of(room):
         features += ["urn:xmpp:mam:2#extended", RETRACT_NS, f"{RETRACT_NS}#tombstone", *MODERATION_FEATURES]
         if room.settings.searched:
             features.append(FULLTEXT_NS)
+    if commands_for(room, who):
+        features.append(COMMANDS_NS)
     if may_register(room, who):
         features += [REGISTER_NS, REGISTER_FORM]
     hidden = room.is_private() and is_stranger(room, who)
@@ -68,6 +77,19 @@ def room_info(room: RoomState, who: JID, node: str) -> Element:
         *(E("feature", INFO_NS, {"var": feature}) for feature in features),
         None if hidden else _room_form(room),
     )
+
+
+def _command_info(room: RoomState, who: JID, node: str) -> Element:
+    """Describes a command (XEP-0050 section 2.2). Raises ItemNotFound."""
+    name = commands_for(room, who).get(node)
+    if name is None:
+        raise ItemNotFound()
+    features = (E("feature", INFO_NS, {"var": each}) for each in (COMMANDS_NS, DATA_NS))
+    return E("query", INFO_NS, {"node": node}, _automation("command-node", name), *features)
+
+
+def _automation(type: str, name: str = "") -> Element:
+    return E("identity", INFO_NS, {"category": "automation", "type": type, **({"name": name} if name else {})})
 
 
 def _identity(name: str) -> Element:
@@ -90,11 +112,18 @@ def _room_form(room: RoomState) -> Element:
     if room.record.subject:
         subject = parse_stanza(room.record.subject.encode()).child("jabber:client", "subject")
         fields.append(Field("muc#roominfo_subject", "text-single", "Subject", (text_of(subject),)))
+    if room.hats:
+        fields.append(Field("hats#hash", label="Hats", values=(hats_hash(room),)))
     return form("result", MUC_NS + "#roominfo", fields)
 
 
-def room_items(room: RoomState, who: JID) -> Element:
-    """Answers disco#items with the occupants, to those who see them anyway (section 6.5)."""
+def room_items(room: RoomState, who: JID, node: str = "") -> Element:
+    """Answers disco#items with the occupants, to those who see them anyway (section 6.5), or with the commands that
+    somebody may run (XEP-0050 section 2.1)."""
+    if node == COMMANDS_NS:
+        found = commands_for(room, who).items()
+        commands = (E("item", ITEMS_NS, {"jid": room.jid.bare, "node": each, "name": name}) for each, name in found)
+        return E("query", ITEMS_NS, {"node": node}, *commands)
     asking = room.sessions.get(who.full)
     if asking is None:
         return E("query", ITEMS_NS)

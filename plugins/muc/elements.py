@@ -12,12 +12,15 @@ from xmppd.stanza import Stanza
 from xmppd.xep.elements import DELAY_NS, SID_NS
 from xmppd.xml import Element, escape, quoted
 
-from .model import MUC_NS, OCCUPANT_ID_NS, USER_NS, Affiliation, Role
+from .model import HATS_NS, MUC_NS, OCCUPANT_ID_NS, USER_NS, Affiliation, Role
 
 MUC_USER_TAG: Final = f"{USER_NS}|x"
 OCCUPANT_ID_TAG: Final = f"{OCCUPANT_ID_NS}|occupant-id"
 STANZA_ID_TAG: Final = f"{SID_NS}|stanza-id"
-FORGEABLE: Final = frozenset((STANZA_ID_TAG, OCCUPANT_ID_TAG, MUC_USER_TAG, f"{MUC_NS}|x", f"{DELAY_NS}|delay"))
+HATS_TAG: Final = f"{HATS_NS}|hats"
+FORGEABLE: Final = frozenset(
+    (STANZA_ID_TAG, OCCUPANT_ID_TAG, MUC_USER_TAG, HATS_TAG, f"{MUC_NS}|x", f"{DELAY_NS}|delay")
+)
 """Children that only the room may write: a stanza that has one of them is looked at closely (T28)."""
 _ADDRESSES: Final = (f"<x xmlns='{USER_NS}'><item ".encode(), f'<x xmlns="{USER_NS}"><item '.encode())
 """As a room writes it, and as a tree is written: that of a tombstone."""
@@ -57,13 +60,14 @@ def muc_user_item(affiliation: Affiliation, role: Role, jid: str = "", notice: N
 
 
 def without_forgeries(room: JID, stanza: Stanza) -> Stanza:
-    """Removes what only the room may write from a stanza (T28): its stanza-ids, all occupant ids, muc#user, its
-    delays."""
+    """Removes what only the room may write from a stanza (T28): its stanza-ids, all occupant ids, muc#user,
+    hats, its delays."""
     if FORGEABLE.isdisjoint(stanza.tags):
         return stanza
     return (
         stanza.without(OCCUPANT_ID_NS, "occupant-id")
         .without(USER_NS, "x")
+        .without(HATS_NS, "hats")
         .without(MUC_NS, "x")
         .without(SID_NS, "stanza-id", lambda each: _claims_room(room, each, "by"))
         .without(DELAY_NS, "delay", lambda each: _claims_room(room, each, "from"))

@@ -10,12 +10,14 @@ from typing import Final, Literal
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
 from xmppd.storage.api import Entry, Write
+from xmppd.xml import Element
 
 MUC_NS: Final = "http://jabber.org/protocol/muc"
 USER_NS: Final = MUC_NS + "#user"
 ADMIN_NS: Final = MUC_NS + "#admin"
 OWNER_NS: Final = MUC_NS + "#owner"
 OCCUPANT_ID_NS: Final = "urn:xmpp:occupant-id:0"
+HATS_NS: Final = "urn:xmpp:hats:0"
 JOIN_TAG: Final = f"{MUC_NS}|x"
 """The child of a presence that asks to join (section 7.2.1)."""
 
@@ -97,6 +99,16 @@ class AffiliationRecord:
     affiliation: str
     nick: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hat:
+    """A title that is given to people in a room (XEP-0317). `hue`: of its colour, in degrees, "" for none; `wearers`:
+    bare JIDs."""
+
+    title: str
+    hue: str = ""
+    wearers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +236,14 @@ class SaveAffiliation:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveHat:
+    """Store the hat of that URI; None deletes it."""
+
+    uri: str
+    hat: Hat | None
+
+
+@dataclass(frozen=True, slots=True)
 class AppendEntry:
     """Append an entry to the room's archive."""
 
@@ -242,7 +262,7 @@ class SaveAlso:
     write: Write
 
 
-Save = SaveRoom | SaveAffiliation | AppendEntry | SaveAlso | DeleteRoom
+Save = SaveRoom | SaveAffiliation | SaveHat | AppendEntry | SaveAlso | DeleteRoom
 
 
 def _nothing() -> list[Effect]:
@@ -255,12 +275,14 @@ class Plan:
 
     `before_reply`: so many of the effects go out before the answer to the request, the others behind it; set by
     `apply`. `apply_unsaved`: what has happened already (somebody has left) is applied even if the store is away.
+    `answer`: the payload of the answer to the request.
     """
 
     saves: list[Save] = field(default_factory=list)
     apply: Callable[[], list[Effect]] = _nothing
     apply_unsaved: bool = False
     before_reply: int = 0
+    answer: Element | None = None
 
     @property
     def deletes_room(self) -> bool:

@@ -9,6 +9,7 @@ from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza
 
 from .elements import (
+    HATS_TAG,
     MUC_USER_TAG,
     NO_NOTICE,
     OCCUPANT_ID_TAG,
@@ -20,16 +21,17 @@ from .model import Broadcast, Effect, Occupant, OccupantSession, Role
 from .room import RoomState
 
 
-def _presence(occupant: Occupant, session: OccupantSession, type: str, x: bytes) -> Stanza:
+def _presence(room: RoomState, occupant: Occupant, session: OccupantSession, type: str, x: bytes) -> Stanza:
     shown = session.presence
+    hats = b"" if type else room.hats_element(occupant.bare)
     return Stanza(
         Kind.PRESENCE,
         type,
         None,
         occupant.jid,
         shown.id,
-        shown.inside + x + occupant.id,
-        (*shown.tags, MUC_USER_TAG, OCCUPANT_ID_TAG),
+        shown.inside + x + occupant.id + hats,
+        (*shown.tags, MUC_USER_TAG, OCCUPANT_ID_TAG, *((HATS_TAG,) if hats else ())),
         shown.lang,
     )
 
@@ -69,7 +71,7 @@ def _to_others(
     for group, address in ((seeing, session.jid.full), (blind, "")):
         if group:
             x = muc_user_element(muc_user_item(affiliation, role, address, notice), notice.codes)
-            effects.append(Broadcast(_presence(about, session, type, x), tuple(group)))
+            effects.append(Broadcast(_presence(room, about, session, type, x), tuple(group)))
     return effects
 
 
@@ -85,7 +87,7 @@ def self_presence(
     """Returns the presence of an occupant to its own clients, with status code 110 (section 7.2.2)."""
     role = about.role if role is None else role
     item = muc_user_item(room.affiliation(session.jid), role, session.jid.full, notice)
-    stanza = _presence(about, session, type, muc_user_element(item, (110, *notice.codes)))
+    stanza = _presence(room, about, session, type, muc_user_element(item, (110, *notice.codes)))
     return [Broadcast(stanza, tuple(to))]
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+from xmppd.contracts.commands import NS as COMMANDS_NS
 from xmppd.contracts.routes import Arrival
 from xmppd.contracts.search import SEARCH, Search
 from xmppd.errors import ItemNotFound, ServiceUnavailable
@@ -26,6 +27,7 @@ from .archive import check_archive_access, read_query, results
 from .block_lists import check_block_lists
 from .configuration import config_form, configure
 from .discovery import INFO_NS, ITEMS_NS, room_info, room_items
+from .hat_commands import run_command
 from .model import ADMIN_NS, OWNER_NS, Affiliation, Plan
 from .moderation import FASTEN_TAG, MODERATE_TAG, ModerationQuery, moderate
 from .registration import REGISTER_NS, register, registration_form
@@ -94,13 +96,18 @@ async def _change(service: RoomService, slot: RoomSlot, arrival: Arrival, plan: 
     """Carries out what a query changes, with its answer in between. Raises StorageUnavailable."""
     room, who = slot.room, sender_of(arrival)
     assert room is not None
-    was, result = room.affiliation(who), arrival.stanza.result()
+    was, result = room.affiliation(who), arrival.stanza.result(plan.answer)
     await service.carry_out(slot, plan, lambda: service.reply(arrival, result))
     if was is not Affiliation.OWNER and room.affiliation(who) is Affiliation.OWNER:
         log.warning("%s, a service admin, has become an owner of %s", who.bare, room.jid)
 
 
 # ---- readers
+
+
+def _command(room: RoomState, who: JID, payload: Element) -> Reader | Plan:
+    decided = run_command(room, who, payload)
+    return decided if isinstance(decided, Plan) else _payload(decided)
 
 
 def _payload(payload: Element | None) -> Reader:
@@ -143,13 +150,14 @@ def _archive_fields(room: RoomState, who: JID, payload: Element) -> Reader:
 
 QUERIES: Final[Mapping[tuple[str, str], Query]] = {
     ("get", f"{INFO_NS}|query"): lambda room, who, x: _payload(room_info(room, who, x.get("node", ""))),
-    ("get", f"{ITEMS_NS}|query"): lambda room, who, x: _payload(room_items(room, who)),
+    ("get", f"{ITEMS_NS}|query"): lambda room, who, x: _payload(room_items(room, who, x.get("node", ""))),
     ("get", "urn:xmpp:ping|ping"): lambda room, who, x: _payload(None),
     ("get", f"{ADMIN_NS}|query"): lambda room, who, x: _payload(admin_list(room, who, x)),
     ("get", f"{OWNER_NS}|query"): lambda room, who, x: _payload(config_form(room, who)),
     ("set", f"{OWNER_NS}|query"): configure,
     ("get", f"{REGISTER_NS}|query"): lambda room, who, x: _payload(registration_form(room, who)),
     ("set", f"{REGISTER_NS}|query"): register,
+    ("set", f"{COMMANDS_NS}|command"): _command,
     ("set", MODERATE_TAG): moderate,
     ("set", FASTEN_TAG): moderate,
     ("set", f"{MAM_NS}|query"): _archive_page,

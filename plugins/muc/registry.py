@@ -20,9 +20,11 @@ from .model import (
     AffiliationRecord,
     AppendEntry,
     DirectoryEntry,
+    Hat,
     Plan,
     SaveAffiliation,
     SaveAlso,
+    SaveHat,
     SaveRoom,
     ServiceSettings,
     StoredRoom,
@@ -90,7 +92,7 @@ def _weight(bare: str, slot: RoomSlot) -> int:
     if room is None:
         return 4000
     nicks = sum(1200 + 12 * len(each.nick) for each in room.affiliations.values() if each.nick)
-    parts = (room.affiliations, room.options, room.record, tuple(room.invitations))
+    parts = (room.affiliations, room.options, room.record, room.hats, tuple(room.invitations))
     beside = slot.change_rate.used + room.kept_roles.used
     return 4000 + beside + 200 * len(room.affiliations) + nicks + sum(map(content, parts))
 
@@ -106,6 +108,7 @@ class RoomRegistry:
         self.archive = storage.log("archive")
         self.records = storage.map("room", StoredRoom)
         self.affiliations = storage.map("room_member", AffiliationRecord)
+        self.hats = storage.map("room_hat", Hat)
         self.directory_entries = storage.map("room_directory", DirectoryEntry)
         self.stored_sessions = storage.map("room_seat", StoredSession)
         self.directory: dict[str, DirectoryEntry] = {}
@@ -142,7 +145,7 @@ class RoomRegistry:
 
     async def rooms_naming(self, names: AbstractSet[str]) -> list[JID]:
         """Finds the rooms that know one of these bare JIDs: by affiliation or reserved nick, as an occupant, as
-        creator, by an invitation. It reads the affiliations of all rooms.
+        creator, by an invitation or a hat. It reads the affiliations and hats of all rooms.
 
         Raises StorageUnavailable.
         """
@@ -161,6 +164,10 @@ class RoomRegistry:
         while page := await self.affiliations.scan(self.host.domain, place):
             place = page[-1][:2]
             found.update(JID.parse(owner) for owner, bare, _ in page if bare in names)
+        place = ("", "")
+        while worn := await self.hats.scan(self.host.domain, place):
+            place = worn[-1][:2]
+            found.update(JID.parse(owner) for owner, _, hat in worn if hat and not names.isdisjoint(hat.wearers))
         return sorted(found, key=lambda jid: jid.bare)
 
     # ---- memory
@@ -195,7 +202,8 @@ class RoomRegistry:
             self._list(jid.local, None)
             return None
         affiliations = await self.affiliations.read_all(jid.bare)
-        return RoomState(jid, record, affiliations, self.settings, await self.archive.last_id(jid.bare))
+        last = await self.archive.last_id(jid.bare)
+        return RoomState(jid, record, affiliations, self.settings, last, await self.hats.read_all(jid.bare))
 
     def _release(self, bare: str, slot: RoomSlot) -> None:
         """Drops a slot without a room at once, rooms without occupants when there are too many."""
@@ -246,6 +254,12 @@ class RoomRegistry:
                         self.affiliations.delete(jid.bare, save.bare)
                         if save.record is None
                         else self.affiliations.put(jid.bare, save.bare, save.record)
+                    )
+                elif isinstance(save, SaveHat):
+                    writes.append(
+                        self.hats.delete(jid.bare, save.uri)
+                        if save.hat is None
+                        else self.hats.put(jid.bare, save.uri, save.hat)
                     )
                 elif isinstance(save, AppendEntry):
                     writes.append(self.archive.append(jid.bare, save.entry))

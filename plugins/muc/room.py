@@ -14,14 +14,17 @@ from xmppd.cache import Cache
 from xmppd.errors import MalformedJid, NotAcceptable
 from xmppd.jid import JID
 from xmppd.stanza import parse_stanza
+from xmppd.xml import quoted
 
 from .affiliations import AffiliationList
 from .model import (
     AFFILIATIONS,
+    HATS_NS,
     OCCUPANT_ID_NS,
     Affiliation,
     AffiliationRecord,
     DirectoryEntry,
+    Hat,
     Occupant,
     OccupantSession,
     Role,
@@ -49,7 +52,8 @@ class RoomState:
     """Who is in a room, who is affiliated with it and how it is configured. Time is passed in.
 
     `affiliations`: by bare JID (or domain, for a ban). `occupants`: by the nick's comparison key. `sessions`: the
-    occupants by the full JIDs of their clients. `options`: values by variable name. `last_id`: of the archive.
+    occupants by the full JIDs of their clients. `options`: values by variable name. `last_id`: of the archive. `hats`:
+    by URI; after a change of them call `forget_worn`.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class RoomState:
         affiliations: Mapping[str, AffiliationRecord],
         settings: ServiceSettings,
         last_id: int = 0,
+        hats: Mapping[str, Hat] | None = None,
     ) -> None:
         self.jid = jid
         self.record = record
@@ -76,6 +81,8 @@ class RoomState:
         """Visitor or participant by bare JID, where a moderator has decided it (`kept_roles`)."""
         self._all_jids: tuple[JID, ...] | None = None
         self._bare_jids: frozenset[str] | None = None
+        self.hats = dict(hats or {})
+        self._worn: dict[str, bytes] | None = None
         self._secret = bytes.fromhex(record.secret)
 
     @classmethod
@@ -149,6 +156,26 @@ class RoomState:
 
     def others(self, occupant: Occupant) -> list[Occupant]:
         return [each for each in self.occupants.values() if each is not occupant]
+
+    # ---- hats
+
+    def hats_element(self, bare: str) -> bytes:
+        """Serialises <hats/> with what somebody wears (XEP-0317 section 3.1); empty for nothing."""
+        if not self.hats:
+            return b""
+        if self._worn is None:
+            inside: dict[str, str] = {}
+            for uri, hat in self.hats.items():
+                hue = f" hue='{quoted(hat.hue)}'" if hat.hue else ""
+                element = f"<hat title='{quoted(hat.title)}' uri='{quoted(uri)}'{hue}/>"
+                for each in hat.wearers:
+                    inside[each] = inside.get(each, "") + element
+            self._worn = {each: f"<hats xmlns='{HATS_NS}'>{worn}</hats>".encode() for each, worn in inside.items()}
+        return self._worn.get(bare, b"")
+
+    def forget_worn(self) -> None:
+        """Hats have changed: their elements are made anew."""
+        self._worn = None
 
     # ---- occupants and their sessions
 

@@ -11,7 +11,7 @@ from tests.harness import Client, Element, Harness, condition, xml
 from tests.plugins.muc.people import ROOM, admin, body, join, say, tavern
 from tests.plugins.test_files import BASE, status, uploaded
 from tests.plugins.test_retraction import archive, never, retract
-from xmppd.storage.api import Range
+from xmppd.storage.api import Entry, Flags, Range
 from xmppd.xep.retraction import PendingRetraction
 
 RETRACT = "urn:xmpp:message-retract:1"
@@ -223,3 +223,16 @@ async def test_only_rooms_with_an_archive_announce_it(server: Harness) -> None:
         await romeo.iq(f"<query xmlns='http://jabber.org/protocol/muc#owner'>{query}</query>", "set", room)
         features = xml(await romeo.iq(info, "get", room))
         assert (MODERATE in features and OLD_MODERATE in features) is (archiving == "1")
+
+
+async def test_a_message_that_does_not_say_who_wrote_it(server: Harness) -> None:
+    """As archives have it that were moved here."""
+    romeo, juliet = await tavern(server, "juliet")
+    muc = server.server.hosts["conference.localhost"].plugins["muc"]
+    text = f"<message from='{ROOM}/gone' type='groupchat' id='old'><body>old potions</body></message>"
+    entry = Entry(1_700_000_000_000_000, ROOM, "gone", int(Flags.GROUP), text.encode())
+    await server.storage.commit([muc.rooms.archive.append(ROOM, entry)])  # type: ignore[attr-defined]
+    assert (await romeo.iq(request(str(entry.id)), "set", ROOM)).get("type") == "result"
+    await server.quiet()
+    assert len(await told(juliet)) == 1
+    assert "potions" not in "".join(map(xml, await archive(juliet, ROOM)))
