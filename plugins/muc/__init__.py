@@ -1,5 +1,5 @@
 """XEP-0045: Multi-User Chat, with an archive for every room (XEP-0313), stable ids (XEP-0359, XEP-0421),
-self-pings (XEP-0410), hats (XEP-0317) and messages that moderators retract (XEP-0425).
+self-pings (XEP-0410), hats (XEP-0317), messages that moderators retract (XEP-0425) and avatars (XEP-0486).
 
 This module declares the plugin and hands each stanza to its handler: the tables below name them all. A handler that
 changes nothing in the room runs at once. One that does runs under the room's lock: it decides a Plan, which is
@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from xmppd.config import option
+from xmppd.config import Size, option
 from xmppd.contracts.accounts import ACCOUNTS_REMOVED
 from xmppd.contracts.block_lists import LISTED
 from xmppd.contracts.disco import DISCO_IDENTITIES, DISCO_ITEMS, DiscoAsk, Identity, Item
@@ -34,6 +34,7 @@ from . import bounces, creation, join, messages, messages_to_room, occupancy, oc
 from .account_removal import remove_accounts
 from .block_lists import check_block_lists, kick_listed
 from .blocking import is_blocklist_loaded, load_blocklist
+from .card import CARD_NS
 from .check import RoomsCheck, is_room
 from .destruction import destroy_room
 from .discovery import STABLE_ID
@@ -113,6 +114,7 @@ class Config:
     changes: int = option(
         60, "So often per minute one user may enter a room, or change something in it (leaving is free).", low=5
     )
+    card: Size = option(Size("128 KiB"), "Bytes of a room's card, its avatar included.", low=1024, high=1 << 24)
     listed: int = option(1000, "The most rooms that the list of rooms shows.", low=0)
     lock: bool = option(True, "A new room lets nobody in until its owner has configured it.")
     persistent: bool = option(False, "New rooms stay when the last occupant leaves.")
@@ -135,6 +137,7 @@ class Config:
             create=self.create,
             rooms_per_user=self.rooms_per_user,
             changes=self.changes,
+            card=int(self.card),
         )
 
 
@@ -143,6 +146,8 @@ class GroupChat(Plugin[Config]):
 
     xeps = (
         Xep(45, "1.35.5"),
+        Xep(54, "1.3.0", "rooms"),
+        Xep(153, "1.1", "rooms"),
         Xep(249, "1.2"),
         Xep(313, "1.1.3", "rooms"),
         Xep(317, "0.3.1", "titles in one language; no payloads of others in a hat"),
@@ -150,8 +155,9 @@ class GroupChat(Plugin[Config]):
         Xep(410, "1.1.0"),
         Xep(421, "1.0.1"),
         Xep(425, "0.3.0", "also the requests and announcements of version 0.2"),
+        Xep(486, "0.1.0", "also presence of the room, as older clients expect"),
     )
-    features = (RETRACT_NS, f"{RETRACT_NS}#tombstone", MUC_NS, STABLE_ID, OCCUPANT_ID_NS)
+    features = (RETRACT_NS, f"{RETRACT_NS}#tombstone", MUC_NS, STABLE_ID, OCCUPANT_ID_NS, CARD_NS)
     serves = ("rooms",)
     host_types = (HostType("rooms", "a group chat service"),)
     provides = (ENTITIES, ROOMS)

@@ -10,6 +10,7 @@ from xmppd.errors import MalformedJid
 from xmppd.jid import JID
 from xmppd.stanza import Kind, Stanza, look_at
 from xmppd.storage.api import Entry, Flags, Range
+from xmppd.xml import parse
 
 from .model import AFFILIATIONS, AffiliationRecord, Role, StoredRoom, StoredSession
 from .nicks import prepare_nick
@@ -57,10 +58,7 @@ class RoomsCheck:
         if listed is None:
             self._problem(bare, name, "", "it is not in the directory, so nobody finds it")
         affiliations = await rooms.affiliations.read_all(bare)
-        for uri, hat in (await rooms.hats.read_all(bare)).items():
-            for jid in hat.wearers:
-                if not _is_address(jid):
-                    self._problem(bare, rooms.hats.name, uri, f"{jid!r}, who wears it, is no address")
+        await self._check_hats_and_card(bare)
         for jid, what in affiliation_problems(affiliations):
             self._problem(bare, rooms.affiliations.name, jid, what)
         try:
@@ -78,6 +76,19 @@ class RoomsCheck:
                 self.store.problem(bare, in_log(rooms.archive.name, entry.id), what)
             if self.store.is_future(entry.id):
                 self.store.problem(bare, in_log(rooms.archive.name, entry.id), "it is from the future")
+
+    async def _check_hats_and_card(self, bare: str) -> None:
+        rooms = self.rooms
+        card = await rooms.cards.read(bare, "")
+        if card is not None:
+            try:
+                parse(card.xml.encode())
+            except ValueError as error:
+                self._problem(bare, rooms.cards.name, "", f"it is no XML: {error}")
+        for uri, hat in (await rooms.hats.read_all(bare)).items():
+            for jid in hat.wearers:
+                if not _is_address(jid):
+                    self._problem(bare, rooms.hats.name, uri, f"{jid!r}, who wears it, is no address")
 
 
 async def is_room(rooms: RoomRegistry, place: OwnedPlace) -> bool:

@@ -14,6 +14,7 @@ from xmppd.xep.forms import Field, form
 from xmppd.xep.retraction import RETRACT_NS
 from xmppd.xml import E, Element, text_of
 
+from .card import CARD_NS
 from .hat_commands import commands_for
 from .hats import hats_hash
 from .model import HATS_NS, MUC_NS, OCCUPANT_ID_NS, Affiliation
@@ -37,6 +38,7 @@ ROOM_FEATURES: Final = (
     MUC_NS + "#roominfo",
     OCCUPANT_ID_NS,
     HATS_NS,
+    CARD_NS,
     "urn:xmpp:sid:0",
     "urn:xmpp:ping",
 )
@@ -112,6 +114,8 @@ def _room_form(room: RoomState) -> Element:
     if room.record.subject:
         subject = parse_stanza(room.record.subject.encode()).child("jabber:client", "subject")
         fields.append(Field("muc#roominfo_subject", "text-single", "Subject", (text_of(subject),)))
+    if room.record.avatar:
+        fields.append(Field("muc#roominfo_avatarhash", "text-multi", "Avatar hash", room.record.avatar))
     if room.hats:
         fields.append(Field("hats#hash", label="Hats", values=(hats_hash(room),)))
     return form("result", MUC_NS + "#roominfo", fields)

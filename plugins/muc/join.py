@@ -18,6 +18,7 @@ from xmppd.xep.mam import PAGE_SIZE, within
 from xmppd.xep.numbers import unsigned
 from xmppd.xml import Element, find, text_of
 
+from .card import avatar_presence
 from .duplicates import expect_duplicates
 from .elements import Notice, archived_message, without_forgeries
 from .kept_roles import role_on_entering
@@ -180,6 +181,7 @@ def _full_view(
     if ARCHIVING.of(room):
         codes.append(170)
     effects += self_presence(room, occupant, session, (session.jid,), notice=Notice(tuple(codes)))
+    effects += avatar_presence(room, session.jid)
     effects += discussion_history(room, history, request.history, session.jid)
     effects.append(Send(subject_message(room).stamped(to=session.jid)))
     return effects

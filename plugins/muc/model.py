@@ -57,7 +57,7 @@ class ServiceSettings:
 
     `create`: who may create rooms. `rooms_per_user`: the most rooms of one creator. `changes`: the most changes per
     minute of one user in one room. `lock`: new rooms are locked. `defaults`: values of room options that differ from
-    the built-in ones. `searched`: archives can be searched for words.
+    the built-in ones. `searched`: archives can be searched for words. `card`: the most bytes of a room's card.
     """
 
     max_occupants: int = 500
@@ -70,6 +70,7 @@ class ServiceSettings:
     create: Literal["anyone", "local", "admins"] = "local"
     rooms_per_user: int = 100
     changes: int = 60
+    card: int = 128 << 10
 
 
 # ---- stored
@@ -80,7 +81,8 @@ class StoredRoom:
     """The record of a room.
 
     `created`, `subject_at`: microseconds since 1970. `secret`: hex key of the occupant ids (XEP-0421). `subject`: the
-    message that set it, as the occupants got it. `locked`: not configured yet (section 10.1).
+    message that set it, as the occupants got it. `locked`: not configured yet (section 10.1). `avatar`: the hashes of
+    the pictures in its card (XEP-0486).
     """
 
     creator: str
@@ -90,6 +92,7 @@ class StoredRoom:
     options: dict[str, Value] = field(default_factory=dict)
     subject: str = ""
     subject_at: int = 0
+    avatar: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,13 @@ class Hat:
     title: str
     hue: str = ""
     wearers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoomCard:
+    """The <vCard/> of a room, as XML that stands alone."""
+
+    xml: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +254,13 @@ class SaveHat:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveCard:
+    """Store the card of the room; "" deletes it."""
+
+    xml: str
+
+
+@dataclass(frozen=True, slots=True)
 class AppendEntry:
     """Append an entry to the room's archive."""
 
@@ -262,7 +279,7 @@ class SaveAlso:
     write: Write
 
 
-Save = SaveRoom | SaveAffiliation | SaveHat | AppendEntry | SaveAlso | DeleteRoom
+Save = SaveRoom | SaveAffiliation | SaveHat | SaveCard | AppendEntry | SaveAlso | DeleteRoom
 
 
 def _nothing() -> list[Effect]:

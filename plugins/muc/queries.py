@@ -1,7 +1,7 @@
 """IQs to a room: how each kind of query is answered (XEP-0045 sections 6.4, 8 to 10, XEP-0313, XEP-0077).
 
 A query is decided from the room's state. What changes the room is a Plan, or a ModerationQuery, which asks the archive
-first; what only reads is a Reader, which may ask the archive without holding the room up.
+first; what only reads is a Reader, which may ask the store without holding the room up.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Final
 
 from xmppd.contracts.commands import NS as COMMANDS_NS
 from xmppd.contracts.routes import Arrival
-from xmppd.contracts.search import SEARCH, Search
+from xmppd.contracts.search import SEARCH
 from xmppd.errors import ItemNotFound, ServiceUnavailable
 from xmppd.jid import JID
 from xmppd.stanza import Stanza
-from xmppd.storage.api import Log
 from xmppd.xep import mam
 from xmppd.xep.mam import MAM_NS
-from xmppd.xml import Element, Written
+from xmppd.xml import E, Element, Written, parse
 
 from .admin_lists import admin_list
 from .administration import administer, read_items
 from .archive import check_archive_access, read_query, results
 from .block_lists import check_block_lists
+from .card import CARD_NS, CARD_TAG, check_card_access, set_card
 from .configuration import config_form, configure
 from .discovery import INFO_NS, ITEMS_NS, room_info, room_items
 from .hat_commands import run_command
@@ -39,8 +39,8 @@ log = logging.getLogger("xmppd.rooms")
 
 Answer = tuple[Sequence[Stanza], Element | Written | None]
 """What is sent before the result, and the result's payload."""
-Reader = Callable[[Log, Search | None], Awaitable[Answer]]
-"""Reads the answer from the archive."""
+Reader = Callable[[RoomService], Awaitable[Answer]]
+"""Reads the answer from the store."""
 Query = Callable[[RoomState, JID, Element], Reader | Plan | ModerationQuery]
 """Decides a query of somebody. Raises StanzaError."""
 
@@ -68,7 +68,7 @@ async def handle_query(service: RoomService, arrival: Arrival, to: JID) -> None:
                 await _change(service, slot, arrival, decided)
     if isinstance(decided, (Plan, ModerationQuery)):
         return
-    messages, payload = await decided(service.rooms.archive, service.host.find(SEARCH))
+    messages, payload = await decided(service)
     for each in messages:
         service.reply(arrival, each)
     service.reply(arrival, stanza.result(payload))
@@ -113,7 +113,7 @@ def _command(room: RoomState, who: JID, payload: Element) -> Reader | Plan:
 def _payload(payload: Element | None) -> Reader:
     """Wraps an answer that is known already."""
 
-    async def read(archive: Log, search: Search | None) -> Answer:
+    async def read(service: RoomService) -> Answer:
         return (), payload
 
     return read
@@ -123,8 +123,8 @@ def _archive_page(room: RoomState, who: JID, payload: Element) -> Reader:
     check_archive_access(room, who)
     query = read_query(payload, room)
 
-    async def read(archive: Log, search: Search | None) -> Answer:
-        page = await mam.read_page(archive, room.jid.bare, query, search)
+    async def read(service: RoomService) -> Answer:
+        page = await mam.read_page(service.rooms.archive, room.jid.bare, query, service.host.find(SEARCH))
         return results(room, who, query, page), mam.fin(page)
 
     return read
@@ -133,8 +133,8 @@ def _archive_page(room: RoomState, who: JID, payload: Element) -> Reader:
 def _archive_metadata(room: RoomState, who: JID, payload: Element) -> Reader:
     check_archive_access(room, who)
 
-    async def read(archive: Log, search: Search | None) -> Answer:
-        return (), await mam.metadata(archive, room.jid.bare)
+    async def read(service: RoomService) -> Answer:
+        return (), await mam.metadata(service.rooms.archive, room.jid.bare)
 
     return read
 
@@ -142,8 +142,18 @@ def _archive_metadata(room: RoomState, who: JID, payload: Element) -> Reader:
 def _archive_fields(room: RoomState, who: JID, payload: Element) -> Reader:
     check_archive_access(room, who)
 
-    async def read(archive: Log, search: Search | None) -> Answer:
-        return (), mam.fields(search)
+    async def read(service: RoomService) -> Answer:
+        return (), mam.fields(service.host.find(SEARCH))
+
+    return read
+
+
+def _card(room: RoomState, who: JID, payload: Element) -> Reader:
+    check_card_access(room, who)
+
+    async def read(service: RoomService) -> Answer:
+        card = await service.rooms.cards.read(room.jid.bare, "")
+        return (), parse(card.xml.encode()) if card is not None else E("vCard", CARD_NS)
 
     return read
 
@@ -158,6 +168,8 @@ QUERIES: Final[Mapping[tuple[str, str], Query]] = {
     ("get", f"{REGISTER_NS}|query"): lambda room, who, x: _payload(registration_form(room, who)),
     ("set", f"{REGISTER_NS}|query"): register,
     ("set", f"{COMMANDS_NS}|command"): _command,
+    ("get", CARD_TAG): _card,
+    ("set", CARD_TAG): set_card,
     ("set", MODERATE_TAG): moderate,
     ("set", FASTEN_TAG): moderate,
     ("set", f"{MAM_NS}|query"): _archive_page,

@@ -7,23 +7,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from xmppd.cache import Cache, content
 from xmppd.errors import PolicyViolation
 from xmppd.jid import JID
 from xmppd.plugin import Lane
-from xmppd.storage.api import OwnerDelete, Write
+from xmppd.storage.api import Map, OwnerDelete, Write
 from xmppd.xep.duplicates import RecentMessages
 
 from .model import (
     AffiliationRecord,
     AppendEntry,
+    DeleteRoom,
     DirectoryEntry,
     Hat,
     Plan,
+    RoomCard,
+    Save,
     SaveAffiliation,
     SaveAlso,
+    SaveCard,
     SaveHat,
     SaveRoom,
     ServiceSettings,
@@ -34,6 +38,8 @@ from .room import RoomState
 
 if TYPE_CHECKING:
     from xmppd.plugin import Host
+
+T = TypeVar("T")
 
 log = logging.getLogger("xmppd.rooms")
 
@@ -97,6 +103,10 @@ def _weight(bare: str, slot: RoomSlot) -> int:
     return 4000 + beside + 200 * len(room.affiliations) + nicks + sum(map(content, parts))
 
 
+def _put_or_delete(map: Map[T], owner: str, key: str, record: T | None) -> Write:
+    return map.delete(owner, key) if record is None else map.put(owner, key, record)
+
+
 class RoomRegistry:
     """`directory`: every room by localpart. `made_by`: how many rooms a user has created. `slots`: those in memory, by
     bare JID."""
@@ -109,6 +119,7 @@ class RoomRegistry:
         self.records = storage.map("room", StoredRoom)
         self.affiliations = storage.map("room_member", AffiliationRecord)
         self.hats = storage.map("room_hat", Hat)
+        self.cards = storage.map("room_card", RoomCard)
         self.directory_entries = storage.map("room_directory", DirectoryEntry)
         self.stored_sessions = storage.map("room_seat", StoredSession)
         self.directory: dict[str, DirectoryEntry] = {}
@@ -246,30 +257,31 @@ class RoomRegistry:
                 # A new room: what a crash may have left under its name must not come back to life in it.
                 writes.append(OwnerDelete(jid.bare))
             for save in plan.saves:
+                writes.append(self._write(jid.bare, save))
                 if isinstance(save, SaveRoom):
-                    writes.append(self.records.put(jid.bare, "", save.record))
                     entry = room.directory_entry(save.record)
-                elif isinstance(save, SaveAffiliation):
-                    writes.append(
-                        self.affiliations.delete(jid.bare, save.bare)
-                        if save.record is None
-                        else self.affiliations.put(jid.bare, save.bare, save.record)
-                    )
-                elif isinstance(save, SaveHat):
-                    writes.append(
-                        self.hats.delete(jid.bare, save.uri)
-                        if save.hat is None
-                        else self.hats.put(jid.bare, save.uri, save.hat)
-                    )
-                elif isinstance(save, AppendEntry):
-                    writes.append(self.archive.append(jid.bare, save.entry))
-                elif isinstance(save, SaveAlso):
-                    writes.append(save.write)
             if entry is not None and entry != self.directory.get(jid.local):
                 writes.append(self.directory_entries.put(self.host.domain, jid.local, entry))
         await self.host.storage.commit(writes)
         if entry != self.directory.get(jid.local):
             self._list(jid.local, entry)
+
+    def _write(self, bare: str, save: Save) -> Write:
+        match save:
+            case SaveRoom():
+                return self.records.put(bare, "", save.record)
+            case SaveAffiliation():
+                return _put_or_delete(self.affiliations, bare, save.bare, save.record)
+            case SaveHat():
+                return _put_or_delete(self.hats, bare, save.uri, save.hat)
+            case SaveCard():
+                return _put_or_delete(self.cards, bare, "", RoomCard(save.xml) if save.xml else None)
+            case AppendEntry():
+                return self.archive.append(bare, save.entry)
+            case SaveAlso():
+                return save.write
+            case DeleteRoom():
+                return OwnerDelete(bare)
 
     # ---- sessions that outlive the process
 

@@ -30,6 +30,7 @@ KINDS = {
     "urn:xmpp:message-retract:1": "tests/plugins/test_retraction.py",
     "urn:xmpp:message-retract:1#tombstone": "tests/plugins/test_retraction.py",
     "urn:xmpp:occupant-id:0": "tests/plugins/muc",
+    "vcard-temp": "tests/plugins/muc/test_card.py",
     "urn:xmpp:pep-vcard-conversion:0": "tests/plugins/test_avatars.py",
     "urn:xmpp:reporting:1": "tests/plugins/test_reports.py",
     "urn:xmpp:sid:0": "tests/plugins/test_stable_ids.py",

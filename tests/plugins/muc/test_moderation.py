@@ -199,7 +199,21 @@ async def test_a_kill_behind_the_announcement_leaves_nothing_to_read(server: Har
 
 
 @pytest.mark.in_memory
-async def test_nothing_is_told_that_is_not_stored(server: Harness) -> None:
+async def test_nothing_is_told_before_it_is_stored(server: Harness) -> None:
+    romeo, juliet = await tavern(server, "juliet")
+    id = await said(juliet, romeo)
+    await juliet.receive_all()
+    server.backend.hold()
+    romeo.send(f"<iq type='set' id='set' to='{ROOM}'>{request(id)}</iq>")
+    await server.quiet()
+    assert not await romeo.receive_all() and not await told(juliet)
+    server.backend.release()
+    await server.quiet()
+    assert len(await told(juliet)) == 1
+
+
+@pytest.mark.in_memory
+async def test_an_archive_that_cannot_be_read(server: Harness) -> None:
     romeo, juliet = await tavern(server, "juliet")
     id = await said(juliet, romeo)
     await juliet.receive_all()
