@@ -19,7 +19,8 @@ from tests.process.server import ServerProcess, configuration
 def _prosody(folder: Path, sqlite: bool) -> Path:
     server = Prosody(folder, sqlite)
     try:
-        server.start().register(*PEOPLE)
+        server.register(*PEOPLE)
+        server.start()
         asyncio.run(live(server.port))
     finally:
         server.stop()

@@ -134,6 +134,8 @@ class Prosody(OldServer):
         return self
 
     def register(self, *names: str, password: str = "pencil") -> None:
+        """Before it is started: its database takes one process at a time, and a second one does not wait."""
+        assert self._process is None
         for name in names:
             command = ["prosodyctl", "--root", "--config", str(self.config), "register", name, "localhost", password]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
