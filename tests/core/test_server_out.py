@@ -40,8 +40,10 @@ class Told:
     def __init__(self, id: str, patient: bool = True, to: str = BOB, size: int = 1) -> None:
         self.id = id
         self.patient = patient
+        self.at = 0
         text = f"<message from='romeo@localhost/x' to='{to}' id='{id}' type='chat'><body>{'x' * size}</body></message>"
         self.stanza: Stanza = parse_stanza(text.encode())
+        self.late = parse_stanza(text.replace("<body>", "<late/><body>").encode())
         self.calls: list[str] = []
         self.then: Callable[[], None] = lambda: None
 
@@ -510,6 +512,34 @@ async def test_attempts_have_pauses(server: Harness, fed: Federation, error: Exc
     await server.advance(200)
     assert told.calls == ["remote-server-timeout"]
     nothing_left(fed)
+
+
+async def test_what_has_waited_goes_out_as_late(server: Harness, fed: Federation) -> None:
+    fed.refuses[OTHER] = ConnectionRefusedError()
+    give(fed, "1")
+    await server.advance(1)
+    del fed.refuses[OTHER]
+    await server.advance(4)
+    called = await (await fed.next_call()).accept()
+    give(fed, "2")
+    waited, at_once = [each for each in await called.receive_all() if each.get("id")]
+    assert [waited.get("id"), waited[0].tag.partition("}")[2]] == ["1", "late"]
+    assert [at_once.get("id"), at_once[0].tag.partition("}")[2]] == ["2", "body"]
+
+
+async def test_a_restart_is_no_new_beginning(server: Harness, fed: Federation) -> None:
+    """What was said before it has waited already; one attempt it gets all the same."""
+    fed.refuses[OTHER] = ConnectionRefusedError()
+    old, older, young = Told("1"), Told("2"), Told("3")
+    now = server.clock.now()
+    old.at, older.at = int((now - 3500) * 1e6), int((now - 9000) * 1e6)
+    young.at = int((now + 9000) * 1e6)  # the clock was set back meanwhile
+    for each in (old, older, young):
+        fed.remotes.send("localhost", OTHER, each)
+    await server.quiet()
+    assert calls([old, older, young]) == [[], ["remote-server-timeout"], []]
+    await server.advance(180)
+    assert calls([old, young]) == [["remote-server-timeout"], []]
 
 
 async def test_who_does_not_wait_during_a_pause(server: Harness, fed: Federation) -> None:

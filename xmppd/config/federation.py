@@ -66,8 +66,8 @@ class FederationConfig:
     )
     wait: Duration = option(
         Duration("1 hour"),
-        "A message waits so long for a server that cannot be reached, through restarts of this one, which begin it "
-        "anew; then its sender gets an error. An hour outlasts an update and a reboot, and is short enough that "
+        "A message waits so long for a server that cannot be reached, through restarts of this one; then its "
+        "sender gets an error. An hour outlasts an update and a reboot, and is short enough that "
         "nobody takes for sent what was not.",
         low=0,
         high=30 * 86_400,

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ..contracts.remote import Handover
-from ..protocol.framing import SERVER_STREAM, rest_in
+from ..protocol.framing import SERVER_STREAM, rest_in, written_in
 from .remote_carrier import Carrier
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ BESIDE: Final = 600
 
 
 class Item:
-    """A stanza that is handed over. `at`: when, monotonic seconds. `before`: the one before it in its line. The bytes
-    of what goes to many are there once, and count for the first of them."""
+    """A stanza that is handed over. `at`: when it was said, monotonic seconds. `before`: the one before it in its line.
+    The bytes of what goes to many are there once, and count for the first of them."""
 
     __slots__ = ("at", "handover", "rest", "size", "start", "tries")
 
@@ -38,6 +38,11 @@ class Item:
     @property
     def data(self) -> bytes:
         return self.start + self.rest
+
+    @property
+    def late(self) -> bytes:
+        """As it goes out when it has waited."""
+        return written_in(self.handover.late, SERVER_STREAM.namespace)
 
 
 class Line:

@@ -102,7 +102,7 @@ class RemoteLines:
     def send(self, local: str, remote: str, handover: Handover) -> None:
         """See contracts.remote."""
         line = self._lines.get((local, remote))
-        item = Item(handover, self._clock.monotonic(), line.last if line is not None else None)
+        item = Item(handover, self._said_at(handover), line.last if line is not None else None)
         refusal = self._refusal((local, remote), line, item)
         if refusal is not None:
             self._clock.call_soon(partial(tell, partial(handover.failed, refusal)))
@@ -116,6 +116,11 @@ class RemoteLines:
             self._writing.write(line)
         elif not self._put_on(line) and not line.connecting and (line.timer is None or not handover.patient):
             self._begin(line)
+
+    def _said_at(self, handover: Handover) -> float:
+        """Monotonic seconds: what was said before a restart has waited for a while already."""
+        waited = self._clock.now() - handover.at / 1_000_000 if handover.at else 0.0
+        return self._clock.monotonic() - max(0.0, waited)
 
     def _refusal(self, pair: Pair, line: Line | None, item: Item) -> StanzaError | None:
         """Why a stanza is not taken."""

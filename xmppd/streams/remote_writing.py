@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..contracts.core import Host
 from ..jid import JID
 from ..stanza import iq
+from ..xep.elements import LATE
 from ..xml import E
 from .remote_bounds import Bounds
 from .remote_line import PAUSES, Line, Load
@@ -22,6 +23,8 @@ log = logging.getLogger("xmppd.streams")
 PING_TIME: Final = 60.0
 """Seconds for the answer to a ping. Then what was written counts as delivered: a server that cannot reach us answers
 nobody, and sending it again would give it everything twice."""
+AT_ONCE: Final = LATE / 1_000_000
+"""Seconds after which a message that goes out says when it was said."""
 ASK_AGAIN: Final = 1.0
 """Seconds between an answer that has brought nothing and the next question."""
 
@@ -39,7 +42,7 @@ class Writing:
         carrier, now = load.carrier, self._clock.monotonic()
         while line.waiting and not carrier.slow and not carrier.closed and not (line.careful and line.written):
             item = line.waiting.popleft()
-            carrier.write(item.data)
+            carrier.write(item.data if now - item.at < AT_ONCE else item.late)
             carrier.used = now
             if carrier.managed or item.handover.patient:
                 if not line.written:
