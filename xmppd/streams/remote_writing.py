@@ -72,8 +72,8 @@ class Writing:
     def _ask(self, line: Line) -> None:
         """One question at a time: of the stream if XEP-0198 counts what was written, else of the line."""
         load = line.load
-        if load is None or load.carrier.closed or not line.written:
-            return
+        if load is None or load.carrier.closed or load.carrier.slow or not line.written:
+            return  # a stream that is slow asks when there is room
         if not line.uncounted:
             if not load.asked:
                 load.asked = True
