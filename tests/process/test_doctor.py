@@ -36,7 +36,7 @@ EXPECTED = {
     "stun": FAIL, "turn": FAIL,
     # Good to have
     "roster-versions": PASS, "offline": PASS, "bookmarks-conversion": PASS, "contacts": FAIL, "register": PASS,
-    "proxy": FAIL, "pep-open": PASS, "room-vcard": FAIL, "moderation": FAIL, "upload-cors": PASS, "sasl2": PASS,
+    "proxy": FAIL, "pep-open": PASS, "room-vcard": PASS, "moderation": PASS, "upload-cors": PASS, "sasl2": PASS,
     "bind2": PASS, "fast": PASS, "tls-1.3": PASS, "sasl-plus": PASS, "channel-binding-types": PASS, "federation": FAIL,
     "srv-client": SKIP, "srv-client-direct": SKIP, "srv-server": SKIP, "srv-server-direct": SKIP,
 }  # fmt: skip
