@@ -13,7 +13,7 @@ import pytest
 from tests.harness.authority import Authority
 from tests.harness.dns import DnsServer
 from tests.process.client import Wire, body
-from tests.process.two_servers import Domain
+from tests.process.two_servers import Domain, started
 
 pytestmark = pytest.mark.timeout(120)
 JOIN = "<x xmlns='http://jabber.org/protocol/muc'/>"
@@ -34,16 +34,8 @@ async def two(tmp_path: Path, dns: DnsServer) -> AsyncIterator[tuple[Domain, Dom
     change(romeo, {"montague.test": {"plugins": {"block_lists": {"lists": [{"service": PUBLISHER}]}}}})
     publishing = {"plugins": {"block_lists": {"publish_at": PUBLISHER}}}
     change(juliet, {"capulet.test": publishing, PUBLISHER: {"type": "pubsub", **files}})
-    try:
-        for each in (juliet, romeo):
-            await each.start()
-            await each.account()
+    async with started(juliet, romeo):
         yield romeo, juliet
-    finally:
-        for each in (romeo, juliet):
-            each.server.kill()
-    for each in (romeo, juliet):
-        assert "Traceback" not in each.server.log, each.server.log
 
 
 def change(domain: Domain, hosts: dict[str, dict[str, Any]]) -> None:

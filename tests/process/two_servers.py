@@ -75,13 +75,20 @@ async def talking(
         Domain(folder / name, f"{name}.test", person, dns, authority, self_signed, **federation)
         for name, person in (("montague", "romeo"), ("capulet", "juliet"))
     )
+    async with started(romeo, juliet):
+        yield romeo, juliet
+
+
+@asynccontextmanager
+async def started(*domains: Domain) -> AsyncIterator[None]:
+    """They run, in order, each with its account; the logs are looked at when they have ended."""
     try:
-        for each in (romeo, juliet):
+        for each in domains:
             await each.start()
             await each.account()
-        yield romeo, juliet
+        yield
     finally:
-        for each in (romeo, juliet):
+        for each in domains:
             each.server.kill()
-    for each in (romeo, juliet):
+    for each in domains:
         assert "Traceback" not in each.server.log, each.server.log
