@@ -616,6 +616,17 @@ async def test_it_is_switched_off(server: Harness, fed: Federation, romeo: Clien
     assert peer.link.closed and not fed.remotes.incoming
 
 
+async def test_nothing_is_put_on_what_was_left(server: Harness, fed: Federation, peer: PeerStream) -> None:
+    """Behind our goodbye it would be written to nobody."""
+    fed.configure(bidi=False)
+    assert peer.stream.leaving and not peer.link.closed
+    peer.result(to="second.localhost")
+    await server.quiet()
+    (told,) = give_from(fed, "second.localhost", "1")
+    called = await (await fed.next_call()).accept()
+    assert await called.stanzas() == ["1"] and told.calls == []
+
+
 async def test_a_domain_is_blocked(server: Harness, fed: Federation, peer: PeerStream) -> None:
     told = give(fed, "1")
     await peer.receive_all()
